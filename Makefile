@@ -1,0 +1,46 @@
+# make run    execute main.ipynb into generated/main.ipynb; main.ipynb itself stays as it is
+# make test   lint, then the tests
+# make lint   ruff alone
+# make clean  remove the environment and the caches; your runs/ and generated/ stay
+#
+# Each sets up what it needs in .venv, once. Another Python: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+READY := .venv/ready
+
+# The notebook runs in .venv's own kernel, whatever kernels, settings or start-up files lie in the home folder.
+export IPYTHONDIR := $(CURDIR)/.venv/ipython
+export JUPYTER_NO_CONFIG := 1
+export JUPYTER_PREFER_ENV_PATH := 1
+unexport JUPYTER_PATH PYTHONHOME PYTHONPATH
+
+.PHONY: run test lint clean
+
+run: $(READY)
+	mkdir -p generated
+	env -u MPLBACKEND $(VENV_PYTHON) -m nbconvert --to notebook --execute main.ipynb --output-dir generated \
+		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.timeout=-1
+
+test: lint
+	MPLBACKEND=agg $(VENV_PYTHON) -m pytest
+
+lint: $(READY)
+	$(VENV_PYTHON) -m ruff check .
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.txt requirements-dev.txt constraints.txt
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "Python 3.10 to 3.13 is needed, and '$(PYTHON)' was not found: https://www.python.org/downloads/"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.10 to 3.13 is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1):" \
+			"name another, as in 'make PYTHON=python3.12 test'"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "$(PYTHON) comes without venv; on Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
+	@echo "Setting up .venv (once; some minutes)"
+	$(PYTHON) -m venv .venv
+	$(VENV_PYTHON) -m pip install -r requirements-dev.txt -c constraints.txt
+	@touch $@
