@@ -1,0 +1,126 @@
+"""The presets: a name, a model, a converter and a training recipe each, as plain frozen data.
+
+Names, sizes and recipes are those that Magenta released (its music_vae/configs.py). The paper's recipes differ in
+places: it trains 2-bar melodies with 48 free bits, a KL weight of 0.2 and a sampling rate of 2000. A preset whose name
+ends in `_tiny` is this project's own, and trains in minutes on a laptop. Change one with `dataclasses.replace`.
+"""
+
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
+
+from midi_utils import Converter, DrumsConverter, MelodyConverter, TrioConverter
+from model import ModelConfig
+
+CONVERTERS = {kind.__name__: kind for kind in (MelodyConverter, DrumsConverter, TrioConverter)}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained; what changes with the step is a function in loss.py."""
+
+    batch_size: int  # windows an update
+    steps: int = 200_000  # updates
+    learning_rate: float = 1e-3  # Adam's, at step 0
+    decay_rate: float = 0.9999  # of the learning rate, an update
+    min_learning_rate: float = 1e-5
+    grad_clip: float = 1.0  # largest global norm of the gradients
+    max_beta: float = 1.0  # weight of the KL in the end
+    beta_rate: float = 0.0  # the nearer to 1 the slower that weight rises; 0 at once
+    free_bits: float = 0.0  # bits of an example's total KL that cost nothing
+    sampling_schedule: str = "constant"  # of scheduled sampling: 'constant', 'exponential' or 'inverse_sigmoid'
+    sampling_rate: float = 0.0  # that schedule's parameter
+    transpose_range: tuple[int, int] = (0, 0)  # semitones, both ends included, drawn for each window and epoch
+
+
+@dataclass(frozen=True)
+class Config:
+    """A preset."""
+
+    name: str
+    model: ModelConfig
+    converter: Converter
+    training: TrainingConfig
+
+
+class Presets(dict[str, Config]):
+    """Presets by name; a name that is not there is an error that suggests the nearest."""
+
+    def __missing__(self, name: str) -> Config:
+        nearest = get_close_matches(name, self, n=3, cutoff=0.3)
+        raise KeyError(f"no preset {name!r}; did you mean {' or '.join(nearest) or 'one of ' + ', '.join(self)}?")
+
+
+def _presets(*configs: Config) -> Presets:
+    return Presets((config.name, config) for config in configs)
+
+
+def _config(name, converter, training, z_size, enc_rnn_size, dec_rnn_size, segments=1) -> Config:
+    """A preset whose steps and depths are its converter's."""
+    output = "trio" if isinstance(converter, TrioConverter) else "categorical"
+    depths = (converter.steps, converter.input_depth, converter.output_depth)
+    model = ModelConfig(*depths, z_size, enc_rnn_size, dec_rnn_size, segments, converter.control_depth, output)
+    return Config(name, model, converter, training)
+
+
+MELODY_2BAR = MelodyConverter(bars=2)  # programs 0-31
+MELODY_16BAR = MelodyConverter(bars=16, programs=None)  # any program
+DRUMS_2BAR = DrumsConverter(bars=2)
+TRIO_16BAR = TrioConverter(bars=16)
+
+SCHEDULED = TrainingConfig(batch_size=512, max_beta=0.2, sampling_schedule="inverse_sigmoid", sampling_rate=1000.0)
+MELODY = replace(SCHEDULED, beta_rate=0.99999, transpose_range=(-5, 5))
+BIG_MELODY = replace(MELODY, max_beta=0.5)
+DRUMS = replace(SCHEDULED, free_bits=48.0)
+LONG = TrainingConfig(batch_size=512, max_beta=0.2, free_bits=256.0)
+FLAT_TRIO = TrainingConfig(batch_size=256)
+LONG_TRIO = replace(LONG, batch_size=256)
+TINY_DRUMS = TrainingConfig(batch_size=64, steps=1500, decay_rate=0.999, max_beta=0.2, free_bits=8.0)
+TINY_MELODY = replace(TINY_DRUMS, transpose_range=(-5, 6))  # into every key
+TINY_LONG = replace(TINY_MELODY, batch_size=32, steps=600, free_bits=32.0)
+
+# fmt: off
+CONFIGS = _presets(
+    # name, converter, recipe, z, encoder, decoder, segments
+    _config("cat-mel_2bar_small", MELODY_2BAR, MELODY, 256, (512,), (256, 256)),
+    _config("cat-mel_2bar_big", MELODY_2BAR, BIG_MELODY, 512, (2048,), (2048, 2048, 2048)),
+    _config("cat-drums_2bar_small", DRUMS_2BAR, DRUMS, 256, (512,), (256, 256)),
+    _config("flat-mel_16bar", MELODY_16BAR, LONG, 512, (2048, 2048), (2048, 2048, 2048)),
+    _config("hierdec-mel_16bar", MELODY_16BAR, LONG, 512, (2048, 2048), (1024, 1024), 16),
+    _config("flat-trio_16bar", TRIO_16BAR, FLAT_TRIO, 512, (2048, 2048), (2048, 2048, 2048)),
+    _config("hierdec-trio_16bar", TRIO_16BAR, LONG_TRIO, 512, (2048, 2048), (1024, 1024), 16),
+    _config("cat-mel_2bar_tiny", MELODY_2BAR, TINY_MELODY, 64, (128,), (128, 128)),
+    _config("cat-drums_2bar_tiny", DRUMS_2BAR, TINY_DRUMS, 64, (128,), (128, 128)),
+    _config("flat-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 128, (128, 128), (128, 128)),
+    _config("hierdec-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 128, (128, 128), (128, 128), 16),
+    _config("flat-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 128, (128, 128), (128, 128)),
+    _config("hierdec-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 128, (128, 128), (128, 128), 16),
+)
+# fmt: on
+
+
+def config_to_dict(config: Config) -> dict:
+    """The preset as plain values that JSON can hold."""
+    return asdict(config) | {"converter": {"kind": type(config.converter).__name__, **asdict(config.converter)}}
+
+
+def config_from_dict(data: dict) -> Config:
+    """The preset that `config_to_dict` wrote, straight or by way of JSON.
+
+    Raises:
+        ValueError: a field that is missing, unknown or of the wrong value.
+    """
+    try:
+        converter = dict(data["converter"])
+        kind = CONVERTERS[converter.pop("kind")]
+        parts = ((ModelConfig, data["model"]), (kind, converter), (TrainingConfig, data["training"]))
+        return Config(data["name"], *(_rebuild(part, values) for part, values in parts))
+    except (KeyError, TypeError) as fault:
+        raise ValueError(f"not a preset of this version: {fault!r}") from fault
+
+
+def _rebuild(kind: type, values: dict):
+    """A frozen dataclass from its fields, lists as the tuples that they were."""
+    unknown = set(values) - {field.name for field in fields(kind)}
+    if unknown:
+        raise TypeError(f"{kind.__name__} has no {sorted(unknown)}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
