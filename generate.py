@@ -1,0 +1,211 @@
+"""Music in, music out, with a trained model: sample, encode, decode, reconstruct, interpolate (paper, section 5).
+
+The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMIDI in place of NoteSequence.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pretty_midi import PrettyMIDI
+from torch import Generator, Tensor
+from torch.distributions import Normal
+
+from configs import Config
+from midi_utils import Windows
+from model import MusicVAE, autocast
+from train import load_checkpoint
+
+BATCH = 256  # windows encoded at a time
+PARALLEL = 1e-6  # a sine of the angle below this: two vectors have no plane of their own
+
+
+class Encoding(NamedTuple):
+    """Latent vectors of n windows, [n, Z] each."""
+
+    z: Tensor  # drawn from the posterior
+    mu: Tensor
+    sigma: Tensor  # standard deviation
+
+
+def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
+    """The point at t in 0..1 on the arc from one vector to another (paper, section 5.2; Shoemake 1985): [Z].
+
+    Where the vectors are parallel (or one is zero) the arc is a straight line; where they are opposite, the half turn
+    goes through a direction that is orthogonal to both, and the norm changes evenly.
+    """
+    a, b = start.double(), end.double()
+    norms = a.norm(), b.norm()
+    if 0 in norms:
+        return torch.lerp(start, end, t)
+    u, v = a / norms[0], b / norms[1]
+    angle = 2 * torch.atan2((u - v).norm(), (u + v).norm())  # exact for small and for large angles, where arccos is not
+    if angle.sin() > PARALLEL:
+        return ((((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()).to(start.dtype)
+    if u @ v > 0 or len(u) == 1:
+        return torch.lerp(start, end, t)
+    aside = torch.zeros_like(u).index_fill(0, u.abs().argmin(), 1)
+    aside = aside - (aside @ u) * u
+    turned = (t * angle).cos() * u + (t * angle).sin() * aside / aside.norm()
+    return (turned * torch.lerp(*norms, t)).to(start.dtype)
+
+
+class TrainedModel:
+    """A model with the preset that says how its music is read and written."""
+
+    def __init__(self, model: MusicVAE, config: Config, precision: str = "float32"):
+        """Args: precision: of the matrix products, 'float32', 'bfloat16' or 'auto', see `model.autocast`."""
+        self.model = model.eval()
+        self.config = config
+        self.precision = precision
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu", precision: str = "float32") -> "TrainedModel":
+        """The model of a checkpoint, or of the run in a folder.
+
+        Raises:
+            ValueError: no such file, or one that is truncated or no checkpoint.
+        """
+        model, config = load_checkpoint(path)
+        return cls(model.to(device), config, precision)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return next(self.model.parameters()).device
+
+    def sample(
+        self,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        length: int | None = None,
+        controls: Tensor | None = None,
+        generator: Generator | int | None = None,
+        qpm: float = 120.0,
+        program: int | tuple[int, ...] | None = None,
+    ) -> list[PrettyMIDI]:
+        """n new pieces, from latent vectors drawn from the prior.
+
+        Args:
+            n: how many.
+            temperature: of each step's softmax; 0 takes the most likely class.
+            length: steps (sixteenths); the preset's when None.
+            controls: [n, length, control_depth], for a model that has any.
+            generator: source of every draw, on the model's device, or a seed; the same one gives the same music.
+            qpm: tempo, quarter notes a minute.
+            program: General MIDI instrument, from 0, or one a track; the converter's own when None.
+
+        Raises:
+            ValueError: a temperature below 0, or a size that is not positive.
+        """
+        generator = self._generator(generator)
+        with autocast(self.device, self.precision):
+            outputs = self.model.sample(
+                n, controls=controls, temperature=temperature, steps=length, generator=generator
+            )
+        return self._write(outputs, qpm, program)
+
+    def encode(
+        self, music: PrettyMIDI | list[PrettyMIDI] | Windows, generator: Generator | int | None = None
+    ) -> Encoding:
+        """Latent vectors of music: of each file's one window, or of every window given.
+
+        Args:
+            music: files that hold exactly one window of the preset's length each, or windows that `to_arrays` cut.
+            generator: source of the draws of z, or a seed.
+
+        Raises:
+            ValueError: a file that holds no window, or several.
+        """
+        windows = music if isinstance(music, Windows) else self._one_window_each(music)
+        starts = range(0, len(windows.labels), BATCH)
+        posteriors = [self._posterior(_take(windows, slice(start, start + BATCH))) for start in starts]
+        mu, sigma = (torch.cat([getattr(posterior, name) for posterior in posteriors]) for name in ("loc", "scale"))
+        noise = torch.randn(mu.shape, generator=self._generator(generator), device=self.device)
+        return Encoding(mu + sigma * noise, mu, sigma)
+
+    def decode(
+        self,
+        z: Tensor,
+        *,
+        temperature: float = 1.0,
+        length: int | None = None,
+        controls: Tensor | None = None,
+        generator: Generator | int | None = None,
+        qpm: float = 120.0,
+        program: int | tuple[int, ...] | None = None,
+    ) -> list[PrettyMIDI]:
+        """A piece for each latent vector, z [n, Z]; the other arguments as in `sample`."""
+        generator = self._generator(generator)
+        with autocast(self.device, self.precision):
+            outputs = self.model.sample(
+                z=z.to(self.device), controls=controls, temperature=temperature, steps=length, generator=generator
+            )
+        return self._write(outputs, qpm, program)
+
+    def reconstruct(
+        self, music: PrettyMIDI | list[PrettyMIDI] | Windows, *, temperature: float = 0.0, **how
+    ) -> list[PrettyMIDI]:
+        """Each window's posterior mean decoded, step by step without a look at the original; `how` as in `decode`."""
+        return self.decode(self.encode(music).mu, temperature=temperature, **how)
+
+    def interpolate(
+        self, start: PrettyMIDI | Windows, end: PrettyMIDI | Windows, num_steps: int, *, temperature: float = 1.0, **how
+    ) -> list[PrettyMIDI]:
+        """Pieces on the arc between the posterior means of two windows, both ends included; `how` as in `decode`.
+
+        Raises:
+            ValueError: fewer than one step, or music that does not hold exactly one window.
+        """
+        if num_steps < 1:
+            raise ValueError(f"an interpolation needs at least one point, got num_steps={num_steps}")
+        (a,), (b,) = self.encode(start).mu, self.encode(end).mu
+        z = torch.stack([slerp(a, b, t) for t in torch.linspace(0, 1, num_steps).tolist()])
+        return self.decode(z, temperature=temperature, **how)
+
+    @torch.no_grad()
+    def _posterior(self, windows: Windows) -> Normal:
+        tensors = self.config.converter.to_tensors(windows)
+        inputs, _, lengths, controls = (None if tensor is None else tensor.to(self.device) for tensor in tensors)
+        with autocast(self.device, self.precision):
+            return self.model.encode(inputs, lengths, controls)
+
+    def _one_window_each(self, music: PrettyMIDI | list[PrettyMIDI]) -> Windows:
+        files = music if isinstance(music, list | tuple) else [music]
+        found = [self.config.converter.to_arrays(midi) for midi in files]
+        for k, windows in enumerate(found):
+            if len(windows.labels) != 1:
+                raise ValueError(
+                    f"file {k + 1} of {len(found)} holds {len(windows.labels)} windows of "
+                    f"{self.config.converter.steps} steps, and one is needed{_reasons(windows)}: cut it with "
+                    "windows = config.converter.to_arrays(midi) and encode those"
+                )
+        return _concatenate(found)
+
+    def _generator(self, generator: Generator | int | None) -> Generator | None:
+        return Generator(self.device).manual_seed(generator) if isinstance(generator, int) else generator
+
+    def _write(self, outputs: Tensor, qpm: float, program) -> list[PrettyMIDI]:
+        labels = self.config.converter.from_tensors(outputs)
+        return [self.config.converter.from_arrays(one, qpm, program) for one in labels]
+
+
+def _reasons(windows: Windows) -> str:
+    """What a song without windows lacks."""
+    return "".join(f"; {skipped.reason}" for skipped in windows.skipped)
+
+
+def _take(windows: Windows, part: slice) -> Windows:
+    """Some windows of a song, without where they lie in it."""
+    return Windows(*(None if array is None else array[part] for array in windows[:3]))
+
+
+def _concatenate(parts: list[Windows]) -> Windows:
+    """The windows of several songs as one."""
+    arrays = (
+        None if arrays[0] is None else np.concatenate(arrays)
+        for arrays in zip(*(part[:3] for part in parts), strict=True)
+    )
+    return Windows(*arrays)

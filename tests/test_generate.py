@@ -1,0 +1,151 @@
+"""A trained model from the outside: MIDI in, MIDI out, repeatable, with errors that say what to do."""
+
+import io
+
+import numpy as np
+import pretty_midi
+import pytest
+import torch
+from conftest import made_songs, shrink
+
+from generate import TrainedModel, slerp
+from model import MusicVAE
+from train import save_checkpoint
+
+
+@pytest.fixture(scope="module", params=["cat-mel_2bar_tiny", "cat-drums_2bar_tiny", "hierdec-trio_16bar_tiny"])
+def trained(request):
+    """A model with weights that say something, as random as they are."""
+    torch.manual_seed(0)
+    config = shrink(request.param)
+    model = MusicVAE(config.model)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return TrainedModel(model, config)
+
+
+def one_window(trained, seed=0):
+    """A file that holds one window of the model's length."""
+    songs = made_songs(trained.config.converter, windows=1, songs=1, seed=seed)
+    return trained.config.converter.from_arrays(songs.labels[0])
+
+
+def notes(midi):
+    return [
+        (track, note.pitch, round(note.start, 6), round(note.end, 6))
+        for track, instrument in enumerate(midi.instruments)
+        for note in instrument.notes
+    ]
+
+
+def test_samples_are_midi_files(trained, tmp_path):
+    for k, midi in enumerate(trained.sample(3, generator=0, qpm=90)):
+        midi.write(str(tmp_path / f"{k}.mid"))
+        again = pretty_midi.PrettyMIDI(str(tmp_path / f"{k}.mid"))
+        assert notes(again)
+        assert again.get_tempo_changes()[1].round(3).tolist() == [90]
+        assert again.get_end_time() <= trained.config.converter.steps * 60 / 90 / 4 + 1e-3
+
+
+def test_a_seed_repeats_a_sample(trained):
+    one, same, other = ([notes(m) for m in trained.sample(4, generator=seed)] for seed in (1, 1, 2))
+    assert one == same != other
+    generator = torch.Generator().manual_seed(1)
+    assert [notes(m) for m in trained.sample(4, generator=generator)] == one
+
+
+def test_length_and_program(trained):
+    programs = (20, 35, 8) if trained.config.model.output == "trio" else 20
+    (midi,) = trained.sample(1, length=48, generator=0, program=programs)
+    assert midi.get_end_time() <= 48 / 8 + 1e-3
+    assert midi.instruments[0].program == 20
+
+
+def test_encode_gives_latents_of_each_file(trained):
+    z, mu, sigma = trained.encode([one_window(trained, 0), one_window(trained, 1)], generator=3)
+    assert z.shape == mu.shape == sigma.shape == (2, trained.config.model.z_size)
+    assert (sigma > 0).all()
+    assert not torch.equal(mu[0], mu[1])
+    torch.testing.assert_close(trained.encode(one_window(trained, 1), generator=3).mu, mu[1:], rtol=0, atol=1e-6)
+    assert torch.equal(trained.encode([one_window(trained, 0), one_window(trained, 1)], generator=3).z, z)
+
+
+def test_many_windows_are_encoded_in_batches(trained, monkeypatch):
+    songs = made_songs(trained.config.converter, windows=7, songs=2)
+    whole = trained.encode(songs.windows(range(7))).mu
+    monkeypatch.setattr("generate.BATCH", 3)
+    torch.testing.assert_close(trained.encode(songs.windows(range(7))).mu, whole, rtol=0, atol=1e-6)
+
+
+def test_a_file_with_no_window_or_several_says_how_to_cut_it(trained):
+    with pytest.raises(ValueError, match=r"file 2 of 2 holds 0 windows .*to_arrays\(midi\)"):
+        trained.encode([one_window(trained), pretty_midi.PrettyMIDI()])
+    converter = trained.config.converter
+    double = np.concatenate([made_songs(converter, 2, 1).labels[k] for k in range(2)])
+    with pytest.raises(ValueError, match=r"file 1 of 1 holds \d+ windows"):
+        trained.encode(converter.from_arrays(double))
+
+
+def test_reconstruct_and_interpolate(trained):
+    a, b = one_window(trained, 0), one_window(trained, 1)
+    ends = [notes(m) for m in trained.reconstruct([a, b])]
+    path = [notes(m) for m in trained.interpolate(a, b, 5, temperature=0)]
+    assert len(path) == 5
+    assert [path[0], path[-1]] == ends
+    assert [notes(m) for m in trained.interpolate(a, a, 3, temperature=0)] == [ends[0]] * 3
+    assert [notes(m) for m in trained.interpolate(a, b, 1, temperature=0)] == [ends[0]]
+    with pytest.raises(ValueError, match="num_steps=0"):
+        trained.interpolate(a, b, 0)
+
+
+def test_a_saved_model_is_the_same_model(trained, tmp_path):
+    save_checkpoint(tmp_path / "model.pt", trained.model, trained.config)
+    again = TrainedModel.load(tmp_path / "model.pt")
+    assert again.config == trained.config
+    assert [notes(m) for m in again.sample(2, generator=0)] == [notes(m) for m in trained.sample(2, generator=0)]
+
+
+def test_errors(trained):
+    with pytest.raises(ValueError, match="temperature"):
+        trained.sample(1, temperature=-1)
+    with pytest.raises(ValueError, match="n=0"):
+        trained.sample(0)
+    with pytest.raises(ValueError, match="z must be"):
+        trained.decode(torch.zeros(2, 99))
+    with pytest.raises(ValueError, match="precision"):
+        TrainedModel(trained.model, trained.config, precision="half").sample(1)
+
+
+def test_bfloat16_gives_music_too(trained):
+    half = TrainedModel(trained.model, trained.config, precision="bfloat16")
+    assert all(notes(m) for m in half.sample(2, generator=0))
+    mu = trained.encode(one_window(trained)).mu
+    torch.testing.assert_close(half.encode(one_window(trained)).mu, mu, rtol=0.1, atol=0.1)
+
+
+E, N = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("end", [N, E, 2 * E, -E, -2 * E, torch.zeros(3), E + 1e-9 * N, -E + 1e-7 * N, E + N])
+def test_slerp_keeps_its_ends_and_never_breaks(end):
+    points = torch.stack([slerp(E, end, t) for t in torch.linspace(0, 1, 9).tolist()])
+    assert torch.isfinite(points).all()
+    torch.testing.assert_close(points[0], E, atol=1e-5, rtol=0)
+    torch.testing.assert_close(points[-1], end, atol=1e-5, rtol=0)
+    assert (points.diff(dim=0).norm(dim=1) < 0.5 * (E.norm() + end.norm())).all()  # no jump
+
+
+def test_slerp_is_an_arc():
+    """Between orthogonal unit vectors every point has length one, half way at 45 degrees; a half turn keeps off 0."""
+    x, y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    torch.testing.assert_close(slerp(x, y, 0.5), torch.tensor([0.5**0.5, 0.5**0.5]))
+    assert all(slerp(x, y, t).norm().item() == pytest.approx(1) for t in (0.1, 0.7))
+    assert slerp(x, -x, 0.5).norm().item() == pytest.approx(1)
+    assert slerp(E, E, 0.3).tolist() == E.tolist()
+
+
+def test_midi_is_written_to_bytes_too(trained):
+    buffer = io.BytesIO()
+    trained.sample(1, generator=0)[0].write(buffer)
+    assert buffer.getvalue()[:4] == b"MThd"

@@ -1,0 +1,274 @@
+"""Training: it learns, it resumes bit for bit, it refuses what is not its own."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import made_songs, shrink
+
+import train as train_module
+from generate import TrainedModel
+from train import (
+    CHECKPOINT,
+    batch_indices,
+    clip_gradients,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+    set_rate,
+    train,
+)
+
+ROOT = Path(__file__).parents[1]
+QUIET = {"progress": False, "device": "cpu"}
+
+
+def equal_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+
+
+@pytest.mark.parametrize("name", ["cat-mel_2bar_tiny", "hierdec-trio_16bar_tiny"])
+def test_eight_windows_are_learnt_by_heart(name, tmp_path):
+    """Overfitted, the posterior mean decodes without a look at the original to every step of it."""
+    config = shrink(name, bars=2, learning_rate=1e-2, max_beta=0.0, transpose_range=(0, 0))
+    songs = made_songs(config.converter, windows=8, songs=2)
+    result = train(config, songs, out_dir=tmp_path, steps=400, precision="float32", **QUIET)
+    trained = TrainedModel(result.model, config)
+    outputs = trained.model.sample(z=trained.encode(songs.windows(range(8))).mu, temperature=0)
+    labels = config.converter.from_tensors(outputs)
+    assert (np.asarray(labels) == songs.labels).mean() == 1.0
+    assert result.history[-1].train.accuracy > 0.99
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_resumed_run_equals_an_uninterrupted_one(tiny, tmp_path, precision, monkeypatch):
+    """Stopped between two checkpoints and taken up again: the same weights, optimizer and history, bit for bit."""
+    config, songs = tiny
+    config = replace(
+        config, training=replace(config.training, sampling_schedule="constant", sampling_rate=0.5, batch_size=7)
+    )
+    parts = songs.split(valid=0.3)
+    arguments = {"steps": 12, "eval_every": 4, "precision": precision, **QUIET}
+    whole = train(config, parts.train, parts.valid, out_dir=tmp_path / "whole", **arguments)
+
+    def stop_at_seven(*args, go=train_module.update):
+        if args[4] == 6:
+            raise KeyboardInterrupt
+        return go(*args)
+
+    monkeypatch.setattr(train_module, "update", stop_at_seven)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, parts.train, parts.valid, out_dir=tmp_path / "cut", **arguments)
+    monkeypatch.undo()
+    assert read_checkpoint(tmp_path / "cut")["run"]["step"] == 4
+    torch.rand(5)  # whatever else draws numbers in between
+    resumed = train(config, parts.train, parts.valid, out_dir=tmp_path / "cut", **arguments)
+    assert equal_weights(whole.model, resumed.model)
+    assert whole.history == resumed.history
+    a, b = (read_checkpoint(tmp_path / name)["optimizer"]["state"] for name in ("whole", "cut"))
+    assert all(torch.equal(a[k][slot], b[k][slot]) for k in a for slot in a[k])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_killed_command_goes_on(tmp_path):
+    """The command, killed in the middle of a run and given again, ends with the weights of an undisturbed run."""
+    songs = ROOT / "tests" / "fixtures" / "converters" / "midi"
+
+    def command(out, steps):
+        return [sys.executable, "train.py", "--config", "cat-mel_2bar_tiny", "--data", str(songs), "--out", str(out),
+                "--steps", str(steps), "--eval-every", "5", "--device", "cpu"]  # fmt: skip
+
+    process = subprocess.Popen(
+        command(tmp_path / "cut", 40), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "cut" / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    output = process.communicate()[0].decode()
+    assert (tmp_path / "cut" / CHECKPOINT).exists(), output
+    for out in ("cut", "whole"):
+        subprocess.run(command(tmp_path / out, 40), cwd=ROOT, check=True, capture_output=True)
+    again = subprocess.run(command(tmp_path / "cut", 40), cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "is finished: 40 steps of 40" in again.stdout
+    assert equal_weights(load_checkpoint(tmp_path / "cut")[0], load_checkpoint(tmp_path / "whole")[0])
+
+
+def test_a_finished_run_says_so_and_goes_on_when_asked(tiny, tmp_path, capsys):
+    config, songs = tiny
+    train(config, songs, out_dir=tmp_path, steps=3, **QUIET)
+    again = train(config, songs, out_dir=tmp_path, steps=3, **QUIET)
+    assert "is finished: 3 steps of 3" in capsys.readouterr().out
+    assert [row.step for row in again.history] == [3]
+    more = train(config, songs, out_dir=tmp_path, steps=5, **QUIET)
+    assert [row.step for row in more.history] == [3, 5]
+
+
+def test_a_run_of_something_else_is_not_taken_up(tiny, tmp_path):
+    config, songs = tiny
+    train(config, songs, out_dir=tmp_path, steps=1, **QUIET)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    other = shrink("cat-drums_2bar_tiny")
+    with pytest.raises(ValueError, match="config differs .cat-mel_2bar_tiny, asked for cat-drums_2bar_tiny"):
+        train(other, made_songs(other.converter), out_dir=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match="data differs"):
+        train(config, made_songs(config.converter, seed=1), out_dir=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match="seed differs .0, asked for 5"):
+        train(config, songs, out_dir=tmp_path, seed=5, **QUIET)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    train(config, songs, out_dir=tmp_path, seed=5, steps=1, resume=False, **QUIET)
+
+
+def test_windows_of_another_converter_and_empty_sets_are_refused(tiny, tmp_path):
+    config, songs = tiny
+    drums = shrink("cat-drums_2bar_tiny")
+    with pytest.raises(ValueError, match="trains on windows of MelodyConverter.*these are of DrumsConverter"):
+        train(config, made_songs(drums.converter), out_dir=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match="no window to train on"):
+        train(config, songs.split(valid=0.3).test, out_dir=tmp_path, **QUIET)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000, -1])
+def test_a_truncated_checkpoint_is_refused(tiny, tmp_path, size):
+    config, songs = tiny
+    train(config, songs, out_dir=tmp_path, steps=1, **QUIET)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match="truncated, or no checkpoint"):
+        load_checkpoint(path)
+    with pytest.raises(ValueError, match="truncated, or no checkpoint"):
+        train(config, songs, out_dir=tmp_path, steps=2, **QUIET)
+
+
+def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    torch.save({"format": 1, "trap": Trap()}, tmp_path / "trap.pt")
+    with pytest.raises(ValueError, match="no checkpoint"):
+        load_checkpoint(tmp_path / "trap.pt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_missing_or_foreign_checkpoint_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no checkpoint at .*nowhere"):
+        load_checkpoint(tmp_path / "nowhere")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(ValueError, match="no checkpoint of this version"):
+        load_checkpoint(tmp_path / "list.pt")
+
+
+def test_nothing_half_written_stays_under_the_name(tiny, tmp_path, monkeypatch):
+    """A crash while the file is written leaves the old one whole."""
+    config, songs = tiny
+    result = train(config, songs, out_dir=tmp_path, steps=1, **QUIET)
+    before = result.checkpoint.read_bytes()
+
+    def crash(content, file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", crash)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(result.checkpoint, result.model, config)
+    assert result.checkpoint.read_bytes() == before
+
+
+def test_every_epoch_visits_every_window_once():
+    visited = torch.cat([batch_indices(step, 4, 10, seed=3) for step in range(5)])
+    assert visited[:10].sort().values.tolist() == visited[10:].sort().values.tolist() == list(range(10))
+    assert visited[:10].tolist() != visited[10:].tolist()
+    assert len(batch_indices(0, 25, 10, seed=0)) == 25  # a batch may be larger than the set
+
+
+def test_transposition_moves_whole_windows(tiny):
+    """Each window is moved by one draw of its own, and differently in another epoch."""
+    config, songs = tiny
+    config = replace(config, training=replace(config.training, batch_size=24, transpose_range=(-5, 6)))
+    data = train_module.labels_on("cpu", songs)
+    moves = []
+    for step in (0, 1):
+        batch = train_module.step_batch(data, config, step, 0, train_module.seeded("cpu", "step", step))
+        labels = (
+            batch.targets.argmax(-1)[:, ::2]
+            - torch.as_tensor(songs.labels.astype(int))[batch_indices(step, 24, 24, 0), ::2]
+        )
+        assert (labels == labels[:, :1]).all()
+        moves.append(labels[:, 0].tolist())
+    assert len(set(moves[0])) > 4
+    assert min(moves[0]) >= -5
+    assert max(moves[0]) <= 6
+    assert moves[0] != moves[1]
+
+
+@pytest.mark.parametrize(
+    ("gradient", "wanted"),
+    [([3.0, 4.0], [0.6, 0.8]), ([0.3, 0.4], [0.3, 0.4]), ([6000.0, 8000.0], [0, 0]), ([math.nan, 1.0], [0, 0])],
+)
+def test_clipping(gradient, wanted):
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in gradient]
+    for parameter, value in zip(parameters, gradient):
+        parameter.grad = torch.tensor([value])
+    clip_gradients(parameters, 1.0)
+    assert [p.grad.item() for p in parameters] == pytest.approx(wanted)
+
+
+def test_adam_is_tensorflows():
+    """Against the formula: lr_t * m / (sqrt(v) + 1e-8), with gradients so small that epsilon matters."""
+    parameter = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = torch.optim.Adam([parameter], betas=(0.9, 0.999))
+    value, m, v = 0.0, 0.0, 0.0
+    for n, gradient in enumerate([1e-8, -3e-8, 2e-8], start=1):
+        parameter.grad = torch.tensor([gradient], dtype=torch.float64)
+        set_rate(optimizer, 1e-3, n)
+        optimizer.step()
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        value -= 1e-3 * math.sqrt(1 - 0.999**n) / (1 - 0.9**n) * m / (math.sqrt(v) + 1e-8)
+        assert parameter.item() == pytest.approx(value, rel=1e-9)
+
+
+def test_bfloat16_learns_what_float32_learns(tiny, tmp_path):
+    config, songs = tiny
+    losses = [
+        train(config, songs, out_dir=tmp_path / precision, steps=60, precision=precision, **QUIET)
+        .history[-1]
+        .train.loss
+        for precision in ("float32", "bfloat16")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    with pytest.raises(ValueError, match="precision must be .* got 'half'"):
+        train(config, songs, out_dir=tmp_path / "half", steps=1, precision="half", **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "cat-mel_2bar_tny"], "did you mean cat-mel_2bar_tiny"),
+        (["--config", "cat-mel_2bar_tiny"], "nowhere"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments, message, tmp_path):
+    with pytest.raises(SystemExit, match=message):
+        train_module.main([*arguments, "--data", "nowhere", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_trains_and_resumes(tiny, tmp_path):
+    config, songs = tiny
+    arguments = {"out_dir": tmp_path, "device": "cuda", "progress": False, "eval_every": 2}
+    train(config, songs, steps=2, **arguments)
+    result = train(config, songs, steps=4, **arguments)
+    assert next(result.model.parameters()).is_cuda
+    assert result.history[1].train.loss < result.history[0].train.loss

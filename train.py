@@ -1,0 +1,453 @@
+"""One training loop for every preset, as a function for notebooks and as a command:
+
+    python train.py --config hierdec-mel_16bar_tiny --data midi_songs --out runs/first
+
+Losses, schedules, clipping and Adam follow Magenta (base_model.py, music_vae_train.py). Every random draw (order of
+the windows, transposition, noise, scheduled sampling) is a function of the seed and the step alone, so a run that is
+stopped anywhere goes on from its last checkpoint and ends bit for bit as if it had not been.
+"""
+
+import argparse
+import hashlib
+import math
+import os
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from tqdm.auto import tqdm
+
+from configs import CONFIGS, Config, config_from_dict, config_to_dict
+from loss import (
+    ElboLoss,
+    accuracy,
+    beta_at,
+    elbo_loss,
+    kl_divergence,
+    learning_rate_at,
+    reconstruction_loss,
+    sampling_probability_at,
+)
+from midi_utils import SongDataset, Tensors, Windows, load_songs
+from model import MusicVAE, autocast
+
+CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
+FORMAT = 1  # of that file
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8  # TensorFlow's "epsilon hat", see `set_rate`
+NORM_CLIPPED_TO_ZERO = 10_000.0  # a gradient of this norm or more, or none at all, moves nothing (music_vae_train.py)
+VALID_WINDOWS = 1024  # held-out windows that are measured, evenly spaced, when there are more
+POSTFIX_STEPS = 10  # updates between two looks at the numbers beside the progress bar
+
+
+class Metrics(NamedTuple):
+    """Means over windows."""
+
+    loss: float  # nats: reconstruction + beta * KL beyond the free bits
+    reconstruction: float  # nats a window
+    kl_bits: float  # bits a window
+    accuracy: float  # 0..1, share of steps whose most likely class is right, mean over a trio's parts
+
+
+class HistoryRow(NamedTuple):
+    """Metrics of the updates since the row before, and of the held-out songs after `step` updates."""
+
+    step: int
+    train: Metrics
+    valid: Metrics | None
+
+
+class TrainingResult(NamedTuple):
+    """A run that has reached its last step."""
+
+    model: MusicVAE
+    config: Config
+    history: list[HistoryRow]
+    checkpoint: Path
+
+
+def pick_device() -> torch.device:
+    """The fastest device there is: CUDA, Apple's MPS, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def seeded(device: torch.device | str, *key: int | str) -> Generator:
+    """A generator whose draws depend on the key alone."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
+    """The order in which an epoch visits n windows."""
+    return torch.randperm(n, generator=seeded("cpu", "order", seed, epoch))
+
+
+def batch_indices(step: int, batch_size: int, n: int, seed: int) -> Tensor:
+    """The windows of a step's batch, [batch_size]: batches run on over the end of an epoch, and none is short."""
+    places = range(step * batch_size, (step + 1) * batch_size)
+    return torch.stack([epoch_order(seed, place // n, n)[place % n] for place in places])
+
+
+class Labels(NamedTuple):
+    """A data set's label arrays on the device."""
+
+    labels: Tensor
+    lengths: Tensor | None  # None where every window is full
+    controls: Tensor | None
+
+
+def labels_on(device: torch.device, dataset: SongDataset) -> Labels:
+    """Moves the integer labels of a data set to a device; one-hot frames are made there, batch by batch."""
+    labels = (
+        dataset.labels.astype(np.int16) if dataset.labels.dtype == np.uint16 else dataset.labels
+    )  # torch indexes no uint16
+    full = bool((np.asarray(dataset.lengths) == dataset.converter.steps).all())
+    arrays = (labels, None if full else dataset.lengths, dataset.controls)
+    return Labels(*(None if array is None else torch.as_tensor(array).to(device) for array in arrays))
+
+
+def batch_tensors(data: Labels, indices: Tensor, config: Config, semitones: Tensor | None = None) -> Tensors:
+    """The tensors of a batch of windows, transposed by so many semitones each."""
+    labels, lengths, controls = (None if part is None else part[indices] for part in data)
+    if semitones is not None:
+        labels = config.converter.transpose(labels, semitones)
+    full = torch.full((len(indices),), config.model.steps) if lengths is None else lengths
+    tensors = config.converter.to_tensors(Windows(labels, full, controls))
+    return tensors._replace(lengths=lengths)
+
+
+def compute_loss(
+    model: MusicVAE,
+    batch: Tensors,
+    config: Config,
+    step: int,
+    generator: Generator,
+    precision: str = "float32",
+    sampling_probability: float = 0.0,
+) -> tuple[ElboLoss, Tensor]:
+    """The objective on a batch with one draw of z for each window, and the accuracy (paper, section 2.1)."""
+    recipe, output = config.training, config.model.output
+    with autocast(batch.inputs.device, precision):
+        posterior = model.encode(batch.inputs, batch.lengths, batch.controls)
+        noise = torch.randn(posterior.loc.shape, generator=generator, device=posterior.loc.device)
+        z = posterior.loc + posterior.scale * noise
+        logits = model.decode(z, batch.targets, batch.lengths, batch.controls, sampling_probability, generator)
+    nats = reconstruction_loss(logits, batch.targets, batch.lengths, output=output)
+    beta = beta_at(step, max_beta=recipe.max_beta, beta_rate=recipe.beta_rate)
+    elbo = elbo_loss(nats, kl_divergence(posterior), beta=beta, free_bits=recipe.free_bits)
+    return elbo, accuracy(logits.detach(), batch.targets, batch.lengths, output=output).mean()
+
+
+def clip_gradients(parameters: list[Tensor], limit: float) -> Tensor:
+    """Scales gradients to a global norm of at most `limit`, to 0 where it is 10,000 or no number; returns the norm."""
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p.grad) for p in parameters]))
+    scale = (limit / norm).clamp(max=1.0)
+    for parameter in parameters:
+        parameter.grad = torch.where(norm < NORM_CLIPPED_TO_ZERO, parameter.grad * scale, 0.0)
+    return norm
+
+
+def set_rate(optimizer: torch.optim.Adam, rate: float, updates: int):
+    """Sets Adam's learning rate for its n-th update, and the epsilon that makes it TensorFlow's.
+
+    TensorFlow adds epsilon to the second moment's root before the correction of its bias, PyTorch after it.
+    """
+    for group in optimizer.param_groups:
+        group["lr"], group["eps"] = rate, ADAM_EPSILON / math.sqrt(1 - ADAM_BETAS[1] ** updates)
+
+
+def make_optimizer(model: MusicVAE) -> torch.optim.Adam:
+    """Adam over the trainable parameters; `update` sets its rate at every step."""
+    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], betas=ADAM_BETAS)
+
+
+def update(
+    model: MusicVAE,
+    optimizer: torch.optim.Adam,
+    batch: Tensors,
+    config: Config,
+    step: int,
+    generator: Generator,
+    precision: str = "float32",
+    updates: int | None = None,
+) -> tuple[ElboLoss, Tensor]:
+    """One step of training (music_vae_train.py).
+
+    Args:
+        step: the global step, which the schedules follow.
+        generator: source of the noise and of scheduled sampling, on the model's device.
+        updates: how many updates this optimizer will have made; step + 1 when None.
+
+    Returns:
+        What `compute_loss` returned before the update.
+    """
+    recipe = config.training
+    probability = sampling_probability_at(step, schedule=recipe.sampling_schedule, rate=recipe.sampling_rate)
+    elbo, share = compute_loss(model, batch, config, step, generator, precision, probability)
+    optimizer.zero_grad()
+    elbo.loss.backward()
+    clip_gradients(optimizer.param_groups[0]["params"], recipe.grad_clip)
+    rate = learning_rate_at(
+        step,
+        learning_rate=recipe.learning_rate,
+        decay_rate=recipe.decay_rate,
+        min_learning_rate=recipe.min_learning_rate,
+    )
+    set_rate(optimizer, rate, updates or step + 1)
+    optimizer.step()
+    return elbo, share
+
+
+def as_metrics(sums: Tensor, count: float) -> Metrics:
+    """Means from the sums of loss, reconstruction, KL in nats and accuracy."""
+    loss, reconstruction, kl_nats, share = (sums / count).tolist()
+    return Metrics(loss, reconstruction, kl_nats / math.log(2), share)
+
+
+def as_sums(elbo: ElboLoss, share: Tensor) -> Tensor:
+    """The four numbers of a step in one tensor, so that reading them waits for the device once."""
+    return torch.stack([elbo.loss, elbo.reconstruction, elbo.kl_nats, share]).detach()
+
+
+@torch.no_grad()
+def evaluate(model: MusicVAE, data: Labels, config: Config, step: int, precision: str = "float32") -> Metrics:
+    """Teacher-forced metrics on held-out windows, the same windows and the same noise each time."""
+    n = len(data.labels)
+    chosen = torch.linspace(0, n - 1, min(n, VALID_WINDOWS)).round().long()
+    generator = seeded(data.labels.device, "valid")
+    sums = torch.zeros(4, device=data.labels.device)
+    for indices in chosen.split(config.training.batch_size):
+        batch = batch_tensors(data, indices, config)
+        sums += len(indices) * as_sums(*compute_loss(model, batch, config, step, generator, precision))
+    return as_metrics(sums, len(chosen))
+
+
+def train(
+    config: Config,
+    train_set: SongDataset,
+    valid_set: SongDataset | None = None,
+    *,
+    out_dir: str | Path,
+    steps: int | None = None,
+    eval_every: int = 100,
+    resume: bool = True,
+    device: torch.device | str | None = None,
+    precision: str = "auto",
+    seed: int = 0,
+    progress: bool = True,
+) -> TrainingResult:
+    """Trains a preset on a data set, from the start or from where a run in `out_dir` stopped.
+
+    Args:
+        config: the preset.
+        train_set: its windows; `SongDataset.split` cuts a set by song.
+        valid_set: windows of songs held out, measured every `eval_every` steps.
+        out_dir: folder of the run; its checkpoint is replaced atomically every `eval_every` steps.
+        steps: updates in all; the preset's own when None. More than a finished run had make it go on.
+        eval_every: steps between two rows of the history, each with a checkpoint.
+        resume: go on with the run in `out_dir`; False begins anew and writes over it.
+        device: the fastest there is when None.
+        precision: 'float32', 'bfloat16' or 'auto', of the matrix products, see `model.autocast`.
+        seed: of every draw, the initial weights included.
+        progress: show a bar.
+
+    Returns:
+        The model and the history of the run.
+
+    Raises:
+        ValueError: an empty set, another converter's windows, or a run in `out_dir` of another preset, seed or data.
+    """
+    steps = config.training.steps if steps is None else steps
+    device = torch.device(device) if device else pick_device()
+    path = Path(out_dir) / CHECKPOINT
+    identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(config, train_set)}
+    torch.manual_seed(seed)
+    model = MusicVAE(config.model).to(device)
+    optimizer = make_optimizer(model)
+    first, history = restore(path, identity, model, optimizer) if resume and path.exists() else (0, [])
+    result = TrainingResult(model, config, history, path)
+    if first >= steps:
+        print(f"{path} is finished: {first} steps of {steps}. Ask for more steps, or train in another folder.")
+        return result
+    data, valid = labels_on(device, train_set), labels_on(device, valid_set) if valid_set else None
+    sums, count = torch.zeros(4, device=device), 0
+    with tqdm(total=steps, initial=first, desc=config.name, disable=not progress) as bar:
+        for step in range(first, steps):
+            generator = seeded(device, "step", seed, step)
+            batch = step_batch(data, config, step, seed, generator)
+            sums += as_sums(*update(model, optimizer, batch, config, step, generator, precision))
+            done, count = step + 1, count + 1
+            bar.update()
+            if done % POSTFIX_STEPS == 0:
+                show(bar, as_metrics(sums, count))
+            if done % eval_every == 0 or done == steps:
+                measured = evaluate(model, valid, config, done, precision) if valid else None
+                history.append(HistoryRow(done, as_metrics(sums, count), measured))
+                run = identity | {"step": done, "history": history_to_lists(history)}
+                save_checkpoint(path, model, config, run, optimizer)
+                sums, count = torch.zeros_like(sums), 0
+    return result
+
+
+def step_batch(data: Labels, config: Config, step: int, seed: int, generator: Generator) -> Tensors:
+    """The batch of a step, each window transposed by a draw of its own."""
+    indices = batch_indices(step, config.training.batch_size, len(data.labels), seed)
+    low, high = config.training.transpose_range
+    if low == high == 0:
+        return batch_tensors(data, indices, config)
+    semitones = torch.randint(low, high + 1, indices.shape, generator=generator, device=data.labels.device)
+    return batch_tensors(data, indices, config, semitones)
+
+
+def show(bar: tqdm, metrics: Metrics):
+    """The numbers beside a progress bar."""
+    bar.set_postfix_str(
+        f"loss {metrics.loss:.1f} | reconstruction {metrics.reconstruction:.1f} nats | "
+        f"KL {metrics.kl_bits:.1f} bits | accuracy {metrics.accuracy:.1%}",
+        refresh=False,
+    )
+
+
+def fingerprint(config: Config, dataset: SongDataset) -> str:
+    """Digest of a data set's labels.
+
+    Raises:
+        ValueError: an empty set, or one that another converter made.
+    """
+    if not len(dataset):
+        raise ValueError("there is no window to train on; the data set's report says why")
+    if dataset.converter != config.converter:
+        raise ValueError(f"{config.name} trains on windows of {config.converter}, these are of {dataset.converter}")
+    return hashlib.sha1(np.ascontiguousarray(dataset.labels)).hexdigest()
+
+
+def history_to_lists(history: list[HistoryRow]) -> list:
+    """Rows as plain lists, which a checkpoint can hold."""
+    return [[step, list(train), valid and list(valid)] for step, train, valid in history]
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: MusicVAE,
+    config: Config,
+    run: dict | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+):
+    """Writes a model with what rebuilds it and its converter, atomically: a reader finds the old file or the new one.
+
+    Args:
+        run, optimizer: what a run needs to go on; a model that is only to be used needs neither.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    config = replace(config, model=model.config)
+    content = {"format": FORMAT, "config": config_to_dict(config), "model": model.state_dict(), "run": run}
+    if optimizer:
+        content["optimizer"] = optimizer.state_dict()
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """The content of a checkpoint, on the CPU; no code from the file is run.
+
+    Raises:
+        ValueError: no such file, or one that is truncated or no checkpoint of this version.
+    """
+    path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
+    if not path.is_file():
+        raise ValueError(f"no checkpoint at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # torch raises half a dozen kinds for a file that is cut short
+        raise ValueError(f"{path} is truncated, or no checkpoint ({type(fault).__name__})") from fault
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is no checkpoint of this version, which writes format {FORMAT}")
+    return content
+
+
+def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
+    """A model and its preset from a checkpoint, on the CPU.
+
+    Args:
+        path: the file, or the folder of a run.
+
+    Raises:
+        ValueError: no such file, one that is truncated or no checkpoint, or weights that are not the preset's.
+    """
+    content = read_checkpoint(path)
+    config = config_from_dict(content["config"])
+    model = MusicVAE(config.model)
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as fault:
+        raise ValueError(f"{path} holds weights that do not fit its own preset: {fault}") from None
+    return model, config
+
+
+def restore(path: Path, identity: dict, model: MusicVAE, optimizer: torch.optim.Adam) -> tuple[int, list[HistoryRow]]:
+    """Puts a run's last checkpoint into model and optimizer; returns the steps that it had made and its history."""
+    content = read_checkpoint(path)
+    run = content["run"] or {}
+    for key, ours in identity.items():
+        if run.get(key) != ours:
+            found, wanted = (value["name"] if isinstance(value, dict) else value for value in (run.get(key), ours))
+            raise ValueError(
+                f"{path} holds a run whose {key} differs ({found}, asked for {wanted}): "
+                "train in another folder, or with resume=False to begin anew here"
+            )
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    rows = [HistoryRow(step, Metrics(*train), valid and Metrics(*valid)) for step, train, valid in run["history"]]
+    return run["step"], rows
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command's options; `train` says more on each."""
+    parser = argparse.ArgumentParser(description="Train a MusicVAE on a folder of MIDI files.")
+    parser.add_argument(
+        "--config", required=True, help="preset, as hierdec-mel_16bar_tiny; one of CONFIGS in configs.py"
+    )
+    parser.add_argument("--data", required=True, help="folder with MIDI files, or one file")
+    parser.add_argument("--out", required=True, help="folder of the run; a run that it holds goes on")
+    parser.add_argument("--steps", type=int, help="updates; the preset's own by default")
+    parser.add_argument("--eval-every", type=int, default=100, help="steps between two checkpoints (default 100)")
+    parser.add_argument("--valid", type=float, default=0.1, help="share of the songs held out (default 0.1)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", help="cuda, mps or cpu; the fastest by default")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None):
+    """The command: a folder to a data set, its report, and a run."""
+    options = parse_arguments(arguments)
+    try:
+        config = CONFIGS[options.config]
+        songs = load_songs(options.data, config.converter)
+        print(songs.report)
+        train_set, valid_set, _ = songs.split(valid=options.valid, seed=options.seed)
+        names = ("steps", "eval_every", "seed", "device", "precision")
+        run = {name: getattr(options, name) for name in names}
+        result = train(config, train_set, valid_set, out_dir=options.out, **run)
+    except (ValueError, KeyError) as fault:
+        raise SystemExit(f"error: {fault.args[0]}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(f"\nInterrupted; the same command goes on from {options.out}.") from None
+    last = result.history[-1]
+    print(f"{result.checkpoint} after {last.step} steps: {last.valid or last.train}")
+
+
+if __name__ == "__main__":
+    main()
