@@ -1,7 +1,8 @@
-# make run    execute main.ipynb into generated/main.ipynb; main.ipynb itself stays as it is
-# make test   lint, then the tests
-# make lint   ruff alone
-# make clean  remove the environment and the caches; your runs/ and generated/ stay
+# make run       execute main.ipynb into generated/main.ipynb; main.ipynb itself stays as it is
+# make notebook  the same, then make main.ipynb and the README's picture anew from it
+# make test      lint, then the tests
+# make lint      ruff alone
+# make clean     remove the environment and the caches; your runs/ and generated/ stay
 #
 # Each sets up what it needs in .venv, once. Another Python: make test PYTHON=python3.12
 
@@ -13,14 +14,20 @@ READY := .venv/ready
 export IPYTHONDIR := $(CURDIR)/.venv/ipython
 export JUPYTER_NO_CONFIG := 1
 export JUPYTER_PREFER_ENV_PATH := 1
+# Waiting threads sleep: on a busy machine, spinning ones slow a small model down tenfold.
+export OMP_WAIT_POLICY := PASSIVE
 unexport JUPYTER_PATH PYTHONHOME PYTHONPATH
 
-.PHONY: run test lint clean
+.PHONY: run notebook test lint clean
 
 run: $(READY)
 	mkdir -p generated
 	env -u MPLBACKEND $(VENV_PYTHON) -m nbconvert --to notebook --execute main.ipynb --output-dir generated \
 		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.timeout=-1
+
+notebook: run
+	$(VENV_PYTHON) clean_notebook.py generated/main.ipynb main.ipynb
+	cp generated/interpolation.png docs/interpolation.png
 
 test: lint
 	MPLBACKEND=agg $(VENV_PYTHON) -m pytest

@@ -74,9 +74,11 @@ DRUMS = replace(SCHEDULED, free_bits=48.0)
 LONG = TrainingConfig(batch_size=512, max_beta=0.2, free_bits=256.0)
 FLAT_TRIO = TrainingConfig(batch_size=256)
 LONG_TRIO = replace(LONG, batch_size=256)
-TINY_DRUMS = TrainingConfig(batch_size=64, steps=1500, decay_rate=0.999, max_beta=0.2, free_bits=8.0)
-TINY_MELODY = replace(TINY_DRUMS, transpose_range=(-5, 6))  # into every key
-TINY_LONG = replace(TINY_MELODY, batch_size=32, steps=600, free_bits=32.0)
+TINY_DRUMS = TrainingConfig(
+    batch_size=32, steps=5000, learning_rate=8e-3, decay_rate=0.9992, max_beta=0.2, free_bits=24.0
+)
+TINY_MELODY = replace(TINY_DRUMS, transpose_range=(-2, 3))
+TINY_LONG = replace(TINY_MELODY, batch_size=16, steps=1500, learning_rate=5e-3, decay_rate=0.998, free_bits=64.0)
 
 # fmt: off
 CONFIGS = _presets(
@@ -88,12 +90,12 @@ CONFIGS = _presets(
     _config("hierdec-mel_16bar", MELODY_16BAR, LONG, 512, (2048, 2048), (1024, 1024), 16),
     _config("flat-trio_16bar", TRIO_16BAR, FLAT_TRIO, 512, (2048, 2048), (2048, 2048, 2048)),
     _config("hierdec-trio_16bar", TRIO_16BAR, LONG_TRIO, 512, (2048, 2048), (1024, 1024), 16),
-    _config("cat-mel_2bar_tiny", MELODY_2BAR, TINY_MELODY, 64, (128,), (128, 128)),
-    _config("cat-drums_2bar_tiny", DRUMS_2BAR, TINY_DRUMS, 64, (128,), (128, 128)),
-    _config("flat-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 128, (128, 128), (128, 128)),
-    _config("hierdec-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 128, (128, 128), (128, 128), 16),
-    _config("flat-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 128, (128, 128), (128, 128)),
-    _config("hierdec-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 128, (128, 128), (128, 128), 16),
+    _config("cat-mel_2bar_tiny", MELODY_2BAR, TINY_MELODY, 24, (128,), (192,)),
+    _config("cat-drums_2bar_tiny", DRUMS_2BAR, TINY_DRUMS, 24, (128,), (192,)),
+    _config("flat-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 64, (128,), (160,)),
+    _config("hierdec-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 64, (128,), (160,), 16),
+    _config("flat-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,)),
+    _config("hierdec-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), 16),
 )
 # fmt: on
 

@@ -220,7 +220,8 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """
     if precision not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
-    fast = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    onednn = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    fast = onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     half = precision == "bfloat16" or (precision == "auto" and fast)
     return torch.autocast(device.type, torch.bfloat16, enabled=half)
 

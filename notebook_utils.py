@@ -122,6 +122,17 @@ def _player(midi: pretty_midi.PrettyMIDI, title: str, seconds: float | None) -> 
     return f"<figure style='margin: 0'><figcaption>{escape(title)}{remark}</figcaption>{audio}</figure>"
 
 
+def join(songs: Sequence[pretty_midi.PrettyMIDI], seconds_each: float) -> pretty_midi.PrettyMIDI:
+    """One song of several that have the same tracks, a new one beginning every so many seconds."""
+    whole = pretty_midi.PrettyMIDI()
+    whole.instruments = [pretty_midi.Instrument(part.program, part.is_drum, part.name) for part in songs[0].instruments]
+    for index, song in enumerate(songs):
+        for part, mine in zip(whole.instruments, song.instruments, strict=True):
+            later = index * seconds_each
+            part.notes += [pretty_midi.Note(n.velocity, n.pitch, n.start + later, n.end + later) for n in mine.notes]
+    return whole
+
+
 # --- piano rolls ------------------------------------------------------------------------------------------------------
 
 
@@ -393,7 +404,7 @@ def plot_latent(
     centre = mu.mean(axis=0)
     _, scale, directions = np.linalg.svd(mu - centre, full_matrices=False)
     plane = directions[:2].T  # [z_size, 2]
-    figure, axis = plt.subplots(figsize=(6, 5), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
     _draw_points(axis, (mu - centre) @ plane, labels)
     if path is not None:
         points = (np.asarray(path, float) - centre) @ plane

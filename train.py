@@ -118,7 +118,7 @@ def batch_tensors(data: Labels, indices: Tensor, config: Config, semitones: Tens
     labels, lengths, controls = (None if part is None else part[indices] for part in data)
     if semitones is not None:
         labels = config.converter.transpose(labels, semitones)
-    full = torch.full((len(indices),), config.model.steps) if lengths is None else lengths
+    full = labels.new_full((len(indices),), config.model.steps, dtype=torch.int32) if lengths is None else lengths
     tensors = config.converter.to_tensors(Windows(labels, full, controls))
     return tensors._replace(lengths=lengths)
 
@@ -268,8 +268,9 @@ def train(
     device = torch.device(device) if device else pick_device()
     path = Path(out_dir) / CHECKPOINT
     identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(config, train_set)}
-    torch.manual_seed(seed)
-    model = MusicVAE(config.model).to(device)
+    with torch.random.fork_rng(devices=[]):  # the caller's own draws stay as they were
+        torch.default_generator.manual_seed(seed)
+        model = MusicVAE(config.model).to(device)
     optimizer = make_optimizer(model)
     first, history = restore(path, identity, model, optimizer) if resume and path.exists() else (0, [])
     result = TrainingResult(model, config, history, path)
