@@ -3,6 +3,7 @@
 The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMIDI in place of NoteSequence.
 """
 
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,6 +121,8 @@ class TrainedModel:
             ValueError: a file that holds no window, or several.
         """
         windows = music if isinstance(music, Windows) else self._one_window_each(music)
+        if not len(windows.labels):
+            raise ValueError("there is no window to encode")
         starts = range(0, len(windows.labels), BATCH)
         posteriors = [self._posterior(_take(windows, slice(start, start + BATCH))) for start in starts]
         mu, sigma = (torch.cat([getattr(posterior, name) for posterior in posteriors]) for name in ("loc", "scale"))
@@ -161,8 +164,10 @@ class TrainedModel:
         """
         if num_steps < 1:
             raise ValueError(f"an interpolation needs at least one point, got num_steps={num_steps}")
-        (a,), (b,) = self.encode(start).mu, self.encode(end).mu
-        z = torch.stack([slerp(a, b, t) for t in torch.linspace(0, 1, num_steps).tolist()])
+        ends = [self.encode(music).mu.cpu() for music in (start, end)]  # slerp's float64 is not on every device
+        if any(len(mu) != 1 for mu in ends):
+            raise ValueError(f"an interpolation goes from one window to one, got {len(ends[0])} and {len(ends[1])}")
+        z = torch.stack([slerp(ends[0][0], ends[1][0], t) for t in torch.linspace(0, 1, num_steps).tolist()])
         return self.decode(z, temperature=temperature, **how)
 
     @torch.no_grad()
@@ -175,6 +180,8 @@ class TrainedModel:
     def _one_window_each(self, music: PrettyMIDI | list[PrettyMIDI]) -> Windows:
         files = music if isinstance(music, list | tuple) else [music]
         found = [self.config.converter.to_arrays(midi) for midi in files]
+        if not found:
+            raise ValueError("there is no music to encode")
         for k, windows in enumerate(found):
             if len(windows.labels) != 1:
                 raise ValueError(
@@ -185,7 +192,7 @@ class TrainedModel:
         return _concatenate(found)
 
     def _generator(self, generator: Generator | int | None) -> Generator | None:
-        return Generator(self.device).manual_seed(generator) if isinstance(generator, int) else generator
+        return Generator(self.device).manual_seed(int(generator)) if isinstance(generator, Integral) else generator
 
     def _write(self, outputs: Tensor, qpm: float, program) -> list[PrettyMIDI]:
         labels = self.config.converter.from_tensors(outputs)
@@ -194,7 +201,7 @@ class TrainedModel:
 
 def _reasons(windows: Windows) -> str:
     """What a song without windows lacks."""
-    return "".join(f"; {skipped.reason}" for skipped in windows.skipped)
+    return "".join(f" ({skipped.reason})" for skipped in windows.skipped if skipped.what == "song")
 
 
 def _take(windows: Windows, part: slice) -> Windows:

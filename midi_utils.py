@@ -15,7 +15,7 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,7 @@ BUILT_IN = "built_in"  # subfolder whose songs are taken where there are no othe
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 FEW_FILES = 32  # below this, starting worker processes takes longer than they save
 CHUNK_FILES = 4  # files a worker reads at a time
+MAX_WORKERS = 61  # processes that Windows can wait for
 ROUND_CHUNKS = 16  # chunks a worker is given before the pool is looked after
 OFF_GRID_STEPS = 0.2  # mean distance of the onsets from the grid above which a song is called off it; chance gives 0.25
 NAMES_SHOWN = 5  # names a line of the report
@@ -856,7 +857,7 @@ class SongReport(NamedTuple):
             f"{_count(self.windows, 'window')} of {_count(self.converter.bars, 'bar')} kept from "
             f"{_count(self.songs, 'song')}, {_count(self.duplicates, 'duplicate')} dropped",
         ]
-        lines += _listing("Refused", self.refused)
+        lines += _listing("Refused", self.refused, shown=len(self.refused))
         lines += _listing("Read after mending", self.mended)
         lines += _listing("Songs without a usable window", self.without_window)
         lines += _listing("Off the sixteenths of their own tempo (swing, free playing, a wrong tempo)", self.off_grid)
@@ -865,7 +866,7 @@ class SongReport(NamedTuple):
     __repr__ = __str__
 
 
-def _listing(title: str, entries: Sequence[tuple[str, str]]) -> list[str]:
+def _listing(title: str, entries: Sequence[tuple[str, str]], shown: int = NAMES_SHOWN) -> list[str]:
     """(name, reason) pairs grouped by reason, the most frequent first; what follows a semicolon stays with the name."""
     groups = defaultdict(list)
     for name, reason in entries:
@@ -873,8 +874,8 @@ def _listing(title: str, entries: Sequence[tuple[str, str]]) -> list[str]:
         groups[reason].append(f"{name} ({detail})" if detail else name)
     lines = [f"{title}: {len(entries)}"] if entries else []
     for reason, names in sorted(groups.items(), key=lambda group: -len(group[1])):
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        lines.append(f"  {reason}: {_count(len(names), 'song')}: {', '.join(names[:NAMES_SHOWN])}{more}")
+        more = f" and {len(names) - shown} more, all in the report's fields" if len(names) > shown else ""
+        lines.append(f"  {reason}: {_count(len(names), 'song')}: {', '.join(names[:shown])}{more}")
     return lines
 
 
@@ -1066,8 +1067,8 @@ def _read_all(
     paths: list[Path], converter: Converter, workers: int | None, executor: Executor | None, bar: tqdm
 ) -> list[_SongResult]:
     """One result a path, in order."""
-    workers = workers or _cores()
     chunks = [paths[k : k + CHUNK_FILES] for k in range(0, len(paths), CHUNK_FILES)]
+    workers = min(workers or _cores(), len(chunks), MAX_WORKERS)
     pool, results = executor, []
     if pool is None and workers > 1 and len(paths) >= FEW_FILES:
         pool = _start_pool(workers)
@@ -1102,7 +1103,7 @@ def _works(pool: Executor) -> bool:
     try:
         pool.submit(int).result()
         return True
-    except (OSError, RuntimeError):
+    except (OSError, BrokenExecutor):  # no RuntimeError: a worker that runs an unguarded script must die of its own
         return False
 
 
@@ -1189,4 +1190,7 @@ def _off_grid(distance: float) -> str | None:
 def _remedy(report: SongReport) -> str:
     if len(report.refused) == report.files:
         return "Not one file could be read: add MIDI files that play."
-    return "Add songs that fit, or take another converter: fewer bars, other programs, another time signature."
+    return (
+        "Add songs that fit, or take another preset (drums, a trio, 2 bars in place of 16) or converter (other "
+        "programs, another time signature)."
+    )

@@ -11,6 +11,7 @@ controls, Z size of z, E size of an embedding, H width of a layer, N any batch, 
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -212,18 +213,19 @@ def draw_frame(logits: Tensor, depths: tuple[int, ...], temperature: float, gene
     return torch.cat(parts, -1).to(logits.dtype)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """The context of a forward pass whose matrix products have a precision; weights stay as they are.
 
     Args:
-        precision: 'float32', 'bfloat16' or 'auto': bfloat16 on a processor with instructions for it, else float32.
+        precision: 'float32', 'bfloat16' (on a processor: CUDA's autocast runs LSTMs in float16 whatever is asked for)
+            or 'auto': bfloat16 on a processor with instructions for it, else float32.
     """
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
+    if precision not in ("auto", "float32", "bfloat16") or (precision == "bfloat16" and device.type != "cpu"):
+        raise ValueError(f"precision must be 'auto', 'float32' or, on the CPU, 'bfloat16', got {precision!r}")
     onednn = device.type == "cpu" and torch.backends.mkldnn.is_available()
     fast = onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     half = precision == "bfloat16" or (precision == "auto" and fast)
-    return torch.autocast(device.type, torch.bfloat16, enabled=half)
+    return torch.autocast("cpu", torch.bfloat16) if half else nullcontext()
 
 
 class MusicVAE(nn.Module):

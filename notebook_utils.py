@@ -78,7 +78,8 @@ def _beginning(midi: pretty_midi.PrettyMIDI, seconds: float) -> pretty_midi.Pret
     short = pretty_midi.PrettyMIDI()
     for part in midi.instruments:
         copy = pretty_midi.Instrument(part.program, part.is_drum, part.name)
-        copy.notes = [note for note in part.notes if note.start < seconds]
+        heard = [note for note in part.notes if note.start < seconds]
+        copy.notes = [pretty_midi.Note(n.velocity, n.pitch, n.start, min(n.end, seconds)) for n in heard]
         copy.control_changes = part.control_changes
         short.instruments.append(copy)
     return short

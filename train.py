@@ -4,7 +4,8 @@
 
 Losses, schedules, clipping and Adam follow Magenta (base_model.py, music_vae_train.py). Every random draw (order of
 the windows, transposition, noise, scheduled sampling) is a function of the seed and the step alone, so a run that is
-stopped anywhere goes on from its last checkpoint and ends bit for bit as if it had not been.
+stopped anywhere goes on from its last checkpoint and ends bit for bit as if it had not been (on CUDA, as far as cuDNN's
+LSTMs are deterministic).
 """
 
 import argparse
@@ -75,6 +76,16 @@ def pick_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def check_device(name: torch.device | str) -> torch.device:
+    """The device of a name; raises ValueError where there is none."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+        return device
+    except (RuntimeError, AssertionError) as fault:
+        raise ValueError(f"no device {str(name)!r} here: {str(fault).splitlines()[0]}") from None
 
 
 def seeded(device: torch.device | str, *key: int | str) -> Generator:
@@ -265,8 +276,12 @@ def train(
         ValueError: an empty set, another converter's windows, or a run in `out_dir` of another preset, seed or data.
     """
     steps = config.training.steps if steps is None else steps
-    device = torch.device(device) if device else pick_device()
+    if steps < 1 or eval_every < 1:
+        raise ValueError(f"steps and eval_every must be at least 1, got {steps} and {eval_every}")
+    device = check_device(device) if device else pick_device()
     path = Path(out_dir) / CHECKPOINT
+    if valid_set:
+        fingerprint(config, valid_set)
     identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(config, train_set)}
     with torch.random.fork_rng(devices=[]):  # the caller's own draws stay as they were
         torch.default_generator.manual_seed(seed)
@@ -277,6 +292,7 @@ def train(
     if first >= steps:
         print(f"{path} is finished: {first} steps of {steps}. Ask for more steps, or train in another folder.")
         return result
+    path.parent.mkdir(parents=True, exist_ok=True)
     data, valid = labels_on(device, train_set), labels_on(device, valid_set) if valid_set else None
     sums, count = torch.zeros(4, device=device), 0
     with tqdm(total=steps, initial=first, desc=config.name, disable=not progress) as bar:
@@ -373,7 +389,8 @@ def read_checkpoint(path: str | Path) -> dict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:  # torch raises half a dozen kinds for a file that is cut short
         raise ValueError(f"{path} is truncated, or no checkpoint ({type(fault).__name__})") from fault
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    whole = isinstance(content, dict) and {"config", "model", "run"} <= set(content)
+    if not whole or content.get("format") != FORMAT:
         raise ValueError(f"{path} is no checkpoint of this version, which writes format {FORMAT}")
     return content
 
@@ -392,7 +409,7 @@ def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
     model = MusicVAE(config.model)
     try:
         model.load_state_dict(content["model"])
-    except RuntimeError as fault:
+    except (RuntimeError, TypeError) as fault:
         raise ValueError(f"{path} holds weights that do not fit its own preset: {fault}") from None
     return model, config
 
@@ -403,15 +420,23 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: torch.optim.
     run = content["run"] or {}
     for key, ours in identity.items():
         if run.get(key) != ours:
-            found, wanted = (value["name"] if isinstance(value, dict) else value for value in (run.get(key), ours))
             raise ValueError(
-                f"{path} holds a run whose {key} differs ({found}, asked for {wanted}): "
+                f"{path} holds a run whose {key} differs ({difference(run.get(key), ours)}): "
                 "train in another folder, or with resume=False to begin anew here"
             )
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
     rows = [HistoryRow(step, Metrics(*train), valid and Metrics(*valid)) for step, train, valid in run["history"]]
     return run["step"], rows
+
+
+def difference(found, wanted) -> str:
+    """What differs between two values; of two presets the first field that does."""
+    field = ""
+    while isinstance(found, dict) and isinstance(wanted, dict):
+        field = next(key for key in wanted if found.get(key) != wanted[key])
+        found, wanted = found.get(field), wanted[field]
+    return f"{field} {found}, asked for {wanted}".strip()
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -445,7 +470,7 @@ def main(arguments: list[str] | None = None):
     except (ValueError, KeyError) as fault:
         raise SystemExit(f"error: {fault.args[0]}") from None
     except KeyboardInterrupt:
-        raise SystemExit(f"\nInterrupted; the same command goes on from {options.out}.") from None
+        raise SystemExit("\nInterrupted; the same command goes on from the last checkpoint, if there is one.") from None
     last = result.history[-1]
     print(f"{result.checkpoint} after {last.step} steps: {last.valid or last.train}")
 

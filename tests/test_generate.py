@@ -106,6 +106,16 @@ def test_a_saved_model_is_the_same_model(trained, tmp_path):
     assert [notes(m) for m in again.sample(2, generator=0)] == [notes(m) for m in trained.sample(2, generator=0)]
 
 
+def test_windows_that_are_none_or_too_many_are_named(trained):
+    songs = made_songs(trained.config.converter, windows=3, songs=1)
+    with pytest.raises(ValueError, match="no music to encode"):
+        trained.encode([])
+    with pytest.raises(ValueError, match="no window to encode"):
+        trained.reconstruct(songs.windows([]))
+    with pytest.raises(ValueError, match="one window to one, got 2 and 1"):
+        trained.interpolate(songs.windows([0, 1]), songs.windows([2]), 3)
+
+
 def test_errors(trained):
     with pytest.raises(ValueError, match="temperature"):
         trained.sample(1, temperature=-1)

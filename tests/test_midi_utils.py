@@ -1005,10 +1005,12 @@ def test_the_report_says_what_became_of_every_file(folder):
 def test_long_lists_are_cut_in_print_and_whole_in_the_report(folder):
     for k in range(9):
         (folder / f"empty {k}.mid").write_bytes(b"")
+        write_song(folder / f"waltz {k}.mid", 0, song(track([(0, 4, 60)]), metre=(3, 4)))
     report = read(folder).report
-    shown = "empty 0.mid, empty 1.mid, empty 2.mid, empty 3.mid, empty 4.mid and 4 more"
-    assert f"the file is empty: 9 songs: {shown}" in str(report)
-    assert len(report.refused) == 9
+    assert f"the file is empty: 9 songs: {', '.join(f'empty {k}.mid' for k in range(9))}" in str(report)
+    shown = "waltz 0.mid, waltz 1.mid, waltz 2.mid, waltz 3.mid, waltz 4.mid and 4 more"
+    assert f"3/4 throughout: 9 songs: {shown}" in str(report)
+    assert len(report.without_window) == 9
 
 
 REASONS = [
@@ -1052,7 +1054,7 @@ def test_nothing_to_learn_from_is_an_error(tmp_path, make):
         "empty": (tmp_path, "there is no MIDI file; add files that end in .mid"),
         "other": (tmp_path, "there is no MIDI file"),
         "broken": (tmp_path, "1 MIDI file, 0 read, 1 refused\n(.*\n)*.*add MIDI files that play"),
-        "short": (tmp_path, "shorter than 2 bars: 1 song: song.mid\n.*take another converter"),
+        "short": (tmp_path, "shorter than 2 bars: 1 song: song.mid\n.*take another preset"),
         "list": ([], "there is no MIDI file"),
     }[make]
     if make == "other":

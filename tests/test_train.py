@@ -95,6 +95,7 @@ def test_a_killed_command_goes_on(tmp_path):
     process.send_signal(signal.SIGKILL)
     output = process.communicate()[0].decode()
     assert (tmp_path / "cut" / CHECKPOINT).exists(), output
+    assert process.returncode == -signal.SIGKILL
     for out in ("cut", "whole"):
         subprocess.run(command(tmp_path / out, 40), cwd=ROOT, check=True, capture_output=True)
     again = subprocess.run(command(tmp_path / "cut", 40), cwd=ROOT, check=True, capture_output=True, text=True)
@@ -117,8 +118,11 @@ def test_a_run_of_something_else_is_not_taken_up(tiny, tmp_path):
     train(config, songs, out_dir=tmp_path, steps=1, **QUIET)
     before = (tmp_path / CHECKPOINT).read_bytes()
     other = shrink("cat-drums_2bar_tiny")
-    with pytest.raises(ValueError, match="config differs .cat-mel_2bar_tiny, asked for cat-drums_2bar_tiny"):
+    with pytest.raises(ValueError, match="config differs .name cat-mel_2bar_tiny, asked for cat-drums_2bar_tiny"):
         train(other, made_songs(other.converter), out_dir=tmp_path, **QUIET)
+    faster = replace(config, training=replace(config.training, learning_rate=0.5))
+    with pytest.raises(ValueError, match="config differs .learning_rate .*, asked for 0.5"):
+        train(faster, songs, out_dir=tmp_path, **QUIET)
     with pytest.raises(ValueError, match="data differs"):
         train(config, made_songs(config.converter, seed=1), out_dir=tmp_path, **QUIET)
     with pytest.raises(ValueError, match="seed differs .0, asked for 5"):
@@ -182,6 +186,38 @@ def test_nothing_half_written_stays_under_the_name(tiny, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(result.checkpoint, result.model, config)
     assert result.checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": 0}, "steps and eval_every must be at least 1, got 0"),
+        ({"eval_every": 0}, "got 1 and 0"),
+        ({"device": "abacus"}, "no device 'abacus' here"),
+        ({"valid_set": made_songs(shrink("cat-drums_2bar_tiny").converter)}, "these are of DrumsConverter"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_is_written(tiny, tmp_path, wrong, message):
+    config, songs = tiny
+    with pytest.raises(ValueError, match=message):
+        train(config, songs, **{"steps": 1, "out_dir": tmp_path / "run", "progress": False} | wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_script_without_a_main_guard_trains_once(tmp_path):
+    """Where processes are spawned (macOS, Windows) a worker runs the script again, and must not train."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing\n"
+        "multiprocessing.set_start_method('spawn', force=True)\n"
+        "from midi_utils import MelodyConverter, load_songs\n"
+        f"songs = load_songs({str(ROOT / 'midi_songs')!r}, MelodyConverter(), workers=2, progress=False)\n"
+        "print('trained on', len(songs))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("trained on") == 1
 
 
 def test_every_epoch_visits_every_window_once():
