@@ -8,10 +8,18 @@ ends in `_tiny` is this project's own, and trains in minutes on a laptop. Change
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 
-from midi_utils import Converter, DrumsConverter, MelodyConverter, TrioConverter
+from midi_utils import (
+    Converter,
+    DrumsConverter,
+    GrooveConverter,
+    MelodyConverter,
+    MultitrackConverter,
+    TrioConverter,
+)
 from model import ModelConfig
 
-CONVERTERS = {kind.__name__: kind for kind in (MelodyConverter, DrumsConverter, TrioConverter)}
+KINDS = (MelodyConverter, DrumsConverter, TrioConverter, GrooveConverter, MultitrackConverter)
+CONVERTERS = {kind.__name__: kind for kind in KINDS}
 
 
 @dataclass(frozen=True)
@@ -54,18 +62,30 @@ def _presets(*configs: Config) -> Presets:
     return Presets((config.name, config) for config in configs)
 
 
-def _config(name, converter, training, z_size, enc_rnn_size, dec_rnn_size, segments=1) -> Config:
-    """A preset whose steps and depths are its converter's."""
-    output = "trio" if isinstance(converter, TrioConverter) else "categorical"
-    depths = (converter.steps, converter.input_depth, converter.output_depth)
-    model = ModelConfig(*depths, z_size, enc_rnn_size, dec_rnn_size, segments, converter.control_depth, output)
-    return Config(name, model, converter, training)
-
-
 MELODY_2BAR = MelodyConverter(bars=2)  # programs 0-31
 MELODY_16BAR = MelodyConverter(bars=16, programs=None)  # any program
 DRUMS_2BAR = DrumsConverter(bars=2)
 TRIO_16BAR = TrioConverter(bars=16)
+CHORDS_2BAR = MelodyConverter(bars=2, programs=None, chords=True)
+ROLL_2BAR = DrumsConverter(bars=2, output="roll")
+FULL_ROLL_2BAR = DrumsConverter(bars=2, output="roll", classes=61)
+HUMANIZE = GrooveConverter(bars=2, humanize=True)
+TAP = GrooveConverter(bars=2, tap=True, fixed_velocity=True)
+TAP_DROPOUT = GrooveConverter(bars=2, tap=True, fixed_velocity=True, note_dropout=0.8)
+CLOSED_HH = GrooveConverter(bars=2, added_classes=(2,))
+HITS_CONTROL = GrooveConverter(bars=2, hits_control=True)
+TRACKS = MultitrackConverter()
+TRACKS_CHORDS = MultitrackConverter(chords=True)
+
+FLAT = {}  # what the models of a family have beside their sizes, as fields of ModelConfig
+FLAT_THREE = {"output": "trio"}
+CONDUCTOR = {"segments": 16}
+CONDUCTOR_THREE = CONDUCTOR | FLAT_THREE
+LEVELS = CONDUCTOR | {"hierarchical_encoder": True}
+LEVELS_THREE = LEVELS | FLAT_THREE
+NADE = {"output": "nade", "nade_num_hidden": 128}
+GROOVE = {"output": "groove", "dropout_keep_prob": 0.3}
+MULTITRACK = {"segments": TRACKS.segments, "hierarchical_encoder": True, "end_token": TRACKS.end_token}
 
 SCHEDULED = TrainingConfig(batch_size=512, max_beta=0.2, sampling_schedule="inverse_sigmoid", sampling_rate=1000.0)
 MELODY = replace(SCHEDULED, beta_rate=0.99999, transpose_range=(-5, 5))
@@ -74,29 +94,64 @@ DRUMS = replace(SCHEDULED, free_bits=48.0)
 LONG = TrainingConfig(batch_size=512, max_beta=0.2, free_bits=256.0)
 FLAT_TRIO = TrainingConfig(batch_size=256)
 LONG_TRIO = replace(LONG, batch_size=256)
+CHORDS = TrainingConfig(batch_size=512, transpose_range=(-3, 3))
+TRACK = TrainingConfig(batch_size=256, transpose_range=(-3, 3))
+GROOVES = TrainingConfig(batch_size=512, max_beta=0.2, free_bits=48.0)
 TINY_DRUMS = TrainingConfig(
     batch_size=32, steps=5000, learning_rate=8e-3, decay_rate=0.9992, max_beta=0.2, free_bits=24.0
 )
 TINY_MELODY = replace(TINY_DRUMS, transpose_range=(-2, 3))
 TINY_LONG = replace(TINY_MELODY, batch_size=16, steps=1500, learning_rate=5e-3, decay_rate=0.998, free_bits=64.0)
 
+
+def _config(name, converter, training, z_size, enc_rnn_size, dec_rnn_size, family=FLAT) -> Config:
+    """A preset whose steps and depths are its converter's; `family` holds what else its model has."""
+    depths = (converter.steps, converter.input_depth, converter.output_depth)
+    control_depth = {"control_depth": converter.control_depth}
+    model = ModelConfig(*depths, z_size, enc_rnn_size, dec_rnn_size, **control_depth, **family)
+    return Config(name, model, converter, training)
+
+
 # fmt: off
 CONFIGS = _presets(
-    # name, converter, recipe, z, encoder, decoder, segments
+    # name, converter, recipe, z, encoder, decoder, family
     _config("cat-mel_2bar_small", MELODY_2BAR, MELODY, 256, (512,), (256, 256)),
     _config("cat-mel_2bar_big", MELODY_2BAR, BIG_MELODY, 512, (2048,), (2048, 2048, 2048)),
+    _config("cat-mel_2bar_med_chords", CHORDS_2BAR, CHORDS, 256, (1024,), (512, 512, 512)),
     _config("cat-drums_2bar_small", DRUMS_2BAR, DRUMS, 256, (512,), (256, 256)),
+    _config("cat-drums_2bar_big", DRUMS_2BAR, DRUMS, 512, (2048,), (2048, 2048, 2048)),
+    _config("nade-drums_2bar_reduced", ROLL_2BAR, DRUMS, 256, (1024,), (512, 512), NADE),
+    _config("nade-drums_2bar_full", FULL_ROLL_2BAR, DRUMS, 256, (1024,), (512, 512), NADE),
     _config("flat-mel_16bar", MELODY_16BAR, LONG, 512, (2048, 2048), (2048, 2048, 2048)),
-    _config("hierdec-mel_16bar", MELODY_16BAR, LONG, 512, (2048, 2048), (1024, 1024), 16),
-    _config("flat-trio_16bar", TRIO_16BAR, FLAT_TRIO, 512, (2048, 2048), (2048, 2048, 2048)),
-    _config("hierdec-trio_16bar", TRIO_16BAR, LONG_TRIO, 512, (2048, 2048), (1024, 1024), 16),
+    _config("hierdec-mel_16bar", MELODY_16BAR, LONG, 512, (2048, 2048), (1024, 1024), CONDUCTOR),
+    _config("hier-mel_16bar", MELODY_16BAR, LONG, 512, (1024,), (1024, 1024), LEVELS),
+    _config("flat-trio_16bar", TRIO_16BAR, FLAT_TRIO, 512, (2048, 2048), (2048, 2048, 2048), FLAT_THREE),
+    _config("hierdec-trio_16bar", TRIO_16BAR, LONG_TRIO, 512, (2048, 2048), (1024, 1024), CONDUCTOR_THREE),
+    _config("hier-trio_16bar", TRIO_16BAR, LONG_TRIO, 512, (1024,), (1024, 1024), LEVELS_THREE),
+    _config("hier-multiperf_vel_1bar_med", TRACKS, TRACK, 512, (1024,), (512, 512, 512), MULTITRACK),
+    _config("hier-multiperf_vel_1bar_big", TRACKS, TRACK, 512, (2048,), (1024, 1024, 1024), MULTITRACK),
+    _config("hier-multiperf_vel_1bar_med_chords", TRACKS_CHORDS, TRACK, 512, (1024,), (512, 512, 512), MULTITRACK),
+    _config("hier-multiperf_vel_1bar_big_chords", TRACKS_CHORDS, TRACK, 512, (2048,), (1024, 1024, 1024), MULTITRACK),
+    _config("groovae_4bar", GrooveConverter(bars=4), GROOVES, 256, (512,), (256, 256), GROOVE),
+    _config("groovae_2bar_humanize", HUMANIZE, GROOVES, 256, (512,), (256, 256), GROOVE),
+    _config("groovae_2bar_tap_fixed_velocity", TAP, GROOVES, 256, (512,), (256, 256), GROOVE),
+    _config("groovae_2bar_tap_fixed_velocity_note_dropout", TAP_DROPOUT, GROOVES, 256, (512,), (256, 256), GROOVE),
+    _config("groovae_2bar_add_closed_hh", CLOSED_HH, GROOVES, 256, (512,), (256, 256), GROOVE),
+    _config("groovae_2bar_hits_control_tfds", HITS_CONTROL, GROOVES, 256, (512,), (256, 256), GROOVE),
     _config("cat-mel_2bar_tiny", MELODY_2BAR, TINY_MELODY, 24, (128,), (192,)),
+    _config("cat-mel_2bar_chords_tiny", CHORDS_2BAR, TINY_MELODY, 24, (128,), (192,)),
     _config("cat-drums_2bar_tiny", DRUMS_2BAR, TINY_DRUMS, 24, (128,), (192,)),
+    _config("nade-drums_2bar_tiny", ROLL_2BAR, TINY_DRUMS, 24, (128,), (192,), NADE | {"nade_num_hidden": 32}),
     _config("flat-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 64, (128,), (160,)),
-    _config("hierdec-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 64, (128,), (160,), 16),
-    _config("flat-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,)),
-    _config("hierdec-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), 16),
+    _config("hierdec-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 64, (128,), (160,), CONDUCTOR),
+    _config("hier-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 64, (128,), (160,), LEVELS),
+    _config("flat-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), FLAT_THREE),
+    _config("hierdec-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), CONDUCTOR_THREE),
+    _config("hier-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), LEVELS_THREE),
+    _config("hier-multiperf_vel_1bar_tiny", TRACKS, TINY_LONG, 64, (128,), (160,), MULTITRACK),
+    _config("groovae_2bar_humanize_tiny", HUMANIZE, TINY_DRUMS, 24, (128,), (192,), {"output": "groove"}),
 )
+CONFIGS["groovae_2bar_hits_control"] = CONFIGS["groovae_2bar_hits_control_tfds"]  # its name among the published files
 # fmt: on
 
 

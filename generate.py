@@ -3,23 +3,30 @@
 The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMIDI in place of NoteSequence.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 from torch.distributions import Normal
 
+from chords import chords_to_controls
 from configs import Config
-from midi_utils import Windows
+from midi_utils import GrooveConverter, Windows
 from model import MusicVAE, autocast
 from train import load_checkpoint
 
 BATCH = 256  # windows encoded at a time
 PARALLEL = 1e-6  # a sine of the angle below this: two vectors have no plane of their own
+
+
+Controls = Tensor | np.ndarray | Sequence[str]  # see `TrainedModel.sample`
 
 
 class Encoding(NamedTuple):
@@ -60,6 +67,8 @@ class TrainedModel:
         self.model = model.eval()
         self.config = config
         self.precision = precision
+        drums = isinstance(config.converter, GrooveConverter)  # trained on other drum kits than files have (data.py)
+        self.converter = replace(config.converter, kit="general_midi") if drums else config.converter
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu", precision: str = "float32") -> "TrainedModel":
@@ -82,7 +91,7 @@ class TrainedModel:
         *,
         temperature: float = 1.0,
         length: int | None = None,
-        controls: Tensor | None = None,
+        controls: Controls | None = None,
         generator: Generator | int | None = None,
         qpm: float = 120.0,
         program: int | tuple[int, ...] | None = None,
@@ -91,22 +100,24 @@ class TrainedModel:
 
         Args:
             n: how many.
-            temperature: of each step's softmax; 0 takes the most likely class.
+            temperature: of each step's draw; 0 takes what is most likely.
             length: steps (sixteenths); the preset's when None.
-            controls: [n, length, control_depth], for a model that has any.
+            controls: for a model that has any: chord symbols that take equal shares of the length, classes [length] or
+                [n, length], or values [n, length, control_depth].
             generator: source of every draw, on the model's device, or a seed; the same one gives the same music.
             qpm: tempo, quarter notes a minute.
             program: General MIDI instrument, from 0, or one a track; the converter's own when None.
 
         Raises:
-            ValueError: a temperature below 0, or a size that is not positive.
+            ValueError: a temperature below 0, a size that is not positive, or controls of another model or length.
         """
+        controls = self._controls(controls, n, length)
         generator = self._generator(generator)
         with autocast(self.device, self.precision):
             outputs = self.model.sample(
                 n, controls=controls, temperature=temperature, steps=length, generator=generator
             )
-        return self._write(outputs, qpm, program)
+        return self._write(outputs, controls, qpm, program)
 
     def encode(
         self, music: PrettyMIDI | list[PrettyMIDI] | Windows, generator: Generator | int | None = None
@@ -120,7 +131,7 @@ class TrainedModel:
         Raises:
             ValueError: a file that holds no window, or several.
         """
-        windows = music if isinstance(music, Windows) else self._one_window_each(music)
+        windows = self._as_windows(music)
         if not len(windows.labels):
             raise ValueError("there is no window to encode")
         starts = range(0, len(windows.labels), BATCH)
@@ -135,24 +146,30 @@ class TrainedModel:
         *,
         temperature: float = 1.0,
         length: int | None = None,
-        controls: Tensor | None = None,
+        controls: Controls | None = None,
         generator: Generator | int | None = None,
         qpm: float = 120.0,
         program: int | tuple[int, ...] | None = None,
     ) -> list[PrettyMIDI]:
         """A piece for each latent vector, z [n, Z]; the other arguments as in `sample`."""
+        controls = self._controls(controls, len(z), length)
         generator = self._generator(generator)
         with autocast(self.device, self.precision):
             outputs = self.model.sample(
                 z=z.to(self.device), controls=controls, temperature=temperature, steps=length, generator=generator
             )
-        return self._write(outputs, qpm, program)
+        return self._write(outputs, controls, qpm, program)
 
     def reconstruct(
         self, music: PrettyMIDI | list[PrettyMIDI] | Windows, *, temperature: float = 0.0, **how
     ) -> list[PrettyMIDI]:
-        """Each window's posterior mean decoded, step by step without a look at the original; `how` as in `decode`."""
-        return self.decode(self.encode(music).mu, temperature=temperature, **how)
+        """Each window's posterior mean decoded, step by step without a look at the original; `how` as in `decode`.
+
+        The windows' own controls are taken where none are given.
+        """
+        windows = self._as_windows(music)
+        how = {"controls": self.converter.to_tensors(windows).controls} | how
+        return self.decode(self.encode(windows).mu, temperature=temperature, **how)
 
     def interpolate(
         self, start: PrettyMIDI | Windows, end: PrettyMIDI | Windows, num_steps: int, *, temperature: float = 1.0, **how
@@ -172,14 +189,17 @@ class TrainedModel:
 
     @torch.no_grad()
     def _posterior(self, windows: Windows) -> Normal:
-        tensors = self.config.converter.to_tensors(windows)
+        tensors = self.converter.to_tensors(windows)
         inputs, _, lengths, controls = (None if tensor is None else tensor.to(self.device) for tensor in tensors)
         with autocast(self.device, self.precision):
             return self.model.encode(inputs, lengths, controls)
 
+    def _as_windows(self, music: PrettyMIDI | list[PrettyMIDI] | Windows) -> Windows:
+        return music if isinstance(music, Windows) else self._one_window_each(music)
+
     def _one_window_each(self, music: PrettyMIDI | list[PrettyMIDI]) -> Windows:
         files = music if isinstance(music, list | tuple) else [music]
-        found = [self.config.converter.to_arrays(midi) for midi in files]
+        found = [self.converter.to_arrays(midi) for midi in files]
         if not found:
             raise ValueError("there is no music to encode")
         for k, windows in enumerate(found):
@@ -194,9 +214,30 @@ class TrainedModel:
     def _generator(self, generator: Generator | int | None) -> Generator | None:
         return Generator(self.device).manual_seed(int(generator)) if isinstance(generator, Integral) else generator
 
-    def _write(self, outputs: Tensor, qpm: float, program) -> list[PrettyMIDI]:
-        labels = self.config.converter.from_tensors(outputs)
-        return [self.config.converter.from_arrays(one, qpm, program) for one in labels]
+    def _controls(self, controls: Controls | None, n: int, length: int | None) -> Tensor | None:
+        """Controls as the model reads them, [n, length, control_depth], on its device."""
+        if controls is None:
+            return None
+        if not isinstance(controls, Tensor | np.ndarray):
+            if not self._has_chords:
+                raise ValueError(f"{self.config.name} does not follow chords; its controls have to be numbers")
+            controls = chords_to_controls(controls, length or self.converter.steps)
+        controls = torch.as_tensor(controls, device=self.device)
+        if not controls.is_floating_point():
+            classes = F.one_hot(controls.long().clamp(min=0), self.config.model.control_depth)
+            controls = classes.float() * (controls >= 0)[..., None]
+        return controls.expand(n, -1, -1) if controls.ndim == 2 else controls
+
+    @property
+    def _has_chords(self) -> bool:
+        return getattr(self.converter, "chords", False)
+
+    def _write(self, outputs: Tensor, controls: Tensor | None, qpm: float, program) -> list[PrettyMIDI]:
+        labels = self.converter.from_tensors(outputs)
+        chords = [None] * len(labels)
+        if self._has_chords and controls is not None:
+            chords = torch.where(controls.any(-1), controls.argmax(-1), -1).cpu()
+        return [self.converter.from_arrays(one, qpm, program, own) for one, own in zip(labels, chords, strict=True)]
 
 
 def _reasons(windows: Windows) -> str:

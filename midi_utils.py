@@ -1,10 +1,12 @@
 """From MIDI files to label arrays and back: MusicVAE's view of music (Roberts et al. 2018, sections 3 and 4).
 
 Read top to bottom it follows the data: a file becomes a `PrettyMIDI` (`load_midi`), its notes are laid on a grid of
-sixteenths, part by part of one tempo and metre (`_song_parts`), a converter cuts windows of integer labels out of the
-parts (`to_arrays`), and `load_songs` does so for a folder and says what became of every file. The labels equal those of
-Magenta's converters (music_vae/data.py) on every file that both read. Unlike Magenta, this module mends files that
-pretty_midi refuses, drops windows that occur twice in a set, and says why a song gives none.
+sixteenths, part by part of one tempo and metre (`_song_parts`), a converter cuts windows of labels out of the parts
+(`to_arrays`), and `load_songs` does so for a folder and says what became of every file. The labels equal those of
+Magenta's converters (music_vae/data.py, data_hierarchical.py) on every file that both read, but for this: tracks of one
+program stand in a bar in their order in the file, a pedal left down cuts off no drums, a change after the last note
+costs no groove, and of two chords on one step the later holds, where Magenta gives nothing. Unlike Magenta, this module
+mends files that pretty_midi refuses, drops windows that occur twice in a set, and says why a song gives none.
 """
 
 import hashlib
@@ -18,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +32,19 @@ from pretty_midi import PrettyMIDI
 from torch import Tensor
 from tqdm.auto import tqdm
 
+import midi_performance as performance
+from chords import (
+    CHORD_DEPTH,
+    CHORDS_A_BAR,
+    MAX_CHORDS,
+    UNPITCHED_PROGRAMS,
+    Harmony,
+    chord_symbol,
+    chords_to_controls,
+    guess_chords,
+    is_chord,
+    transposed_chords,
+)
 from midi_repair import MidiError, repair
 
 STEPS_PER_QUARTER = 4  # a step is a sixteenth note
@@ -56,15 +72,40 @@ DRUM_PITCHES = (  # the pitches of each drum class; the first is the one written
 )
 DRUM_CLASSES = len(DRUM_PITCHES)
 DRUMS_DEPTH = 2**DRUM_CLASSES  # 512 classes: a label is the sum of 2^class over the hits
-DRUM_BITS = np.array(  # [pitch] 2^class, 0 for a pitch of no class
-    [sum(1 << k for k, pitches in enumerate(DRUM_PITCHES) if pitch in pitches) for pitch in range(128)], np.uint16
+# fmt: off
+SINGLE_DRUM_PITCHES = tuple((pitch,) for pitch in (  # 61 classes of one pitch each
+    36, 35, 38, 27, 28, 31, 32, 33, 34, 37, 39, 40, 56, 65, 66, 75, 85, 42, 44, 54, 68, 69, 70, 71, 73, 78, 80, 46, 67,
+    72, 74, 79, 81, 45, 29, 41, 61, 64, 84, 48, 47, 60, 63, 77, 86, 87, 50, 30, 43, 62, 76, 83, 49, 55, 57, 58, 51, 52,
+    53, 59, 82,
+))
+# fmt: on
+DRUM_SETS = {len(pitches): pitches for pitches in (DRUM_PITCHES, SINGLE_DRUM_PITCHES)}  # by their classes
+DRUM_LABELS = {DRUM_CLASSES: np.uint16, len(SINGLE_DRUM_PITCHES): np.int64}  # types that hold 2^classes
+DRUM_OUTPUTS = ("categorical", "roll")
+ROLAND_PITCHES = (  # the same nine classes on the electronic kit of the Groove MIDI Dataset
+    (36,),
+    (38, 37, 40),
+    (42, 22, 44),
+    (46, 26),
+    (43, 58),
+    (47, 45),
+    (50, 48),
+    (49, 52, 55, 57),
+    (51, 53, 59),
 )
+KITS = {"roland": ROLAND_PITCHES, "general_midi": DRUM_PITCHES}
+GROOVE_DEPTH = 3 * DRUM_CLASSES  # hits, velocities, offsets of each class
+TAP_CLASS = 3  # a tapped rhythm stands where the open hi-hat does
+MIN_SOFTNESS = 0.2  # of a note in the draw which to drop; it is 1 minus the velocity
+MAX_OFFSET_STEPS = 0.499  # of a hit written, which is read at the same step then
+MAX_GROOVE_BARS = 4096
 TRIO_DEPTHS = (MELODY_DEPTH, MELODY_DEPTH, DRUMS_DEPTH)  # melody, bass, drums
 TRIO_NAMES = ("a melody track (programs 0-31)", "a bass track (programs 32-39)", "a drum track")
 MAX_TRIO_TRACKS = 128  # tracks looked at
 
 VELOCITY = 80  # of every note written
 TICKS_PER_QUARTER = 480  # of every file written
+GROOVE_TICKS_PER_QUARTER = 9600  # of every groove written, whose timing is finer
 QPM_RANGE = (4, 1000)  # of the tempos written; MIDI itself ends at 3.6
 WRITTEN_TRIO_PROGRAMS = (0, 33, 0)  # grand piano, fingered bass, standard drum kit
 
@@ -77,15 +118,16 @@ ROUND_CHUNKS = 16  # chunks a worker is given before the pool is looked after
 OFF_GRID_STEPS = 0.2  # mean distance of the onsets from the grid above which a song is called off it; chance gives 0.25
 NAMES_SHOWN = 5  # names a line of the report
 BAR_SLACK = 1e-6  # bars, for sums of floats that mean a bar line
+SAME_MOMENT = 1e-6  # seconds, for sums of floats that mean one time
 MAX_FILE_BARS = 2**31 - 2**20  # bars counted in a file; absurd time signatures have more
 
 
 class Windows(NamedTuple):
     """Windows of integer labels, and where in the song each lies."""
 
-    labels: np.ndarray  # [n, steps] melody uint8, drums uint16; [n, steps, 3] trio uint16
-    lengths: np.ndarray  # [n] steps
-    controls: np.ndarray | None = None  # none of these converters has any
+    labels: np.ndarray  # [n, steps], trio [n, steps, 3], groove [n, steps, 27]; the type stands with each converter
+    lengths: np.ndarray  # [n] steps; multitrack [n, 8], a length a track
+    controls: np.ndarray | None = None  # [n, steps] int8: the class of each step's chord; -1 where padded
     track: np.ndarray | None = None  # [n] index in PrettyMIDI.instruments: the first drum track, a trio's melody
     start_bar: np.ndarray | None = None  # [n] from 0, in bars of the file as it was read
     skipped: tuple["Skipped", ...] = ()  # what of the song gave no window
@@ -103,7 +145,7 @@ class Tensors(NamedTuple):
 
     inputs: Tensor  # [n, steps, input_depth]
     targets: Tensor  # [n, steps, output_depth]
-    lengths: Tensor  # [n] steps
+    lengths: Tensor  # [n] steps, or [n, 8]
     controls: Tensor | None  # [n, steps, control_depth]
 
 
@@ -162,11 +204,15 @@ class _Part(NamedTuple):
 
     first_bar: float  # bars of the file before it
     time_signature: tuple[int, int]
+    qpm: float  # quarters a minute
+    bounds: tuple[float, float]  # where it begins and ends in the song, in seconds
+    times: np.ndarray  # [notes, 2] start and end in seconds from its beginning
     start: np.ndarray  # [notes] steps
     end: np.ndarray  # [notes] steps, at least start + 1
     offset: np.ndarray  # [notes] steps from the grid to where the note was played
     pitch: np.ndarray  # [notes]
     track: np.ndarray  # [notes] index in PrettyMIDI.instruments
+    velocity: np.ndarray  # [notes]
 
 
 def _bar_steps(time_signature: tuple[int, int]) -> float:
@@ -176,15 +222,14 @@ def _bar_steps(time_signature: tuple[int, int]) -> float:
 
 
 def _notes(midi: PrettyMIDI) -> np.ndarray:
-    """[notes, 4]: start and end in seconds, pitch, track; by start time. A velocity of 0 makes no note."""
+    """[notes, 5]: start and end in seconds, pitch, track, velocity; in the file's order. A velocity of 0 is no note."""
     rows = [
-        (note.start, note.end, note.pitch, track)
+        (note.start, note.end, note.pitch, track, note.velocity)
         for track, instrument in enumerate(midi.instruments)
         for note in instrument.notes
         if note.velocity > 0
     ]
-    notes = np.array(rows, np.float64).reshape(-1, 4)
-    return notes[np.argsort(notes[:, 0], kind="stable")]
+    return np.array(rows, np.float64).reshape(-1, 5)
 
 
 def _changes(midi: PrettyMIDI, end: float) -> list[tuple[float, tuple[int, int], float]]:
@@ -207,6 +252,7 @@ def _changes(midi: PrettyMIDI, end: float) -> list[tuple[float, tuple[int, int],
 def _song_parts(midi: PrettyMIDI) -> list[_Part]:
     """Cuts a song, and its notes, at the changes of tempo and time signature (note_seq sequences_lib)."""
     notes = _notes(midi)
+    notes = notes[np.argsort(notes[:, 0], kind="stable")]
     song_end = notes[:, 1].max(initial=0.0)
     stretches = _changes(midi, song_end)
     bounds = [start for start, _, _ in stretches] + [song_end]
@@ -222,13 +268,13 @@ def _song_parts(midi: PrettyMIDI) -> list[_Part]:
 
 def _quantize(notes: np.ndarray, bar: float, metre: tuple[int, int], start: float, end: float, qpm: float) -> _Part:
     """Rounds a part's times to steps, halves up; a note takes at least one step."""
-    steps_per_second = STEPS_PER_QUARTER * qpm / 60.0
-    played = (notes[:, 0] - start) * steps_per_second
-    start_steps = np.floor(played + 0.5).astype(np.int64)
-    end_steps = np.floor((np.minimum(notes[:, 1], end) - start) * steps_per_second + 0.5).astype(np.int64)
-    end_steps += end_steps == start_steps
-    pitch, track = notes[:, 2:].astype(np.int64).T
-    return _Part(bar, metre, start_steps, end_steps, played - start_steps, pitch, track)
+    times = np.stack([notes[:, 0], np.minimum(notes[:, 1], end)], axis=1) - start
+    played = times * (STEPS_PER_QUARTER * qpm / 60.0)
+    start_steps, end_steps = np.floor(played + 0.5).astype(np.int64).T
+    end_steps = end_steps + (end_steps == start_steps)
+    offset = played[:, 0] - start_steps
+    pitch, track, velocity = notes[:, 2:].astype(np.int64).T
+    return _Part(bar, metre, qpm, (start, end), times, start_steps, end_steps, offset, pitch, track, velocity)
 
 
 # ---- Lines of labels ----
@@ -280,24 +326,31 @@ def _melody_lines(part: _Part, tracks: np.ndarray, bar: int) -> Iterator[_Line]:
         yield _Line(labels, first, track[run][0], max(0, bars - MAX_BARS))
 
 
-def _drum_hits(part: _Part, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@cache
+def _class_of_pitch(classes: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """[128] the class of each pitch, -1 where it has none."""
+    return np.array([next((k for k, own in enumerate(classes) if pitch in own), -1) for pitch in range(128)])
+
+
+def _drum_hits(part: _Part, tracks: np.ndarray, classes: int = DRUM_CLASSES) -> tuple[np.ndarray, np.ndarray]:
     """Step and label bit of each hit on these tracks [tracks] bool, by step; pitches of no class are left out."""
-    hits = np.flatnonzero(tracks[part.track] & (DRUM_BITS[part.pitch] > 0))
+    kind = _class_of_pitch(DRUM_SETS[classes])[part.pitch]
+    hits = np.flatnonzero(tracks[part.track] & (kind >= 0))
     hits = hits[np.argsort(part.start[hits], kind="stable")]
-    return part.start[hits], DRUM_BITS[part.pitch[hits]]
+    return part.start[hits], (1 << kind[hits]).astype(DRUM_LABELS[classes])
 
 
 def _paint_drums(start: np.ndarray, bits: np.ndarray, length: int) -> np.ndarray:
     """Labels [length] of the hits."""
-    line = np.zeros(length, np.uint16)
+    line = np.zeros(length, bits.dtype)
     inside = start < length
     np.bitwise_or.at(line, start[inside], bits[inside])
     return line
 
 
-def _drum_lines(part: _Part, tracks: np.ndarray, bar: int) -> Iterator[_Line]:
+def _drum_lines(part: _Part, tracks: np.ndarray, bar: int, classes: int) -> Iterator[_Line]:
     """The drum lines of a part, all drum tracks together, split where none is hit for a bar (note_seq drums_lib)."""
-    start, bits = _drum_hits(part, tracks)
+    start, bits = _drum_hits(part, tracks, classes)
     if not len(start):
         return
     for run in _runs(start[1:] - (start[:-1] + 1) >= GAP_BARS * bar):
@@ -313,14 +366,25 @@ def _drum_lines(part: _Part, tracks: np.ndarray, bar: int) -> Iterator[_Line]:
 class _Cut(NamedTuple):
     """Windows cut out of one part."""
 
-    labels: np.ndarray  # [n, steps(, 3)]
+    labels: np.ndarray  # [n, steps(, ...)]
+    controls: np.ndarray  # [n, steps], or [n, 0] where there are none
+    lengths: np.ndarray  # [n(, segments)]
     track: np.ndarray  # [n]
-    start_bar: np.ndarray  # [n]
+    first_bar: np.ndarray  # [n] in the part
+    start_bar: np.ndarray  # [n] in the file
 
 
 def _file_bars(part: _Part, bars: np.ndarray) -> np.ndarray:
     """The bars of the file in which these bars of a part begin."""
     return np.floor(min(part.first_bar, MAX_FILE_BARS) + bars + BAR_SLACK).astype(np.int64)
+
+
+def _cut(part: _Part, labels: np.ndarray, track: np.ndarray | int, first_bar: np.ndarray) -> _Cut:
+    """Windows without controls that fill all their steps; first_bar [n]: where in the part each begins."""
+    n = len(labels)
+    lengths = np.full(n, labels.shape[1], np.int32)
+    controls, track = np.zeros((n, 0), np.int8), np.broadcast_to(track, n)
+    return _Cut(labels, controls, lengths, track, first_bar, _file_bars(part, first_bar))
 
 
 def _cut_lines(lines: Iterable[_Line], part: _Part, converter, skipped: list[Skipped]) -> _Cut | None:
@@ -332,8 +396,7 @@ def _cut_lines(lines: Iterable[_Line], part: _Part, converter, skipped: list[Ski
         skipped += _line_skips(line, where, converter.bars, bar)
         if len(line.labels) >= steps:
             labels = sliding_window_view(line.labels, steps)[::bar]  # [n, steps]
-            bars = _file_bars(part, first_bar + np.arange(len(labels)))
-            cuts.append(_Cut(labels, np.full(len(labels), line.track), bars))
+            cuts.append(_cut(part, labels, line.track, first_bar + np.arange(len(labels))))
     return _Cut(*map(np.concatenate, zip(*cuts, strict=True))) if cuts else None
 
 
@@ -345,18 +408,22 @@ def _without_leading_offs(labels: np.ndarray) -> np.ndarray:
 
 def _unique(cut: _Cut) -> _Cut:
     """The first of each group of equal windows, in order."""
-    rows = np.ascontiguousarray(cut.labels)
-    rows = rows.view(np.dtype((np.void, rows[0].nbytes))).ravel()
+    rows = np.concatenate([_row_bytes(cut.labels), _row_bytes(cut.controls)], axis=1)
+    rows = rows.view(np.dtype((np.void, rows.shape[1]))).ravel()
     first = np.sort(np.unique(rows, return_index=True)[1])
     return _Cut(*(column[first] for column in cut))
 
 
-def _as_windows(cuts: Sequence[_Cut], no_labels: np.ndarray, skipped: Sequence[Skipped]) -> Windows:
-    """Joins the parts' windows; no_labels [0, steps(, 3)] gives the shape and type."""
-    nothing = _Cut(no_labels, np.zeros(0), np.zeros(0))
-    labels, track, start_bar = map(np.concatenate, zip(nothing, *cuts, strict=True))
-    lengths = np.full(len(labels), no_labels.shape[1], np.int32)
-    return Windows(labels, lengths, None, track.astype(np.int16), start_bar.astype(np.int32), tuple(skipped))
+def _row_bytes(array: np.ndarray) -> np.ndarray:
+    """[n, bytes of a row] uint8."""
+    return np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
+
+
+def _as_windows(cuts: Sequence[_Cut], nothing: _Cut, skipped: Sequence[Skipped]) -> Windows:
+    """Joins the parts' windows; `nothing`, windows [0, ...], gives the shapes and types."""
+    labels, controls, lengths, track, _, start_bar = map(np.concatenate, zip(nothing, *cuts, strict=True))
+    place = track.astype(np.int16), start_bar.astype(np.int32)
+    return Windows(labels, lengths, controls if nothing.controls.shape[1] else None, *place, tuple(skipped))
 
 
 def _drum_tracks(midi: PrettyMIDI) -> np.ndarray:
@@ -418,7 +485,147 @@ def _trio_cuts(part: _Part, kinds: np.ndarray, bar: int, bars: int) -> Iterator[
         if len(starts):
             labels = np.stack([lines[t].astype(np.uint16) for t in trio], -1)  # [steps, 3]
             windows = sliding_window_view(labels, bars * bar, axis=0)[starts * bar].swapaxes(1, 2)  # [n, steps, 3]
-            yield _Cut(windows, np.full(len(starts), trio[0]), _file_bars(part, starts))
+            yield _cut(part, windows, trio[0], starts)
+
+
+# ---- Chords ----
+
+
+def _named_chords(midi: PrettyMIDI) -> list[tuple[float, str]]:
+    """Time and symbol of a song's chords: its text events, or else its lyrics, where most of them are chord symbols."""
+    for events in (midi.text_events, midi.lyrics):
+        chords = [(float(event.time), text) for event in events if is_chord(text := event.text.strip())]
+        if 2 * len(chords) > len(events):
+            return sorted(chords, key=lambda chord: chord[0])
+    return []
+
+
+def _chords_in(part: _Part, named: Sequence[tuple[float, str]]) -> Harmony | None:
+    """The chords named in a part, or before it and still in force; None where there is none."""
+    start, end = part.bounds
+    chords = [(0.0, symbol) for time, symbol in named if time <= start][-1:]
+    chords += [(time - start, symbol) for time, symbol in named if start < time < end]
+    return Harmony(np.array([time for time, _ in chords]), tuple(symbol for _, symbol in chords)) if chords else None
+
+
+def _why_no_harmony(part: _Part, seconds: float, chord_seconds: float | None) -> str | None:
+    """Why the chords of a part that names none cannot be guessed, if they cannot."""
+    if chord_seconds is None:
+        return f"no chords named, and none guessed in {_fraction(part.time_signature)}"
+    if math.ceil(seconds / chord_seconds) > MAX_CHORDS:
+        return f"no chords named, and more than {MAX_CHORDS} to guess"
+    return None
+
+
+def _harmony(
+    part: _Part, midi: PrettyMIDI, notes: performance.Notes, seconds: float, steps_per_quarter: int
+) -> Harmony | str:
+    """The chords of a part that lasts so many seconds, named, or guessed from its notes; or why there are none.
+
+    Guessed chords begin on a grid of whole steps.
+    """
+    if named := _chords_in(part, _named_chords(midi)):
+        return named
+    chords = CHORDS_A_BAR.get(part.time_signature)
+    steps = _bar_steps(part.time_signature) * steps_per_quarter // STEPS_PER_QUARTER
+    chord_seconds = steps // chords / (steps_per_quarter * part.qpm / 60.0) if chords else None
+    if reason := _why_no_harmony(part, seconds, chord_seconds):
+        return reason
+    kinds = [not (track.is_drum or track.program in UNPITCHED_PROGRAMS) for track in midi.instruments]
+    sounding = np.array(kinds, bool)[notes.track]
+    return guess_chords(notes.times[sounding], notes.pitch[sounding], seconds, chord_seconds)
+
+
+def _chord_steps(seconds: np.ndarray, steps_per_quarter: int, qpm: float) -> np.ndarray:
+    """Steps of a grid nearest to these times, halves up."""
+    return np.floor(seconds * (steps_per_quarter * qpm / 60.0) + 0.5).astype(np.int64)
+
+
+def _with_classes(cut: _Cut, harmony: Harmony, skipped: list[Skipped]) -> _Cut:
+    """Windows whose controls are indices of a harmony's chords, with their classes; those with a chord of none go."""
+    classes = harmony.classes[cut.controls]
+    good = (classes >= 0).all(axis=1)
+    if not good.all():
+        names = (*harmony.symbols, "")
+        odd = sorted({names[k] for k in np.unique(cut.controls[~good]) if harmony.classes[k] < 0})
+        reason = f"no major, minor, augmented or diminished triad; {', '.join(odd[:NAMES_SHOWN])}"
+        skipped.append(Skipped(f"chords of {_count(int((~good).sum()), 'window')}", reason))
+    return _Cut(*(column[good] for column in cut._replace(controls=classes)))
+
+
+# ---- Grooves ----
+
+
+def _groove_hits(midi: PrettyMIDI, part: _Part, kit: tuple[tuple[int, ...], ...]) -> tuple[np.ndarray, ...]:
+    """Step, class, velocity and time of the hits of a song of one part; of one step and class the loudest, once."""
+    notes = _notes(midi)
+    pitch, track = notes[:, 2:4].astype(np.int64).T
+    kind = np.where(_drum_tracks(midi)[track], _class_of_pitch(kit)[pitch], -1)
+    step = np.floor(notes[:, 0] * (STEPS_PER_QUARTER * part.qpm / 60.0) + 0.5).astype(np.int64)
+    hits = np.flatnonzero(kind >= 0)
+    hits = hits[np.lexsort((-notes[hits, 4], kind[hits], step[hits]))]  # of equal velocities the first in the file
+    new = np.append(True, (np.diff(step[hits]) != 0) | (np.diff(kind[hits]) != 0))[: len(hits)]
+    hits = hits[new]
+    return step[hits], kind[hits], notes[hits, 4], notes[hits, 0]
+
+
+def _paint_groove(hits: tuple[np.ndarray, ...], qpm: float, length: int) -> np.ndarray:
+    """Labels float32 [length, 27] of the hits."""
+    step, kind, velocity, time = hits
+    step_seconds = 60.0 / qpm / STEPS_PER_QUARTER
+    labels = np.zeros((length, 3, DRUM_CLASSES))
+    labels[step, 0, kind] = 1
+    labels[step, 1, kind] = velocity / 127
+    labels[step, 2, kind] = (step_seconds * step - time) / step_seconds * 2
+    return labels.reshape(length, GROOVE_DEPTH).astype(np.float32)
+
+
+# ---- Bars of several tracks ----
+
+
+def _pedalled(part: _Part, midi: PrettyMIDI) -> tuple[performance.Notes, float]:
+    """A part's notes, which sound as long as the pedal holds them, and its length in seconds."""
+    notes = performance.Notes(part.times.copy(), part.pitch, part.track, part.velocity)
+    stays = np.ones(len(part.track), bool)
+    pedals = [_pedal(instrument, part.bounds) for instrument in midi.instruments]
+    pitched = np.flatnonzero(~_drum_tracks(midi)[part.track])
+    last = max((times.max(initial=0.0) for times in (part.times[pitched], *(p[:, 0] for p in pedals))), default=0.0)
+    for track, pedal in enumerate(pedals):
+        own = pitched[part.track[pitched] == track]
+        if pedal[:, 1].any() and len(own):
+            held = performance.hold_with_pedal(*part.times[own].T, part.pitch[own], pedal, last)
+            notes.times[own, 1], stays[own] = held
+    seconds = max(part.times[:, 1].max(initial=0.0), notes.times[:, 1].max(initial=0.0))
+    return performance.Notes(*(column[stays] for column in notes)), float(seconds)
+
+
+def _pedal(instrument: pretty_midi.Instrument, bounds: tuple[float, float]) -> np.ndarray:
+    """[changes, 2] of a track's pedal in a part: seconds from its beginning, and 1 down or 0 up, down first."""
+    changes = [
+        (float(change.time), int(change.value >= performance.PEDAL_DOWN))
+        for change in instrument.control_changes
+        if change.number == performance.PEDAL and change.time < bounds[1]
+    ]
+    changes.sort(key=lambda change: change[0])
+    before = [(0.0, down) for time, down in changes if time <= bounds[0]][-1:]
+    inside = [(time - bounds[0], down) for time, down in changes if time > bounds[0]]
+    return np.array(sorted(before + inside, key=lambda change: (change[0], -change[1]))).reshape(-1, 2)
+
+
+def _bar_chords(bars: performance.Bars, harmony: Harmony, bounds: np.ndarray, qpm: float) -> np.ndarray:
+    """The index [bars, 8, 64] of the chord in force at each token; -1, none, where a token takes no time."""
+    bar = np.searchsorted(bounds, harmony.seconds + SAME_MOMENT, "right") - 1
+    steps = _chord_steps(harmony.seconds - bounds[bar], performance.STEPS_PER_QUARTER, qpm)
+    span = performance.STEPS_PER_BAR + 1
+    at = np.minimum(bars.steps, bars.last_step[:, None, None] - 1) + bars.bar[:, None, None] * span
+    return np.where(bars.steps < 0, -1, harmony.at(at, bar * span + steps))
+
+
+def _bar_skips(refused: performance.Refused, part: _Part) -> Iterator[Skipped]:
+    """The bars that give no window, by reason."""
+    for reason in np.unique(refused.reason):
+        bars = _file_bars(part, refused.bar[refused.reason == reason])
+        yield Skipped(f"{_count(len(bars), 'bar')} from bar {bars[0] + 1}", str(reason))
 
 
 # ---- Converters ----
@@ -427,7 +634,9 @@ def _trio_cuts(part: _Part, kinds: np.ndarray, bar: int, bars: int) -> Iterator[
 class _BarsConverter:
     """What the converters share: windows of whole bars, cut out of each part of a song whose bars are as long."""
 
-    control_depth = 0  # nothing beside the music is read
+    chords = False  # whether the chord of each step goes with the notes
+    cut_at_changes = True  # of tempo or metre, into parts
+    needs_grid = True  # whether a song off the sixteenths makes poor windows
 
     def __post_init__(self) -> None:
         for field, value in vars(self).items():  # what JSON or a caller gives as a list compares and hashes as a tuple
@@ -448,8 +657,13 @@ class _BarsConverter:
         """Steps of a window."""
         return self.bars * self.steps_per_bar
 
+    @property
+    def control_depth(self) -> int:
+        """Classes of chords, or 0 where nothing beside the music is read."""
+        return CHORD_DEPTH if self.chords else 0
+
     def to_arrays(self, midi: PrettyMIDI) -> Windows:
-        """Every window of a song, a bar apart; what the labels mean stands with each class."""
+        """Every window of a song, a bar apart unless its class says otherwise; what labels mean stands there too."""
         parts = _song_parts(midi)
         skipped = [
             Skipped(_track_name(track, instrument), refusal)
@@ -457,24 +671,35 @@ class _BarsConverter:
             if (refusal := self._refusal(instrument))
         ]
         skipped += [_metre_skip(part) for part in parts if not self._fits(part)]
-        cuts = [cut for part in filter(self._fits, parts) for cut in self._cuts(part, midi, skipped)]
-        if not cuts:
-            skipped.insert(0, Skipped("song", self._why_nothing(midi, parts)))
-        return _as_windows(cuts, self._no_labels(), skipped)
+        cuts = []
+        if self.cut_at_changes or len(parts) == 1:
+            cuts = [cut for part in filter(self._fits, parts) for cut in self._cuts(part, midi, skipped)]
+        if not any(len(cut.labels) for cut in cuts):
+            skipped.insert(0, Skipped("song", self._why_nothing(midi, parts, skipped)))
+        return _as_windows(cuts, self._nothing(), skipped)
+
+    def _nothing(self) -> _Cut:
+        """No windows, of the right shapes and types."""
+        controls = np.zeros((0, self.steps if self.chords else 0), np.int8)
+        return _Cut(self._no_labels(), controls, np.zeros(0, np.int32), *np.zeros((3, 0), np.int64))
 
     def _fits(self, part: _Part) -> bool:
         """Whether a part's bars are as long as the converter's."""
         return _bar_steps(part.time_signature) == self.steps_per_bar
 
-    def _why_nothing(self, midi: PrettyMIDI, parts: Sequence[_Part]) -> str:
+    def _why_nothing(self, midi: PrettyMIDI, parts: Sequence[_Part], skipped: Sequence[Skipped]) -> str:
         """Why a song gives no window at all."""
+        if not self.cut_at_changes and len(parts) > 1:
+            metres = {part.time_signature for part in parts}
+            return f"a change of {'tempo' if len(metres) == 1 else 'time signature'}, which a groove does not take"
         parts = [part for part in parts if len(part.start)]
         if not parts:
             return "no notes"
         others = " and ".join(dict.fromkeys(_fraction(p.time_signature) for p in parts if not self._fits(p)))
         if not any(map(self._fits, parts)):
             return f"{others} throughout"
-        reason = self._why_no_window(midi, list(filter(self._fits, parts)))
+        chordless = [reason for what, reason in skipped if what.startswith("chords")]
+        reason = chordless[0] if chordless else self._why_no_window(midi, list(filter(self._fits, parts)))
         return f"{reason}; {others} elsewhere" if others and "; " not in reason else reason
 
     def _why_short(self, ends: Iterable[np.ndarray]) -> str | None:
@@ -490,33 +715,50 @@ class MelodyConverter(_BarsConverter):
     to_arrays gives uint8 [n, steps]: the highest notes of each track whose program is taken, a later note cutting off
     an earlier one; a bar's rest ends a melody; of equal windows in a stretch of one tempo and metre the first is kept.
     Magenta: OneHotMelodyConverter.
+
+    With chords, controls int8 [n, steps] hold the class of each step's chord (see chords.py). The chords are the song's
+    text events, or else its lyrics, where most of them are chord symbols; otherwise they are guessed from the notes, as
+    Magenta always does, which reads no text from MIDI files. A window with a chord of no class is left out.
     """
 
     bars: int = 2  # of a window
     time_signature: tuple[int, int] = (4, 4)  # of the bars taken; others as long pass too: 2/2 for 4/4, 6/8 for 3/4
     programs: tuple[int, ...] | None = MELODY_PROGRAMS  # General MIDI programs taken, from 0; None takes every one
+    chords: bool = False  # whether the chord of each step goes with the notes
 
     input_depth = output_depth = MELODY_DEPTH
 
     def from_arrays(
-        self, labels: np.ndarray | Tensor, qpm: float = 120.0, program: int | None = None, controls: None = None
+        self,
+        labels: np.ndarray | Tensor,
+        qpm: float = 120.0,
+        program: int | None = None,
+        controls: np.ndarray | Tensor | None = None,
     ) -> PrettyMIDI:
         """Writes one window [steps] as a song; qpm in quarters a minute, program 0 (grand piano) unless given.
 
         Read back by `to_arrays` it gives the same one window if an onset stands in the first bar, the last bar is
         reached by a note or its note-off, no rest between takes a bar, and each note-off ends a note. The labels do not
-        say what an empty first or last bar stood for (silence, a note held on), and a window of zeros has no note.
+        say what an empty first or last bar stood for (silence, a note held on), and a window of zeros has no note. The
+        chords of controls [steps], classes 0 to 48, become text events.
         """
         labels = _checked_labels(labels, (MELODY_DEPTH,))
         midi = _empty_song(qpm, self.time_signature)
         midi.instruments.append(_melody_track(labels, _checked_program(0 if program is None else program), qpm))
+        if controls is not None:
+            classes = _checked_controls(controls, labels)
+            _name_chords(midi, np.arange(len(labels)), classes, 60.0 / qpm / STEPS_PER_QUARTER)
         return midi
+
+    def chord_controls(self, symbols: Sequence[str]) -> np.ndarray:
+        """Controls int8 [steps] of chord symbols that share a window's steps equally: ["C", "F", "G7", "C"]."""
+        return chords_to_controls(symbols, self.steps)
 
     def to_tensors(self, windows: Windows, generator: torch.Generator | None = None) -> Tensors:
         """One-hot frames [n, steps, 90] on the labels' device; inputs and targets are the same tensor."""
         labels, lengths, kept = _on_device(windows)
         frames = _one_hot(labels, kept, MELODY_DEPTH)
-        return Tensors(frames, frames, lengths, None)
+        return Tensors(frames, frames, lengths, _chord_frames(self, windows, labels, kept))
 
     def from_tensors(self, outputs: Tensor) -> Tensor:
         """Labels int64 [n, steps] of outputs [n, steps, 90]: the class of the largest value."""
@@ -525,6 +767,11 @@ class MelodyConverter(_BarsConverter):
     def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
         """Moves the notes of windows [n, steps] by semitones [n]; a window that would leave the keys stays as it is."""
         return _transposed(labels[..., None], semitones)[..., 0]
+
+    def transpose_controls(self, labels: Tensor, controls: Tensor, semitones: Tensor) -> Tensor:
+        """Moves the chords of windows as `transpose` moves their notes [n, steps]: those of one that stays stay."""
+        semitones = semitones * _stays_on_keys(labels[..., None], semitones)
+        return transposed_chords(controls, semitones[:, None]).to(controls.dtype)
 
     def _no_labels(self) -> np.ndarray:
         return np.zeros((0, self.steps), np.uint8)
@@ -537,6 +784,10 @@ class MelodyConverter(_BarsConverter):
             return None
         return f"program {instrument.program} is not in {_span(self.programs)}"
 
+    def _programs_taken(self, midi: PrettyMIDI) -> np.ndarray:
+        """[tracks] bool: the tracks whose program is taken, drums too."""
+        return np.array([self.programs is None or track.program in self.programs for track in midi.instruments], bool)
+
     def _tracks(self, midi: PrettyMIDI) -> np.ndarray:
         """[tracks] bool: the tracks taken."""
         return np.array([self._refusal(instrument) is None for instrument in midi.instruments], bool)
@@ -545,7 +796,23 @@ class MelodyConverter(_BarsConverter):
         """The windows of a part, if it has any; adds the lines that are too short or too long to `skipped`."""
         cut = _cut_lines(_melody_lines(part, self._tracks(midi), self.steps_per_bar), part, self, skipped)
         if cut:
-            yield _unique(cut._replace(labels=_without_leading_offs(cut.labels)))
+            cut = cut._replace(labels=_without_leading_offs(cut.labels))
+            yield from self._harmonized(cut, part, midi, skipped) if self.chords else [_unique(cut)]
+
+    def _harmonized(self, cut: _Cut, part: _Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[_Cut]:
+        """The different windows of a part with the chords under them, if it has chords."""
+        heard = self._programs_taken(midi)[part.track] & (part.pitch >= MIN_PITCH) & (part.pitch <= MAX_PITCH)
+        notes = performance.Notes(part.times[heard], part.pitch[heard], part.track[heard], part.velocity[heard])
+        seconds = part.times[:, 1].max(initial=0.0)
+        harmony = _harmony(part, midi, notes, seconds, STEPS_PER_QUARTER)
+        if isinstance(harmony, str):
+            skipped.append(Skipped(f"chords from bar {_file_bars(part, np.int64(0)) + 1}", harmony))
+            return
+        song_steps = max(_chord_steps(seconds, STEPS_PER_QUARTER, part.qpm), part.end[heard].max(initial=0))
+        steps = cut.first_bar[:, None] * self.steps_per_bar + np.arange(self.steps)
+        begin = _chord_steps(harmony.seconds, STEPS_PER_QUARTER, part.qpm)
+        cut = cut._replace(controls=harmony.at(np.minimum(steps, song_steps - 1), begin))
+        yield _with_classes(_unique(cut), harmony, skipped)
 
     def _why_no_window(self, midi: PrettyMIDI, parts: Sequence[_Part]) -> str:
         tracks = self._tracks(midi)
@@ -560,17 +827,34 @@ class MelodyConverter(_BarsConverter):
 
 @dataclass(frozen=True)
 class DrumsConverter(_BarsConverter):
-    """Windows of all drum tracks together: a label a step, the sum of 2^class over the classes hit (DRUM_PITCHES).
+    """Windows of all drum tracks together: a label a step, the sum of 2^class over the classes hit.
 
-    to_arrays gives uint16 [n, steps]; a bar's length without a hit ends a line; of equal windows in a stretch of one
-    tempo and metre the first is kept. Magenta: DrumsConverter.
+    to_arrays gives uint16 [n, steps], or int64 of 61 classes; a bar's length without a hit ends a line; of equal
+    windows in a stretch of one tempo and metre the first is kept. Magenta: DrumsConverter.
     """
 
     bars: int = 2  # of a window
     time_signature: tuple[int, int] = (4, 4)  # of the bars taken; others as long pass too
+    classes: int = DRUM_CLASSES  # of drums: 9 (DRUM_PITCHES), or 61, each one pitch (SINGLE_DRUM_PITCHES)
+    output: str = "categorical"  # targets: one of 2^classes combinations, or 'roll', a bit a class
 
-    input_depth = DRUM_CLASSES + 1
-    output_depth = DRUMS_DEPTH
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.classes not in DRUM_SETS or self.output not in DRUM_OUTPUTS:
+            sets = " or ".join(map(str, DRUM_SETS))
+            raise ValueError(
+                f"drums have {sets} classes, {' or '.join(DRUM_OUTPUTS)}; not {self.classes}, {self.output}"
+            )
+        if self.output == "categorical" and self.classes != DRUM_CLASSES:
+            raise ValueError(f"{self.classes} classes have 2^{self.classes} combinations; take output='roll'")
+
+    @property
+    def input_depth(self) -> int:
+        return self.classes + 1
+
+    @property
+    def output_depth(self) -> int:
+        return self.classes if self.output == "roll" else 2**self.classes
 
     def from_arrays(
         self, labels: np.ndarray | Tensor, qpm: float = 120.0, program: int | None = None, controls: None = None
@@ -580,28 +864,34 @@ class DrumsConverter(_BarsConverter):
         Read back by `to_arrays` it gives the same one window if the first and the last bar hold a hit and no bar's
         length between is empty.
         """
-        labels = _checked_labels(labels, (DRUMS_DEPTH,))
+        labels = _checked_labels(labels, (2**self.classes,))
         midi = _empty_song(qpm, self.time_signature)
-        midi.instruments.append(_drum_track(labels, _checked_program(0 if program is None else program), qpm))
+        kit = _checked_program(0 if program is None else program)
+        midi.instruments.append(_drum_track(labels, kit, qpm, DRUM_SETS[self.classes]))
         return midi
 
     def to_tensors(self, windows: Windows, generator: torch.Generator | None = None) -> Tensors:
-        """Inputs [n, steps, 10], nine hits and a one where there is none; targets [n, steps, 512] one-hot."""
+        """Inputs [n, steps, classes + 1]: hits, and a one where there is none; targets [n, steps, output_depth]."""
         labels, lengths, kept = _on_device(windows)
-        hits = labels[..., None] >> torch.arange(DRUM_CLASSES, device=labels.device) & 1
+        hits = labels[..., None] >> torch.arange(self.classes, device=labels.device) & 1
         inputs = torch.cat([hits, (labels == 0)[..., None]], -1) * kept[..., None]
-        return Tensors(inputs, _one_hot(labels, kept, DRUMS_DEPTH), lengths, None)
+        roll = self.output == "roll"
+        targets = inputs[..., :-1] if roll else _one_hot(labels, kept, DRUMS_DEPTH)
+        return Tensors(inputs, targets, lengths, None)
 
     def from_tensors(self, outputs: Tensor) -> Tensor:
-        """Labels int64 [n, steps] of outputs [n, steps, 512]: the class of the largest value."""
-        return _largest(outputs, DRUMS_DEPTH)[..., 0]
+        """Labels int64 [n, steps] of outputs: the class of the largest of 512 values, or a roll's values above 0.5."""
+        if self.output == "categorical":
+            return _largest(outputs, DRUMS_DEPTH)[..., 0]
+        hits = _checked_outputs(outputs, self.classes) > 0.5
+        return (hits.long() << torch.arange(self.classes, device=hits.device)).sum(-1)
 
     def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
         """Drums have no pitch: the labels as they are."""
         return labels
 
     def _no_labels(self) -> np.ndarray:
-        return np.zeros((0, self.steps), np.uint16)
+        return np.zeros((0, self.steps), DRUM_LABELS[self.classes])
 
     def _refusal(self, instrument: pretty_midi.Instrument) -> str | None:
         """Why a track is not taken, if it is not."""
@@ -609,7 +899,8 @@ class DrumsConverter(_BarsConverter):
 
     def _cuts(self, part: _Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[_Cut]:
         """The windows of a part, if it has any; adds the lines that are too short or too long to `skipped`."""
-        cut = _cut_lines(_drum_lines(part, _drum_tracks(midi), self.steps_per_bar), part, self, skipped)
+        lines = _drum_lines(part, _drum_tracks(midi), self.steps_per_bar, self.classes)
+        cut = _cut_lines(lines, part, self, skipped)
         if cut:
             yield _unique(cut)
 
@@ -617,9 +908,9 @@ class DrumsConverter(_BarsConverter):
         tracks = _drum_tracks(midi)
         if not tracks.any():
             return "no drums"
-        ends = [_drum_hits(part, tracks)[0] + 1 for part in parts]
+        ends = [_drum_hits(part, tracks, self.classes)[0] + 1 for part in parts]
         if not any(map(len, ends)):
-            return "no drum of the nine classes"
+            return f"no drum of the {'nine' if self.classes == DRUM_CLASSES else self.classes} classes"
         return self._why_short(ends) or f"no {self.bars} bars of drums without an empty one"
 
 
@@ -693,7 +984,266 @@ class TrioConverter(_BarsConverter):
         return self._why_short(part.end for part in parts) or together
 
 
-Converter = MelodyConverter | DrumsConverter | TrioConverter
+@dataclass(frozen=True)
+class GrooveConverter(_BarsConverter):
+    """Windows of all drum tracks as played: hits, velocities and offsets of nine classes, side by side.
+
+    to_arrays gives float32 [n, steps, 27], windows end to end from the song's beginning: hits are 0 or 1, velocities
+    lie from 0 to 1, and offsets, in half steps before the grid, from -1 to 1. Of a class's hits at one step the loudest
+    counts. A song whose tempo or metre changes gives none. The inputs that to_tensors makes lack what the model is to
+    add. Magenta: GrooveConverter, which takes other tracks for drums and fails on pitches of no class; both go here.
+    """
+
+    bars: int = 2  # of a window
+    time_signature: tuple[int, int] = (4, 4)  # of the bars taken; others as long pass too
+    kit: str = "roland"  # whose pitches the classes have: 'roland', of the Groove MIDI Dataset, or 'general_midi'
+    humanize: bool = False  # inputs without velocities and offsets
+    tap: bool = False  # inputs of one class, the loudest hit of each step
+    fixed_velocity: bool = False  # inputs without velocities
+    note_dropout: float = 0.0  # largest share of notes left out of the inputs, drawn for each window, soft ones first
+    added_classes: tuple[int, ...] = ()  # left out of the inputs
+    hits_control: bool = False  # whether the hits are also controls
+
+    input_depth = output_depth = GROOVE_DEPTH
+    cut_at_changes = False
+    needs_grid = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kit not in KITS:
+            raise ValueError(f"kit is {self.kit!r}; it is one of {', '.join(KITS)}")
+        if not all(0 <= kind < DRUM_CLASSES for kind in self.added_classes):
+            raise ValueError(f"added_classes are {self.added_classes}; the classes are 0 to {DRUM_CLASSES - 1}")
+
+    @property
+    def control_depth(self) -> int:
+        return DRUM_CLASSES if self.hits_control else 0
+
+    def from_arrays(
+        self, labels: np.ndarray | Tensor, qpm: float = 120.0, program: int | None = None, controls: None = None
+    ) -> PrettyMIDI:
+        """Writes one window [steps, 27] as a song with its timing and velocities; program chooses the drum kit.
+
+        Read back by `to_arrays` it gives the same labels, velocities rounded to 127ths and offsets to 1200ths, if the
+        last bar has a hit. A hit before the beginning is moved there, and a velocity of 0 becomes the softest.
+        """
+        hits, velocities, offsets = np.split(_checked_groove(labels), 3, axis=1)
+        midi = _empty_song(qpm, self.time_signature, GROOVE_TICKS_PER_QUARTER)
+        track = pretty_midi.Instrument(_checked_program(0 if program is None else program), is_drum=True)
+        for step, kind in zip(*np.nonzero(hits > 0.5), strict=True):
+            early = float(np.clip(offsets[step, kind] / 2, -MAX_OFFSET_STEPS, MAX_OFFSET_STEPS))
+            velocity = int(np.clip(np.round(velocities[step, kind] * 127), 1, 127))
+            start = max(0.0, step - early)
+            track.notes.append(
+                _note(KITS[self.kit][kind][0], start, start + 1, 60.0 / qpm / STEPS_PER_QUARTER, velocity)
+            )
+        midi.instruments.append(track)
+        return midi
+
+    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None) -> Tensors:
+        """Inputs and targets [n, steps, 27]; controls, if any, are the hits [n, steps, 9].
+
+        Notes are dropped only where there is a generator, on the labels' device.
+        """
+        labels = torch.as_tensor(windows.labels).float()
+        lengths, kept = _lengths_on(labels, windows.lengths)
+        targets = labels * kept[..., None]
+        inputs = self._inputs(targets, generator) * kept[..., None]
+        return Tensors(inputs, targets, lengths, targets[..., :DRUM_CLASSES] if self.hits_control else None)
+
+    def _inputs(self, targets: Tensor, generator: torch.Generator | None) -> Tensor:
+        """What the model is given of targets [n, steps, 27]."""
+        parts = targets.unflatten(-1, (3, DRUM_CLASSES)).clone()  # [n, steps, 3, 9]
+        if self.note_dropout and generator is not None:
+            parts *= self._kept_notes(parts[:, :, 1], generator)[:, :, None]
+        if self.tap:
+            loudest = parts[:, :, 1].argmax(-1)[..., None, None].expand(*parts.shape[:3], 1)
+            tapped = targets.unflatten(-1, (3, DRUM_CLASSES)).gather(-1, loudest)
+            parts = torch.zeros_like(parts)
+            parts[..., TAP_CLASS] = tapped[..., 0]
+        if self.humanize:
+            parts[:, :, 1:] = 0
+        if self.fixed_velocity:
+            parts[:, :, 1] = 0
+        parts[..., list(self.added_classes)] = 0
+        return parts.flatten(-2)
+
+    def _kept_notes(self, velocities: Tensor, generator: torch.Generator) -> Tensor:
+        """[n, steps, 9] 1 where a note stays; one dropout a window, times how soft a note is."""
+        dropout = self.note_dropout * torch.rand(len(velocities), 1, 1, generator=generator, device=velocities.device)
+        chance = (1 - velocities).clamp(min=MIN_SOFTNESS) * dropout
+        return (torch.rand(chance.shape, generator=generator, device=velocities.device) >= chance).float()
+
+    def from_tensors(self, outputs: Tensor) -> Tensor:
+        """Labels float32 [n, steps, 27]: the outputs with hits of 0 or 1, and nothing where there is none."""
+        parts = _checked_outputs(outputs, GROOVE_DEPTH).float().unflatten(-1, (3, DRUM_CLASSES))
+        hits = (parts[..., :1, :] > 0.5).float()
+        return torch.cat([hits, parts[..., 1:, :] * hits], -2).flatten(-2)
+
+    def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
+        """Drums have no pitch: the labels as they are."""
+        return labels
+
+    def _no_labels(self) -> np.ndarray:
+        return np.zeros((0, self.steps, GROOVE_DEPTH), np.float32)
+
+    def _refusal(self, instrument: pretty_midi.Instrument) -> str | None:
+        """Why a track is not taken, if it is not."""
+        return None if instrument.is_drum else "no drums"
+
+    def _cuts(self, part: _Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[_Cut]:
+        """The windows of a song of one part, if it has any."""
+        hits = _groove_hits(midi, part, KITS[self.kit])
+        bars = int(hits[0].max(initial=-1)) // self.steps_per_bar + 1
+        if bars > MAX_GROOVE_BARS:
+            lost = _count(bars - MAX_GROOVE_BARS, "bar")
+            skipped.append(Skipped("drums", f"{lost} after the first {MAX_GROOVE_BARS}"))
+        count = min(bars, MAX_GROOVE_BARS) // self.bars
+        inside = hits[0] < count * self.steps
+        labels = _paint_groove(tuple(column[inside] for column in hits), part.qpm, count * self.steps)
+        track = np.flatnonzero(_drum_tracks(midi))[:1].sum()
+        yield _cut(part, labels.reshape(count, self.steps, GROOVE_DEPTH), track, self.bars * np.arange(count))
+
+    def _why_no_window(self, midi: PrettyMIDI, parts: Sequence[_Part]) -> str:
+        if not _drum_tracks(midi).any():
+            return "no drums"
+        if not any(len(_groove_hits(midi, part, KITS[self.kit])[0]) for part in parts):
+            return "no drum of the nine classes"
+        return f"shorter than {self.bars} bars"
+
+
+@dataclass(frozen=True)
+class MultitrackConverter(_BarsConverter):
+    """Single bars of two to eight tracks, each a program, what it plays in 24ths of a quarter, and an end token.
+
+    to_arrays gives int16 [n, 512], 8 tracks of 64 tokens (see midi_performance.py), -1 where padded, and lengths
+    [n, 8]. Tracks stand by program, drums last; notes sound as long as the pedal holds them, and end with their bar.
+    With chords, controls int8 [n, 512] hold the class of the chord in force at each token, found as the melody
+    converter finds it. Magenta: MultiInstrumentPerformanceConverter.
+    """
+
+    chords: bool = False  # whether the chord at each token goes with the notes
+
+    bars, time_signature = 1, (4, 4)
+    segments, segment_steps = performance.TRACKS, performance.EVENTS
+    steps = performance.TRACKS * performance.EVENTS
+    input_depth = output_depth = performance.DEPTH
+    end_token = performance.END
+    needs_grid = False
+
+    def from_arrays(
+        self,
+        labels: np.ndarray | Tensor,
+        qpm: float = 120.0,
+        program: Sequence[int] | None = None,
+        controls: np.ndarray | Tensor | None = None,
+    ) -> PrettyMIDI:
+        """Writes one bar [512] as a song, a track for each that has notes; program, one a track, replaces their own.
+
+        Read back by `to_arrays` it gives the same bar if two tracks have notes and none strikes a pitch that still
+        sounds. The chords of controls [512], classes 0 to 48 and -1 where padded, become text events.
+        """
+        labels = _checked_tokens(labels)
+        tracks = [performance.track_of_tokens(tokens) for tokens in labels.reshape(self.segments, -1)]
+        programs = [track.program for track in tracks] if program is None else list(map(_checked_program, program))
+        if len(programs) < len(tracks):
+            raise ValueError(f"program holds {len(programs)}; give one a track: {len(tracks)}")
+        midi = _empty_song(qpm, self.time_signature)
+        step_seconds = 60.0 / qpm / performance.STEPS_PER_QUARTER
+        for track, own in zip(tracks, programs):
+            if track.notes:
+                instrument = pretty_midi.Instrument(own, track.is_drum)
+                instrument.notes += [
+                    _note(pitch, start, end, step_seconds, velocity) for start, end, pitch, velocity in track.notes
+                ]
+                midi.instruments.append(instrument)
+        if controls is not None:
+            classes = _checked_controls(controls, labels)
+            _name_chords(midi, np.concatenate([track.event_steps for track in tracks]), classes, step_seconds)
+        return midi
+
+    def chord_controls(self, symbols: Sequence[str]) -> np.ndarray:
+        """Controls int8 [512] of one chord symbol, ["Am"]: no chord at a track's program, then the chord throughout."""
+        if len(symbols) != 1:
+            raise ValueError(f"a bar of several tracks takes one chord, not {len(symbols)}: their events share no grid")
+        controls = chords_to_controls(symbols, self.steps).reshape(self.segments, -1)
+        controls[:, 0] = 0
+        return controls.ravel()
+
+    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None) -> Tensors:
+        """One-hot frames [n, 512, 490] on the labels' device, zero where padded; inputs and targets are the same."""
+        labels, _, kept = _on_device(windows)
+        frames = _one_hot(labels.clamp(min=0), kept * (labels >= 0), performance.DEPTH)
+        lengths = torch.as_tensor(windows.lengths, device=labels.device).long()
+        return Tensors(frames, frames, lengths, _chord_frames(self, windows, labels, kept))
+
+    def from_tensors(self, outputs: Tensor) -> Tensor:
+        """Labels int64 [n, 512] of outputs [n, 512, 490]: the class of the largest value, -1 where all are 0."""
+        outputs = _checked_outputs(outputs, performance.DEPTH)
+        return torch.where((outputs != 0).any(-1), outputs.argmax(-1), performance.PADDING)
+
+    def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
+        """Moves the notes of bars [n, 512], drums apart, by semitones [n]; a bar that would leave the pitches stays."""
+        moved, fits = self._moved(labels, semitones)
+        return torch.where(fits[:, None], moved, labels)
+
+    def transpose_controls(self, labels: Tensor, controls: Tensor, semitones: Tensor) -> Tensor:
+        """Moves the chords of bars [n, 512] as `transpose` moves their notes: those of one that stays stay."""
+        _, fits = self._moved(labels, semitones)
+        return transposed_chords(controls, (semitones * fits)[:, None]).to(controls.dtype)
+
+    def _moved(self, labels: Tensor, semitones: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [n, 512] with the notes moved, and [n] whether all stay on MIDI's pitches."""
+        drums = labels.unflatten(1, (self.segments, -1))[:, :, :1] == performance.DRUMS
+        drums = drums.expand(-1, -1, self.segment_steps).flatten(1)
+        notes = (labels >= 0) & (labels < performance.TIME_SHIFT) & ~drums
+        pitch = labels.int() % 128 + semitones.to(labels.device).int()[:, None]
+        fits = ((pitch >= 0) & (pitch < 128) | ~notes).all(1)
+        return torch.where(notes, labels.int() // 128 * 128 + pitch, labels.int()).to(labels.dtype), fits
+
+    def _no_labels(self) -> np.ndarray:
+        return np.zeros((0, self.steps), np.int16)
+
+    def _nothing(self) -> _Cut:
+        return super()._nothing()._replace(lengths=np.zeros((0, self.segments), np.int32))
+
+    def _refusal(self, instrument: pretty_midi.Instrument) -> str | None:
+        """Every track is taken."""
+        return None
+
+    def _cuts(self, part: _Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[_Cut]:
+        """The bars of a part that are taken; says which are not."""
+        programs = [performance.DRUMS if i.is_drum else performance.FIRST_PROGRAM + i.program for i in midi.instruments]
+        notes, seconds = _pedalled(part, midi)
+        if not len(notes.pitch):
+            return
+        bounds = performance.bar_bounds(seconds, part.qpm)
+        bars, refused = performance.bar_tokens(notes, bounds, part.qpm, np.array(programs))
+        skipped += _bar_skips(refused, part)
+        if not len(bars.tokens):
+            return
+        labels = bars.tokens.reshape(-1, self.steps)
+        cut = _cut(part, labels, bars.first_track, bars.bar)._replace(lengths=bars.lengths)
+        if self.chords:
+            harmony = _harmony(part, midi, notes, seconds, performance.STEPS_PER_QUARTER)
+            if isinstance(harmony, str):
+                skipped.append(Skipped(f"chords from bar {_file_bars(part, np.int64(0)) + 1}", harmony))
+                return
+            chords = _bar_chords(bars, harmony, bounds, part.qpm)
+            cut = _with_classes(cut._replace(controls=chords.reshape(labels.shape)), harmony, skipped)
+            cut = cut._replace(controls=np.where(cut.labels < 0, np.int8(performance.PADDING), cut.controls))
+        yield cut
+
+    def _why_no_window(self, midi: PrettyMIDI, parts: Sequence[_Part]) -> str:
+        if sum(bool(instrument.notes) for instrument in midi.instruments) < performance.MIN_TRACKS:
+            return f"fewer than {performance.MIN_TRACKS} tracks"
+        skipped: list[Skipped] = []
+        for part in parts:
+            list(self._cuts(part, midi, skipped))
+        return f"every bar has {' or '.join(dict.fromkeys(reason for _, reason in skipped))}"
+
+
+Converter = MelodyConverter | DrumsConverter | TrioConverter | GrooveConverter | MultitrackConverter
 
 
 # ---- What the converters share ----
@@ -741,10 +1291,10 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _empty_song(qpm: float, time_signature: tuple[int, int]) -> PrettyMIDI:
+def _empty_song(qpm: float, time_signature: tuple[int, int], resolution: int = TICKS_PER_QUARTER) -> PrettyMIDI:
     if not QPM_RANGE[0] <= qpm <= QPM_RANGE[1]:
         raise ValueError(f"qpm is {qpm}; give quarters a minute between {QPM_RANGE[0]} and {QPM_RANGE[1]}")
-    midi = PrettyMIDI(resolution=TICKS_PER_QUARTER, initial_tempo=qpm)
+    midi = PrettyMIDI(resolution=resolution, initial_tempo=qpm)
     midi.time_signature_changes.append(pretty_midi.TimeSignature(*time_signature, 0.0))
     return midi
 
@@ -760,6 +1310,34 @@ def _checked_labels(labels, depths: tuple[int, ...]) -> np.ndarray:
         bounds = ", ".join(str(depth - 1) for depth in depths)
         raise ValueError(f"labels lie from 0 to {bounds}; these from {labels.min()} to {labels.max()}")
     return labels
+
+
+def _checked_groove(labels) -> np.ndarray:
+    """One window as float64 [steps, 27]; raises ValueError on another shape."""
+    labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels, np.float64)
+    if labels.ndim != 2 or labels.shape[1] != GROOVE_DEPTH or not np.isfinite(labels).all():
+        raise ValueError(
+            f"labels of one groove are finite, of the shape [steps, {GROOVE_DEPTH}]; not {list(labels.shape)}"
+        )
+    return labels
+
+
+def _checked_tokens(labels) -> np.ndarray:
+    """One bar of tokens as int64 [512]; raises ValueError on another shape or token."""
+    labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels).astype(np.int64)
+    if labels.shape != (MultitrackConverter.steps,):
+        raise ValueError(f"tokens of one bar have the shape [{MultitrackConverter.steps}], not {list(labels.shape)}")
+    if labels.min() < performance.PADDING or labels.max() >= performance.DEPTH:
+        raise ValueError(f"tokens lie from -1 to {performance.DEPTH - 1}; these from {labels.min()} to {labels.max()}")
+    return labels
+
+
+def _checked_controls(controls, labels: np.ndarray) -> np.ndarray:
+    """Chord classes as int64 [steps]; raises ValueError on another shape or class."""
+    controls = np.asarray(controls.cpu() if isinstance(controls, Tensor) else controls).astype(np.int64)
+    if controls.shape != labels.shape or controls.min(initial=0) < -1 or controls.max(initial=0) >= CHORD_DEPTH:
+        raise ValueError(f"controls are chord classes, -1 to {CHORD_DEPTH - 1}, of the shape {list(labels.shape)}")
+    return controls
 
 
 def _checked_program(program: int) -> int:
@@ -786,26 +1364,55 @@ def _melody_track(labels: np.ndarray, program: int, qpm: float) -> pretty_midi.I
     return track
 
 
-def _drum_track(labels: np.ndarray, program: int, qpm: float) -> pretty_midi.Instrument:
+def _drum_track(
+    labels: np.ndarray, program: int, qpm: float, pitches: tuple[tuple[int, ...], ...] = DRUM_PITCHES
+) -> pretty_midi.Instrument:
     """A drum track that plays labels [steps], a step a hit, with each class's first pitch."""
     track = pretty_midi.Instrument(program, is_drum=True)
     step_seconds = 60.0 / qpm / STEPS_PER_QUARTER
-    for step, kind in zip(*np.nonzero(labels[:, None] >> np.arange(DRUM_CLASSES) & 1), strict=True):
-        track.notes.append(_note(DRUM_PITCHES[kind][0], step, step + 1, step_seconds))
+    for step, kind in zip(*np.nonzero(labels[:, None] >> np.arange(len(pitches)) & 1), strict=True):
+        track.notes.append(_note(pitches[kind][0], step, step + 1, step_seconds))
     return track
 
 
-def _note(pitch: int, start: int, end: int, step_seconds: float) -> pretty_midi.Note:
-    return pretty_midi.Note(VELOCITY, pitch, float(start * step_seconds), float(end * step_seconds))
+def _note(pitch: int, start: float, end: float, step_seconds: float, velocity: int = VELOCITY) -> pretty_midi.Note:
+    return pretty_midi.Note(velocity, pitch, float(start * step_seconds), float(end * step_seconds))
+
+
+def _name_chords(midi: PrettyMIDI, steps: np.ndarray, classes: np.ndarray, step_seconds: float) -> None:
+    """Adds a text event wherever the chord changes; steps, classes: [tokens], -1 where a token has no moment."""
+    order = np.flatnonzero((steps >= 0) & (classes >= 0))
+    order = order[np.argsort(steps[order], kind="stable")]
+    before = None
+    for step, index in zip(steps[order].tolist(), classes[order].tolist()):
+        if index != before:
+            midi.text_events.append(pretty_midi.Text(chord_symbol(index), step * step_seconds))
+        before = index
 
 
 def _on_device(windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
     """Labels int64, lengths int64 [n], and kept [n, steps] float: 1 before a window's length, 0 from there on."""
     labels = windows.labels.astype(np.int64) if isinstance(windows.labels, np.ndarray) else windows.labels.long()
     labels = torch.as_tensor(labels)
-    lengths = torch.as_tensor(windows.lengths, device=labels.device).long()
-    kept = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
-    return labels, lengths, kept.float()
+    return labels, *_lengths_on(labels, windows.lengths)
+
+
+def _lengths_on(labels: Tensor, lengths: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths int64 [n], or [n, segments], and kept [n, steps] float: 1 before a length, 0 from there on."""
+    lengths = torch.as_tensor(lengths, device=labels.device).long()
+    segments = lengths[:, None] if lengths.ndim == 1 else lengths
+    kept = torch.arange(labels.shape[1] // segments.shape[1], device=labels.device) < segments[..., None]
+    return lengths, kept.flatten(1).float()
+
+
+def _chord_frames(converter: Converter, windows: Windows, labels: Tensor, kept: Tensor) -> Tensor | None:
+    """Chords one-hot [n, steps, 49], or None where the converter takes none; zero where padded."""
+    if not converter.chords:
+        return None
+    if windows.controls is None:
+        raise ValueError("these windows have no chords; cut them with chords=True, or give controls")
+    controls = torch.as_tensor(windows.controls, device=labels.device).long()
+    return _one_hot(controls.clamp(min=0), kept * (controls >= 0), CHORD_DEPTH)
 
 
 def _one_hot(labels: Tensor, kept: Tensor, *depths: int) -> Tensor:
@@ -816,11 +1423,16 @@ def _one_hot(labels: Tensor, kept: Tensor, *depths: int) -> Tensor:
     return frames.scatter_(-1, labels + offsets, kept[..., None].expand_as(labels))
 
 
+def _checked_outputs(outputs: Tensor, depth: int) -> Tensor:
+    outputs = torch.as_tensor(outputs)
+    if outputs.shape[-1] != depth:
+        raise ValueError(f"outputs are {outputs.shape[-1]} deep; this converter's are {depth}")
+    return outputs
+
+
 def _largest(outputs: Tensor, *depths: int) -> Tensor:
     """Labels int64 [..., parts]: each part's class of the largest value."""
-    outputs = torch.as_tensor(outputs)
-    if outputs.shape[-1] != sum(depths):
-        raise ValueError(f"outputs are {outputs.shape[-1]} deep; this converter's are {sum(depths)}")
+    outputs = _checked_outputs(outputs, sum(depths))
     return torch.stack([part.argmax(-1) for part in outputs.split(depths, -1)], -1)
 
 
@@ -828,9 +1440,15 @@ def _transposed(labels: Tensor, semitones: Tensor) -> Tensor:
     """Melody labels [n, steps, voices], notes moved by semitones [n] where all of a window's stay on the keys."""
     wide = labels.int()
     moved = wide + semitones.to(wide)[:, None, None]
-    onset = wide >= FIRST_PITCH
-    fits = ((moved >= FIRST_PITCH) & (moved < MELODY_DEPTH) | ~onset).all(-1).all(-1)
-    return torch.where(onset & fits[:, None, None], moved, wide).to(labels.dtype)
+    fits = _stays_on_keys(labels, semitones)[:, None, None]
+    return torch.where((wide >= FIRST_PITCH) & fits, moved, wide).to(labels.dtype)
+
+
+def _stays_on_keys(labels: Tensor, semitones: Tensor) -> Tensor:
+    """[n] whether all notes of melody labels [n, steps, voices] stay on the keys when moved."""
+    wide = labels.int()
+    moved = wide + semitones.to(wide)[:, None, None]
+    return ((moved >= FIRST_PITCH) & (moved < MELODY_DEPTH) | (wide < FIRST_PITCH)).all(-1).all(-1)
 
 
 # ---- A folder of songs ----
@@ -1050,7 +1668,8 @@ def _read_songs(paths: Sequence[Path], converter: Converter) -> list[_SongResult
 def _read_song(path: Path, converter: Converter) -> _SongResult:
     try:
         midi, mended = _read(path)
-        return _SongResult(converter.to_arrays(midi), None, tuple(mended), _distance_from_grid(midi))
+        off_grid = _distance_from_grid(midi) if converter.needs_grid else 0.0
+        return _SongResult(converter.to_arrays(midi), None, tuple(mended), off_grid)
     except MidiError as error:
         return _SongResult(fault=str(error).removeprefix(f"{path}: "))
     except Exception as error:  # one file must not end the reading of a folder

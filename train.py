@@ -3,15 +3,16 @@
     python train.py --config hierdec-mel_16bar_tiny --data midi_songs --out runs/first
 
 Losses, schedules, clipping and Adam follow Magenta (base_model.py, music_vae_train.py). Every random draw (order of
-the windows, transposition, noise, scheduled sampling) is a function of the seed and the step alone, so a run that is
-stopped anywhere goes on from its last checkpoint and ends bit for bit as if it had not been (on CUDA, as far as cuDNN's
-LSTMs are deterministic).
+the windows, transposition, dropout, noise, scheduled sampling) is a function of the seed and the step alone, so a run
+that is stopped anywhere goes on from its last checkpoint and ends bit for bit as if it had not been (on CUDA, as far as
+cuDNN's LSTMs are deterministic).
 """
 
 import argparse
 import hashlib
 import math
 import os
+import zipfile
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,8 +34,9 @@ from loss import (
     reconstruction_loss,
     sampling_probability_at,
 )
+from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, Tensors, Windows, load_songs
-from model import MusicVAE, autocast
+from model import ModelConfig, MusicVAE, autocast
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
 FORMAT = 1  # of that file
@@ -124,13 +126,21 @@ def labels_on(device: torch.device, dataset: SongDataset) -> Labels:
     return Labels(*(None if array is None else torch.as_tensor(array).to(device) for array in arrays))
 
 
-def batch_tensors(data: Labels, indices: Tensor, config: Config, semitones: Tensor | None = None) -> Tensors:
-    """The tensors of a batch of windows, transposed by so many semitones each."""
+def batch_tensors(
+    data: Labels,
+    indices: Tensor,
+    config: Config,
+    semitones: Tensor | None = None,
+    generator: Generator | None = None,
+) -> Tensors:
+    """The tensors of a batch of windows, transposed by so many semitones each, some notes left out by the generator."""
     labels, lengths, controls = (None if part is None else part[indices] for part in data)
+    if semitones is not None and controls is not None:
+        controls = config.converter.transpose_controls(labels, controls, semitones)
     if semitones is not None:
         labels = config.converter.transpose(labels, semitones)
     full = labels.new_full((len(indices),), config.model.steps, dtype=torch.int32) if lengths is None else lengths
-    tensors = config.converter.to_tensors(Windows(labels, full, controls))
+    tensors = config.converter.to_tensors(Windows(labels, full, controls), generator)
     return tensors._replace(lengths=lengths)
 
 
@@ -144,16 +154,18 @@ def compute_loss(
     sampling_probability: float = 0.0,
 ) -> tuple[ElboLoss, Tensor]:
     """The objective on a batch with one draw of z for each window, and the accuracy (paper, section 2.1)."""
-    recipe, output = config.training, config.model.output
+    recipe = config.training
     with autocast(batch.inputs.device, precision):
-        posterior = model.encode(batch.inputs, batch.lengths, batch.controls)
+        posterior = model.encode(batch.inputs, batch.lengths, batch.controls, generator)
         noise = torch.randn(posterior.loc.shape, generator=generator, device=posterior.loc.device)
         z = posterior.loc + posterior.scale * noise
         logits = model.decode(z, batch.targets, batch.lengths, batch.controls, sampling_probability, generator)
-    nats = reconstruction_loss(logits, batch.targets, batch.lengths, output=output)
+    how = {"output": config.model.output, "nade_weights": model.nade_weights}
+    nats = reconstruction_loss(logits, batch.targets, batch.lengths, **how)
     beta = beta_at(step, max_beta=recipe.max_beta, beta_rate=recipe.beta_rate)
     elbo = elbo_loss(nats, kl_divergence(posterior), beta=beta, free_bits=recipe.free_bits)
-    return elbo, accuracy(logits.detach(), batch.targets, batch.lengths, output=output).mean()
+    with torch.no_grad():
+        return elbo, accuracy(logits, batch.targets, batch.lengths, **how).mean()
 
 
 def clip_gradients(parameters: list[Tensor], limit: float) -> Tensor:
@@ -174,6 +186,11 @@ def set_rate(optimizer: torch.optim.Adam, rate: float, updates: int):
         group["lr"], group["eps"] = rate, ADAM_EPSILON / math.sqrt(1 - ADAM_BETAS[1] ** updates)
 
 
+def updates_made(optimizer: torch.optim.Adam) -> int:
+    """How many updates an optimizer has made."""
+    return int(next((state["step"] for state in optimizer.state.values()), 0))
+
+
 def make_optimizer(model: MusicVAE) -> torch.optim.Adam:
     """Adam over the trainable parameters; `update` sets its rate at every step."""
     return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], betas=ADAM_BETAS)
@@ -187,14 +204,12 @@ def update(
     step: int,
     generator: Generator,
     precision: str = "float32",
-    updates: int | None = None,
 ) -> tuple[ElboLoss, Tensor]:
     """One step of training (music_vae_train.py).
 
     Args:
         step: the global step, which the schedules follow.
-        generator: source of the noise and of scheduled sampling, on the model's device.
-        updates: how many updates this optimizer will have made; step + 1 when None.
+        generator: source of the noise, of dropout and of scheduled sampling, on the model's device.
 
     Returns:
         What `compute_loss` returned before the update.
@@ -211,7 +226,7 @@ def update(
         decay_rate=recipe.decay_rate,
         min_learning_rate=recipe.min_learning_rate,
     )
-    set_rate(optimizer, rate, updates or step + 1)
+    set_rate(optimizer, rate, updates_made(optimizer) + 1)
     optimizer.step()
     return elbo, share
 
@@ -230,13 +245,15 @@ def as_sums(elbo: ElboLoss, share: Tensor) -> Tensor:
 @torch.no_grad()
 def evaluate(model: MusicVAE, data: Labels, config: Config, step: int, precision: str = "float32") -> Metrics:
     """Teacher-forced metrics on held-out windows, the same windows and the same noise each time."""
-    n = len(data.labels)
+    training, n = model.training, len(data.labels)
+    model.eval()
     chosen = torch.linspace(0, n - 1, min(n, VALID_WINDOWS)).round().long()
     generator = seeded(data.labels.device, "valid")
     sums = torch.zeros(4, device=data.labels.device)
     for indices in chosen.split(config.training.batch_size):
         batch = batch_tensors(data, indices, config)
         sums += len(indices) * as_sums(*compute_loss(model, batch, config, step, generator, precision))
+    model.train(training)
     return as_metrics(sums, len(chosen))
 
 
@@ -249,12 +266,14 @@ def train(
     steps: int | None = None,
     eval_every: int = 100,
     resume: bool = True,
+    init_from: str | Path | MusicVAE | TrainingState | None = None,
+    freeze_encoder: bool = False,
     device: torch.device | str | None = None,
     precision: str = "auto",
     seed: int = 0,
     progress: bool = True,
 ) -> TrainingResult:
-    """Trains a preset on a data set, from the start or from where a run in `out_dir` stopped.
+    """Trains a preset on a data set, from the start, from other weights, or from where a run in `out_dir` stopped.
 
     Args:
         config: the preset.
@@ -264,6 +283,9 @@ def train(
         steps: updates in all; the preset's own when None. More than a finished run had make it go on.
         eval_every: steps between two rows of the history, each with a checkpoint.
         resume: go on with the run in `out_dir`; False begins anew and writes over it.
+        init_from: weights to begin with, whose sizes the run takes over: a model, the file or folder of one of our
+            checkpoints, or what `load_magenta_checkpoint` reads; a `TrainingState` goes on from its step.
+        freeze_encoder: leave the encoder as it is.
         device: the fastest there is when None.
         precision: 'float32', 'bfloat16' or 'auto', of the matrix products, see `model.autocast`.
         seed: of every draw, the initial weights included.
@@ -273,7 +295,8 @@ def train(
         The model and the history of the run.
 
     Raises:
-        ValueError: an empty set, another converter's windows, or a run in `out_dir` of another preset, seed or data.
+        ValueError: an empty set, another converter's windows, weights of another preset, or a run in `out_dir` of
+            another preset, seed, data or beginning.
     """
     steps = config.training.steps if steps is None else steps
     if steps < 1 or eval_every < 1:
@@ -282,17 +305,26 @@ def train(
     path = Path(out_dir) / CHECKPOINT
     if valid_set:
         fingerprint(config, valid_set)
+    beginning = read_beginning(init_from, config)
+    config = replace(config, model=sized(config.model, beginning))
     identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(config, train_set)}
+    identity["beginning"] = describe(beginning, freeze_encoder)
     with torch.random.fork_rng(devices=[]):  # the caller's own draws stay as they were
         torch.default_generator.manual_seed(seed)
         model = MusicVAE(config.model).to(device)
+    if freeze_encoder:
+        model.encoder.requires_grad_(False)
     optimizer = make_optimizer(model)
-    first, history = restore(path, identity, model, optimizer) if resume and path.exists() else (0, [])
-    result = TrainingResult(model, config, history, path)
+    begin(model, optimizer, beginning, config.name)
+    first, history = beginning.step if isinstance(beginning, TrainingState) else 0, []
+    if resume and path.exists():
+        first, history = restore(path, identity, model, optimizer)
+    result = TrainingResult(model.eval(), config, history, path)
     if first >= steps:
         print(f"{path} is finished: {first} steps of {steps}. Ask for more steps, or train in another folder.")
         return result
     path.parent.mkdir(parents=True, exist_ok=True)
+    model.train()
     data, valid = labels_on(device, train_set), labels_on(device, valid_set) if valid_set else None
     sums, count = torch.zeros(4, device=device), 0
     with tqdm(total=steps, initial=first, desc=config.name, disable=not progress) as bar:
@@ -310,7 +342,59 @@ def train(
                 run = identity | {"step": done, "history": history_to_lists(history)}
                 save_checkpoint(path, model, config, run, optimizer)
                 sums, count = torch.zeros_like(sums), 0
+    model.eval()
     return result
+
+
+Beginning = MusicVAE | TrainingState | None  # what a run starts from
+
+
+def read_beginning(init_from: str | Path | Beginning, config: Config) -> Beginning:
+    """The weights that a path holds, ours or Magenta's."""
+    if not isinstance(init_from, str | Path):
+        return init_from
+    path = Path(init_from)
+    if (path / CHECKPOINT).is_file() or (path.is_file() and zipfile.is_zipfile(path)):
+        return load_checkpoint(path)[0]
+    return load_magenta_checkpoint(path, config.name)
+
+
+def sized(config: ModelConfig, beginning: Beginning) -> ModelConfig:
+    """The config with the sizes of the model that a run starts from."""
+    if beginning is None:
+        return config
+    model = beginning.model if isinstance(beginning, TrainingState) else beginning
+    sizes = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden")
+    return replace(config, **{name: getattr(model.config, name) for name in sizes})
+
+
+def describe(beginning: Beginning, freeze_encoder: bool) -> str | None:
+    """What tells two beginnings apart; None for a run that starts from nothing and trains everything."""
+    parts = ["encoder frozen"] if freeze_encoder else []
+    if beginning is not None:
+        model = beginning.model if isinstance(beginning, TrainingState) else beginning
+        digest = hashlib.sha1()
+        for value in model.state_dict().values():
+            digest.update(value.detach().cpu().contiguous().numpy())
+        parts.append(f"weights {digest.hexdigest()[:12]}")
+    return ", ".join(parts) or None
+
+
+@torch.no_grad()
+def begin(model: MusicVAE, optimizer: torch.optim.Adam, beginning: Beginning, name: str):
+    """Puts the weights that a run starts from, and Adam's means where they are known, into its model and optimizer."""
+    if beginning is None:
+        return
+    state = beginning if isinstance(beginning, TrainingState) else None
+    try:
+        model.load_state_dict((state.model if state else beginning).state_dict())
+    except RuntimeError as fault:
+        raise ValueError(f"init_from holds weights that do not fit {name}: {fault}") from None
+    for key, parameter in model.named_parameters() if state else ():
+        if parameter.requires_grad:
+            means = {"exp_avg": torch.empty_like(parameter).copy_(state.m[key])}
+            means["exp_avg_sq"] = torch.empty_like(parameter).copy_(state.v[key])
+            optimizer.state[parameter] = {"step": torch.tensor(float(state.updates)), **means}
 
 
 def step_batch(data: Labels, config: Config, step: int, seed: int, generator: Generator) -> Tensors:
@@ -318,9 +402,9 @@ def step_batch(data: Labels, config: Config, step: int, seed: int, generator: Ge
     indices = batch_indices(step, config.training.batch_size, len(data.labels), seed)
     low, high = config.training.transpose_range
     if low == high == 0:
-        return batch_tensors(data, indices, config)
+        return batch_tensors(data, indices, config, None, generator)
     semitones = torch.randint(low, high + 1, indices.shape, generator=generator, device=data.labels.device)
-    return batch_tensors(data, indices, config, semitones)
+    return batch_tensors(data, indices, config, semitones, generator)
 
 
 def show(bar: tqdm, metrics: Metrics):
@@ -333,7 +417,7 @@ def show(bar: tqdm, metrics: Metrics):
 
 
 def fingerprint(config: Config, dataset: SongDataset) -> str:
-    """Digest of a data set's labels.
+    """Digest of a data set's labels and controls.
 
     Raises:
         ValueError: an empty set, or one that another converter made.
@@ -342,7 +426,10 @@ def fingerprint(config: Config, dataset: SongDataset) -> str:
         raise ValueError("there is no window to train on; the data set's report says why")
     if dataset.converter != config.converter:
         raise ValueError(f"{config.name} trains on windows of {config.converter}, these are of {dataset.converter}")
-    return hashlib.sha1(np.ascontiguousarray(dataset.labels)).hexdigest()
+    digest = hashlib.sha1(np.ascontiguousarray(dataset.labels))
+    if dataset.controls is not None:
+        digest.update(np.ascontiguousarray(dataset.controls))
+    return digest.hexdigest()
 
 
 def history_to_lists(history: list[HistoryRow]) -> list:
@@ -396,7 +483,7 @@ def read_checkpoint(path: str | Path) -> dict:
 
 
 def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
-    """A model and its preset from a checkpoint, on the CPU.
+    """A model, in evaluation mode, and its preset from a checkpoint, on the CPU.
 
     Args:
         path: the file, or the folder of a run.
@@ -411,7 +498,7 @@ def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
         model.load_state_dict(content["model"])
     except (RuntimeError, TypeError) as fault:
         raise ValueError(f"{path} holds weights that do not fit its own preset: {fault}") from None
-    return model, config
+    return model.eval(), config
 
 
 def restore(path: Path, identity: dict, model: MusicVAE, optimizer: torch.optim.Adam) -> tuple[int, list[HistoryRow]]:
@@ -450,6 +537,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="updates; the preset's own by default")
     parser.add_argument("--eval-every", type=int, default=100, help="steps between two checkpoints (default 100)")
     parser.add_argument("--valid", type=float, default=0.1, help="share of the songs held out (default 0.1)")
+    parser.add_argument("--init-from", help="checkpoint to begin with, ours or Magenta's, with its sizes")
+    parser.add_argument("--learning-rate", type=float, help="at step 0; the preset's own by default")
+    parser.add_argument("--freeze-encoder", action="store_true", help="leave the encoder as it is")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="cuda, mps or cpu; the fastest by default")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
@@ -461,10 +551,12 @@ def main(arguments: list[str] | None = None):
     options = parse_arguments(arguments)
     try:
         config = CONFIGS[options.config]
+        if options.learning_rate is not None:
+            config = replace(config, training=replace(config.training, learning_rate=options.learning_rate))
         songs = load_songs(options.data, config.converter)
         print(songs.report)
         train_set, valid_set, _ = songs.split(valid=options.valid, seed=options.seed)
-        names = ("steps", "eval_every", "seed", "device", "precision")
+        names = ("steps", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")
         run = {name: getattr(options, name) for name in names}
         result = train(config, train_set, valid_set, out_dir=options.out, **run)
     except (ValueError, KeyError) as fault:

@@ -14,7 +14,13 @@ def test_presets_survive_json(name):
     again = config_from_dict(json.loads(json.dumps(config_to_dict(config))))
     assert again == config
     assert hash(again) == hash(config)
-    assert config.name == name
+    assert config.name == name or config is CONFIGS[config.name]
+
+
+def test_all_of_the_references_presets_and_the_name_of_a_published_file():
+    ours = [name for name, config in CONFIGS.items() if config.name == name and not name.endswith("_tiny")]
+    assert len(ours) == 23
+    assert CONFIGS["groovae_2bar_hits_control"] is CONFIGS["groovae_2bar_hits_control_tfds"]
 
 
 def test_presets_are_frozen():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import made_songs, shrink
 
+from chords import chords_to_controls
 from generate import TrainedModel, slerp
 from model import MusicVAE
 from train import save_checkpoint
@@ -15,9 +16,13 @@ from train import save_checkpoint
 
 @pytest.fixture(scope="module", params=["cat-mel_2bar_tiny", "cat-drums_2bar_tiny", "hierdec-trio_16bar_tiny"])
 def trained(request):
+    return untrained(request.param)
+
+
+def untrained(name):
     """A model with weights that say something, as random as they are."""
     torch.manual_seed(0)
-    config = shrink(request.param)
+    config = shrink(name)
     model = MusicVAE(config.model)
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -159,3 +164,61 @@ def test_midi_is_written_to_bytes_too(trained):
     buffer = io.BytesIO()
     trained.sample(1, generator=0)[0].write(buffer)
     assert buffer.getvalue()[:4] == b"MThd"
+
+
+@pytest.mark.parametrize(
+    "name", ["hier-multiperf_vel_1bar_tiny", "groovae_4bar", "nade-drums_2bar_full", "hier-mel_16bar"]
+)
+def test_every_family_makes_music(name):
+    trained = untrained(name)
+    assert notes(trained.sample(1, generator=0)[0])
+    window = one_window(trained)
+    assert trained.encode(window).mu.shape == (1, 16)
+    (again,) = trained.reconstruct(window)
+    assert again.instruments
+    assert len(trained.interpolate(window, one_window(trained, 1), 3, generator=0)) == 3
+
+
+def test_chords_are_given_as_symbols_as_classes_or_as_values():
+    trained = untrained("cat-mel_2bar_med_chords")
+    classes = chords_to_controls(["C", "Am"], 32)
+    values = torch.nn.functional.one_hot(torch.tensor(classes).long(), 49).float()
+    kinds = (["C", "Am"], classes, np.tile(classes, (2, 1)), values, values.expand(2, -1, -1))
+    music = [[notes(midi) for midi in trained.sample(2, controls=controls, generator=0)] for controls in kinds]
+    assert all(each == music[0] for each in music)
+    (midi,) = trained.sample(1, controls=["C", "Am"], generator=0)
+    assert [(event.text, event.time) for event in midi.text_events] == [("C", 0), ("Am", 2)]
+    assert notes(midi) != notes(trained.sample(1, controls=["F", "G"], generator=0)[0])
+    (longer,) = trained.sample(1, controls=["C", "Am", "F", "G"], length=64, generator=0)
+    assert [event.text for event in longer.text_events] == ["C", "Am", "F", "G"]
+
+
+def test_a_reconstruction_follows_its_own_chords():
+    trained = untrained("cat-mel_2bar_med_chords")
+    windows = made_songs(trained.config.converter, windows=2, songs=1).windows(range(2))
+    own = trained.config.converter.to_tensors(windows).controls
+    mu = trained.encode(windows).mu
+    wanted = [notes(midi) for midi in trained.decode(mu, controls=own, temperature=0)]
+    assert [notes(midi) for midi in trained.reconstruct(windows)] == wanted
+    assert [notes(midi) for midi in trained.reconstruct(windows, controls=["F"])] != wanted
+
+
+def test_controls_that_are_missing_or_of_another_kind_are_named():
+    with pytest.raises(ValueError, match=r"controls must be \[2, 32, 49\] for this model, got None"):
+        untrained("cat-mel_2bar_med_chords").sample(2)
+    with pytest.raises(ValueError, match=r"controls must be \[1, 32, 49\] for this model, got \[1, 16, 49\]"):
+        untrained("cat-mel_2bar_med_chords").sample(1, controls=np.zeros(16, int))
+    with pytest.raises(ValueError, match="groovae_2bar_hits_control_tfds does not follow chords"):
+        untrained("groovae_2bar_hits_control_tfds").sample(1, controls=["C"])
+
+
+def test_the_hits_of_a_groove_are_played_with_a_feeling():
+    """Hits as controls of a window of its own; the file is read by the General MIDI map, whatever kit it trained on."""
+    trained = untrained("groovae_2bar_hits_control_tfds")
+    songs = made_songs(trained.config.converter, windows=1, songs=1)
+    (midi,) = trained.reconstruct(songs.windows([0]))
+    assert midi.instruments[0].is_drum
+    kick = pretty_midi.PrettyMIDI()
+    kick.instruments.append(pretty_midi.Instrument(0, is_drum=True))
+    kick.instruments[0].notes = [pretty_midi.Note(90, 35, 0.5 * k, 0.5 * k + 0.1) for k in range(8)]
+    assert trained.encode(kick).mu.shape == (1, 16)

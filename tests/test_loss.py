@@ -12,8 +12,10 @@ from loss import (
     accuracy,
     beta_at,
     elbo_loss,
+    groove_losses,
     kl_divergence,
     learning_rate_at,
+    nade_logits,
     reconstruction_loss,
     sampling_probability_at,
 )
@@ -52,6 +54,59 @@ def test_steps_past_the_length_cost_nothing():
     assert nats[0].item() == pytest.approx(
         reconstruction_loss(logits[:1, :4], targets[:1, :4], output="categorical").item()
     )
+
+
+def test_a_nade_spreads_one_over_all_frames():
+    """The probabilities of the eight frames of three bits sum to 1, and their first bit's odds are its own bias."""
+    random = torch.Generator().manual_seed(0)
+    weights = torch.randn(3, 5, generator=random), torch.randn(3, 5, generator=random)
+    frames = torch.tensor([[k >> 2 & 1, k >> 1 & 1, k & 1] for k in range(8)]).float()[:, None]  # (8, 1, 3)
+    logits = torch.randn(1, 1, 8, generator=random).expand(8, 1, 8)
+    probability = (-reconstruction_loss(logits, frames, output="nade", nade_weights=weights)).exp()
+    assert probability.sum().item() == pytest.approx(1, abs=1e-4)
+    first = logits[0, 0, 5] + logits[0, 0, :5].sigmoid() @ weights[1][0]
+    assert probability[4:].sum().item() == pytest.approx(first.sigmoid().item(), abs=1e-4)
+    one_more = nade_logits(logits, frames, weights)[:, 0]
+    assert torch.equal(one_more[:4, 0], one_more[4:, 0])  # the first bit knows nothing of itself
+    assert not torch.equal(one_more[:4, 1], one_more[4:, 1])
+
+
+def test_a_nade_without_couplings_is_independent_bits():
+    weights = torch.zeros(2, 3), torch.zeros(2, 3)
+    logits, bits = torch.tensor([[[9.0, 9, 9, 0, 2]]]), torch.tensor([[[1.0, 0]]])
+    nats = reconstruction_loss(logits, bits, output="nade", nade_weights=weights)
+    assert nats.item() == pytest.approx(math.log(2) + math.log(1 + math.e**2), abs=1e-4)
+    assert accuracy(logits, bits, output="nade", nade_weights=weights).tolist() == [0]
+    assert accuracy(logits, torch.ones(1, 1, 2), output="nade", nade_weights=weights).tolist() == [1]
+
+
+def test_a_certain_and_wrong_bit_costs_a_finite_sum():
+    weights = torch.zeros(1, 1), torch.zeros(1, 1)
+    nats = reconstruction_loss(torch.tensor([[[0.0, 1e4]]]), torch.zeros(1, 1, 1), output="nade", nade_weights=weights)
+    assert nats.item() == pytest.approx(-math.log(1e-6), rel=1e-3)
+    assert reconstruction_loss(torch.tensor([[[1e4, 0, 0]]]), torch.zeros(1, 1, 3), output="groove").isfinite()
+
+
+def test_a_nade_without_weights_is_refused():
+    with pytest.raises(ValueError, match="needs nade_weights"):
+        reconstruction_loss(torch.zeros(1, 1, 2), torch.zeros(1, 1, 1), output="nade")
+
+
+def test_a_groove_by_hand():
+    """One drum: ln 2 for an even hit, the squares of 0.5 - 1 and of 0 - 0.2 for its velocity and offset."""
+    logits, targets = torch.zeros(1, 1, 3), torch.tensor([[[1.0, 1.0, 0.2]]])
+    assert [part.item() for part in groove_losses(logits, targets)] == pytest.approx([math.log(2), 0.25, 0.04])
+    assert reconstruction_loss(logits, targets, output="groove").item() == pytest.approx(math.log(2) + 0.29)
+    assert accuracy(torch.tensor([[[3.0, -3, 0, 0, 0, 0]]]), torch.ones(1, 1, 6), output="groove").tolist() == [0.5]
+
+
+def test_lengths_of_segments():
+    """Two segments of three steps: of the first two count, of the second one; its accuracy is the mean of both's."""
+    logits, targets = torch.zeros(1, 6, 4), one_hot([[0, 0, 1, 1, 1, 1]], 4)
+    lengths = torch.tensor([[2, 1]])
+    nats = reconstruction_loss(logits, targets, lengths, output="categorical")
+    assert nats.item() == pytest.approx(3 * math.log(4))
+    assert accuracy(logits, targets, lengths, output="categorical").item() == 0.5
 
 
 def test_free_bits_are_a_budget_of_the_whole_example():

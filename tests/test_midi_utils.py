@@ -129,6 +129,28 @@ def test_the_fixtures_cover_every_preset():
     assert min(counts) > 5
 
 
+ROLLS = {
+    "nade-drums_2bar_reduced": DrumsConverter(bars=2, output="roll"),
+    "nade-drums_2bar_full": DrumsConverter(bars=2, output="roll", classes=61),
+}
+
+
+@pytest.mark.parametrize("file", MADE_FILES)
+def test_rolls_equal_the_references(file):
+    """Nine classes have the labels of `cat-drums_2bar_small`; of 61 the reference's array is a roll, bits packed."""
+    midi = load_midi(FIXTURES / "converters/midi" / f"{file}.mid")
+    full = ROLLS["nade-drums_2bar_full"]
+    windows, expected = full.to_arrays(midi), reference("nade-drums_2bar_full").get(f"{file}|all|outputs")
+    assert windows.labels.dtype == np.int64
+    if expected is None:
+        assert len(windows.labels) == 0
+    else:
+        roll = np.packbits(full.to_tensors(windows).targets.numpy().astype(bool), axis=-1)
+        np.testing.assert_array_equal(sorted_rows(roll), sorted_rows(expected))
+    labels = CONVERTERS["cat-drums_2bar_small"].to_arrays(midi).labels
+    np.testing.assert_array_equal(ROLLS["nade-drums_2bar_reduced"].to_arrays(midi).labels, labels)
+
+
 # What the reference makes of two folders of songs: windows, and the CRC-32 of their labels as sorted rows
 REFERENCE_TOTALS = {
     ("simutrans", "cat-mel_2bar_small"): (5537, 4276832300),
@@ -489,9 +511,9 @@ def test_a_window_has_a_bar():
 # ---- Converters are data ----
 
 
-@pytest.mark.parametrize("name", CONVERTERS)
+@pytest.mark.parametrize("name", [*CONVERTERS, *ROLLS])
 def test_converters_are_plain_values(name):
-    converter = CONVERTERS[name]
+    converter = (CONVERTERS | ROLLS)[name]
     again = type(converter)(**json.loads(json.dumps(asdict(converter))))
     assert again == converter
     assert hash(again) == hash(converter)
@@ -499,12 +521,15 @@ def test_converters_are_plain_values(name):
 
 
 def test_depths():
-    depths = {name: (c.input_depth, c.output_depth, c.control_depth, c.steps) for name, c in CONVERTERS.items()}
+    converters = CONVERTERS | ROLLS
+    depths = {name: (c.input_depth, c.output_depth, c.control_depth, c.steps) for name, c in converters.items()}
     assert depths == {
         "cat-mel_2bar_small": (90, 90, 0, 32),
         "hierdec-mel_16bar": (90, 90, 0, 256),
         "cat-drums_2bar_small": (10, 512, 0, 32),
         "hierdec-trio_16bar": (692, 692, 0, 256),
+        "nade-drums_2bar_reduced": (10, 9, 0, 32),
+        "nade-drums_2bar_full": (62, 61, 0, 32),
     }
 
 
@@ -667,6 +692,31 @@ def test_frames_past_the_length_are_zero(name):
         assert frames[1, :5].any(-1).all()
         assert not frames[1, 5:].any()
         assert not frames[2].any()
+
+
+@pytest.mark.parametrize("name", ROLLS)
+def test_a_roll_is_hits(name, tmp_path):
+    converter = ROLLS[name]
+    labels = np.where(np.arange(32) % 3, 0, np.random.default_rng(0).integers(1, 2**converter.classes, 32))
+    labels[16] = 1 << (converter.classes - 1)
+    read = converter.to_arrays(on_disk(converter.from_arrays(labels), tmp_path / "song.mid")).labels
+    np.testing.assert_array_equal(read, [labels])
+    tensors = converter.to_tensors(Windows(read, np.array([20])))
+    assert tensors.targets.shape == (1, 32, converter.classes)
+    assert tensors.inputs.shape == (1, 32, converter.classes + 1)
+    assert tensors.targets[0, 16].nonzero().flatten().tolist() == [converter.classes - 1]
+    assert torch.equal(tensors.inputs[..., :-1], tensors.targets)
+    assert torch.equal(tensors.inputs[0, :20, -1] == 1, ~tensors.targets[0, :20].any(-1))
+    assert not tensors.inputs[0, 20:].any()
+    np.testing.assert_array_equal(converter.from_tensors(tensors.targets * 0.6)[0, :20], labels[:20])
+    with pytest.raises(ValueError, match="512 deep"):
+        converter.from_tensors(torch.zeros(1, 32, 512))
+
+
+@pytest.mark.parametrize("fields", [{"classes": 61}, {"classes": 10, "output": "roll"}, {"output": "onehot"}])
+def test_drums_that_cannot_be(fields):
+    with pytest.raises(ValueError, match="classes"):
+        DrumsConverter(**fields)
 
 
 def test_outputs_of_another_depth():
@@ -1016,6 +1066,7 @@ def test_long_lists_are_cut_in_print_and_whole_in_the_report(folder):
 REASONS = [
     (DrumsConverter(), melody(*EIGHTS), "no drums"),
     (DrumsConverter(), song(track([(0, 20), (30, 88)], is_drum=True)), "no drum of the nine classes"),
+    (DrumsConverter(2, (4, 4), 61, "roll"), song(track([(0, 22)], is_drum=True)), "no drum of the 61 classes"),
     (DrumsConverter(), song(track([(0, 36)], is_drum=True)), "shorter than 2 bars"),
     (DrumsConverter(), song(track([(0, 36), (40, 36)], is_drum=True)), "no 2 bars of drums without an empty one"),
     (MelodyConverter(), melody((0, 32, 120)), "no note in the pitches 21-108"),

@@ -7,15 +7,20 @@ import torch
 import torch.nn.functional as F
 
 from configs import CONFIGS
-from loss import TRIO_DEPTHS
-from model import ModelConfig, MusicVAE
+from loss import TRIO_DEPTHS, accuracy, reconstruction_loss, step_mask
+from model import ModelConfig, MusicVAE, draw_bits, dropped
 
 FLAT = ModelConfig(8, 10, 12, 4, enc_rnn_size=(6,), dec_rnn_size=(7, 5))
 HIERARCHICAL = replace(FLAT, segments=4)
 TRIO = replace(HIERARCHICAL, input_depth=692, output_depth=692, output="trio")
 FLAT_TRIO = replace(TRIO, segments=1)
 CONTROLLED = replace(HIERARCHICAL, control_depth=3)
-ALL = pytest.mark.parametrize("config", [FLAT, HIERARCHICAL, TRIO, FLAT_TRIO, CONTROLLED])
+LEVELS = replace(CONTROLLED, hierarchical_encoder=True)
+TRACKS = replace(HIERARCHICAL, hierarchical_encoder=True, end_token=2)
+NADE = replace(FLAT, output="nade", nade_num_hidden=6)
+GROOVE = replace(FLAT, output="groove", control_depth=3)
+EVERY = (FLAT, HIERARCHICAL, TRIO, FLAT_TRIO, CONTROLLED, LEVELS, TRACKS, NADE, GROOVE)
+ALL = pytest.mark.parametrize("config", EVERY)
 
 
 def build(config):
@@ -31,6 +36,9 @@ def build(config):
 def frames(config, batch=3, seed=1):
     generator = torch.Generator().manual_seed(seed)
     shape = (batch, config.steps)
+    if config.output in ("nade", "groove"):
+        bits = torch.randint(2, (*shape, config.output_depth), generator=generator).float()
+        return bits if config.output == "nade" else torch.cat([bits[..., :4], bits[..., 4:] * 0.7], -1)
     return torch.cat(
         [F.one_hot(torch.randint(d, shape, generator=generator), d).float() for d in config.output_depths], -1
     )
@@ -41,6 +49,10 @@ def controls_for(config, batch=3):
     return torch.rand(batch, config.steps, config.control_depth, generator=generator) if config.control_depth else None
 
 
+def how(model):
+    return {"output": model.config.output, "nade_weights": model.nade_weights}
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_preset_fits_its_converter(name):
     """Depths and steps agree; built at a reduced width, data goes all the way through."""
@@ -48,12 +60,13 @@ def test_every_preset_fits_its_converter(name):
     assert (config.input_depth, config.output_depth) == (converter.input_depth, converter.output_depth)
     assert (config.steps, config.control_depth) == (converter.steps, converter.control_depth)
     small = replace(config, z_size=3, enc_rnn_size=(4,) * len(config.enc_rnn_size), dec_rnn_size=(5, 4))
-    model = MusicVAE(small)
-    posterior = model.encode(torch.zeros(2, config.steps, config.input_depth))
+    model, controls = MusicVAE(small), controls_for(small, 2)
+    posterior = model.encode(torch.zeros(2, config.steps, config.input_depth), None, controls)
     assert posterior.loc.shape == posterior.scale.shape == (2, 3)
-    targets = frames(small, 2)
-    assert model.decode(posterior.mean, targets).shape == targets.shape
-    assert model.sample(2, steps=17).shape == (2, 17, config.output_depth)
+    logits = model.decode(posterior.mean, frames(small, 2), None, controls)
+    assert logits.shape == (2, config.steps, config.nade_num_hidden + config.output_depth)
+    controls = None if controls is None else controls[:, :17]
+    assert model.sample(2, steps=17, controls=controls).shape == (2, 17, config.output_depth)
 
 
 def test_trio_depths_are_the_converters():
@@ -81,9 +94,18 @@ def test_every_weight_takes_part(config):
     """Each parameter that is trained gets a gradient; the conductor's weight on its zero input gets none by design."""
     model, targets, controls = build(config), frames(config), controls_for(config)
     posterior = model.encode(torch.rand(3, config.steps, config.input_depth), None, controls)
-    model.decode(posterior.mean + posterior.stddev, targets, controls=controls).square().sum().backward()
+    logits = model.decode(posterior.mean + posterior.stddev, targets, controls=controls)
+    reconstruction_loss(logits, targets, **how(model)).sum().backward()
     idle = {n for n, p in model.named_parameters() if p.requires_grad and not p.grad.abs().sum() > 0}
     assert idle == ({"conductor.layers.0.weight_ih_l0"} if config.segments > 1 else set())
+
+
+def test_the_last_bit_of_a_nade_tells_nothing_to_the_ones_before():
+    """Its weights to the hidden units are never read, and so they have no gradient."""
+    model, targets = build(NADE), frames(NADE)
+    reconstruction_loss(model.decode(torch.randn(3, 4), targets), targets, **how(model)).sum().backward()
+    assert not model.nade.enc.grad[-1].any()
+    assert model.nade.enc.grad[:-1].all()
 
 
 @ALL
@@ -93,8 +115,11 @@ def test_one_step_at_a_time_equals_all_at_once(config):
     z = torch.randn(3, config.z_size)
     sampled = model.sample(z=z, controls=controls, temperature=0)
     logits = model.decode(z, sampled, controls=controls)
-    parts = zip(logits.split(config.output_depths, -1), sampled.split(config.output_depths, -1))
-    assert all(torch.equal(x.argmax(-1), y.argmax(-1)) for x, y in parts)
+    lengths = sampled.any(-1).unflatten(1, (config.segments, -1)).sum(-1)  # (B, S), up to an end token
+    assert (accuracy(logits, sampled, lengths, **how(model)) == 1).all()
+    if config.output == "groove":
+        _, velocities, offsets = logits.chunk(3, -1)
+        torch.testing.assert_close(sampled[..., 4:], torch.cat([velocities.sigmoid(), offsets.tanh()], -1))
 
 
 @ALL
@@ -108,6 +133,58 @@ def test_encoder_ignores_what_lies_past_the_length(config):
         model.encode(inputs, lengths, controls).loc, model.encode(noisy, lengths, controls).loc, rtol=0, atol=0
     )
     assert not torch.equal(model.encode(inputs, None, controls).loc[1], model.encode(inputs, lengths, controls).loc[1])
+
+
+def test_segments_are_read_each_by_itself_and_an_empty_one_as_zero():
+    """One batched call over all segments gives what a call for each would; lengths [B] and [B, S] say the same."""
+    model = build(TRACKS)
+    inputs = torch.rand(2, 8, 10)
+    lengths = torch.tensor([[2, 1, 0, 2], [0, 2, 2, 1]])
+    embeddings = torch.zeros(2, 4, 12)
+    for b in range(2):
+        for s in range(4):
+            if lengths[b, s]:
+                frame = inputs[b, 2 * s : 2 * s + lengths[b, s]]
+                _, (h, _) = model.encoder.layers[0](frame[None])
+                embeddings[b, s] = h.flatten()
+    _, (h, _) = model.encoder.upper_layers[0](embeddings)
+    wanted = model.encoder.mu(torch.cat([h[0], h[1]], -1))
+    torch.testing.assert_close(model.encode(inputs, lengths).loc, wanted)
+    assert torch.equal(model.encode(inputs).loc, model.encode(inputs, torch.tensor([8, 8])).loc)
+    cut = model.encode(inputs, torch.tensor([8, 5])).loc
+    torch.testing.assert_close(cut, model.encode(inputs, torch.tensor([[2, 2, 2, 2], [2, 2, 1, 0]])).loc)
+
+
+def test_an_empty_sequence_is_read_as_zero():
+    model = build(FLAT)
+    posterior = model.encode(torch.rand(2, 8, 10), torch.tensor([0, 8]))
+    assert torch.equal(posterior.loc[0], model.encoder.mu.bias)
+
+
+def test_logits_of_tracks_are_zero_past_their_lengths():
+    lengths = torch.tensor([[2, 1, 0, 2], [1, 2, 2, 1]])
+    logits = build(TRACKS).decode(torch.randn(2, 4), frames(TRACKS, 2), lengths)
+    assert torch.equal(logits.any(-1), step_mask(lengths, 8))
+    assert step_mask(lengths, 8)[0].tolist() == [True, True, True, False, False, False, True, True]
+
+
+def test_a_track_ends_at_its_end_token():
+    """What follows is zero up to the next track, which starts from a zero frame, whatever else is in the batch."""
+    config = replace(TRACKS, steps=24)
+    model, z = build(config), torch.randn(40, 4)
+    model.cores[0].output.bias.data[config.end_token] += 0.7
+    sampled = model.sample(z=z, temperature=0)
+    tracks = sampled.unflatten(1, (4, 6))  # (B, S, L, D)
+    ends = tracks[..., config.end_token]
+    after = ends.cumsum(2) - ends > 0
+    assert ends.sum(2).max() == 1
+    assert 20 < after.any(2).sum() < 160  # some tracks end early, some are full
+    assert not tracks[after].any()
+    lengths = (~after).sum(2)
+    assert accuracy(model.decode(z, sampled, lengths), sampled, lengths, output="categorical") == 1
+    assert (tracks[~after].sum(-1) == 1).all()
+    for k in range(10):
+        assert torch.equal(model.sample(z=z[k : k + 1], temperature=0)[0], tracks[k].flatten(0, 1))
 
 
 def test_logits_past_the_length_are_zero():
@@ -126,6 +203,46 @@ def test_z_reaches_a_hierarchical_core_only_through_the_conductor():
     after = model.decode(z, frames(HIERARCHICAL, 1))
     assert not torch.equal(before, after)
     assert torch.equal(after, model.decode(z + 1, frames(HIERARCHICAL, 1)))
+
+
+DROPPED = replace(HIERARCHICAL, hierarchical_encoder=True, dropout_keep_prob=0.5)
+
+
+def test_dropout_keeps_a_share_and_the_mean():
+    inputs = dropped(torch.ones(100, 1000), 0.3, torch.Generator().manual_seed(0))
+    assert inputs.unique().tolist() == pytest.approx([0, 1 / 0.3])
+    assert inputs.mean().item() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("layers", ["encoder.layers", "encoder.upper_layers", "conductor.layers", "cores.0.layers"])
+def test_dropout_reaches_every_layer_in_training_alone(layers):
+    """The layer's inputs have zeros among them in training; a generator makes them repeatable; nothing else draws."""
+    model, inputs, targets = build(replace(DROPPED, enc_rnn_size=(6, 6))), torch.rand(3, 8, 10), frames(DROPPED)
+    seen = []
+    layer = model.get_submodule(layers)[-1]
+    layer.register_forward_hook(lambda _, given, __: seen.append(getattr(given[0], "data", given[0])))
+
+    def run(seed):
+        generator = torch.Generator().manual_seed(seed)
+        z = model.encode(inputs, torch.tensor([8, 7, 8]), None, generator).loc
+        logits = model.decode(z, targets, generator=generator)
+        return logits, seen.pop()
+
+    state = torch.get_rng_state()
+    (first, dry), (again, _), (other, _) = run(0), run(0), run(1)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert 0.2 < (dry == 0).float().mean() < 0.8
+    model.eval()
+    (first, wet), (other, _) = run(0), run(1)
+    assert torch.equal(first, other)
+    assert (wet != 0).all()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_samples_are_drawn_without_dropout():
+    model, z = build(DROPPED), torch.randn(3, 4)
+    assert torch.equal(model.sample(z=z, temperature=0), model.eval().sample(z=z, temperature=0))
 
 
 def test_scheduled_sampling_at_zero_and_between():
@@ -147,6 +264,35 @@ def test_one_seed_one_sample():
 def test_samples_are_one_hot_in_each_part():
     sample = build(TRIO).sample(5, temperature=2.0)
     assert all((part.sum(-1) == 1).all() and (part.max(-1).values == 1).all() for part in sample.split(TRIO_DEPTHS, -1))
+
+
+def test_bits_are_drawn_with_their_probability():
+    logits = torch.tensor([-1.0, 0.0, 2.0]).expand(40_000, 3)
+    drawn = draw_bits(logits, 2.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(drawn.mean(0), (logits[0] / 2).sigmoid(), atol=0.01, rtol=0)
+    assert draw_bits(logits[0], 0, None).tolist() == [0, 1, 1]
+    assert draw_bits(logits[0], 1e-30, None).tolist()[::2] == [0, 1]
+
+
+def test_bits_of_a_nade_depend_on_the_ones_before():
+    """The share of each pattern among many draws is its probability by the loss."""
+    config = replace(NADE, steps=1, output_depth=3)
+    model, z = build(config), torch.randn(1, 4).expand(30_000, -1)
+    drawn = model.sample(z=z, generator=torch.Generator().manual_seed(0))
+    patterns, counts = drawn[:, 0].unique(dim=0, return_counts=True)
+    targets = patterns[:, None]
+    nats = reconstruction_loss(model.decode(z[: len(targets)], targets), targets, **how(model))
+    torch.testing.assert_close(counts / 30_000, (-nats).exp(), atol=0.01, rtol=0)
+    assert len(patterns) > 3
+
+
+def test_a_groove_is_hits_velocities_and_offsets():
+    sample = build(GROOVE).sample(3, controls=controls_for(GROOVE), temperature=2.0)
+    hits, velocities, offsets = sample.chunk(3, -1)
+    assert set(hits.unique().tolist()) == {0, 1}
+    assert ((velocities > 0) & (velocities < 1)).all()
+    assert (offsets.abs() < 1).all()
+    assert (offsets < 0).any()
 
 
 def test_temperature_sharpens():
@@ -181,6 +327,8 @@ def test_forget_gates_start_open_and_second_biases_stay():
         (lambda m: m.encode(torch.zeros(2, 8, 10), None, torch.zeros(2, 8, 3)), r"controls must be \[2, 8, 0\]"),
         (lambda m: m.decode(torch.zeros(2, 4), torch.zeros(2, 9, 12)), r"targets must be \[batch, 8, 12\]"),
         (lambda m: m.decode(torch.zeros(2, 5), torch.zeros(2, 8, 12)), r"z must be \[batch, 4\], got \[2, 5\]"),
+        (lambda m: m.encode(torch.zeros(2, 8, 10), torch.ones(3)), r"lengths must be \[2\] for this .*, got \[3\]"),
+        (lambda m: m.encode(torch.zeros(2, 8, 10), torch.ones(2, 4)), r"lengths must be \[2\] for this"),
         (lambda m: m.sample(1, temperature=-0.1), r"temperature must be 0 .* got -0.1"),
         (lambda m: m.sample(1, temperature=float("nan")), r"temperature must be 0"),
         (lambda m: m.sample(0), r"n=0"),
@@ -199,8 +347,18 @@ def test_controls_that_are_missing_are_named():
 
 @pytest.mark.parametrize(
     "change",
-    [{"segments": 3}, {"z_size": 0}, {"enc_rnn_size": ()}, {"output": "trio"}, {"output": "fugue"}],
+    [
+        {"segments": 3},
+        {"z_size": 0},
+        {"enc_rnn_size": ()},
+        {"output": "trio"},
+        {"output": "fugue"},
+        {"output": "nade"},
+        {"nade_num_hidden": 3},
+        {"output": "groove", "output_depth": 10},
+        {"dropout_keep_prob": 0.0},
+    ],
 )
 def test_configs_that_cannot_be_are_refused(change):
-    with pytest.raises(ValueError, match=r"must|segments|trio|positive"):
+    with pytest.raises(ValueError, match=r"must|segments|trio|positive|nade_num_hidden|groove"):
         replace(FLAT, **change)

@@ -16,12 +16,14 @@ from loss import (
     accuracy,
     beta_at,
     elbo_loss,
+    groove_losses,
     kl_divergence,
     learning_rate_at,
     reconstruction_loss,
     sampling_probability_at,
+    step_mask,
 )
-from magenta_checkpoint import load_magenta_checkpoint
+from magenta_checkpoint import _fill, _parts, _scopes, load_magenta_checkpoint
 from midi_utils import Tensors
 
 COMMITTED = Path(__file__).parent / "fixtures" / "parity"
@@ -29,12 +31,25 @@ ELSEWHERE = Path(__file__).parents[2] / "shared" / "parity"  # the whole set, wh
 PRESETS = [
     "cat-mel_2bar_small",
     "cat-mel_2bar_big",
+    "cat-mel_2bar_med_chords",
     "cat-drums_2bar_small",
+    "nade-drums_2bar_reduced",
+    "nade-drums_2bar_full",
     "flat-mel_16bar",
     "hierdec-mel_16bar",
+    "hier-mel_16bar",
     "flat-trio_16bar",
     "hierdec-trio_16bar",
+    "hier-trio_16bar",
+    "hier-multiperf_vel_1bar_med",
+    "hier-multiperf_vel_1bar_med_chords",
+    "groovae_4bar",
+    "groovae_2bar_humanize",
+    "groovae_2bar_tap_fixed_velocity",
+    "groovae_2bar_add_closed_hh",
+    "groovae_2bar_hits_control_tfds",
 ]
+UNSTABLE = {"flat-mel_16bar": 2e-2}  # its gradients explode (norms of 4769, 4057, 718, 2521), and rounding errors too
 
 
 def folder(name):
@@ -45,13 +60,20 @@ def folder(name):
     pytest.skip(f"reference data for {name} not present")
 
 
+def whole_folder(name):
+    """Where the fixture lies with all that was left out of the project's copies."""
+    if not (ELSEWHERE / name / "fixture.npz").exists():
+        pytest.skip(f"reference data for {name} not present")
+    return ELSEWHERE / name
+
+
 @cache
 def reference(name):
     """The preset with its fixture's sizes, the model with its weights, and the reference's numbers."""
     place = folder(name)
     with np.load(place / "fixture.npz") as file:
         numbers = {key: torch.from_numpy(file[key]) for key in file.files if file[key].dtype.kind in "fiu"}
-    for key in ("inputs", "outputs", "sample_output"):
+    for key in {"inputs", "outputs", "sample_output", "controls", "sample_controls"} & set(numbers):
         numbers[key] = numbers[key].float()
     model = load_magenta_checkpoint(place / "model.ckpt", name)
     hparams = json.loads((place / "meta.json").read_text())["hparams"]
@@ -61,6 +83,15 @@ def reference(name):
 
 def encode_lengths(numbers):
     return numbers["lengths"].long()
+
+
+def posterior_of(model, numbers):
+    return model.encode(numbers["inputs"], encode_lengths(numbers), numbers.get("controls"))
+
+
+def how(model):
+    """What the losses need to know of a model."""
+    return {"output": model.config.output, "nade_weights": model.nade_weights}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -73,8 +104,13 @@ def test_published_sizes_and_recipes(name):
     assert list(model.dec_rnn_size) == hparams["dec_rnn_size"]
     assert (model.z_size, model.steps) == (hparams["z_size"], hparams["max_seq_len"])
     assert (model.input_depth, model.output_depth) == (meta["input_depth"], meta["output_depth"])
-    levels = meta["level_lengths"]["decoder"] or [1, model.steps]
-    assert [model.segments, model.segment_steps] == levels
+    levels = [model.segments, model.segment_steps]
+    assert levels == (meta["level_lengths"]["decoder"] or [1, model.steps])
+    assert (levels[::-1] if model.hierarchical_encoder else None) == meta["level_lengths"]["encoder"]
+    assert model.control_depth == meta.get("control_depth", 0)
+    assert model.dropout_keep_prob == hparams["dropout_keep_prob"]
+    assert model.nade_num_hidden == hparams.get("nade_num_hidden", 0)
+    assert model.end_token == (meta.get("end_token") or None)
     recipe = {key: value for key, value in hparams.items() if hasattr(training, key)}
     assert len(recipe) == 10
     assert {key: getattr(training, key) for key in recipe} == recipe
@@ -84,7 +120,7 @@ def test_published_sizes_and_recipes(name):
 @torch.no_grad()
 def test_posterior(name):
     _, model, numbers = reference(name)
-    posterior = model.encode(numbers["inputs"], encode_lengths(numbers))
+    posterior = posterior_of(model, numbers)
     torch.testing.assert_close(posterior.loc, numbers["mu"], atol=1e-5, rtol=0)
     torch.testing.assert_close(posterior.scale, numbers["sigma"], atol=1e-5, rtol=0)
     torch.testing.assert_close(kl_divergence(posterior), numbers["kl_div"], rtol=1e-5, atol=0)
@@ -95,16 +131,20 @@ def test_posterior(name):
 def test_teacher_forced_logits_and_reconstruction(name):
     config, model, numbers = reference(name)
     lengths = encode_lengths(numbers)
-    logits = model.decode(numbers["z"], numbers["outputs"], lengths)
-    counted = torch.arange(config.model.steps) < lengths[:, None]
+    logits = model.decode(numbers["z"], numbers["outputs"], lengths, numbers.get("controls"))
     kept = len(numbers["rnn_output"])  # the large fixtures hold the first sequence's alone
-    counted = counted[:kept]
+    counted = step_mask(lengths, config.model.steps)[:kept]
     torch.testing.assert_close(logits[:kept][counted], numbers["rnn_output"][counted], atol=2e-5, rtol=0)
-    nats = reconstruction_loss(logits, numbers["outputs"], lengths, output=config.model.output)
+    nats = reconstruction_loss(logits, numbers["outputs"], lengths, **how(model))
     torch.testing.assert_close(nats, numbers["r_loss"], rtol=1e-5, atol=0)
-    share = accuracy(logits, numbers["outputs"], lengths, output=config.model.output)
-    wanted = [numbers[key] for key in numbers if key.startswith("metric:metrics/accuracy/output")]
-    torch.testing.assert_close(share, torch.stack(wanted or [numbers["metric:metrics/accuracy"]]), atol=1e-6, rtol=0)
+    share = accuracy(logits, numbers["outputs"], lengths, **how(model))
+    if config.model.output == "groove":  # the reference measures its losses
+        share = torch.stack([part[counted].mean() for part in groove_losses(logits, numbers["outputs"])])
+        wanted = [numbers[f"metric:metrics/{part}_loss"] for part in ("hits", "velocities", "offsets")]
+    else:
+        parts = [numbers[key] for key in numbers if key.startswith("metric:metrics/accuracy/output")]
+        wanted = parts or [numbers["metric:metrics/accuracy"]]
+    torch.testing.assert_close(share, torch.stack(wanted), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -112,7 +152,7 @@ def test_teacher_forced_logits_and_reconstruction(name):
 def test_loss_and_schedules(name):
     config, model, numbers = reference(name)
     recipe = config.training
-    kl = kl_divergence(model.encode(numbers["inputs"], encode_lengths(numbers)))
+    kl = kl_divergence(posterior_of(model, numbers))
     for k, step in enumerate(numbers["steps"].tolist()):
         beta = beta_at(step, max_beta=recipe.max_beta, beta_rate=recipe.beta_rate)
         assert math.isclose(beta, numbers["beta"][k], rel_tol=1e-5)
@@ -140,15 +180,25 @@ def test_sampling_probability(schedule, rate):
     assert got == pytest.approx(wanted, abs=1e-6)
 
 
+def past_end(model, outputs):
+    """Steps after a sequence's first end token: there the reference goes on until the whole batch has ended."""
+    if model.config.end_token is None:
+        return torch.zeros(outputs.shape[:2], dtype=torch.bool)
+    ends = outputs[..., model.config.end_token]
+    return ends.cumsum(1) - ends > 0
+
+
 @pytest.mark.parametrize("temperature", [1e-5, 0])
 @pytest.mark.parametrize("name", PRESETS)
 def test_greedy_samples(name, temperature):
     """The same notes from the same z; a decision with a margin below 1e-3 may tip, and all that follows with it."""
     _, model, numbers = reference(name)
-    outputs = model.sample(z=numbers["z_sample"], temperature=temperature)
-    same = (outputs == numbers["sample_output"]).all(-1).all(1)  # (B)
+    controls = numbers["sample_controls"].expand(4, -1, -1) if "sample_controls" in numbers else None
+    outputs = model.sample(z=numbers["z_sample"], controls=controls, temperature=temperature)
+    near = 1e-4 if model.config.output == "groove" else 0  # for velocities and offsets
+    same = ((outputs - numbers["sample_output"]).abs() <= near).all(-1) | past_end(model, numbers["sample_output"])
     margin = json.loads((folder(name) / "meta.json").read_text())["sample"]["min_margin"]
-    assert same.sum() >= len(same) - (margin < 1e-3)
+    assert same.all(1).sum() >= len(same) - (margin < 1e-3)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -157,21 +207,65 @@ def test_training_steps(name, monkeypatch):
     config, _, numbers = reference(name)
     model = load_magenta_checkpoint(folder(name) / "model.ckpt", name)
     teacher_forced = replace(config, training=replace(config.training, sampling_schedule="constant", sampling_rate=0.0))
-    batch = Tensors(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), None)
+    batch = Tensors(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
     norms = []
     monkeypatch.setattr(torch, "randn", lambda *shape, **kind: numbers["eps"])
     monkeypatch.setattr(train, "clip_gradients", lambda *args, clip=train.clip_gradients: norms.append(clip(*args)))
     optimizer = train.make_optimizer(model)
     for k, loss in enumerate(numbers["train_loss"]):
         step = int(numbers["train_start_step"]) + k
-        elbo, _ = train.update(model, optimizer, batch, teacher_forced, step, None, updates=k + 1)
+        elbo, _ = train.update(model, optimizer, batch, teacher_forced, step, None)
         assert math.isclose(elbo.loss.item(), loss, rel_tol=1e-4)
-        # this one's gradients explode (norms of 4769, 4057, 718, 2521), and the rounding errors with them
-        tolerance = 2e-2 if name == "flat-mel_16bar" else 1e-3
-        assert math.isclose(norms[k], numbers["train_global_norm"][k], rel_tol=tolerance)
+        assert math.isclose(norms[k], numbers["train_global_norm"][k], rel_tol=UNSTABLE.get(name, 1e-3))
 
 
-@pytest.mark.parametrize("name", ["cat-mel_2bar_small", "cat-drums_2bar_small"])
+def gradients(name, monkeypatch):
+    """Every parameter's gradient before the first update."""
+    config, _, numbers = reference(name)
+    model = load_magenta_checkpoint(folder(name) / "model.ckpt", name)
+    batch = Tensors(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
+    monkeypatch.setattr(torch, "randn", lambda *shape, **kind: numbers["eps"])
+    train.compute_loss(model, batch, config, int(numbers["train_start_step"]), None)[0].loss.backward()
+    return model, {key: value.grad for key, value in model.named_parameters() if value.requires_grad}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_norm_of_each_gradient(name, monkeypatch):
+    """Of each of TensorFlow's variables, which hold one or two of our parameters."""
+    order = json.loads((whole_folder(name) / "meta.json").read_text())["grad_order"]
+    wanted = dict(zip(order, reference(name)[2]["grad_l2"].tolist(), strict=True))
+    model, ours = gradients(name, monkeypatch)
+    for layer, scope in _scopes(model.config).items():
+        for variable, names in zip(_parts(layer), our_parts(layer), strict=True):
+            norm = math.hypot(*(ours[name].norm() for name in names))
+            assert math.isclose(norm, wanted.pop(f"{scope}/{variable}"), rel_tol=UNSTABLE.get(name, 1e-3)), scope
+    assert not wanted
+
+
+def our_parts(layer):
+    """Our parameters that each of the two variables of a layer holds."""
+    if layer == "nade":
+        return ("nade.enc",), ("nade.dec",)
+    if "{}" in layer:
+        return (layer.format("weight_ih"), layer.format("weight_hh")), (layer.format("bias_ih"),)
+    return (f"{layer}.weight",), (f"{layer}.bias",)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_gradient(name, monkeypatch):
+    """The gradient of every parameter, by norm of difference over norm."""
+    with np.load(whole_folder(name) / "fixture.npz") as file:
+        wanted = {key.removeprefix("grad:"): file[key] for key in file.files if key.startswith("grad:")}
+    if not wanted:
+        pytest.skip(f"no gradients in the reference data for {name}")
+    model, ours = gradients(name, monkeypatch)
+    theirs = {key: torch.zeros_like(value) for key, value in model.state_dict().items()}
+    _fill(theirs, model.config, wanted, forget_bias=0.0)
+    for key, value in ours.items():
+        assert (value - theirs[key]).norm() <= 1e-3 * theirs[key].norm(), key
+
+
+@pytest.mark.parametrize("name", ["cat-mel_2bar_small", "cat-drums_2bar_small", "nade-drums_2bar_reduced"])
 @torch.no_grad()
 def test_scheduled_sampling_fed_with_its_own_draws(name):
     """At probability 1 with arg-max draws every input after the first is the model's own, as in the reference."""
@@ -180,7 +274,7 @@ def test_scheduled_sampling_fed_with_its_own_draws(name):
         free = {key: torch.from_numpy(file[key]).float() for key in file.files}
     lengths = encode_lengths(numbers)
     logits = model._decode(numbers["z"], numbers["outputs"], lengths, None, 1.0, 0, None)
-    counted = torch.arange(config.model.steps) < lengths[:, None]
+    counted = step_mask(lengths, config.model.steps)
     torch.testing.assert_close(logits[counted], free["rnn_output"][counted], atol=2e-5, rtol=0)
-    nats = reconstruction_loss(logits, numbers["outputs"], lengths, output=config.model.output)
+    nats = reconstruction_loss(logits, numbers["outputs"], lengths, **how(model))
     torch.testing.assert_close(nats, free["r_loss"], rtol=1e-5, atol=0)

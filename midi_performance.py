@@ -1,0 +1,295 @@
+"""Bars of several tracks as tokens, and back: the multitrack measures of MusicVAE (Simon et al. 2018, section 3).
+
+A track of one bar is its program, then what happens in turn (a note starts or ends, the loudness changes, time passes,
+in 96ths of the bar), then an end token. The tokens equal those of note_seq (performance_lib.py) and Magenta
+(music_vae/data_hierarchical.py), which walk from event to event; here the events of all bars and tracks are sorted and
+written at once.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+STEPS_PER_QUARTER = 24
+STEPS_PER_BAR = 96  # a bar has four quarters
+NOTE_ON, NOTE_OFF, TIME_SHIFT, VELOCITY = 0, 128, 256, 352  # first token of each kind; shifts of 1 to 96 steps
+VELOCITY_BINS = 8
+VELOCITIES_PER_BIN = 16
+FIRST_PROGRAM = 360  # of 128, General MIDI from 0
+DRUMS = 488  # the program of drums
+END = 489
+DEPTH = 490
+TRACKS, EVENTS = 8, 64  # of a bar; its tracks' tokens
+MIN_TRACKS, MIN_EVENTS = 2, 8  # of a bar that is taken, its programs and ends not counted
+PADDING = -1
+FIRST_VELOCITY = 100  # of notes before the first velocity token
+PEDAL, PEDAL_DOWN = 64, 64  # the control change of the sustain pedal, and its least value when down
+
+
+class Notes(NamedTuple):
+    """Notes of a stretch of music, by rising start."""
+
+    times: np.ndarray  # [notes, 2] start and end, in seconds from the beginning of the stretch
+    pitch: np.ndarray  # [notes]
+    track: np.ndarray  # [notes]
+    velocity: np.ndarray  # [notes]
+
+
+class Bars(NamedTuple):
+    """Tokens of bars, and the moment of each."""
+
+    tokens: np.ndarray  # int16 [bars, TRACKS, EVENTS], PADDING from a track's end on
+    steps: (
+        np.ndarray
+    )  # int16 [bars, TRACKS, EVENTS] since the bar's beginning; -1 where it is no event: program, padding
+    lengths: np.ndarray  # int32 [bars, TRACKS]
+    bar: np.ndarray  # [bars] from the beginning of the stretch
+    last_step: np.ndarray  # [bars] the last step of the bar that its music fills
+    first_track: np.ndarray  # [bars] the track of the first row
+
+
+class Refused(NamedTuple):
+    """Bars that have notes and are not taken."""
+
+    bar: np.ndarray
+    reason: np.ndarray  # of strings
+
+
+# ---- The pedal ----
+
+
+def hold_with_pedal(
+    start: np.ndarray, end: np.ndarray, pitch: np.ndarray, pedal: np.ndarray, last: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends [notes] of one track's notes held by its pedal, and which notes stay (note_seq sequences_lib).
+
+    A note whose end falls where the pedal is down sounds on until it is lifted, or until its pitch is struck again; of
+    two struck together the first goes.
+
+    Args:
+        start, end, pitch: [notes], by rising start.
+        pedal: [changes, 2] seconds, and 1 down or 0 up; those of one moment in that order, down first.
+        last: where notes end whose pedal is never lifted.
+    """
+    end, stays, down, held = end.copy(), np.ones(len(start), bool), False, {}
+    for _, kind, which in _pedal_events(start, end, pedal):
+        if kind == 0:
+            down = True
+        elif kind == 1:
+            down, time = False, pedal[which, 0]
+            for note in [note for note in held if end[note] < time]:
+                end[note] = time
+                del held[note]
+        elif kind == 2:
+            if down:
+                for note in [note for note in held if pitch[note] == pitch[which]]:
+                    end[note] = start[which]
+                    stays[note] = start[note] < end[note]
+                    del held[note]
+            held[which] = None
+        elif not down:
+            held.pop(which, None)
+    end[list(held)] = last
+    return end, stays
+
+
+def _pedal_events(start: np.ndarray, end: np.ndarray, pedal: np.ndarray) -> list[tuple[float, int, int]]:
+    """Time, kind (0 pedal down, 1 up, 2 note starts, 3 ends) and index of each event, in order."""
+    events = [(time, int(not down), k) for k, (time, down) in enumerate(pedal.tolist())]
+    events += [(time, 2, k) for k, time in enumerate(start.tolist())]
+    events += [(time, 3, k) for k, time in enumerate(end.tolist())]
+    return sorted(events, key=lambda event: event[:2])
+
+
+# ---- Notes to tokens ----
+
+
+class _Steps(NamedTuple):
+    """Notes in steps of their bar, those of a bar's track together; such a group is bar * tracks + track."""
+
+    group: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    pitch: np.ndarray
+    loudness: np.ndarray  # the velocity's bin, from 0
+
+
+def bar_tokens(notes: Notes, bounds: np.ndarray, qpm: float, programs: np.ndarray) -> tuple[Bars, Refused]:
+    """The bars of a stretch of one tempo in 4/4 that have 2 to 8 tracks, at least 8 events and at most 62 a track.
+
+    Args:
+        notes: sorted by start.
+        bounds: where its bars begin, and its end, in seconds; see `bar_bounds`.
+        qpm: its tempo in quarters a minute.
+        programs: [tracks] the token of each track's program.
+    """
+    bar, start, end, kept = _steps_in_bars(notes.times, bounds, STEPS_PER_QUARTER * qpm / 60.0)
+    group = bar * len(programs) + notes.track[kept]
+    last_step = np.zeros(len(bounds) - 1, np.int64)
+    np.maximum.at(last_step, bar, end)
+    loudness = (notes.velocity[kept] - 1) // VELOCITIES_PER_BIN
+    order = np.lexsort((notes.pitch[kept], notes.times[kept, 0] - bounds[bar], group))
+    steps = _Steps(*(column[order] for column in (group, start, end, notes.pitch[kept], loudness)))
+    groups = np.unique(group)
+    return _gathered(_token_lines(_matched(steps), groups, programs), groups, last_step, programs)
+
+
+def bar_bounds(seconds: float, qpm: float) -> np.ndarray:
+    """Where the bars of a stretch begin, and its end, in seconds."""
+    bar_seconds = 60.0 * 4 / qpm
+    bounds = np.append(0.0, np.arange(bar_seconds, seconds, bar_seconds))
+    return np.append(bounds, seconds) if seconds > bounds[-1] else bounds
+
+
+def _steps_in_bars(times: np.ndarray, bounds: np.ndarray, steps_per_second: float) -> tuple[np.ndarray, ...]:
+    """Bar, start and end in its steps of each note, cut off at its bar's end; and which notes these are."""
+    bar = np.searchsorted(bounds, times[:, 0], "right") - 1
+    kept = np.flatnonzero(bar < len(bounds) - 1)
+    bar = bar[kept]
+    start = np.floor((times[kept, 0] - bounds[bar]) * steps_per_second + 0.5).astype(np.int64)
+    end = np.minimum(times[kept, 1], bounds[bar + 1]) - bounds[bar]
+    end = np.floor(end * steps_per_second + 0.5).astype(np.int64)
+    return bar, start, end + (end == start), kept
+
+
+def _matched(notes: _Steps) -> _Steps:
+    """The notes as tokens tell them: none on the next bar line, and of one pitch the first to start ends first."""
+    inside = notes.start < STEPS_PER_BAR
+    notes = _Steps(*(column[inside] for column in notes))
+    starts = np.lexsort((np.arange(len(notes.start)), notes.pitch, notes.group))
+    ends = np.lexsort((notes.end, notes.pitch, notes.group))
+    end = np.empty_like(notes.end)
+    end[starts] = np.minimum(notes.end[ends], STEPS_PER_BAR)
+    order = np.lexsort((end, notes.pitch, notes.start, notes.group))
+    return _Steps(*(column[order] for column in notes._replace(end=end)))
+
+
+class _Tokens(NamedTuple):
+    """The tokens of all groups, one group after the other."""
+
+    group: np.ndarray  # rising
+    token: np.ndarray
+    step: np.ndarray  # of the bar, when it is told; -1 for the program
+
+
+def _token_lines(notes: _Steps, groups: np.ndarray, programs: np.ndarray) -> _Tokens:
+    """Program, events and end of each group; at one step notes end before others start, each by start and pitch."""
+    count, size = len(notes.group), len(groups)
+    program = programs[groups % len(programs)]
+    program = np.where(np.isin(groups, notes.group), program, DRUMS)  # as in the reference, where no note is left
+    new = np.append(True, notes.group[1:] != notes.group[:-1])[:count]
+    new |= np.append(True, notes.loudness[1:] != notes.loudness[:-1])[:count]
+    louder = np.where(new, VELOCITY + notes.loudness, PADDING)
+    group = np.concatenate([groups, notes.group, notes.group, groups])
+    step = np.repeat([0, STEPS_PER_BAR], size)
+    step = np.concatenate([step[:size], notes.start, notes.end, step[size:]])
+    token = np.concatenate([program, NOTE_ON + notes.pitch, NOTE_OFF + notes.pitch, np.full(size, END)])
+    louder = np.concatenate([np.full(size, PADDING), louder, np.full(count + size, PADDING)])
+    note = np.concatenate([np.full(size, -1), np.arange(count), np.arange(count), np.full(size, count)])
+    order = np.lexsort((note, step, group))
+    return _with_shifts(*(column[order] for column in (group, step, token, louder)))
+
+
+def _with_shifts(group: np.ndarray, step: np.ndarray, token: np.ndarray, louder: np.ndarray) -> _Tokens:
+    """The tokens of events, each after the time that passed and its loudness where that changed (not PADDING)."""
+    program = (token >= FIRST_PROGRAM) & (token < END)
+    before = np.where(program, 0, np.append(0, step[:-1]))
+    shift = np.where(step > before, TIME_SHIFT - 1 + step - before, PADDING)
+    told = np.where(token == END, before, np.where(program, PADDING, step))
+    tokens = np.stack([shift, louder, token], axis=1)
+    steps = np.stack([before, step, told], axis=1)
+    used = tokens != PADDING
+    return _Tokens(np.repeat(group, used.sum(axis=1)), tokens[used], steps[used])
+
+
+def _gathered(lines: _Tokens, groups: np.ndarray, last_step: np.ndarray, programs: np.ndarray) -> tuple[Bars, Refused]:
+    """The bars that are taken, their tracks by program, drums last, then as in the song; and the others."""
+    row = np.searchsorted(groups, lines.group)
+    length = np.bincount(row, minlength=len(groups))
+    place = np.arange(len(row)) - (length.cumsum() - length)[row]
+    bars, of_bar, tracks = np.unique(groups // len(programs), return_inverse=True, return_counts=True)
+    reason = _refusals(of_bar, tracks, length)
+    taken = reason == ""
+    track = groups % len(programs)
+    segment = _segments(of_bar, programs[track])
+    found = _empty_bars(bars[taken], last_step)
+    number = (taken.cumsum() - 1)[of_bar]
+    rows, kept = np.flatnonzero(taken[of_bar]), taken[of_bar][row]
+    at = number[row[kept]], segment[row[kept]], place[kept]
+    found.tokens[at], found.steps[at] = lines.token[kept], lines.step[kept]
+    found.lengths[number[rows], segment[rows]] = length[rows]
+    found.first_track[number[rows[segment[rows] == 0]]] = track[rows[segment[rows] == 0]]
+    return found, Refused(bars[~taken], reason[~taken])
+
+
+def _segments(of_bar: np.ndarray, program: np.ndarray) -> np.ndarray:
+    """[groups] each group's place among those of its bar, by program; of_bar rises."""
+    segment = np.empty_like(of_bar)
+    segment[np.lexsort((program, of_bar))] = np.arange(len(of_bar)) - np.searchsorted(of_bar, of_bar)
+    return segment
+
+
+def _refusals(of_bar: np.ndarray, tracks: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Why each bar is not taken, empty where it is; of_bar, length: [groups], tracks: [bars]."""
+    longest = np.zeros(len(tracks), np.int64)
+    np.maximum.at(longest, of_bar, length)
+    events = np.bincount(of_bar, length - 2, len(tracks))
+    faults = {
+        f"fewer than {MIN_TRACKS} tracks": tracks < MIN_TRACKS,
+        f"more than {TRACKS} tracks": tracks > TRACKS,
+        f"a track of more than {EVENTS - 2} events": longest > EVENTS,
+        f"fewer than {MIN_EVENTS} events": events < MIN_EVENTS,
+    }
+    return np.select(list(faults.values()), list(faults), "")
+
+
+def _empty_bars(bars: np.ndarray, last_step: np.ndarray) -> Bars:
+    """Bars whose every track has ended at once."""
+    tokens = np.full((len(bars), TRACKS, EVENTS), PADDING, np.int16)
+    steps = tokens.copy()
+    tokens[:, :, 0] = END
+    lengths = np.ones((len(bars), TRACKS), np.int32)
+    return Bars(tokens, steps, lengths, bars, last_step[bars], np.zeros(len(bars), np.int64))
+
+
+# ---- Tokens to notes ----
+
+
+class Track(NamedTuple):
+    """What the tokens of one track say."""
+
+    program: int  # General MIDI, from 0; 0 where no token tells
+    is_drum: bool
+    notes: tuple[tuple[int, int, int, int], ...]  # start and end in steps, pitch, velocity
+    event_steps: tuple[int, ...]  # the step at each token; -1 for a program and from the end on
+
+
+def track_of_tokens(tokens: np.ndarray) -> Track:
+    """Reads tokens [EVENTS] up to the end token, or to all that there are.
+
+    Of several programs the first counts; notes end with the bar, and one that would take no time is left out.
+    """
+    step, velocity, program = 0, FIRST_VELOCITY, None
+    notes: list[tuple[int, int, int, int]] = []
+    sounding: dict[int, list[tuple[int, int]]] = {}
+    event_steps = []
+    for token in itertools.takewhile(lambda token: 0 <= token < END, tokens.tolist()):
+        event_steps.append(step if token < FIRST_PROGRAM else -1)
+        if token >= FIRST_PROGRAM:
+            program = token if program is None else program
+        elif token >= VELOCITY:
+            velocity = 1 + (token - VELOCITY) * VELOCITIES_PER_BIN
+        elif token >= TIME_SHIFT:
+            step = min(step + token - TIME_SHIFT + 1, STEPS_PER_BAR)
+        elif token >= NOTE_OFF:
+            if started := sounding.get(token - NOTE_OFF):
+                start, loudness = started.pop(0)
+                notes.append((start, step, token - NOTE_OFF, loudness))
+        else:
+            sounding.setdefault(token, []).append((step, velocity))
+    notes += [(start, STEPS_PER_BAR, pitch, loudness) for pitch in sounding for start, loudness in sounding[pitch]]
+    is_drum = program == DRUMS
+    program = 0 if program is None or is_drum else program - FIRST_PROGRAM
+    event_steps += [-1] * (len(tokens) - len(event_steps))
+    return Track(program, is_drum, tuple(sorted(n for n in notes if n[0] < n[1])), tuple(event_steps))
