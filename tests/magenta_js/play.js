@@ -1,0 +1,72 @@
+// node play.bundle.js REQUESTS.json ANSWERS.json
+//
+// Each request names a folder and gives notes (a NoteSequence each), inputs ([n][steps][depth]), z ([n][z_size]) and,
+// for a model that has any, controls. Its answer holds what magenta.js makes of them: the tensors of the notes and their
+// mu; mu of the inputs; the most likely frames for z, and the notes that they stand for; or the error that it throws.
+globalThis.performance = globalThis.performance || require('perf_hooks').performance;
+const fs = require('fs');
+const http = require('http');
+const path = require('path');
+const { MusicVAE } = require('@magenta/music/node/music_vae');
+const { NoteSequence } = require('@magenta/music/node/protobuf');
+const tf = require('@tensorflow/tfjs');
+
+const { Note } = NoteSequence;
+const HELD = [
+  'pitch', 'quantizedStartStep', 'quantizedEndStep', 'startTime', 'velocity', 'program', 'instrument', 'isDrum'
+];
+
+function controlArgs({ chordProgression, extraControls }) {
+  const args = {};
+  if (chordProgression) args.chordProgression = chordProgression;
+  if (extraControls) {
+    args.extraControls = {};
+    for (const name in extraControls) args.extraControls[name] = tf.tensor2d(extraControls[name]);
+  }
+  return args;
+}
+
+async function answer(url, request) {
+  const model = new MusicVAE(url);
+  await model.initialize();
+  const controls = controlArgs(request);
+  const tensors = [], notesMu = [], mu = [], frames = [], notes = [];
+  for (const song of request.notes) {
+    const sequence = () => NoteSequence.create({ ...song, notes: song.notes.map(Note.create) });
+    tensors.push(model.dataConverter.toTensor(sequence()).arraySync());
+    notesMu.push(...(await model.encode([sequence()], controls)).arraySync());
+  }
+  for (const frames of request.inputs) {
+    mu.push(...(await model.encodeTensors(tf.tensor3d([frames]), controls)).arraySync());
+  }
+  for (const z of request.z) {
+    const z2d = tf.tensor2d([z]);
+    frames.push(...(await model.decodeTensors(z2d, undefined, controls)).arraySync());
+    for (const song of await model.decode(z2d, undefined, controls, request.stepsPerQuarter)) {
+      notes.push(song.notes.map((note) => Object.fromEntries(HELD.map((key) => [key, note[key]]))));
+    }
+  }
+  return { tensors, notesMu, mu, frames, notes };
+}
+
+const [requests, answers] = process.argv.slice(2);
+const asked = JSON.parse(fs.readFileSync(requests));
+const server = http.createServer((request, response) => {
+  const [, k, name] = request.url.split('/');
+  const file = path.join(asked[k].folder, path.basename(name));
+  if (fs.existsSync(file)) response.end(fs.readFileSync(file));
+  else { response.statusCode = 404; response.end(); }
+});
+server.listen(0, '127.0.0.1', async () => {
+  const results = [];
+  for (let k = 0; k < asked.length; ++k) {
+    try {
+      results.push(await answer(`http://127.0.0.1:${server.address().port}/${k}`, asked[k]));
+    } catch (error) {
+      results.push({ error: String(error) });
+    }
+  }
+  fs.writeFileSync(answers, JSON.stringify(results));
+  server.close();
+  process.exit(0);
+});
