@@ -420,7 +420,7 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The shape of every variable that a model needs, by TensorFlow's name."""
     ours = {name: tuple(value.shape) for name, value in _blank(config).state_dict().items()}
     shapes = {}
-    for name, scope in _scopes(config).items():
+    for name, scope in tensorflow_scopes(config).items():
         if "{}" in name:
             gates, inputs = ours[name.format("weight_ih")]
             parts = (inputs + gates // 4, gates), (gates,)
@@ -430,7 +430,7 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         else:
             outputs, inputs = ours[f"{name}.weight"]
             parts = (inputs, outputs), (outputs,)
-        shapes |= {f"{scope}/{part}": shape for part, shape in zip(_parts(name), parts, strict=True)}
+        shapes |= {f"{scope}/{part}": shape for part, shape in zip(variable_parts(name), parts, strict=True)}
     return shapes
 
 
@@ -446,7 +446,7 @@ def _encoder_scope(config: ModelConfig, level: int) -> str:
     return ENCODER_LEVEL.format(level) if config.hierarchical_encoder else "encoder"
 
 
-def _scopes(config: ModelConfig) -> dict[str, str]:
+def tensorflow_scopes(config: ModelConfig) -> dict[str, str]:
     """TensorFlow's scope of each layer, by our name; in an LSTM's name `{}` stands for weight_ih, weight_hh, ..."""
     scopes = {"encoder.mu": "encoder/mu", "encoder.sigma": "encoder/sigma"}
     for level, layers in enumerate(("layers", "upper_layers") if config.hierarchical_encoder else ("layers",)):
@@ -467,7 +467,7 @@ def _scopes(config: ModelConfig) -> dict[str, str]:
     return scopes | ({"nade": "decoder/nade"} if config.nade_num_hidden else {})
 
 
-def _parts(name: str) -> tuple[str, str]:
+def variable_parts(name: str) -> tuple[str, str]:
     """The variables in the scope of our layer of that name."""
     return ("w_enc", "w_dec_t") if name == "nade" else ("kernel", "bias")
 
@@ -475,8 +475,8 @@ def _parts(name: str) -> tuple[str, str]:
 def _fill(state: dict[str, Tensor], config: ModelConfig, weights: dict[str, np.ndarray], forget_bias: float):
     """Writes TensorFlow's values into a state dict of ours; takes each variable out of `weights`, so that it can go."""
     ours = {name: value.detach().numpy() for name, value in state.items()}
-    for name, scope in _scopes(config).items():
-        first, second = (weights.pop(f"{scope}/{part}") for part in _parts(name))
+    for name, scope in tensorflow_scopes(config).items():
+        first, second = (weights.pop(f"{scope}/{part}") for part in variable_parts(name))
         if "{}" in name:
             _fill_lstm([ours[name.format(part)] for part in LSTM_PARTS], first, second, forget_bias)
         elif name == "nade":

@@ -27,7 +27,7 @@ from torch import Tensor
 
 import midi_performance as performance
 from configs import CONFIGS, Config
-from magenta_checkpoint import FORGET_BIAS, GATE_ORDER, LSTM_PARTS, _parts, _scopes
+from magenta_checkpoint import FORGET_BIAS, GATE_ORDER, LSTM_PARTS, tensorflow_scopes, variable_parts
 from midi_utils import (
     DRUM_CLASSES,
     DRUM_SETS,
@@ -487,14 +487,14 @@ def tensorflow_variables(model: MusicVAE) -> dict[str, np.ndarray]:
     """A model's weights under TensorFlow's names and in its layout, float32: what `load_magenta_checkpoint` reads."""
     state = {name: value.detach().cpu().float() for name, value in model.state_dict().items()}
     variables = {}
-    for name, scope in _scopes(model.config).items():
+    for name, scope in tensorflow_scopes(model.config).items():
         if "{}" in name:
             parts = lstm_variables(*(state[name.format(part)] for part in LSTM_PARTS))
         elif name == "nade":
             parts = state["nade.enc"][:, None], state["nade.dec"][..., None]
         else:
             parts = state[f"{name}.weight"].T, state[f"{name}.bias"]
-        variables |= {f"{scope}/{part}": value.numpy() for part, value in zip(_parts(name), parts, strict=True)}
+        variables |= {f"{scope}/{part}": value.numpy() for part, value in zip(variable_parts(name), parts, strict=True)}
     return variables
 
 

@@ -23,7 +23,7 @@ from loss import (
     sampling_probability_at,
     step_mask,
 )
-from magenta_checkpoint import _fill, _parts, _scopes, load_magenta_checkpoint
+from magenta_checkpoint import _fill, load_magenta_checkpoint, tensorflow_scopes, variable_parts
 from midi_utils import Tensors
 
 COMMITTED = Path(__file__).parent / "fixtures" / "parity"
@@ -235,8 +235,8 @@ def test_the_norm_of_each_gradient(name, monkeypatch):
     order = json.loads((whole_folder(name) / "meta.json").read_text())["grad_order"]
     wanted = dict(zip(order, reference(name)[2]["grad_l2"].tolist(), strict=True))
     model, ours = gradients(name, monkeypatch)
-    for layer, scope in _scopes(model.config).items():
-        for variable, names in zip(_parts(layer), our_parts(layer), strict=True):
+    for layer, scope in tensorflow_scopes(model.config).items():
+        for variable, names in zip(variable_parts(layer), our_parts(layer), strict=True):
             norm = math.hypot(*(ours[name].norm() for name in names))
             assert math.isclose(norm, wanted.pop(f"{scope}/{variable}"), rel_tol=UNSTABLE.get(name, 1e-3)), scope
     assert not wanted

@@ -1,0 +1,53 @@
+"""The README and the docs say what is so: presets that exist, sizes that are right, code that compiles."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs import CONFIGS
+from model import MusicVAE
+
+ROOT = Path(__file__).parents[1]
+DOCS = [ROOT / "README.md", ROOT / "docs" / "magenta.md"]
+README = DOCS[0].read_text()
+
+
+def megabytes(name):
+    """Weights of a preset as float32; the second bias of PyTorch's LSTMs is none of them."""
+    with torch.device("meta"):
+        parameters = MusicVAE(CONFIGS[name].model).named_parameters()
+    return round(sum(4 * value.numel() for key, value in parameters if "bias_hh" not in key) / 1e6)
+
+
+def test_the_sizes_of_the_published_checkpoints():
+    rows = re.findall(r"^\| \[[^\]]+\]\(https://[^)]+/([^/)]+)\.tar\) \| `([^`]+)` \| (\d+) \|", README, re.M)
+    assert len(rows) == 11
+    for file, preset, size in rows:
+        assert file.split(".")[0] == preset
+        assert int(size) == megabytes(preset)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_code_compiles_and_names_what_exists(path):
+    blocks = re.findall(r"```python\n(.*?)```", path.read_text(), re.S)
+    assert blocks
+    for block in blocks:
+        compile(block, path.name, "exec")
+        assert set(re.findall(r'CONFIGS\["([^"]+)"\]', block)) <= set(CONFIGS)
+        for module, names in re.findall(r"^\s*from (\w+) import (.+)$", block, re.M):
+            if (ROOT / f"{module}.py").exists():
+                source = (ROOT / f"{module}.py").read_text()
+                assert all(re.search(rf"\b{name}\b", source) for name in names.split(", "))
+
+
+def test_every_module_has_a_line():
+    named = set(re.findall(r"`(\w+\.py)`", README))
+    assert {path.name for path in ROOT.glob("*.py")} <= named
+
+
+def test_pictures_and_links_are_there():
+    for path in DOCS:
+        links = re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text())
+        assert all((path.parent / link).exists() for link in links)
