@@ -18,7 +18,7 @@ from torch.distributions import Normal
 
 from chords import chords_to_controls
 from configs import Config
-from midi_utils import GrooveConverter, Windows
+from midi_utils import GrooveConverter, MultitrackConverter, Windows
 from model import MusicVAE, autocast
 from train import load_checkpoint
 
@@ -64,6 +64,12 @@ class TrainedModel:
 
     def __init__(self, model: MusicVAE, config: Config, precision: str = "float32"):
         """Args: precision: of the matrix products, 'float32', 'bfloat16' or 'auto', see `model.autocast`."""
+        depths = [(c.steps, c.input_depth, c.output_depth, c.control_depth) for c in (model.config, config.converter)]
+        if depths[0] != depths[1]:
+            raise ValueError(
+                f"the model reads windows of (steps, input, output and control depth) {depths[0]}, the converter of "
+                f"{config.name} makes {depths[1]}: give a config whose converter fits (dataclasses.replace)"
+            )
         self.model = model.eval()
         self.config = config
         self.precision = precision
@@ -75,7 +81,8 @@ class TrainedModel:
         """The model of a checkpoint, or of the run in a folder.
 
         Raises:
-            ValueError: no such file, or one that is truncated or no checkpoint.
+            ValueError: no such file, or one that is truncated or no checkpoint of ours; Magenta's are read by
+                `magenta_checkpoint.load_magenta_checkpoint`.
         """
         model, config = load_checkpoint(path)
         return cls(model.to(device), config, precision)
@@ -206,8 +213,8 @@ class TrainedModel:
             if len(windows.labels) != 1:
                 raise ValueError(
                     f"file {k + 1} of {len(found)} holds {len(windows.labels)} windows of "
-                    f"{self.config.converter.steps} steps, and one is needed{_reasons(windows)}: cut it with "
-                    "windows = config.converter.to_arrays(midi) and encode those"
+                    f"{self.converter.steps} steps, and one is needed{_reasons(windows)}: cut it with "
+                    "windows = trained.converter.to_arrays(midi) and encode those"
                 )
         return _concatenate(found)
 
@@ -219,14 +226,29 @@ class TrainedModel:
         if controls is None:
             return None
         if not isinstance(controls, Tensor | np.ndarray):
-            if not self._has_chords:
-                raise ValueError(f"{self.config.name} does not follow chords; its controls have to be numbers")
-            controls = chords_to_controls(controls, length or self.converter.steps)
+            controls = self._chord_classes(controls, length or self.converter.steps)
+        if isinstance(controls, np.ndarray) and controls.dtype.kind not in "biuf":
+            raise ValueError(f"controls must be chord symbols or numbers, got an array of {controls.dtype}")
         controls = torch.as_tensor(controls, device=self.device)
-        if not controls.is_floating_point():
-            classes = F.one_hot(controls.long().clamp(min=0), self.config.model.control_depth)
-            controls = classes.float() * (controls >= 0)[..., None]
+        depth = self.config.model.control_depth
+        if self._has_chords and not controls.is_floating_point():
+            if controls.ndim > 2 or controls.min() < -1 or controls.max() >= depth:
+                raise ValueError(f"chord classes lie from -1 to {depth - 1}, in [length] or [n, length]")
+            controls = F.one_hot(controls.long().clamp(min=0), depth) * (controls >= 0)[..., None]
+        controls = controls.to(self.model.encoder.mu.weight.dtype)
         return controls.expand(n, -1, -1) if controls.ndim == 2 else controls
+
+    def _chord_classes(self, symbols: Sequence[str], length: int) -> np.ndarray:
+        """Chord symbols, a list of them, as classes [length]."""
+        if not self._has_chords:
+            raise ValueError(f"{self.config.name} does not follow chords; its controls have to be numbers")
+        if isinstance(symbols, str) or not all(isinstance(symbol, str) for symbol in symbols):
+            raise ValueError(f'controls must be a list of chord symbols, as ["C", "Am"], or numbers, got {symbols!r}')
+        if length == self.converter.steps:
+            return self.converter.chord_controls(symbols)
+        if isinstance(self.converter, MultitrackConverter):
+            raise ValueError(f"chords of several tracks need the preset's own length, {self.converter.steps}")
+        return chords_to_controls(symbols, length)
 
     @property
     def _has_chords(self) -> bool:

@@ -140,7 +140,7 @@ def _tar_files(path: Path) -> dict[str, Span]:
 
 def _check_member(path: Path, member: tarfile.TarInfo):
     name = PurePosixPath(member.name.replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+    if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
         raise ValueError(f"{path} holds {member.name!r}, a path that leaves the archive")
     if member.issparse() or not (member.isfile() or member.isdir()):
         raise ValueError(f"{path} holds {member.name!r}, which is neither a plain file nor a folder")
@@ -187,7 +187,7 @@ def read_index(file: Span, name: str) -> tuple[dict[str, BundleEntry], int]:
         records = dict(_table_records(table))
         shards = _message(records.pop(b"")).get(1, 1)
         return {key.decode(): _entry(value, shards) for key, value in records.items()}, shards
-    except (IndexError, KeyError, struct.error, UnicodeDecodeError) as fault:
+    except (IndexError, KeyError, TypeError, struct.error, UnicodeDecodeError) as fault:
         raise ValueError(f"{name} is damaged: {fault!r}") from fault
 
 
@@ -253,6 +253,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _entry(data: bytes, shards: int) -> BundleEntry:
     fields = _message(data)
+    if not all(isinstance(fields.get(k, 0), int) for k in (1, 3, 4, 5)) or not isinstance(fields.get(2, b""), bytes):
+        raise IndexError("a field of another type")
     if fields.get(3, 0) >= shards:
         raise IndexError(f"values in data file {fields[3]} of {shards}")
     if fields[1] not in DTYPES:
@@ -384,8 +386,9 @@ def _sized(config: ModelConfig, weights: dict[str, np.ndarray]) -> ModelConfig:
     """The config with the sizes of z and of the layers that the variables have; a size that they lack stays."""
 
     def widths(scope: str) -> tuple[int, ...]:
-        present = takewhile(weights.__contains__, (f"{scope.format(k)}/bias" for k in count()))
-        return tuple(len(weights[name]) // 4 for name in present)
+        biases = (weights.get(f"{scope.format(k)}/bias") for k in count())
+        present = takewhile(lambda bias: bias is not None and bias.ndim == 1 and len(bias) >= 4, biases)
+        return tuple(len(bias) // 4 for bias in present)
 
     def size(name: str, axis: int, otherwise: int) -> int:
         return weights[name].shape[axis] if weights.get(name, np.zeros(())).ndim else otherwise
@@ -413,6 +416,8 @@ def _faults(config: ModelConfig, weights: dict[str, np.ndarray]) -> list[str]:
     for name, shape in wanted.items():
         if name in weights and weights[name].shape != shape:
             faults.append(f"{name} should be {list(shape)}, but is {list(weights[name].shape)}")
+        elif name in weights and weights[name].dtype.kind != "f":
+            faults.append(f"{name} should hold floats, but holds {weights[name].dtype}")
     return faults
 
 

@@ -1145,6 +1145,8 @@ class MultitrackConverter(_BarsConverter):
         """
         labels = _checked_tokens(labels)
         tracks = [performance.track_of_tokens(tokens) for tokens in labels.reshape(self.segments, -1)]
+        if np.ndim(program) == 0 and program is not None:
+            raise ValueError(f"program is {program}; give one a track, {len(tracks)} of them")
         programs = [track.program for track in tracks] if program is None else list(map(_checked_program, program))
         if len(programs) < len(tracks):
             raise ValueError(f"program holds {len(programs)}; give one a track: {len(tracks)}")
@@ -1341,7 +1343,7 @@ def _checked_controls(controls, labels: np.ndarray) -> np.ndarray:
 
 
 def _checked_program(program: int) -> int:
-    if not 0 <= program < 128:
+    if np.shape(program) or not 0 <= program < 128:
         raise ValueError(f"program is {program}; General MIDI has 0 to 127")
     return int(program)
 

@@ -13,7 +13,7 @@ import hashlib
 import math
 import os
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -301,6 +301,8 @@ def train(
     steps = config.training.steps if steps is None else steps
     if steps < 1 or eval_every < 1:
         raise ValueError(f"steps and eval_every must be at least 1, got {steps} and {eval_every}")
+    if not 0 < config.training.learning_rate < math.inf:
+        raise ValueError(f"the learning rate must be above 0, got {config.training.learning_rate}")
     device = check_device(device) if device else pick_device()
     path = Path(out_dir) / CHECKPOINT
     if valid_set:
@@ -320,6 +322,8 @@ def train(
     if resume and path.exists():
         first, history = restore(path, identity, model, optimizer)
     result = TrainingResult(model.eval(), config, history, path)
+    if first >= steps and not path.exists():
+        raise ValueError(f"init_from stands at step {first} already: steps counts from there, and must be above it")
     if first >= steps:
         print(f"{path} is finished: {first} steps of {steps}. Ask for more steps, or train in another folder.")
         return result
@@ -351,8 +355,10 @@ Beginning = MusicVAE | TrainingState | None  # what a run starts from
 
 def read_beginning(init_from: str | Path | Beginning, config: Config) -> Beginning:
     """The weights that a path holds, ours or Magenta's."""
-    if not isinstance(init_from, str | Path):
+    if init_from is None or isinstance(init_from, MusicVAE | TrainingState):
         return init_from
+    if not isinstance(init_from, str | Path):
+        raise ValueError(f"init_from must be a path, a MusicVAE or a TrainingState, got {type(init_from).__name__}")
     path = Path(init_from)
     if (path / CHECKPOINT).is_file() or (path.is_file() and zipfile.is_zipfile(path)):
         return load_checkpoint(path)[0]
@@ -365,6 +371,11 @@ def sized(config: ModelConfig, beginning: Beginning) -> ModelConfig:
         return config
     model = beginning.model if isinstance(beginning, TrainingState) else beginning
     sizes = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden")
+    kinds = [
+        {k: v for k, v in asdict(c).items() if k not in (*sizes, "dropout_keep_prob")} for c in (config, model.config)
+    ]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"init_from is a model of another kind: {difference(kinds[1], kinds[0])}")
     return replace(config, **{name: getattr(model.config, name) for name in sizes})
 
 
@@ -375,7 +386,7 @@ def describe(beginning: Beginning, freeze_encoder: bool) -> str | None:
         model = beginning.model if isinstance(beginning, TrainingState) else beginning
         digest = hashlib.sha1()
         for value in model.state_dict().values():
-            digest.update(value.detach().cpu().contiguous().numpy())
+            digest.update(value.detach().cpu().float().contiguous().numpy())
         parts.append(f"weights {digest.hexdigest()[:12]}")
     return ", ".join(parts) or None
 
@@ -475,7 +486,7 @@ def read_checkpoint(path: str | Path) -> dict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:  # torch raises half a dozen kinds for a file that is cut short
-        raise ValueError(f"{path} is truncated, or no checkpoint ({type(fault).__name__})") from fault
+        raise ValueError(f"{path} is truncated, or no checkpoint of ours ({type(fault).__name__})") from fault
     whole = isinstance(content, dict) and {"config", "model", "run"} <= set(content)
     if not whole or content.get("format") != FORMAT:
         raise ValueError(f"{path} is no checkpoint of this version, which writes format {FORMAT}")
@@ -505,7 +516,8 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: torch.optim.
     """Puts a run's last checkpoint into model and optimizer; returns the steps that it had made and its history."""
     content = read_checkpoint(path)
     run = content["run"] or {}
-    for key, ours in identity.items():
+    for key in ("beginning", *identity):
+        ours = identity[key]
         if run.get(key) != ours:
             raise ValueError(
                 f"{path} holds a run whose {key} differs ({difference(run.get(key), ours)}): "

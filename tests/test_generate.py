@@ -1,6 +1,7 @@
 """A trained model from the outside: MIDI in, MIDI out, repeatable, with errors that say what to do."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pretty_midi
@@ -201,6 +202,43 @@ def test_a_reconstruction_follows_its_own_chords():
     wanted = [notes(midi) for midi in trained.decode(mu, controls=own, temperature=0)]
     assert [notes(midi) for midi in trained.reconstruct(windows)] == wanted
     assert [notes(midi) for midi in trained.reconstruct(windows, controls=["F"])] != wanted
+
+
+def test_several_tracks_take_the_one_chord_that_their_converter_makes():
+    trained = untrained("hier-multiperf_vel_1bar_med_chords")
+    classes = trained.converter.chord_controls(["Am"])
+    both = [[notes(m) for m in trained.sample(1, controls=controls, generator=0)] for controls in (["Am"], classes)]
+    assert both[0] == both[1]
+    with pytest.raises(ValueError, match="takes one chord, not 4"):
+        trained.sample(1, controls=["C", "Am", "F", "G"])
+
+
+@pytest.mark.parametrize(
+    ("controls", "message"),
+    [
+        ([1, 5, 7], "a list of chord symbols"),
+        (["C", None], "a list of chord symbols"),
+        (np.array(["C", "F"]), "chord symbols or numbers"),
+        (np.full(32, 49), "from -1 to 48"),
+    ],
+)
+def test_controls_that_are_none_are_named(controls, message):
+    with pytest.raises(ValueError, match=message):
+        untrained("cat-mel_2bar_med_chords").sample(1, controls=controls)
+
+
+def test_controls_of_any_float_type_are_taken():
+    trained = untrained("groovae_2bar_hits_control_tfds")
+    hits = (np.arange(32 * 9).reshape(32, 9) % 5 == 0).astype(float)
+    music = [[notes(m) for m in trained.sample(1, controls=kind, generator=0)] for kind in (hits, hits.astype("f4"))]
+    assert music[0] == music[1]
+    assert music[0] == [notes(m) for m in trained.sample(1, controls=hits.astype(bool), generator=0)]
+
+
+def test_a_model_of_another_length_than_its_config_is_refused(trained):
+    longer = replace(trained.model.config, steps=2 * trained.model.config.steps)
+    with pytest.raises(ValueError, match="give a config whose converter fits"):
+        TrainedModel(MusicVAE(longer), trained.config)
 
 
 def test_controls_that_are_missing_or_of_another_kind_are_named():

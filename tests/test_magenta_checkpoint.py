@@ -73,15 +73,28 @@ def test_a_scrambled_index_is_refused_and_nothing_else_happens(copy):
     whole = (copy.parent / INDEX).read_bytes()
     random = np.random.default_rng(0)
     refused = 0
-    for _ in range(300):
+    for _ in range(1000):
         damaged = bytearray(whole)
-        damaged[random.integers(len(whole))] = random.integers(256)
+        for _ in range(random.integers(1, 4)):
+            damaged[random.integers(len(whole))] = random.integers(256)
         (copy.parent / INDEX).write_bytes(damaged)
         try:
             read_variables(copy)
         except ValueError:
             refused += 1
-    assert refused > 50
+    assert refused > 500
+
+
+@pytest.mark.parametrize("folder", [".", "", "./"])
+def test_an_archive_of_the_folder_itself_loads(tmp_path, folder):
+    """As `tar -C run -cf model.tar .` packs it."""
+    with tarfile.open(tmp_path / "model.tar", "w") as tar:
+        entry = tarfile.TarInfo(folder)
+        entry.type = tarfile.DIRTYPE
+        tar.addfile(entry)
+        for name in (INDEX, DATA):
+            tar.add(FIXTURE / name, f"./{name}")
+    assert load_magenta_checkpoint(tmp_path / "model.tar", "cat-mel_2bar_small").config.z_size == 16
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
