@@ -27,7 +27,7 @@ run: $(READY)
 
 notebook: run
 	$(VENV_PYTHON) clean_notebook.py generated/main.ipynb main.ipynb
-	cp generated/*/interpolation.png docs/interpolation.png
+	cp generated/interpolation.png docs/interpolation.png
 
 test: lint
 	MPLBACKEND=agg $(VENV_PYTHON) -m pytest

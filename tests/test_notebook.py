@@ -38,7 +38,7 @@ def test_the_notebook_runs(preset, songs, tmp_path, monkeypatch):
     for path in sorted((ROOT / "midi_songs" / "built_in").glob("*.mid"))[:songs]:
         shutil.copy(path, folder)
     notebook = execute(f"PRESET, STEPS = {preset!r}, 2", tmp_path)
-    assert len(list((tmp_path / "generated" / preset).glob("*.mid"))) == 12 + 2 + 9
+    assert len(list((tmp_path / "generated").glob(f"{preset}_*.mid"))) == 12 + 2 + 9
     text = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
     assert f"{songs} MIDI files, {songs} read, 0 refused" in text
     assert (tmp_path / "runs").is_dir()
