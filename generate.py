@@ -118,13 +118,7 @@ class TrainedModel:
         Raises:
             ValueError: a temperature below 0, a size that is not positive, or controls of another model or length.
         """
-        controls = self._controls(controls, n, length)
-        generator = self._generator(generator)
-        with autocast(self.device, self.precision):
-            outputs = self.model.sample(
-                n, controls=controls, temperature=temperature, steps=length, generator=generator
-            )
-        return self._write(outputs, controls, qpm, program)
+        return self._play(n, None, temperature, length, controls, generator, qpm, program)
 
     def encode(
         self, music: PrettyMIDI | list[PrettyMIDI] | Windows, generator: Generator | int | None = None
@@ -159,13 +153,7 @@ class TrainedModel:
         program: int | tuple[int, ...] | None = None,
     ) -> list[PrettyMIDI]:
         """A piece for each latent vector, z [n, Z]; the other arguments as in `sample`."""
-        controls = self._controls(controls, len(z), length)
-        generator = self._generator(generator)
-        with autocast(self.device, self.precision):
-            outputs = self.model.sample(
-                z=z.to(self.device), controls=controls, temperature=temperature, steps=length, generator=generator
-            )
-        return self._write(outputs, controls, qpm, program)
+        return self._play(len(z), z.to(self.device), temperature, length, controls, generator, qpm, program)
 
     def reconstruct(
         self, music: PrettyMIDI | list[PrettyMIDI] | Windows, *, temperature: float = 0.0, **how
@@ -175,7 +163,8 @@ class TrainedModel:
         The windows' own controls are taken where none are given.
         """
         windows = self._as_windows(music)
-        how = {"controls": self.converter.to_tensors(windows).controls} | how
+        if self.converter.control_depth:
+            how = {"controls": self.converter.to_tensors(windows).controls} | how
         return self.decode(self.encode(windows).mu, temperature=temperature, **how)
 
     def interpolate(
@@ -253,6 +242,14 @@ class TrainedModel:
     @property
     def _has_chords(self) -> bool:
         return getattr(self.converter, "chords", False)
+
+    def _play(self, n, z, temperature, length, controls, generator, qpm, program) -> list[PrettyMIDI]:
+        """n pieces of latent vectors z, drawn from the prior where None; the arguments of `sample`."""
+        controls = self._controls(controls, n, length)
+        how = {"temperature": temperature, "steps": length, "generator": self._generator(generator)}
+        with autocast(self.device, self.precision):
+            outputs = self.model.sample(n, z=z, controls=controls, **how)
+        return self._write(outputs, controls, qpm, program)
 
     def _write(self, outputs: Tensor, controls: Tensor | None, qpm: float, program) -> list[PrettyMIDI]:
         labels = self.converter.from_tensors(outputs)

@@ -104,8 +104,9 @@ def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
 
 def batch_indices(step: int, batch_size: int, n: int, seed: int) -> Tensor:
     """The windows of a step's batch, [batch_size]: batches run on over the end of an epoch, and none is short."""
-    places = range(step * batch_size, (step + 1) * batch_size)
-    return torch.stack([epoch_order(seed, place // n, n)[place % n] for place in places])
+    first, last = step * batch_size, (step + 1) * batch_size
+    epochs = range(first // n, (last - 1) // n + 1)
+    return torch.cat([epoch_order(seed, e, n)[max(first - e * n, 0) : last - e * n] for e in epochs])
 
 
 class Labels(NamedTuple):
@@ -118,9 +119,8 @@ class Labels(NamedTuple):
 
 def labels_on(device: torch.device, dataset: SongDataset) -> Labels:
     """Moves the integer labels of a data set to a device; one-hot frames are made there, batch by batch."""
-    labels = (
-        dataset.labels.astype(np.int16) if dataset.labels.dtype == np.uint16 else dataset.labels
-    )  # torch indexes no uint16
+    unsigned = dataset.labels.dtype == np.uint16  # which torch does not index
+    labels = dataset.labels.astype(np.int16) if unsigned else dataset.labels
     full = bool((np.asarray(dataset.lengths) == dataset.converter.steps).all())
     arrays = (labels, None if full else dataset.lengths, dataset.controls)
     return Labels(*(None if array is None else torch.as_tensor(array).to(device) for array in arrays))
@@ -305,11 +305,11 @@ def train(
         raise ValueError(f"the learning rate must be above 0, got {config.training.learning_rate}")
     device = check_device(device) if device else pick_device()
     path = Path(out_dir) / CHECKPOINT
-    if valid_set:
-        fingerprint(config, valid_set)
+    for dataset in (train_set, valid_set) if valid_set else (train_set,):
+        check_windows(config, dataset)
     beginning = read_beginning(init_from, config)
     config = replace(config, model=sized(config.model, beginning))
-    identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(config, train_set)}
+    identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(train_set)}
     identity["beginning"] = describe(beginning, freeze_encoder)
     with torch.random.fork_rng(devices=[]):  # the caller's own draws stay as they were
         torch.default_generator.manual_seed(seed)
@@ -317,7 +317,7 @@ def train(
     if freeze_encoder:
         model.encoder.requires_grad_(False)
     optimizer = make_optimizer(model)
-    begin(model, optimizer, beginning, config.name)
+    begin(model, optimizer, beginning)
     first, history = beginning.step if isinstance(beginning, TrainingState) else 0, []
     if resume and path.exists():
         first, history = restore(path, identity, model, optimizer)
@@ -365,11 +365,16 @@ def read_beginning(init_from: str | Path | Beginning, config: Config) -> Beginni
     return load_magenta_checkpoint(path, config.name)
 
 
+def first_model(beginning: Beginning) -> MusicVAE | None:
+    """The model that a run starts from."""
+    return beginning.model if isinstance(beginning, TrainingState) else beginning
+
+
 def sized(config: ModelConfig, beginning: Beginning) -> ModelConfig:
-    """The config with the sizes of the model that a run starts from."""
+    """The config with the sizes of the model that a run starts from, which must be of its kind."""
     if beginning is None:
         return config
-    model = beginning.model if isinstance(beginning, TrainingState) else beginning
+    model = first_model(beginning)
     sizes = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden")
     kinds = [
         {k: v for k, v in asdict(c).items() if k not in (*sizes, "dropout_keep_prob")} for c in (config, model.config)
@@ -383,24 +388,20 @@ def describe(beginning: Beginning, freeze_encoder: bool) -> str | None:
     """What tells two beginnings apart; None for a run that starts from nothing and trains everything."""
     parts = ["encoder frozen"] if freeze_encoder else []
     if beginning is not None:
-        model = beginning.model if isinstance(beginning, TrainingState) else beginning
         digest = hashlib.sha1()
-        for value in model.state_dict().values():
+        for value in first_model(beginning).state_dict().values():
             digest.update(value.detach().cpu().float().contiguous().numpy())
         parts.append(f"weights {digest.hexdigest()[:12]}")
     return ", ".join(parts) or None
 
 
 @torch.no_grad()
-def begin(model: MusicVAE, optimizer: torch.optim.Adam, beginning: Beginning, name: str):
+def begin(model: MusicVAE, optimizer: torch.optim.Adam, beginning: Beginning):
     """Puts the weights that a run starts from, and Adam's means where they are known, into its model and optimizer."""
     if beginning is None:
         return
     state = beginning if isinstance(beginning, TrainingState) else None
-    try:
-        model.load_state_dict((state.model if state else beginning).state_dict())
-    except RuntimeError as fault:
-        raise ValueError(f"init_from holds weights that do not fit {name}: {fault}") from None
+    model.load_state_dict(first_model(beginning).state_dict())
     for key, parameter in model.named_parameters() if state else ():
         if parameter.requires_grad:
             means = {"exp_avg": torch.empty_like(parameter).copy_(state.m[key])}
@@ -427,16 +428,16 @@ def show(bar: tqdm, metrics: Metrics):
     )
 
 
-def fingerprint(config: Config, dataset: SongDataset) -> str:
-    """Digest of a data set's labels and controls.
-
-    Raises:
-        ValueError: an empty set, or one that another converter made.
-    """
+def check_windows(config: Config, dataset: SongDataset):
+    """Raises ValueError for an empty set, or one that another converter made."""
     if not len(dataset):
         raise ValueError("there is no window to train on; the data set's report says why")
     if dataset.converter != config.converter:
         raise ValueError(f"{config.name} trains on windows of {config.converter}, these are of {dataset.converter}")
+
+
+def fingerprint(dataset: SongDataset) -> str:
+    """Digest of a data set's labels and controls."""
     digest = hashlib.sha1(np.ascontiguousarray(dataset.labels))
     if dataset.controls is not None:
         digest.update(np.ascontiguousarray(dataset.controls))

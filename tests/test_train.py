@@ -466,7 +466,7 @@ def test_a_training_run_of_magentas_goes_on(magentas, monkeypatch):
             assert (parameter - theirs).norm() <= 1e-3 * (theirs - start.get_parameter(name)).norm(), name
     goes_on = MusicVAE(state.model.config)
     taken_up = train_module.make_optimizer(goes_on)
-    train_module.begin(goes_on, taken_up, state, config.name)
+    train_module.begin(goes_on, taken_up, state)
     for each, its in ((model, optimizer), (goes_on, taken_up)):
         train_module.update(each, its, batch, config, 1003, None)
     for (name, a), b in zip(model.named_parameters(), goes_on.parameters(), strict=True):
