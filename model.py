@@ -13,19 +13,22 @@ the controls, Z size of z, E size of an embedding, H width of a layer, N any bat
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from cuda_graph import replayed
+from draws import Source, normal, uniform
 from loss import NadeWeights, output_depths, step_mask
+from lstm import LstmLayer, LstmState, beside, compute_dtype, cudnn_takes_bfloat16, lstm_cell, lstm_layers, product
 
 SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (base_model.py, lstm_utils.py)
 
@@ -79,46 +82,6 @@ class ModelConfig:
         return self.output_depths if self.segments > 1 else (self.output_depth,)
 
 
-class LstmLayer(nn.LSTM):
-    """One LSTM layer over [N, T, features], initialised as TensorFlow's (contrib_rnn.LSTMBlockCell): one bias."""
-
-    def __init__(self, input_size: int, hidden_size: int, bidirectional: bool = False):
-        super().__init__(input_size, hidden_size, batch_first=True, bidirectional=bidirectional)
-        for name, parameter in self.named_parameters():
-            if "bias_hh" in name:
-                parameter.requires_grad_(False)
-
-    def reset_parameters(self):
-        """Glorot's uniform range over the joint kernel of input and state; biases 0, the forget gate's 1."""
-        bound = math.sqrt(6 / (self.input_size + 5 * self.hidden_size))
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                parameter.uniform_(-bound, bound) if "weight" in name else parameter.zero_()
-                if "bias_ih" in name:
-                    parameter[self.hidden_size : 2 * self.hidden_size] = 1.0
-
-    def step(self, gates: Tensor, state: "LstmState") -> "LstmState":
-        """One step of a one-way layer from its input's share of the gates, biases included: [N, 4H]."""
-        gates = gates + F.linear(state.h, self.weight_hh_l0)
-        i, f, g, o = gates.chunk(4, -1)
-        c = f.sigmoid() * state.c + i.sigmoid() * g.tanh()
-        return LstmState(o.sigmoid() * c.tanh(), c)
-
-
-class LstmState(NamedTuple):
-    """Output and cell of one layer: [N, H] each."""
-
-    h: Tensor
-    c: Tensor
-
-
-def lstm_layers(input_size: int, sizes: tuple[int, ...], bidirectional: bool = False) -> nn.ModuleList:
-    """Stacked layers, each a module of its own, so that widths may differ."""
-    directions = 2 if bidirectional else 1
-    inputs = (input_size, *(directions * size for size in sizes[:-1]))
-    return nn.ModuleList(LstmLayer(i, size, bidirectional) for i, size in zip(inputs, sizes, strict=True))
-
-
 def dense(inputs: int, outputs: int, std: float | None = None) -> nn.Linear:
     """A linear layer with zero bias and Glorot's uniform weights, or normal ones of the given deviation."""
     layer = nn.Linear(inputs, outputs)
@@ -127,13 +90,12 @@ def dense(inputs: int, outputs: int, std: float | None = None) -> nn.Linear:
     return layer
 
 
-Drop = Callable[[Tensor], Tensor]  # dropout of a layer's inputs, or nothing
+Drop = Callable[[Tensor], Tensor] | None  # dropout of a layer's inputs
 
 
-def dropped(inputs: Tensor, keep: float, generator: Generator | None) -> Tensor:
+def dropped(inputs: Tensor, keep: float, source: Source) -> Tensor:
     """Inputs of which a share is kept and made larger, and the rest is 0 (lstm_utils.py, rnn_cell)."""
-    kept = torch.rand(inputs.shape, generator=generator, device=inputs.device) < keep
-    return inputs * kept / keep
+    return inputs * (uniform(inputs.shape, source, inputs.device) < keep) / keep
 
 
 def last_outputs(layers: nn.ModuleList, frames: Tensor, lengths: Tensor | None, drop: Drop) -> Tensor:
@@ -144,10 +106,10 @@ def last_outputs(layers: nn.ModuleList, frames: Tensor, lengths: Tensor | None, 
     if lengths is not None:
         frames = pack_padded_sequence(frames, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
     for layer in layers:
-        packed = isinstance(frames, PackedSequence)
-        frames = frames._replace(data=drop(frames.data)) if packed else drop(frames)
-        frames, (h, _) = layer(frames)
-    last = torch.cat([h[0], h[1]], -1)
+        if drop:
+            packed = isinstance(frames, PackedSequence)
+            frames = frames._replace(data=drop(frames.data)) if packed else drop(frames)
+        frames, last = layer(frames)
     return last if lengths is None else last * (lengths > 0)[:, None]
 
 
@@ -191,10 +153,10 @@ class InitialState(nn.Module):
         return [LstmState(h.contiguous(), c.contiguous()) for c, h in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def run_layers(layers: nn.ModuleList, frames: Tensor, states: list[LstmState], drop: Drop) -> Tensor:
-    """All steps of stacked one-way layers in one fused call a layer: [N, T, features] -> [N, T, H]."""
+def run_layers(layers: Iterable[LstmLayer], frames: Tensor, states: Iterable[LstmState], drop: Drop) -> Tensor:
+    """All steps of stacked one-way layers: [N, T, features] -> [N, T, H]."""
     for layer, state in zip(layers, states, strict=True):
-        frames, _ = layer(drop(frames), (state.h[None], state.c[None]))
+        frames, _ = layer(drop(frames) if drop else frames, state)
     return frames
 
 
@@ -222,25 +184,56 @@ class CoreDecoder(nn.Module):
 
     def forward(self, frames: Tensor, embedding: Tensor, controls: Tensor, drop: Drop) -> Tensor:
         """Logits of all steps: frames [N, L, D], embedding [N, E], controls [N, L, C] -> [N, L, logits]."""
-        repeated = embedding[:, None].expand(-1, frames.shape[1], -1)
-        inputs = torch.cat([frames, repeated, controls], -1)
-        return self.output(run_layers(self.layers, inputs, self.initial_state(embedding), drop))
+        states = self.initial_state(embedding)
+        inputs, constant = torch.cat([frames, controls], -1), embedding
+        if drop:
+            inputs, constant = drop(beside(inputs, embedding, self.depth)), None
+        first, _ = self.layers[0](inputs, states[0], constant, self.depth)
+        return self.output(run_layers(self.layers[1:], first, states[1:], drop))
 
-    def constant_gates(self, embedding: Tensor, controls: Tensor) -> Tensor:
-        """The first layer's gates less the frame's share, for all steps: [N, L, 4H], or [N, 1, 4H] without controls."""
-        layer = self.layers[0]
-        weight = layer.weight_ih_l0[:, self.depth :]
-        gates = F.linear(embedding, weight[:, : embedding.shape[-1]], layer.bias_ih_l0 + layer.bias_hh_l0)[:, None]
-        return gates + F.linear(controls, weight[:, embedding.shape[-1] :]) if controls.shape[-1] else gates
 
-    def step(self, frame: Tensor, gates: Tensor, states: list[LstmState]) -> tuple[Tensor, list[LstmState]]:
-        """Logits of one frame [N, logits] and the new states, from the last frame [N, D] and the constant gates."""
-        gates = gates + F.linear(frame, self.layers[0].weight_ih_l0[:, : self.depth])
-        new = [self.layers[0].step(gates, states[0])]
-        for layer, state in zip(self.layers[1:], states[1:], strict=True):
-            gates = F.linear(new[-1].h, layer.weight_ih_l0, layer.bias_ih_l0 + layer.bias_hh_l0)
-            new.append(layer.step(gates, state))
-        return self.output(new[-1].h), new
+class CoreSteps:
+    """A core decoder that goes one step at a time, without gradient, from the weights as they are at the start.
+
+    Args:
+        embeddings: [N, K, E], of all K segments to come.
+        before, after: depths of the parts of a frame that stand on either side of the core's own.
+    """
+
+    def __init__(self, core: CoreDecoder, embeddings: Tensor, before: int, after: int):
+        dtype, rows, (first, *others) = compute_dtype(core.output.weight), len(embeddings), core.layers
+        weight, recurrent, bias, _ = (w.to(dtype) for w in first.weights())
+        own, shared, self.following = weight.tensor_split([core.depth, core.depth + embeddings.shape[-1]], 1)
+        self.table = F.pad(own.t(), (0, 0, before, after + 1))  # a row for each class of a frame, and one of zeros
+        self.shares = F.linear(embeddings.transpose(0, 1).to(dtype), shared, bias)  # (K, N, 4H)
+        self.products = [product(recurrent, None, rows)] + [_joint_product(layer, dtype, rows) for layer in others]
+        self.output = product(core.output.weight.to(dtype), core.output.bias.to(dtype), rows)
+        starts = core.initial_state(embeddings.transpose(0, 1))
+        self.starts = [(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in starts]
+
+    def begin(self, k: int, controls: Tensor):
+        """Starts segment k: controls [N, L, C], where C may be 0."""
+        self.states = [LstmState(h[k], c[k]) for h, c in self.starts]
+        self.gates = self.shares[k].expand(controls.shape[1], -1, -1)  # (L, N, 4H)
+        if controls.shape[-1]:
+            self.gates = self.gates + F.linear(controls.to(self.table.dtype).transpose(0, 1), self.following)
+
+    def step(self, frame: Tensor, t: int) -> Tensor:
+        """Logits [N, logits] of step t, from the frame before it: rows of the table [N, P], or dense [N, D]."""
+        dense = frame.is_floating_point()
+        table = frame.to(self.table.dtype) @ self.table[:-1] if dense else self.table
+        recurrent = self.products[0](self.states[0].h, self.gates[t])
+        self.states[0] = lstm_cell(table, None if dense else frame, recurrent, self.states[0].c)
+        for k in range(1, len(self.states)):
+            below_and_own = torch.cat([self.states[k - 1].h, self.states[k].h], -1)
+            self.states[k] = lstm_cell(None, None, self.products[k](below_and_own), self.states[k].c)
+        return self.output(self.states[-1].h)
+
+
+def _joint_product(layer: LstmLayer, dtype: torch.dtype, rows: int) -> Callable[..., Tensor]:
+    """The product of a layer's input and state, side by side [rows, F + H], with both its weights."""
+    weight, recurrent, bias, _ = (w.to(dtype) for w in layer.weights())
+    return product(torch.cat([weight, recurrent], 1), bias, rows)
 
 
 class Nade(nn.Module):
@@ -254,60 +247,84 @@ class Nade(nn.Module):
             self.register_parameter(name, nn.Parameter(weight))
 
 
-def draw_frame(logits: Tensor, depths: tuple[int, ...], temperature: float, generator: Generator | None) -> Tensor:
-    """A frame drawn from each part's softmax, one-hot in each: [N, D] -> [N, D]; temperature 0 takes the arg-max."""
-    parts = []
-    for part in logits.float().split(depths, -1):
+def frame_rows(frames: Tensor, depths: tuple[int, ...]) -> Tensor:
+    """Where the ones of frames [..., D] stand, one a part: [..., P], int64; D for a part that is all zero."""
+    rows, first = [], 0
+    for part in frames.split(depths, -1):
+        value, index = part.max(-1)
+        rows.append(torch.where(value > 0, index + first, frames.shape[-1]))
+        first += part.shape[-1]
+    return torch.stack(rows, -1)
+
+
+def rows_to_frames(rows: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
+    """The frames [..., D] whose `frame_rows` these are."""
+    zeros = torch.zeros(*rows.shape[:-1], depth + 1, dtype=dtype, device=rows.device)
+    return zeros.scatter_(-1, rows, 1.0)[..., :-1]
+
+
+def draw_rows(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
+    """A class of each part's softmax, as `frame_rows`: logits [N, D], uniforms [N, P]; temperature 0 takes the arg-max.
+
+    A class is where the uniform number falls among the classes' shares, laid end to end.
+    """
+    rows, first = [], 0
+    for part, number in zip(logits.float().split(depths, -1), uniforms.split(1, -1), strict=True):
         if temperature == 0:
-            index = part.argmax(-1)
+            index = part.argmax(-1, keepdim=True)
         else:
-            scaled = (
-                part - part.amax(-1, keepdim=True)
-            ) / temperature  # the maximum first: a tiny temperature must not overflow
-            index = torch.multinomial(scaled.softmax(-1), 1, generator=generator)[:, 0]
-        parts.append(F.one_hot(index, part.shape[-1]))
-    return torch.cat(parts, -1).to(logits.dtype)
+            shares = ((part - part.amax(-1, keepdim=True)) / temperature).exp().cumsum(-1)
+            index = torch.searchsorted(shares, number * shares[:, -1:], right=True).clamp(max=part.shape[-1] - 1)
+        rows.append(index + first)
+        first += part.shape[-1]
+    return torch.cat(rows, -1)
 
 
-def draw_bits(logits: Tensor, temperature: float, generator: Generator | None) -> Tensor:
-    """Zeros and ones drawn from sigmoids; temperature 0 takes the likelier."""
+def draw_bits(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
+    """Zeros and ones drawn from sigmoids, by uniform numbers of the same shape; temperature 0 takes the likelier."""
     if temperature == 0:
         return (logits.sigmoid() >= 0.5).to(logits.dtype)
-    return torch.bernoulli((logits / temperature).sigmoid(), generator=generator)
+    return (uniforms < (logits / temperature).sigmoid()).to(logits.dtype)
 
 
-def draw_nade(logits: Tensor, weights: NadeWeights, temperature: float, generator: Generator | None) -> Tensor:
-    """A frame of bits, drawn in order, each given the ones before it: [N, H + D] -> [N, D]."""
+def draw_nade(logits: Tensor, weights: NadeWeights, temperature: float, uniforms: Tensor) -> Tensor:
+    """A frame of bits, drawn in order, each given the ones before it: [N, H + D], uniforms [N, D] -> [N, D]."""
     enc, dec = weights
     hidden, biases = logits.float().split((enc.shape[1], enc.shape[0]), -1)
     bits = []
     for k in range(len(enc)):
         coupling = (hidden.sigmoid() * dec[k]).sum(-1)  # no matrix product: in full precision whatever autocast says
-        bits.append(draw_bits(biases[:, k] + coupling, temperature, generator))
+        bits.append(draw_bits(biases[:, k] + coupling, temperature, uniforms[:, k]))
         hidden = torch.addcmul(hidden, bits[-1][:, None], enc[k])
-    return torch.stack(bits, -1).to(logits.dtype)
+    return torch.stack(bits, -1)
 
 
-def draw_groove(logits: Tensor, temperature: float, generator: Generator | None) -> Tensor:
+def draw_groove(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
     """A frame of hits that are drawn, and of velocities and offsets as they are, hit or not: [N, D] -> [N, D]."""
     hits, velocities, offsets = logits.float().chunk(3, -1)
-    parts = [draw_bits(hits, temperature, generator), velocities.sigmoid(), offsets.tanh()]
-    return torch.cat(parts, -1).to(logits.dtype)
+    return torch.cat([draw_bits(hits, temperature, uniforms), velocities.sigmoid(), offsets.tanh()], -1)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """The context of a forward pass whose matrix products have a precision; weights stay as they are.
 
     Args:
-        precision: 'float32', 'bfloat16' (on a processor: CUDA's autocast runs LSTMs in float16 whatever is asked for)
-            or 'auto': bfloat16 on a processor with instructions for it, else float32.
+        precision: 'float32', 'bfloat16' (on a processor, or on a GPU whose cuDNN runs LSTMs in it) or 'auto':
+            bfloat16 on a processor with instructions for it and on such a GPU, else float32.
     """
-    if precision not in ("auto", "float32", "bfloat16") or (precision == "bfloat16" and device.type != "cpu"):
-        raise ValueError(f"precision must be 'auto', 'float32' or, on the CPU, 'bfloat16', got {precision!r}")
-    onednn = device.type == "cpu" and torch.backends.mkldnn.is_available()
-    fast = onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    half = precision == "bfloat16" or (precision == "auto" and fast)
-    return torch.autocast("cpu", torch.bfloat16) if half else nullcontext()
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
+    if precision == "bfloat16" and not (device.type == "cpu" or half_precision(device)):
+        raise ValueError(f"no LSTM runs in bfloat16 on {device} here: choose precision 'float32' or 'auto'")
+    half = precision == "bfloat16" or (precision == "auto" and half_precision(device))
+    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+
+
+def half_precision(device: torch.device) -> bool:
+    """Whether bfloat16 is the faster precision on a device."""
+    if device.type == "cpu":
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return device.type == "cuda" and cudnn_takes_bfloat16()
 
 
 class MusicVAE(nn.Module):
@@ -332,7 +349,7 @@ class MusicVAE(nn.Module):
         inputs: Tensor,
         lengths: Tensor | None = None,
         controls: Tensor | None = None,
-        generator: Generator | None = None,
+        generator: Source = None,
     ) -> Normal:
         """The posterior q(z|x) (section 3.1; base_model.py, encode).
 
@@ -360,7 +377,7 @@ class MusicVAE(nn.Module):
         lengths: Tensor | None = None,
         controls: Tensor | None = None,
         sampling_probability: float = 0.0,
-        generator: Generator | None = None,
+        generator: Source = None,
     ) -> Tensor:
         """Logits of every frame given the ones before it: teacher-forced, or with scheduled sampling (section 3.2).
 
@@ -393,12 +410,12 @@ class MusicVAE(nn.Module):
         # what each step is fed; a segment begins with the frame before it, zero where that segment was not full
         frames = self._segments(F.pad(targets, (0, 0, 1, -1)))
         controls = self._segments(self._controls(targets, controls))
-        if sampling_probability > 0:
-            shape = (*frames.shape[:2], 1)
-            sampled = torch.rand(shape, generator=generator, device=z.device) < sampling_probability
-            drawn = self._roll_out(frames[:, 0], embedding, controls, frames.shape[1], temperature, generator,
-                                   self._segments(targets), sampled)  # fmt: skip
-            frames = torch.cat([frames[:, :1], drawn[:, :-1]], 1)
+        steps = frames.shape[1] - 1
+        if sampling_probability > 0 and steps:
+            sampled = uniform((len(frames), steps, 1), generator, z.device) < sampling_probability
+            fed = (frames[:, 1:], sampled)
+            drawn = self._roll_out(frames[:, 0], embedding[:, None], controls, steps, temperature, generator, *fed)
+            frames = torch.cat([frames[:, :1], drawn], 1)
         parts = zip(self.cores, frames.split(self.config.core_depths, -1), strict=True)
         logits = torch.cat([core(part, embedding, controls, drop) for core, part in parts], -1)
         logits = logits.view(*targets.shape[:2], -1)
@@ -413,7 +430,7 @@ class MusicVAE(nn.Module):
         controls: Tensor | None = None,
         temperature: float = 1.0,
         steps: int | None = None,
-        generator: Generator | None = None,
+        generator: Source = None,
     ) -> Tensor:
         """New music, each frame drawn given the ones before it (section 3.2), without dropout.
 
@@ -439,58 +456,84 @@ class MusicVAE(nn.Module):
             raise ValueError(f"a sample needs n and steps of at least 1, got n={n} and steps={steps}")
         weight = self.encoder.mu.weight
         if z is None:
-            z = torch.randn(n, self.config.z_size, generator=generator, device=weight.device, dtype=weight.dtype)
+            z = normal((n, self.config.z_size), generator, weight.device).to(weight.dtype)
         frame = z.new_zeros(len(z), self.config.output_depth)
         controls = self._controls(frame[:, None].expand(-1, steps, -1), controls)
-        length = self.config.segment_steps if self.conductor else steps
-        outputs = []
-        embeddings = self._embed(z, math.ceil(steps / length), lambda inputs: inputs)
-        for index, embedding in enumerate(embeddings.unbind(1)):
-            part = controls[:, index * length : (index + 1) * length]
-            outputs.append(self._roll_out(frame, embedding, part, part.shape[1], temperature, generator))
-            frame = outputs[-1][:, -1]
-        return torch.cat(outputs, 1)
+        segments = math.ceil(steps / self.config.segment_steps) if self.conductor else 1
+        return self._roll_out(frame, self._embed(z, segments, None), controls, steps, temperature, generator)
 
     @torch.no_grad()
-    def _roll_out(
-        self, frame, embedding, controls, steps, temperature, generator, targets=None, sampled=None
-    ) -> Tensor:
+    def _roll_out(self, frame, embeddings, controls, steps, temperature, source, targets=None, sampled=None) -> Tensor:
         """The frames that are fed step by step after `frame`: the model's draws, or targets where not `sampled`.
 
-        Without targets, what is drawn after an end token is zero.
+        Without targets, what is drawn after an end token is zero, up to the end of the segment.
 
-        frame [N, D], embedding [N, E], controls [N, steps, C], targets [N, steps, D], sampled [N, steps, 1]
-        -> [N, steps, D]
+        frame [N, D], embeddings [N, segments, E], controls [N, steps or more, C], targets [N, steps, D],
+        sampled [N, steps, 1] -> [N, steps, D]
         """
-        states = [core.initial_state(embedding) for core in self.cores]
-        gates = [core.constant_gates(embedding, controls).expand(-1, steps, -1) for core in self.cores]
-        fed, going = [], True
+        uniforms = uniform((len(frame), steps, self._draws_a_step), source, frame.device)
+        tensors = (frame, embeddings, controls, uniforms, targets, sampled)
+        fed = replayed(self, self._steps, tensors, temperature) if frame.is_cuda else self._steps(*tensors, temperature)
+        return fed.to(frame.dtype)
+
+    def _steps(self, frame, embeddings, controls, uniforms, targets, sampled, temperature) -> Tensor:
+        """`_roll_out` with its uniform numbers drawn: [N, steps, draws a step]."""
+        if not self._softmaxes:
+            return self._fed(frame, embeddings, controls, uniforms, targets, sampled, temperature)
+        depths = self.config.output_depths
+        targets = None if targets is None else frame_rows(targets, depths)
+        rows = self._fed(frame_rows(frame, depths), embeddings, controls, uniforms, targets, sampled, temperature)
+        return rows_to_frames(rows, self.config.output_depth, embeddings.dtype)
+
+    def _fed(self, frame, embeddings, controls, uniforms, targets, sampled, temperature) -> Tensor:
+        """`_steps`, with frames as rows [N, P] where those are softmaxes'."""
+        steps, end, fed = uniforms.shape[1], self.config.end_token, []
+        length = self.config.segment_steps if embeddings.shape[1] > 1 else steps
+        cores = self._core_steps(embeddings)
         for t in range(steps):
-            logits = []
-            for k, (core, part) in enumerate(zip(self.cores, frame.split(self.config.core_depths, -1), strict=True)):
-                out, states[k] = core.step(part, gates[k][:, t], states[k])
-                logits.append(out)
-            frame = self._draw(torch.cat(logits, -1), temperature, generator)
+            if t % length == 0:
+                going = torch.ones_like(frame, dtype=torch.bool)
+                for core in cores:
+                    core.begin(t // length, controls[:, t : t + length])
+            frame = self._draw([core.step(frame, t % length) for core in cores], temperature, uniforms[:, t])
             if targets is not None:
                 frame = torch.where(sampled[:, t], frame, targets[:, t])
-            elif self.config.end_token is not None:
-                frame = frame * going
-                going = going * (1 - frame[:, self.config.end_token, None])
+            elif end is not None:
+                frame = torch.where(going, frame, self.config.output_depth)
+                going = going & (frame != end)
             fed.append(frame)
         return torch.stack(fed, 1)
 
-    def _draw(self, logits: Tensor, temperature: float, generator: Generator | None) -> Tensor:
-        """A frame from its logits."""
-        if self.config.output == "nade":
-            return draw_nade(logits, self.nade_weights, temperature, generator)
-        if self.config.output == "groove":
-            return draw_groove(logits, temperature, generator)
-        return draw_frame(logits, self.config.output_depths, temperature, generator)
+    def _core_steps(self, embeddings: Tensor) -> list[CoreSteps]:
+        """Every core, laid out for going step by step."""
+        ends = list(accumulate(self.config.core_depths))
+        sides = ((end - core.depth, ends[-1] - end) for core, end in zip(self.cores, ends, strict=True))
+        return [CoreSteps(core, embeddings, *side) for core, side in zip(self.cores, sides, strict=True)]
 
-    def _drop(self, generator: Generator | None) -> Drop:
+    @property
+    def _softmaxes(self) -> bool:
+        """Whether a frame is drawn from softmaxes, one class a part."""
+        return self.config.output in ("categorical", "trio")
+
+    @property
+    def _draws_a_step(self) -> int:
+        """Uniform numbers that a frame takes: one a softmax, a bit or a groove's hit."""
+        hits = self.config.output_depth // (3 if self.config.output == "groove" else 1)
+        return len(self.config.output_depths) if self._softmaxes else hits
+
+    def _draw(self, parts: list[Tensor], temperature: float, uniforms: Tensor) -> Tensor:
+        """A frame from the logits of the cores' parts of it."""
+        logits = torch.cat(parts, -1)
+        if self.config.output == "nade":
+            return draw_nade(logits, self.nade_weights, temperature, uniforms)
+        if self.config.output == "groove":
+            return draw_groove(logits, temperature, uniforms)
+        return draw_rows(logits, self.config.output_depths, temperature, uniforms)
+
+    def _drop(self, source: Source) -> Drop:
         """Dropout in training mode, where the model has any."""
         keep = self.config.dropout_keep_prob
-        return partial(dropped, keep=keep, generator=generator) if self.training and keep < 1 else lambda inputs: inputs
+        return partial(dropped, keep=keep, source=source) if self.training and keep < 1 else None
 
     def _embed(self, z: Tensor, segments: int, drop: Drop) -> Tensor:  # (B, Z) -> (B, S, E)
         if z.ndim != 2 or z.shape[1] != self.config.z_size:

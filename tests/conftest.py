@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from configs import CONFIGS, Config
 from midi_performance import END, FIRST_PROGRAM, NOTE_OFF, PADDING, TIME_SHIFT, VELOCITY
 from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, SongDataset, Windows
+
+torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where other programs run
 
 
 def shrink(name, bars=None, **training):

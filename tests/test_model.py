@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from configs import CONFIGS
 from loss import TRIO_DEPTHS, accuracy, reconstruction_loss, step_mask
-from model import ModelConfig, MusicVAE, draw_bits, dropped
+from model import ModelConfig, MusicVAE, draw_bits, draw_rows, dropped, frame_rows, rows_to_frames
 
 FLAT = ModelConfig(8, 10, 12, 4, enc_rnn_size=(6,), dec_rnn_size=(7, 5))
 HIERARCHICAL = replace(FLAT, segments=4)
@@ -145,12 +145,10 @@ def test_segments_are_read_each_by_itself_and_an_empty_one_as_zero():
         for s in range(4):
             if lengths[b, s]:
                 frame = inputs[b, 2 * s : 2 * s + lengths[b, s]]
-                _, (h, _) = model.encoder.layers[0](frame[None])
-                embeddings[b, s] = h.flatten()
-    _, (h, _) = model.encoder.upper_layers[0](embeddings)
-    wanted = model.encoder.mu(torch.cat([h[0], h[1]], -1))
+                embeddings[b, s] = model.encoder.layers[0](frame[None])[1]
+    wanted = model.encoder.mu(model.encoder.upper_layers[0](embeddings)[1])
     torch.testing.assert_close(model.encode(inputs, lengths).loc, wanted)
-    assert torch.equal(model.encode(inputs).loc, model.encode(inputs, torch.tensor([8, 8])).loc)
+    torch.testing.assert_close(model.encode(inputs).loc, model.encode(inputs, torch.tensor([8, 8])).loc)
     cut = model.encode(inputs, torch.tensor([8, 5])).loc
     torch.testing.assert_close(cut, model.encode(inputs, torch.tensor([[2, 2, 2, 2], [2, 2, 1, 0]])).loc)
 
@@ -268,10 +266,35 @@ def test_samples_are_one_hot_in_each_part():
 
 def test_bits_are_drawn_with_their_probability():
     logits = torch.tensor([-1.0, 0.0, 2.0]).expand(40_000, 3)
-    drawn = draw_bits(logits, 2.0, torch.Generator().manual_seed(0))
+    drawn = draw_bits(logits, 2.0, torch.rand(logits.shape, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(drawn.mean(0), (logits[0] / 2).sigmoid(), atol=0.01, rtol=0)
-    assert draw_bits(logits[0], 0, None).tolist() == [0, 1, 1]
-    assert draw_bits(logits[0], 1e-30, None).tolist()[::2] == [0, 1]
+    assert draw_bits(logits[0], 0, torch.rand(3)).tolist() == [0, 1, 1]
+    assert draw_bits(logits[0], 1e-30, torch.rand(3)).tolist()[::2] == [0, 1]
+
+
+def test_classes_are_drawn_with_their_probability():
+    logits, depths = torch.tensor([0.0, 1.0, -1.0, 0.5, 0.5]).expand(40_000, 5), (3, 2)
+    drawn = draw_rows(logits, depths, 0.5, torch.rand(40_000, 2, generator=torch.Generator().manual_seed(0)))
+    frames = rows_to_frames(drawn, 5, torch.float32)
+    wanted = torch.cat([(2 * part).softmax(-1) for part in logits[0].split(depths)])
+    torch.testing.assert_close(frames.mean(0), wanted, atol=0.01, rtol=0)
+    assert draw_rows(logits[:1], depths, 0, torch.rand(1, 2)).tolist() == [[1, 3]]
+    assert draw_rows(logits[:1], depths, 1e-30, torch.rand(1, 2))[0, 0] == 1
+
+
+def test_a_class_without_a_share_is_not_drawn():
+    """Neither by the smallest uniform number nor by the largest, and no number falls past the last class."""
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
+    ends = torch.tensor([[0.0], [1 - 2**-24]])
+    assert draw_rows(logits.expand(2, -1), (5,), 1.0, ends)[0].tolist() == [1]
+    assert draw_rows(torch.zeros(2, 5), (5,), 1.0, ends).tolist() == [[0], [4]]
+
+
+def test_rows_and_frames_say_the_same():
+    frames = torch.tensor([[0.0, 1, 0, 0, 1], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]])
+    rows = frame_rows(frames, (3, 2))
+    assert rows.tolist() == [[1, 4], [5, 3], [5, 5]]
+    assert torch.equal(rows_to_frames(rows, 5, torch.float32), frames)
 
 
 def test_bits_of_a_nade_depend_on_the_ones_before():
