@@ -9,16 +9,17 @@ costs no groove, and of two chords on one step the later holds, where Magenta gi
 mends files that pretty_midi refuses, drops windows that occur twice in a set, and says why a song gives none.
 """
 
+import gc
 import hashlib
 import io
 import itertools
 import math
 import os
 import warnings
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from contextlib import suppress
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,7 +46,19 @@ from chords import (
     is_chord,
     transposed_chords,
 )
+from draws import Source, uniform
 from midi_repair import MidiError, repair
+from song_cache import (
+    Columns,
+    Rows,
+    Shard,
+    Song,
+    content_digest,
+    converter_folder,
+    file_digest,
+    find_songs,
+    write_shard,
+)
 
 STEPS_PER_QUARTER = 4  # a step is a sixteenth note
 MAX_BARS = 100  # of a melody or drum line; what follows is left out
@@ -114,7 +127,11 @@ MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 FEW_FILES = 32  # below this, starting worker processes takes longer than they save
 CHUNK_FILES = 4  # files a worker reads at a time
 MAX_WORKERS = 61  # processes that Windows can wait for
-ROUND_CHUNKS = 16  # chunks a worker is given before the pool is looked after
+EXECUTOR_WORKERS = 64  # of an executor that is given, unless `workers` says otherwise
+QUEUED_CHUNKS = 4  # a worker, read and not yet taken up or still to read
+SHARD_FILES = 1024  # songs kept in one file of a cache, at most
+SHARD_BYTES = 2**27  # of their windows, about
+MEMORY_BYTES = 2**30  # of labels that are put into one array; more stay in the shards they came in
 OFF_GRID_STEPS = 0.2  # mean distance of the onsets from the grid above which a song is called off it; chance gives 0.25
 NAMES_SHOWN = 5  # names a line of the report
 BAR_SLACK = 1e-6  # bars, for sums of floats that mean a bar line
@@ -166,7 +183,11 @@ def load_midi(path: str | os.PathLike) -> PrettyMIDI:
 
 def _read(path: str | os.PathLike) -> tuple[PrettyMIDI, list[str]]:
     """The song, and what had to be mended."""
-    data = _file_bytes(path)
+    return _parsed(path, _file_bytes(path))
+
+
+def _parsed(path: str | os.PathLike, data: bytes) -> tuple[PrettyMIDI, list[str]]:
+    """The song that a file's bytes hold, and what had to be mended."""
     try:
         midi = PrettyMIDI(io.BytesIO(data))
         if midi.resolution > 0:
@@ -1040,7 +1061,7 @@ class GrooveConverter(_BarsConverter):
         midi.instruments.append(track)
         return midi
 
-    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None) -> Tensors:
+    def to_tensors(self, windows: Windows, generator: Source = None) -> Tensors:
         """Inputs and targets [n, steps, 27]; controls, if any, are the hits [n, steps, 9].
 
         Notes are dropped only where there is a generator, on the labels' device.
@@ -1051,7 +1072,7 @@ class GrooveConverter(_BarsConverter):
         inputs = self._inputs(targets, generator) * kept[..., None]
         return Tensors(inputs, targets, lengths, targets[..., :DRUM_CLASSES] if self.hits_control else None)
 
-    def _inputs(self, targets: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _inputs(self, targets: Tensor, generator: Source) -> Tensor:
         """What the model is given of targets [n, steps, 27]."""
         parts = targets.unflatten(-1, (3, DRUM_CLASSES)).clone()  # [n, steps, 3, 9]
         if self.note_dropout and generator is not None:
@@ -1068,11 +1089,11 @@ class GrooveConverter(_BarsConverter):
         parts[..., list(self.added_classes)] = 0
         return parts.flatten(-2)
 
-    def _kept_notes(self, velocities: Tensor, generator: torch.Generator) -> Tensor:
+    def _kept_notes(self, velocities: Tensor, generator: Source) -> Tensor:
         """[n, steps, 9] 1 where a note stays; one dropout a window, times how soft a note is."""
-        dropout = self.note_dropout * torch.rand(len(velocities), 1, 1, generator=generator, device=velocities.device)
+        dropout = self.note_dropout * uniform((len(velocities), 1, 1), generator, velocities.device)
         chance = (1 - velocities).clamp(min=MIN_SOFTNESS) * dropout
-        return (torch.rand(chance.shape, generator=generator, device=velocities.device) >= chance).float()
+        return (uniform(chance.shape, generator, velocities.device) >= chance).float()
 
     def from_tensors(self, outputs: Tensor) -> Tensor:
         """Labels float32 [n, steps, 27]: the outputs with hits of 0 or 1, and nothing where there is none."""
@@ -1358,10 +1379,11 @@ def _melody_track(labels: np.ndarray, program: int, qpm: float) -> pretty_midi.I
     """A track that plays labels [steps]; a note lasts to the next onset, its note-off or the end."""
     track = pretty_midi.Instrument(program)
     step_seconds = 60.0 / qpm / STEPS_PER_QUARTER
-    events = np.append(np.flatnonzero(labels != NO_EVENT), len(labels))
-    for start, end in itertools.pairwise(events):
+    labels = labels.tolist()  # plain numbers: numpy's are slow one by one
+    events = [step for step, label in enumerate(labels) if label != NO_EVENT]
+    for start, end in itertools.pairwise([*events, len(labels)]):
         if labels[start] != NOTE_OFF:
-            pitch = int(labels[start]) - FIRST_PITCH + MIN_PITCH
+            pitch = labels[start] - FIRST_PITCH + MIN_PITCH
             track.notes.append(_note(pitch, start, end, step_seconds))
     return track
 
@@ -1372,7 +1394,8 @@ def _drum_track(
     """A drum track that plays labels [steps], a step a hit, with each class's first pitch."""
     track = pretty_midi.Instrument(program, is_drum=True)
     step_seconds = 60.0 / qpm / STEPS_PER_QUARTER
-    for step, kind in zip(*np.nonzero(labels[:, None] >> np.arange(len(pitches)) & 1), strict=True):
+    steps, kinds = np.nonzero(labels[:, None] >> np.arange(len(pitches)) & 1)
+    for step, kind in zip(steps.tolist(), kinds.tolist(), strict=True):
         track.notes.append(_note(pitches[kind][0], step, step + 1, step_seconds))
     return track
 
@@ -1503,7 +1526,8 @@ class SongDataset(torch.utils.data.Dataset):
     """Windows of integer labels of many songs; `converter.to_tensors(dataset.windows(indices))` makes frames of them.
 
     labels, lengths, controls, track, start_bar: as in Windows, over all songs; song [n]: index in `names`, the songs
-    that have windows, in order; converter; report: a SongReport on the whole set.
+    that have windows, in order; converter; report: a SongReport on the whole set. Labels and controls beyond a gigabyte
+    are `song_cache.Rows`, which give arrays where they are indexed, and with a cache lie on disk.
     """
 
     def __init__(
@@ -1562,7 +1586,9 @@ class SongDataset(torch.utils.data.Dataset):
         kept = np.flatnonzero(np.isin(self.song, songs))
         song = np.searchsorted(songs, self.song[kept]).astype(self.song.dtype)
         names = [self.names[k] for k in songs]
-        return SongDataset(self.windows(kept), song, names, self.converter, self.report)
+        columns = self.labels, self.lengths, self.controls, self.track, self.start_bar
+        windows = Windows(*(c.select(kept) if isinstance(c, Rows) else c if c is None else c[kept] for c in columns))
+        return SongDataset(windows, song, names, self.converter, self.report)
 
 
 class Split(NamedTuple):
@@ -1598,13 +1624,11 @@ def _part_sizes(count: int, valid: float, test: float, noun: str) -> tuple[int, 
     return train, *held_out
 
 
-class _SongResult(NamedTuple):
+class _Found(NamedTuple):
     """What a worker hands back for one file."""
 
-    windows: Windows | None = None
-    fault: str | None = None  # why the file was refused
-    mended: tuple[str, ...] = ()
-    off_grid: float = 0.0  # mean distance of the onsets from the grid, in steps
+    song: Song
+    columns: Columns | None = None  # None where it was refused
 
 
 def load_songs(
@@ -1613,6 +1637,7 @@ def load_songs(
     *,
     workers: int | None = None,
     executor: Executor | None = None,
+    cache: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> SongDataset:
     """Reads every MIDI file of a folder and its subfolders, or every path given, into one dataset.
@@ -1621,17 +1646,31 @@ def load_songs(
     A folder's subfolder `built_in` counts only where the folder holds no other song.
 
     Args:
-        workers: processes; None takes every core, and 1, or a small set, is read in this process.
+        workers: processes; None takes every core, and 1, or a small set, is read in this process. With an executor,
+            how many workers it has, if more than 64.
         executor: a `concurrent.futures.Executor` to read with in place of one's own processes.
+        cache: folder that keeps what was read, by the files' contents, the converter and this code; a second reading
+            takes it from there, and labels beyond a gigabyte stay there.
         progress: show a progress bar.
 
     Raises:
         ValueError: no such folder, no MIDI file in it, or no window in any of them; the message carries the report.
     """
     source, names, paths = _find_files(folder_or_paths)
-    with tqdm(total=len(paths), desc="Reading MIDI", unit="file", disable=not progress) as bar:
-        results = _read_all(paths, converter, workers, executor, bar)
-    return _dataset(source, names, results, converter)
+    folder = None if cache is None else converter_folder(cache, converter)
+    keys = [(folder and file_digest(path)) or k for k, path in enumerate(paths)]  # equal where contents are
+    shards, places = find_songs(folder, keys) if folder else ([], {})
+    missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in places}
+    read = _read_all(list(missing.values()), converter, workers, executor)
+    known = len(paths) - len(missing)
+    read = tqdm(read, "Reading MIDI", len(paths), initial=known, unit="file", disable=not progress)
+    songs, unplaced = sum(len(shard.songs) for shard in shards), iter(missing)
+    for shard in _shards(read, converter):
+        places |= zip(itertools.islice(unplaced, len(shard.songs)), itertools.count(songs))
+        songs += len(shard.songs)
+        stays = folder and any(song.digest for song in shard.songs)
+        shards.append(write_shard(folder, shard) if stays else shard)
+    return _dataset(source, names, [places[key] for key in keys], shards, converter)
 
 
 def _find_files(folder_or_paths) -> tuple[str, list[str], list[Path]]:
@@ -1660,22 +1699,48 @@ def _midi_files(folder: Path) -> list[Path]:
     return [path for path in files if path.relative_to(folder).parts[0] != BUILT_IN] or files
 
 
-def _read_songs(paths: Sequence[Path], converter: Converter) -> list[_SongResult]:
+def _read_songs(paths: Sequence[Path], converter: Converter) -> list[_Found]:
     """Runs in a worker: whatever a file does, the others are read."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _no_garbage():
         warnings.simplefilter("ignore")  # pretty_midi warns of tempos on later tracks; nothing here to act on
         return [_read_song(path, converter) for path in paths]
 
 
-def _read_song(path: Path, converter: Converter) -> _SongResult:
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Looks for no cycles meanwhile, which a parser's many small objects set off and do not form."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        midi, mended = _read(path)
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _read_song(path: Path, converter: Converter) -> _Found:
+    digest = None
+    try:
+        data = _file_bytes(path)
+        digest = content_digest(data)
+        midi, mended = _parsed(path, data)
         off_grid = _distance_from_grid(midi) if converter.needs_grid else 0.0
-        return _SongResult(converter.to_arrays(midi), None, tuple(mended), off_grid)
+        columns = _columns(windows := converter.to_arrays(midi))
     except MidiError as error:
-        return _SongResult(fault=str(error).removeprefix(f"{path}: "))
+        return _Found(Song(digest, fault=str(error).removeprefix(f"{path}: ")))
     except Exception as error:  # one file must not end the reading of a folder
-        return _SongResult(fault=f"{type(error).__name__}: {error}")
+        return _Found(Song(None, fault=f"{type(error).__name__}: {error}"))
+    reason = None if len(windows.labels) else windows.skipped[0].reason
+    mended = ", ".join(mended).replace("; ", ", ")
+    return _Found(Song(digest, len(windows.labels), None, mended, off_grid, reason), columns)
+
+
+def _columns(windows: Windows) -> Columns:
+    """The columns of a song's windows, and a key for each."""
+    controls = np.zeros((len(windows.labels), 0), np.int8) if windows.controls is None else windows.controls
+    rows = (labels.tobytes() + chords.tobytes() for labels, chords in zip(windows.labels, controls, strict=True))
+    keys = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+    return Columns(windows.labels, windows.lengths, controls, *windows[3:5], np.frombuffer(keys, np.uint64))
 
 
 def _distance_from_grid(midi: PrettyMIDI) -> float:
@@ -1685,25 +1750,49 @@ def _distance_from_grid(midi: PrettyMIDI) -> float:
 
 
 def _read_all(
-    paths: list[Path], converter: Converter, workers: int | None, executor: Executor | None, bar: tqdm
-) -> list[_SongResult]:
-    """One result a path, in order."""
+    paths: list[Path], converter: Converter, workers: int | None, executor: Executor | None
+) -> Iterator[_Found]:
+    """What each path gives, in order; a few chunks a worker are read ahead."""
     chunks = [paths[k : k + CHUNK_FILES] for k in range(0, len(paths), CHUNK_FILES)]
-    workers = min(workers or _cores(), len(chunks), MAX_WORKERS)
-    pool, results = executor, []
-    if pool is None and workers > 1 and len(paths) >= FEW_FILES:
-        pool = _start_pool(workers)
+    workers = workers or EXECUTOR_WORKERS if executor else min(workers or _cores(), len(chunks), MAX_WORKERS)
+    own = _start_pool(workers) if executor is None and workers > 1 and len(paths) >= FEW_FILES else _Here()
+    waiting = deque()
     try:
-        for k in range(0, len(chunks), ROUND_CHUNKS * workers):
-            if pool is not executor and not _works(pool):
-                pool = _start_pool(workers)
-            for found in _read_round(chunks[k : k + ROUND_CHUNKS * workers], converter, pool):
-                results += found
-                bar.update(len(found))
+        for chunk in chunks:
+            future = _submit(executor or own, chunk, converter)
+            if future is None and executor is None:
+                own = _start_pool(workers)
+                future = _submit(own, chunk, converter)
+            waiting.append((chunk, future))
+            while waiting and (len(waiting) == QUEUED_CHUNKS * workers or not future or waiting[0][1].done()):
+                yield from _taken(*waiting.popleft(), converter)
+        while waiting:
+            yield from _taken(*waiting.popleft(), converter)
     finally:
-        if pool is not executor:
-            pool.shutdown(cancel_futures=True)
-    return results
+        own.shutdown(cancel_futures=True)
+
+
+class _Here(Executor):
+    """Does what it is given at once, in this process."""
+
+    def submit(self, task, /, *arguments) -> Future:
+        future = Future()
+        future.set_result(task(*arguments))
+        return future
+
+
+def _submit(pool: Executor, chunk: list[Path], converter: Converter) -> Future | None:
+    """None where the pool takes no more, as when one of its workers died."""
+    with suppress(RuntimeError):
+        return pool.submit(_read_songs, chunk, converter)
+
+
+def _taken(chunk: list[Path], future: Future | None, converter: Converter) -> list[_Found]:
+    """What a chunk gives; where its worker died, its files are tried again, each in a process of its own."""
+    try:
+        return future.result() if future else [_read_alone(path, converter) for path in chunk]
+    except Exception:  # whatever the executor says when a worker dies
+        return [_read_alone(path, converter) for path in chunk]
 
 
 def _cores() -> int:
@@ -1711,13 +1800,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_pool(workers: int) -> ProcessPoolExecutor | None:
-    """A pool that works, or None where no process can be started (a script without a main guard, a sandbox)."""
+def _start_pool(workers: int) -> Executor:
+    """A pool that works; this process where no other can be started (a script without a main guard, a sandbox)."""
     try:
         pool = ProcessPoolExecutor(workers)
     except (OSError, NotImplementedError):
-        return None
-    return pool if _works(pool) else None
+        return _Here()
+    return pool if _works(pool) else _Here()
 
 
 def _works(pool: Executor) -> bool:
@@ -1728,73 +1817,80 @@ def _works(pool: Executor) -> bool:
         return False
 
 
-def _read_round(chunks: list[list[Path]], converter: Converter, pool: Executor | None) -> Iterator[list[_SongResult]]:
-    """The results of each chunk in order, read by the pool, or here where there is none."""
-    if pool is None:
-        yield from (_read_songs(chunk, converter) for chunk in chunks)
-        return
-    futures = []
-    with suppress(RuntimeError):  # the pool may die while it is being filled
-        futures += (pool.submit(_read_songs, chunk, converter) for chunk in chunks)
-    for chunk, future in itertools.zip_longest(chunks, futures):
-        try:
-            found = future.result() if future else None
-        except Exception:  # a worker died; its files are tried again
-            found = None
-        yield found or [_read_alone(path, converter) for path in chunk]
-
-
-def _read_alone(path: Path, converter: Converter) -> _SongResult:
+def _read_alone(path: Path, converter: Converter) -> _Found:
     """Reads a file in a process of its own, so that the one that ends its process is found."""
     with ProcessPoolExecutor(1) as pool:
         try:
             return pool.submit(_read_song, path, converter).result()
         except Exception as error:  # the process died of this file
-            return _SongResult(fault=f"reading it ended its process ({type(error).__name__})")
+            return _Found(Song(None, fault=f"reading it ended its process ({type(error).__name__})"))
 
 
-def _dataset(source: str, names: list[str], results: list[_SongResult], converter: Converter) -> SongDataset:
-    """Drops equal windows, the first kept, and puts the rest and the report together."""
-    seen: set[bytes] = set()
-    kept, song, song_names, without = [], [], [], []
-    found = [(name, result.windows) for name, result in zip(names, results, strict=True) if result.windows]
-    for name, windows in found:
-        new = _new_rows(windows, seen)
-        if len(new):
-            kept.append([None if column is None else column[new] for column in windows[:5]])
-            song.append(np.full(len(new), len(song_names), np.int32))
-            song_names.append(name)
-        else:
-            reason = "every window is in an earlier song too" if len(windows.labels) else windows.skipped[0].reason
-            without.append((name, reason))
+def _shards(found: Iterable[_Found], converter: Converter) -> Iterator[Shard]:
+    """Puts what was read together, so many songs or bytes at a time."""
+    nothing = _columns(_as_windows((), converter._nothing(), ()))
+    songs, parts, size = [], [nothing], 0
+    for song, columns in found:
+        songs.append(song)
+        if song.windows:
+            parts.append(columns)
+            size += columns.labels.nbytes + columns.controls.nbytes
+        if len(songs) == SHARD_FILES or size >= SHARD_BYTES:
+            yield Shard(songs, Columns(*map(np.concatenate, zip(*parts, strict=True))))
+            songs, parts, size = [], [nothing], 0
+    if songs:
+        yield Shard(songs, Columns(*map(np.concatenate, zip(*parts, strict=True))))
+
+
+def _dataset(
+    source: str, names: list[str], places: Sequence[int], shards: list[Shard], converter: Converter
+) -> SongDataset:
+    """Drops equal windows, the first kept, and puts the rest and the report together; places: of each name's song."""
+    read = [song for shard in shards for song in shard.songs]
+    songs = [read[place] for place in places]
+    rows, song = _rows_of_songs(np.array([song.windows for song in read]), np.array(places))
+    keys = np.concatenate([shard.columns.keys for shard in shards])[rows]
+    first = np.sort(np.unique(keys, return_index=True)[1])
+    kept, dataset_song = np.unique(song[first], return_inverse=True)
     report = SongReport(
         source=source,
         converter=converter,
         files=len(names),
-        songs=len(song_names),
-        windows=sum(map(len, song)),
-        duplicates=sum(len(windows.labels) for _, windows in found) - sum(map(len, song)),
-        refused=_named(names, [result.fault for result in results]),
-        mended=_named(names, ["; ".join(result.mended).replace("; ", ", ") for result in results]),
-        without_window=tuple(without),
-        off_grid=_named(names, [_off_grid(result.off_grid) for result in results]),
+        songs=len(kept),
+        windows=len(first),
+        duplicates=len(rows) - len(first),
+        refused=_named(names, [song.fault for song in songs]),
+        mended=_named(names, [song.mended for song in songs]),
+        without_window=_named(names, _why_without(songs, set(kept.tolist()))),
+        off_grid=_named(names, [_off_grid(song.off_grid) for song in songs]),
     )
-    if not song_names:
+    if not len(kept):
         raise ValueError(f"there is no window to learn from\n{report}\n{_remedy(report)}")
-    columns = [None if column[0] is None else np.concatenate(column) for column in zip(*kept, strict=True)]
-    return SongDataset(Windows(*columns, ()), np.concatenate(song), song_names, converter, report)
+    windows = _windows_at([shard.columns for shard in shards], rows[first])
+    return SongDataset(windows, dataset_song.astype(np.int32), [names[k] for k in kept], converter, report)
 
 
-def _new_rows(windows: Windows, seen: set[bytes]) -> np.ndarray:
-    """Indices of the windows not in `seen` yet, which they then are."""
-    new = []
-    for k, labels in enumerate(windows.labels):
-        controls = b"" if windows.controls is None else windows.controls[k].tobytes()
-        key = hashlib.blake2b(labels.tobytes() + controls, digest_size=16).digest()
-        if key not in seen:
-            seen.add(key)
-            new.append(k)
-    return np.array(new, np.int64)
+def _rows_of_songs(windows: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the songs at these places, and which of these each is of; windows: of every song, as rows lie."""
+    first, counts = (windows.cumsum() - windows)[places], windows[places]
+    song = np.repeat(np.arange(len(places)), counts)
+    return (first - counts.cumsum() + counts)[song] + np.arange(len(song)), song
+
+
+def _windows_at(columns: Sequence[Columns], rows: np.ndarray) -> Windows:
+    """The windows at these rows of columns that lie end to end."""
+    labels, lengths, controls, track, start_bar, _ = map(list, zip(*columns, strict=True))
+    wide = [Rows(labels, rows), Rows(controls, rows)]
+    if sum(column.nbytes for column in wide) <= MEMORY_BYTES:
+        wide = [column[:] for column in wide]
+    lengths, track, start_bar = (np.concatenate(column)[rows] for column in (lengths, track, start_bar))
+    return Windows(wide[0], lengths, wide[1] if wide[1].shape[1] else None, track, start_bar, ())
+
+
+def _why_without(songs: Sequence[Song], kept: set[int]) -> list[str | None]:
+    """Why each song that was read has no window in the set, if it has none."""
+    twin = "every window is in an earlier song too"
+    return [None if song.fault or k in kept else song.reason or twin for k, song in enumerate(songs)]
 
 
 def _named(names: list[str], entries: Sequence[str | None]) -> tuple[tuple[str, str], ...]:
