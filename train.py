@@ -1,11 +1,15 @@
 """One training loop for every preset, as a function for notebooks and as a command:
 
     python train.py --config hierdec-mel_16bar_tiny --data midi_songs --out runs/first
+    torchrun --nproc-per-node=4 train.py --config ...
 
 Losses, schedules, clipping and Adam follow Magenta (base_model.py, music_vae_train.py). Every random draw (order of
 the windows, transposition, dropout, noise, scheduled sampling) is a function of the seed and the step alone, so a run
 that is stopped anywhere goes on from its last checkpoint and ends bit for bit as if it had not been (on CUDA, as far as
 cuDNN's LSTMs are deterministic).
+
+Several processes, one a GPU under torchrun, share each batch: every one takes its part of it, and of the draws for the
+whole of it, and the gradients are averaged. The run is that of one process with the same batch, but for rounding.
 """
 
 import argparse
@@ -14,16 +18,19 @@ import math
 import os
 import zipfile
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+import torch.distributed as dist
+from torch import Generator, Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from configs import CONFIGS, Config, config_from_dict, config_to_dict
+from draws import Shard, Source, integers, normal, part, seeded
 from loss import (
     ElboLoss,
     accuracy,
@@ -37,6 +44,7 @@ from loss import (
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, Tensors, Windows, load_songs
 from model import ModelConfig, MusicVAE, autocast
+from song_cache import Rows
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
 FORMAT = 1  # of that file
@@ -44,6 +52,7 @@ ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8  # TensorFlow's "epsilon hat", see `set_rate`
 NORM_CLIPPED_TO_ZERO = 10_000.0  # a gradient of this norm or more, or none at all, moves nothing (music_vae_train.py)
 VALID_WINDOWS = 1024  # held-out windows that are measured, evenly spaced, when there are more
+HASHED_WINDOWS = 4096  # windows read at a time for a set's fingerprint
 POSTFIX_STEPS = 10  # updates between two looks at the numbers beside the progress bar
 
 
@@ -90,10 +99,64 @@ def check_device(name: torch.device | str) -> torch.device:
         raise ValueError(f"no device {str(name)!r} here: {str(fault).splitlines()[0]}") from None
 
 
-def seeded(device: torch.device | str, *key: int | str) -> Generator:
-    """A generator whose draws depend on the key alone."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
+def ranks() -> tuple[int, int]:
+    """The number of this process among those that share a run, from 0, and how many they are."""
+    together = dist.is_available() and dist.is_initialized()
+    return (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes and prints for all, before they have joined too."""
+    return (int(os.environ["RANK"]) if launched() else ranks()[0]) == 0
+
+
+def own_device(device: torch.device | str | None) -> torch.device:
+    """The device of a process: the one given or the fastest, and of torchrun's processes to each a GPU of its own.
+
+    Raises:
+        ValueError: no such device, fewer GPUs than processes, or one that processes cannot train on together.
+    """
+    device = check_device(device) if device else pick_device()
+    if launched() and device.type == "cuda":
+        device = check_device(f"cuda:{os.environ['LOCAL_RANK']}")
+        torch.cuda.set_device(device)
+    elif launched() and device.type != "cpu":
+        raise ValueError(f"several processes train on CUDA devices or on the CPU, not on {device}: name device 'cpu'")
+    return device
+
+
+def join(device: torch.device):
+    """Makes one group of torchrun's processes, for good: PyTorch loses its way where a group is left and made anew."""
+    if launched() and not dist.is_initialized():
+        gpu = device.type == "cuda"
+        dist.init_process_group("nccl" if gpu else "gloo", device_id=device if gpu else None)
+
+
+def check_processes(run: dict, batch_size: int):
+    """Raises ValueError in every process where they are too many for a batch, or not all about to train the same."""
+    count = ranks()[1]
+    if count > batch_size:
+        raise ValueError(f"{count} processes cannot share a batch of {batch_size}: start {batch_size} at most")
+    found = [run] * count
+    if count > 1:
+        dist.all_gather_object(found, run)
+    for other, theirs in enumerate(found):
+        for key in (key for key in run if theirs[key] != found[0][key]):
+            raise ValueError(
+                f"processes 0 and {other} differ in {key}: all need the same arguments and songs, "
+                "and a folder for the run that all of them see"
+            )
+
+
+def own_shard(generator: Generator, total: int) -> Source:
+    """This process's part of the draws for a batch of so many windows; all of them where it is alone."""
+    rank, count = ranks()
+    return generator if count == 1 else Shard(generator, total * rank // count, total * (rank + 1) // count, total)
 
 
 @lru_cache(maxsize=4)
@@ -112,18 +175,35 @@ def batch_indices(step: int, batch_size: int, n: int, seed: int) -> Tensor:
 class Labels(NamedTuple):
     """A data set's label arrays on the device."""
 
-    labels: Tensor
+    labels: "Tensor | OnDisk"
     lengths: Tensor | None  # None where every window is full
-    controls: Tensor | None
+    controls: "Tensor | OnDisk | None"
+
+
+class OnDisk:
+    """Labels of a set that is not held in memory: indexed as a tensor on the device would be, and read then."""
+
+    def __init__(self, rows: Rows, device: torch.device):
+        self.rows, self.device = rows, device
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return as_tensor(self.rows[indices.cpu().numpy()]).to(self.device)
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """A tensor of a type that torch indexes, which uint16 is not."""
+    return torch.as_tensor(array.astype(np.int16) if array.dtype == np.uint16 else array)
 
 
 def labels_on(device: torch.device, dataset: SongDataset) -> Labels:
     """Moves the integer labels of a data set to a device; one-hot frames are made there, batch by batch."""
-    unsigned = dataset.labels.dtype == np.uint16  # which torch does not index
-    labels = dataset.labels.astype(np.int16) if unsigned else dataset.labels
     full = bool((np.asarray(dataset.lengths) == dataset.converter.steps).all())
-    arrays = (labels, None if full else dataset.lengths, dataset.controls)
-    return Labels(*(None if array is None else torch.as_tensor(array).to(device) for array in arrays))
+    arrays = (dataset.labels, None if full else dataset.lengths, dataset.controls)
+    held = (array if array is None or isinstance(array, Rows) else as_tensor(array).to(device) for array in arrays)
+    return Labels(*(OnDisk(array, device) if isinstance(array, Rows) else array for array in held))
 
 
 def batch_tensors(
@@ -131,10 +211,10 @@ def batch_tensors(
     indices: Tensor,
     config: Config,
     semitones: Tensor | None = None,
-    generator: Generator | None = None,
+    generator: Source = None,
 ) -> Tensors:
     """The tensors of a batch of windows, transposed by so many semitones each, some notes left out by the generator."""
-    labels, lengths, controls = (None if part is None else part[indices] for part in data)
+    labels, lengths, controls = (None if array is None else array[indices] for array in data)
     if semitones is not None and controls is not None:
         controls = config.converter.transpose_controls(labels, controls, semitones)
     if semitones is not None:
@@ -149,7 +229,7 @@ def compute_loss(
     batch: Tensors,
     config: Config,
     step: int,
-    generator: Generator,
+    generator: Source,
     precision: str = "float32",
     sampling_probability: float = 0.0,
 ) -> tuple[ElboLoss, Tensor]:
@@ -157,8 +237,7 @@ def compute_loss(
     recipe = config.training
     with autocast(batch.inputs.device, precision):
         posterior = model.encode(batch.inputs, batch.lengths, batch.controls, generator)
-        noise = torch.randn(posterior.loc.shape, generator=generator, device=posterior.loc.device)
-        z = posterior.loc + posterior.scale * noise
+        z = posterior.loc + posterior.scale * normal(posterior.loc.shape, generator, posterior.loc.device)
         logits = model.decode(z, batch.targets, batch.lengths, batch.controls, sampling_probability, generator)
     how = {"output": config.model.output, "nade_weights": model.nade_weights}
     nats = reconstruction_loss(logits, batch.targets, batch.lengths, **how)
@@ -166,6 +245,24 @@ def compute_loss(
     elbo = elbo_loss(nats, kl_divergence(posterior), beta=beta, free_bits=recipe.free_bits)
     with torch.no_grad():
         return elbo, accuracy(logits, batch.targets, batch.lengths, **how).mean()
+
+
+class Objective(nn.Module):
+    """`compute_loss` on this process's part of a batch, scaled: the mean over the processes is the whole batch's."""
+
+    def __init__(self, model: MusicVAE):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Tensors, config: Config, step: int, source: Shard, *how) -> tuple[ElboLoss, Tensor]:
+        elbo, share = compute_loss(self.model, batch, config, step, source, *how)
+        weight = (source.stop - source.start) * dist.get_world_size() / source.total
+        return ElboLoss(*(weight * mean for mean in elbo)), weight * share
+
+
+def spread(model: MusicVAE) -> MusicVAE | DistributedDataParallel:
+    """The model for `update`: where several processes share a run, in a wrapper that averages their gradients."""
+    return DistributedDataParallel(Objective(model)) if ranks()[1] > 1 else model
 
 
 def clip_gradients(parameters: list[Tensor], limit: float) -> Tensor:
@@ -187,27 +284,31 @@ def set_rate(optimizer: torch.optim.Adam, rate: float, updates: int):
 
 
 def updates_made(optimizer: torch.optim.Adam) -> int:
-    """How many updates an optimizer has made."""
-    return int(next((state["step"] for state in optimizer.state.values()), 0))
+    """How many updates an optimizer has made; counted here, as Adam's own count lies on the device."""
+    group = optimizer.param_groups[0]
+    if "updates" not in group:
+        group["updates"] = int(next((state["step"] for state in optimizer.state.values()), 0))
+    return group["updates"]
 
 
 def make_optimizer(model: MusicVAE) -> torch.optim.Adam:
     """Adam over the trainable parameters; `update` sets its rate at every step."""
-    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], betas=ADAM_BETAS)
+    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], betas=ADAM_BETAS, fused=True)
 
 
 def update(
-    model: MusicVAE,
+    model: MusicVAE | DistributedDataParallel,
     optimizer: torch.optim.Adam,
     batch: Tensors,
     config: Config,
     step: int,
-    generator: Generator,
+    generator: Source,
     precision: str = "float32",
 ) -> tuple[ElboLoss, Tensor]:
     """One step of training (music_vae_train.py).
 
     Args:
+        model: as `spread` gives it.
         step: the global step, which the schedules follow.
         generator: source of the noise, of dropout and of scheduled sampling, on the model's device.
 
@@ -216,7 +317,8 @@ def update(
     """
     recipe = config.training
     probability = sampling_probability_at(step, schedule=recipe.sampling_schedule, rate=recipe.sampling_rate)
-    elbo, share = compute_loss(model, batch, config, step, generator, precision, probability)
+    objective = model if isinstance(model, DistributedDataParallel) else partial(compute_loss, model)
+    elbo, share = objective(batch, config, step, generator, precision, probability)
     optimizer.zero_grad()
     elbo.loss.backward()
     clip_gradients(optimizer.param_groups[0]["params"], recipe.grad_clip)
@@ -228,11 +330,15 @@ def update(
     )
     set_rate(optimizer, rate, updates_made(optimizer) + 1)
     optimizer.step()
+    optimizer.param_groups[0]["updates"] += 1
     return elbo, share
 
 
 def as_metrics(sums: Tensor, count: float) -> Metrics:
-    """Means from the sums of loss, reconstruction, KL in nats and accuracy."""
+    """Means from the sums of loss, reconstruction, KL in nats and accuracy, over all processes; each has to call it."""
+    if ranks()[1] > 1:
+        sums = sums.clone()
+        dist.all_reduce(sums)
     loss, reconstruction, kl_nats, share = (sums / count).tolist()
     return Metrics(loss, reconstruction, kl_nats / math.log(2), share)
 
@@ -244,15 +350,21 @@ def as_sums(elbo: ElboLoss, share: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(model: MusicVAE, data: Labels, config: Config, step: int, precision: str = "float32") -> Metrics:
-    """Teacher-forced metrics on held-out windows, the same windows and the same noise each time."""
+    """Teacher-forced metrics on held-out windows, the same windows and the same noise each time.
+
+    Processes that share a run share the windows, and each has to call it.
+    """
     training, n = model.training, len(data.labels)
     model.eval()
     chosen = torch.linspace(0, n - 1, min(n, VALID_WINDOWS)).round().long()
     generator = seeded(data.labels.device, "valid")
     sums = torch.zeros(4, device=data.labels.device)
     for indices in chosen.split(config.training.batch_size):
-        batch = batch_tensors(data, indices, config)
-        sums += len(indices) * as_sums(*compute_loss(model, batch, config, step, generator, precision))
+        source = own_shard(generator, len(indices))
+        own = part(indices, source)
+        if len(own):  # else it is the last batch, and no draw after it
+            batch = batch_tensors(data, own, config)
+            sums += len(own) * as_sums(*compute_loss(model, batch, config, step, source, precision))
     model.train(training)
     return as_metrics(sums, len(chosen))
 
@@ -275,6 +387,8 @@ def train(
 ) -> TrainingResult:
     """Trains a preset on a data set, from the start, from other weights, or from where a run in `out_dir` stopped.
 
+    Under torchrun, or in a group of `torch.distributed`, every process calls it alike, and they share the run.
+
     Args:
         config: the preset.
         train_set: its windows; `SongDataset.split` cuts a set by song.
@@ -295,59 +409,109 @@ def train(
         The model and the history of the run.
 
     Raises:
-        ValueError: an empty set, another converter's windows, weights of another preset, or a run in `out_dir` of
-            another preset, seed, data or beginning.
+        ValueError: an empty set, another converter's windows, weights of another preset, a run in `out_dir` of another
+            preset, seed, data or beginning, or processes that cannot share the run, see `check_processes`.
     """
     steps = config.training.steps if steps is None else steps
+    check_recipe(config, steps, eval_every)
+    device = own_device(device)
+    for dataset in (train_set, valid_set) if valid_set else (train_set,):
+        check_windows(config, dataset)
+    path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
+    join(device)
+    run = set_up(config, train_set, beginning, freeze_encoder, path, resume, device, seed)
+    plan = {"step": run.step, "steps": steps, "eval_every": eval_every, "held-out windows": len(valid_set or ())}
+    check_processes(run.identity | plan, config.training.batch_size)
+    if run.step < steps:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data, valid = labels_on(device, train_set), labels_on(device, valid_set) if valid_set else None
+        go_on(run, data, valid, steps, eval_every, precision, progress)
+    elif not run.history:
+        raise ValueError(f"init_from stands at step {run.step}: steps counts from there, and must be above it")
+    elif leads():
+        print(f"{path} is finished: {run.step} steps of {steps}. Ask for more steps, or train in another folder.")
+    return TrainingResult(run.model.eval(), run.config, run.history, path)
+
+
+def check_recipe(config: Config, steps: int, eval_every: int):
+    """Raises ValueError for numbers that no run can have."""
     if steps < 1 or eval_every < 1:
         raise ValueError(f"steps and eval_every must be at least 1, got {steps} and {eval_every}")
     if not 0 < config.training.learning_rate < math.inf:
         raise ValueError(f"the learning rate must be above 0, got {config.training.learning_rate}")
-    device = check_device(device) if device else pick_device()
-    path = Path(out_dir) / CHECKPOINT
-    for dataset in (train_set, valid_set) if valid_set else (train_set,):
-        check_windows(config, dataset)
-    beginning = read_beginning(init_from, config)
+
+
+class Run(NamedTuple):
+    """A run that is about to go on."""
+
+    config: Config
+    model: MusicVAE
+    optimizer: torch.optim.Adam
+    path: Path  # of its checkpoint
+    identity: dict  # what it is made of; it does not go on from a checkpoint of anything else
+    step: int  # steps that it has made
+    history: list[HistoryRow]
+
+
+def set_up(
+    config: Config,
+    train_set: SongDataset,
+    beginning: "Beginning",
+    freeze_encoder: bool,
+    path: Path,
+    resume: bool,
+    device: torch.device,
+    seed: int,
+) -> Run:
+    """A run at its beginning or, with `resume`, at the checkpoint that lies there."""
     config = replace(config, model=sized(config.model, beginning))
     identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(train_set)}
     identity["beginning"] = describe(beginning, freeze_encoder)
-    with torch.random.fork_rng(devices=[]):  # the caller's own draws stay as they were
-        torch.default_generator.manual_seed(seed)
-        model = MusicVAE(config.model).to(device)
+    model = new_model(config.model, seed).to(device)
     if freeze_encoder:
         model.encoder.requires_grad_(False)
     optimizer = make_optimizer(model)
     begin(model, optimizer, beginning)
-    first, history = beginning.step if isinstance(beginning, TrainingState) else 0, []
     if resume and path.exists():
-        first, history = restore(path, identity, model, optimizer)
-    result = TrainingResult(model.eval(), config, history, path)
-    if first >= steps and not path.exists():
-        raise ValueError(f"init_from stands at step {first} already: steps counts from there, and must be above it")
-    if first >= steps:
-        print(f"{path} is finished: {first} steps of {steps}. Ask for more steps, or train in another folder.")
-        return result
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model.train()
-    data, valid = labels_on(device, train_set), labels_on(device, valid_set) if valid_set else None
-    sums, count = torch.zeros(4, device=device), 0
-    with tqdm(total=steps, initial=first, desc=config.name, disable=not progress) as bar:
-        for step in range(first, steps):
-            generator = seeded(device, "step", seed, step)
-            batch = step_batch(data, config, step, seed, generator)
-            sums += as_sums(*update(model, optimizer, batch, config, step, generator, precision))
-            done, count = step + 1, count + 1
+        return Run(config, model, optimizer, path, identity, *restore(path, identity, model, optimizer))
+    first = beginning.step if isinstance(beginning, TrainingState) else 0
+    return Run(config, model, optimizer, path, identity, first, [])
+
+
+def new_model(config: ModelConfig, seed: int) -> MusicVAE:
+    """A model with initial weights of the seed; the caller's own draws stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return MusicVAE(config)
+
+
+def go_on(run: Run, data: Labels, valid: Labels | None, steps: int, eval_every: int, precision: str, progress: bool):
+    """Makes a run's steps up to the last, with a row of the history and a checkpoint every so often."""
+    config, seed, device = run.config, run.identity["seed"], data.labels.device
+    model, sums, count = spread(run.model.train()), torch.zeros(4, device=device), 0
+    with tqdm(total=steps, initial=run.step, desc=config.name, disable=not (progress and leads())) as bar:
+        for step in range(run.step, steps):
+            source = own_shard(seeded(device, "step", seed, step), config.training.batch_size)
+            batch = step_batch(data, config, step, seed, source)
+            sums += as_sums(*update(model, run.optimizer, batch, config, step, source, precision))
+            done, count = step + 1, count + ranks()[1]
             bar.update()
             if done % POSTFIX_STEPS == 0:
                 show(bar, as_metrics(sums, count))
             if done % eval_every == 0 or done == steps:
-                measured = evaluate(model, valid, config, done, precision) if valid else None
-                history.append(HistoryRow(done, as_metrics(sums, count), measured))
-                run = identity | {"step": done, "history": history_to_lists(history)}
-                save_checkpoint(path, model, config, run, optimizer)
+                add_row(run, done, as_metrics(sums, count), valid, precision)
                 sums, count = torch.zeros_like(sums), 0
-    model.eval()
-    return result
+
+
+def add_row(run: Run, step: int, metrics: Metrics, valid: Labels | None, precision: str):
+    """Measures the held-out songs and writes the checkpoint."""
+    measured = evaluate(run.model, valid, run.config, step, precision) if valid else None
+    run.history.append(HistoryRow(step, metrics, measured))
+    if leads():
+        state = run.identity | {"step": step, "history": history_to_lists(run.history)}
+        save_checkpoint(run.path, run.model, run.config, state, run.optimizer)
+    if ranks()[1] > 1:
+        dist.barrier()  # so that none ends, and finds no file, before it is written
 
 
 Beginning = MusicVAE | TrainingState | None  # what a run starts from
@@ -409,13 +573,13 @@ def begin(model: MusicVAE, optimizer: torch.optim.Adam, beginning: Beginning):
             optimizer.state[parameter] = {"step": torch.tensor(float(state.updates)), **means}
 
 
-def step_batch(data: Labels, config: Config, step: int, seed: int, generator: Generator) -> Tensors:
-    """The batch of a step, each window transposed by a draw of its own."""
-    indices = batch_indices(step, config.training.batch_size, len(data.labels), seed)
+def step_batch(data: Labels, config: Config, step: int, seed: int, generator: Source) -> Tensors:
+    """The batch of a step, or the source's part of it, each window transposed by a draw of its own."""
+    indices = part(batch_indices(step, config.training.batch_size, len(data.labels), seed), generator)
     low, high = config.training.transpose_range
     if low == high == 0:
         return batch_tensors(data, indices, config, None, generator)
-    semitones = torch.randint(low, high + 1, indices.shape, generator=generator, device=data.labels.device)
+    semitones = integers(low, high + 1, indices.shape, generator, data.labels.device)
     return batch_tensors(data, indices, config, semitones, generator)
 
 
@@ -438,9 +602,10 @@ def check_windows(config: Config, dataset: SongDataset):
 
 def fingerprint(dataset: SongDataset) -> str:
     """Digest of a data set's labels and controls."""
-    digest = hashlib.sha1(np.ascontiguousarray(dataset.labels))
-    if dataset.controls is not None:
-        digest.update(np.ascontiguousarray(dataset.controls))
+    digest, columns = hashlib.sha1(), (dataset.labels, dataset.controls)
+    for column in columns if dataset.controls is not None else columns[:1]:
+        for k in range(0, len(dataset), HASHED_WINDOWS):  # piece by piece: the set may be larger than memory
+            digest.update(np.ascontiguousarray(column[k : k + HASHED_WINDOWS]))
     return digest.hexdigest()
 
 
@@ -546,6 +711,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--config", required=True, help="preset, as hierdec-mel_16bar_tiny; one of CONFIGS in configs.py"
     )
     parser.add_argument("--data", required=True, help="folder with MIDI files, or one file")
+    parser.add_argument("--cache", help="folder that keeps what was read, for the next run")
     parser.add_argument("--out", required=True, help="folder of the run; a run that it holds goes on")
     parser.add_argument("--steps", type=int, help="updates; the preset's own by default")
     parser.add_argument("--eval-every", type=int, default=100, help="steps between two checkpoints (default 100)")
@@ -559,6 +725,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def read_songs(options: argparse.Namespace, config: Config) -> SongDataset:
+    """The data set; where several processes share a cache, the first fills it before the others look."""
+    join(own_device(options.device))
+    waits = options.cache and ranks()[1] > 1
+    if waits and not leads():
+        dist.barrier()
+    songs = load_songs(options.data, config.converter, cache=options.cache, progress=leads())
+    if waits and leads():
+        dist.barrier()
+    if leads():
+        print(songs.report)
+    return songs
+
+
 def main(arguments: list[str] | None = None):
     """The command: a folder to a data set, its report, and a run."""
     options = parse_arguments(arguments)
@@ -566,8 +746,7 @@ def main(arguments: list[str] | None = None):
         config = CONFIGS[options.config]
         if options.learning_rate is not None:
             config = replace(config, training=replace(config.training, learning_rate=options.learning_rate))
-        songs = load_songs(options.data, config.converter)
-        print(songs.report)
+        songs = read_songs(options, config)
         train_set, valid_set, _ = songs.split(valid=options.valid, seed=options.seed)
         names = ("steps", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")
         run = {name: getattr(options, name) for name in names}
@@ -576,8 +755,11 @@ def main(arguments: list[str] | None = None):
         raise SystemExit(f"error: {fault.args[0]}") from None
     except KeyboardInterrupt:
         raise SystemExit("\nInterrupted; the same command goes on from the last checkpoint, if there is one.") from None
-    last = result.history[-1]
-    print(f"{result.checkpoint} after {last.step} steps: {last.valid or last.train}")
+    if leads():
+        last = result.history[-1]
+        print(f"{result.checkpoint} after {last.step} steps: {last.valid or last.train}")
+    if ranks()[1] > 1:
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from configs import CONFIGS
 from model import MusicVAE
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", ROOT / "docs" / "magenta.md"]
+DOCS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("magenta", "data", "distributed"))]
 README = DOCS[0].read_text()
 
 
@@ -48,6 +48,6 @@ def test_every_module_has_a_line():
 
 
 def test_pictures_and_links_are_there():
-    for path in DOCS:
+    for path in [*DOCS, ROOT / "docs" / "speed.md"]:
         links = re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text())
         assert all((path.parent / link).exists() for link in links)
