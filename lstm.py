@@ -231,12 +231,10 @@ def product(weight: Tensor, bias: Tensor | None = None, rows: int = 1) -> Callab
 
 def _packed_product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[..., Tensor]:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
-    linear = torch.ops.mkldnn._linear_pointwise
+    plain, added = torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._linear_pointwise.binary
 
     def multiply(x: Tensor, summand: Tensor | None = None) -> Tensor:
-        if summand is None:
-            return linear(x, packed, bias, "none", [], "")
-        return linear.binary(x, summand, packed, None, "add")
+        return plain(x, packed, bias, "none", [], "") if summand is None else added(x, summand, packed, None, "add")
 
     return multiply
 

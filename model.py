@@ -103,6 +103,8 @@ def last_outputs(layers: nn.ModuleList, frames: Tensor, lengths: Tensor | None, 
 
     frames [N, T, features], lengths [N] -> [N, 2H]
     """
+    if lengths is not None and (lengths == frames.shape[1]).all():
+        lengths = None  # nothing to leave out, and faster
     if lengths is not None:
         frames = pack_padded_sequence(frames, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
     for layer in layers:
@@ -273,11 +275,17 @@ def draw_rows(logits: Tensor, depths: tuple[int, ...], temperature: float, unifo
         if temperature == 0:
             index = part.argmax(-1, keepdim=True)
         else:
-            shares = ((part - part.amax(-1, keepdim=True)) / temperature).exp().cumsum(-1)
+            scaled = part if temperature == 1 else (part - part.amax(-1, keepdim=True)) / temperature
+            shares = scaled.softmax(-1).cumsum(-1)
             index = torch.searchsorted(shares, number * shares[:, -1:], right=True).clamp(max=part.shape[-1] - 1)
-        rows.append(index + first)
+        rows.append(index + first if first else index)
         first += part.shape[-1]
-    return torch.cat(rows, -1)
+    return side_by_side(rows)
+
+
+def side_by_side(parts: list[Tensor]) -> Tensor:
+    """Parts of a frame as one; a single one is not copied."""
+    return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
 
 def draw_bits(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
@@ -523,7 +531,7 @@ class MusicVAE(nn.Module):
 
     def _draw(self, parts: list[Tensor], temperature: float, uniforms: Tensor) -> Tensor:
         """A frame from the logits of the cores' parts of it."""
-        logits = torch.cat(parts, -1)
+        logits = side_by_side(parts)
         if self.config.output == "nade":
             return draw_nade(logits, self.nade_weights, temperature, uniforms)
         if self.config.output == "groove":
