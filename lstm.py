@@ -4,7 +4,7 @@ On a GPU a layer is cuDNN's, in bfloat16 where the installed one takes that. On 
 training and single steps are our own: matrix products are oneDNN's, from weights laid out for it once a call; the
 elementwise rest of a step is one pass of a small kernel, which the compiler builds at first use, in about a second; and
 an input that is the same at every step is multiplied once. Everywhere else it is `torch.nn.LSTM`, as it is on the
-processor for whole sequences without gradient, where it is as fast. All of them compute the same.
+processor for whole sequences without gradient and for small layers, where it is as fast. All compute the same.
 
 Axes: N sequences, T steps, F features of a frame, E features of the constant input, H width of a layer.
 """
@@ -32,6 +32,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 SOURCE = Path(__file__).with_name("lstm.cpp")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
+WORTH = 8192  # sequences times width from which on our own layer trains faster than PyTorch's
 KERNELS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}  # precisions that the kernels serve
 
 
@@ -79,7 +80,8 @@ class LstmLayer(nn.LSTM):
             Outputs [N, T, H or 2H], packed where the frames were, and the last ones [N, H or 2H], forward | backward.
         """
         dtype, packed = compute_dtype(self.weight_hh_l0), isinstance(frames, PackedSequence)
-        if torch.is_grad_enabled() and not packed and fused(frames.device, dtype):
+        worth_it = not packed and torch.is_grad_enabled() and len(frames) * self.hidden_size > WORTH
+        if worth_it and fused(frames.device, dtype):
             outputs = self._fused(frames.transpose(0, 1).to(dtype).contiguous(), state, constant, at)
         else:
             frames = frames if constant is None else beside(frames, constant, at)

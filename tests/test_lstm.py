@@ -22,6 +22,11 @@ FAMILIES = (
 needs_kernels = pytest.mark.skipif(lstm.kernels() is None, reason="no C++ compiler, or no oneDNN, on this machine")
 
 
+@pytest.fixture(autouse=True)
+def small_layers_too(monkeypatch):
+    monkeypatch.setattr(lstm, "WORTH", 0)
+
+
 @pytest.fixture
 def plain(monkeypatch):
     """A switch to PyTorch's layers and products."""
@@ -141,13 +146,15 @@ def test_other_precisions_are_pytorchs():
 
 
 @needs_kernels
-def test_the_fast_path_is_taken_where_there_is_one():
+@pytest.mark.parametrize("worth, own", [(0, True), (7, True), (8, False)])
+def test_own_layers_are_taken_where_they_are_worth_it(monkeypatch, worth, own):
+    monkeypatch.setattr(lstm, "WORTH", worth)
     outputs, _ = LstmLayer(3, 4)(torch.randn(2, 5, 3))
     names, node = [], outputs.grad_fn
     while node is not None:
         names.append(type(node).__name__)
         node = node.next_functions[0][0] if node.next_functions else None
-    assert "FusedLstmBackward" in names
+    assert ("FusedLstmBackward" in names) == own
 
 
 @pytest.mark.parametrize("fault", ["no compiler", "failing compiler", "no place", "other products", "Windows"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import lstm
 import train
 from configs import CONFIGS
 from loss import (
@@ -50,6 +51,12 @@ PRESETS = [
     "groovae_2bar_hits_control_tfds",
 ]
 UNSTABLE = {"flat-mel_16bar": 2e-2}  # its gradients explode (norms of 4769, 4057, 718, 2521), and rounding errors too
+
+
+@pytest.fixture(autouse=True, params=[0, math.inf], ids=["own layers", "PyTorch's layers"])
+def layers(request, monkeypatch):
+    """Whatever their size."""
+    monkeypatch.setattr(lstm, "WORTH", request.param)
 
 
 def folder(name):
