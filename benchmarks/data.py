@@ -1,0 +1,137 @@
+"""Measures how fast a folder becomes a data set, and projects it to a larger collection:
+
+    python benchmarks/data.py FOLDER                   200 of its files, 176,581 projected: the Lakh MIDI Dataset
+    python benchmarks/data.py FOLDER --files 1000      more of them, evenly spaced
+
+Of reading, what the workers do is shared by the cores, and what the process that started them does is not: the longer
+of the two is the time on so many cores. Windows and bytes grow as the files do; twins across a larger collection, which
+would be dropped, are not foreseen.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs import CONFIGS
+from midi_utils import FEW_FILES, MIDI_SUFFIXES, SongDataset, load_songs
+
+PRESETS = ("cat-mel_2bar_small", "hierdec-mel_16bar", "hierdec-trio_16bar")
+LAKH_FILES = 176_581
+CORES = (2, 16, 64)
+SECONDS = ((3600, "h"), (60, "min"), (1, "s"))
+BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+class Rates(NamedTuple):
+    """What a file takes and gives, mean over those measured."""
+
+    preset: str
+    files: int  # measured
+    windows: float
+    label_bytes: float  # chords included
+    cache_bytes: float
+    core_seconds: float  # of processor time, all work in one process
+    own_seconds: float  # of processor time, in the process that starts the workers
+    cached_seconds: float  # the second time, from the cache
+
+
+class Projection(NamedTuple):
+    """What a collection takes and gives."""
+
+    windows: int
+    label_bytes: float
+    cache_bytes: float
+    seconds: tuple[float, ...]  # on CORES cores
+    cached_seconds: float
+
+
+def measure(paths: Sequence[Path], preset: str) -> Rates:
+    """Reads these files in one process, with two workers, and from a cache."""
+    converter, n = CONFIGS[preset].converter, len(paths)
+    _, _, core_seconds = timed_load(paths, converter, workers=1)
+    songs, _, own_seconds = timed_load(paths, converter, workers=2)
+    with tempfile.TemporaryDirectory() as cache:
+        timed_load(paths, converter, cache=cache)
+        cache_bytes = sum(path.stat().st_size for path in Path(cache).rglob("*") if path.is_file())
+        cached_seconds = min(timed_load(paths, converter, cache=cache)[1] for _ in range(3))
+    label_bytes = songs.labels.nbytes + (0 if songs.controls is None else songs.controls.nbytes)
+    sums = (len(songs), label_bytes, cache_bytes, core_seconds, own_seconds, cached_seconds)
+    return Rates(preset, n, *(value / n for value in sums))
+
+
+def timed_load(paths: Sequence[Path], converter, **options) -> tuple[SongDataset, float, float]:
+    """The data set, the seconds that it took, and those of them that this process computed."""
+    wall, own = time.perf_counter(), time.process_time()
+    songs = load_songs(paths, converter, progress=False, **options)
+    return songs, time.perf_counter() - wall, time.process_time() - own
+
+
+def project(rates: Rates, files: int) -> Projection:
+    """What so many files of this kind take and give."""
+    seconds = tuple(files * max(rates.core_seconds / cores, rates.own_seconds) for cores in CORES)
+    sizes = (round(files * rates.windows), files * rates.label_bytes, files * rates.cache_bytes)
+    return Projection(*sizes, seconds, files * rates.cached_seconds)
+
+
+def in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
+    """Two digits or more, and the largest unit of which there is one."""
+    size, unit = next((unit for unit in units if value >= unit[0]), units[-1])
+    return f"{value / size:.{0 if value >= 10 * size else 1}f} {unit}"
+
+
+def sample(folder: str | Path, count: int) -> list[Path]:
+    """So many of a folder's MIDI files, evenly spaced in the order of their names."""
+    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in MIDI_SUFFIXES)
+    return [found[k * len(found) // count] for k in range(count)] if len(found) > count else found
+
+
+def rates_table(measured: Sequence[Rates]) -> str:
+    """Markdown."""
+    lines = ["| preset | files/s a core | files/s from the cache | windows a file | their labels |"]
+    lines += ["|---|---|---|---|---|"]
+    for rates in measured:
+        speeds = [f"{1 / s:,.0f}" for s in (rates.core_seconds, rates.cached_seconds)]
+        labels = in_units(rates.label_bytes, BYTES)
+        lines.append(f"| `{rates.preset}` | {' | '.join(speeds)} | {rates.windows:.1f} | {labels} |")
+    return "\n".join(lines)
+
+
+def projection_table(measured: Sequence[Rates], files: int) -> str:
+    """Markdown."""
+    lines = [
+        f"| {files:,} files | {' | '.join(f'{n} cores' for n in CORES)} | second load | windows | labels | cache |"
+    ]
+    lines += ["|---|" + "---|" * (len(CORES) + 4)]
+    for rates in measured:
+        whole = project(rates, files)
+        times = [in_units(seconds, SECONDS) for seconds in (*whole.seconds, whole.cached_seconds)]
+        sizes = [in_units(size, BYTES) for size in (whole.label_bytes, whole.cache_bytes)]
+        columns = [f"`{rates.preset}`", *times, f"{whole.windows / 1e6:.1f} million", *sizes]
+        lines.append(f"| {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def main():
+    """The command."""
+    parser = argparse.ArgumentParser(description="Measure and project how fast MIDI files become a data set.")
+    parser.add_argument("folder", help="MIDI files like those to be read")
+    parser.add_argument("--files", type=int, default=200, help="how many of them are measured (default 200)")
+    parser.add_argument("--of", type=int, default=LAKH_FILES, help="files projected (default 176,581, Lakh's)")
+    options = parser.parse_args()
+    paths = sample(options.folder, options.files)
+    if len(paths) < FEW_FILES:
+        raise SystemExit(f"error: {len(paths)} MIDI files of {options.folder}; give {FEW_FILES}, or workers read none")
+    mean_bytes = sum(path.stat().st_size for path in paths) / len(paths)
+    print(f"{len(paths)} files of {in_units(mean_bytes, BYTES)} on average\n")
+    measured = [measure(paths, preset) for preset in PRESETS]
+    print(rates_table(measured), projection_table(measured, options.of), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Step time against batch, length and width, and where each turns linear: docs/growth.png and results/growth.json.
+
+    python benchmarks/growth.py
+
+A panel each, for the 2-bar melody model of `BASE`, of which one size varies. A curve turns linear where its slope on
+two logarithmic axes comes within a tenth of 1, and is no less from there to the end: below, a step pays for what does
+not depend on that size. The products grow with the square of the width, so that its curve goes on to a slope of 2.
+"""
+
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import matplotlib.pyplot as plt
+import torch
+
+from benchmarks.floors import product_type
+from benchmarks.measure import ROOT, durations, training
+from benchmarks.rows import Row
+from benchmarks.tables import markdown, results_path
+from configs import CONFIGS, Config
+
+PICTURE = ROOT / "docs" / "growth.png"
+BASE = "cat-mel_2bar_small"  # 512 wide encoder, 256 wide decoder, 2 bars
+NEAR = 0.9  # share of a slope from which on a curve counts as having it
+BUDGET = 0.3  # seconds of calls at each point; three calls at least
+STEPS_PER_BAR = 16  # sixteenth notes
+BATCHES = tuple(2**k for k in range(3, 11))  # 8 to 1024
+BARS = (2, 4, 8, 16, 32, 64)
+WIDTHS = (256, 384, 512, 768, 1024, 1536, 2048)
+COLOURS = {"float32": "tab:blue"}  # the half precision has another
+
+
+class Panel(NamedTuple):
+    """A size that varies while the others stay."""
+
+    title: str
+    axis: str
+    sizes: tuple[int, ...]
+    batch: int  # where the batch is not what varies
+    guides: tuple[int, ...] = (1,)  # slopes to compare the curves with
+
+
+PANELS = {
+    "batch": Panel(f"{BASE}, 2 bars", "batch (sequences)", BATCHES, 0),
+    "bars": Panel(f"{BASE}, batch 16", "length (bars)", BARS, 16),
+    "width": Panel("all layers as wide, 2 bars, batch 32", "width (units)", WIDTHS, 32, (1, 2)),
+}
+
+
+class Curve(NamedTuple):
+    """Seconds of a training step at each size of a panel, the shortest of several."""
+
+    panel: str
+    device: str
+    precision: str
+    sizes: list[int]
+    seconds: list[float]
+
+
+def sized_config(panel: str, size: int) -> tuple[Config, int]:
+    """The preset at a size of a panel, and its batch."""
+    config = CONFIGS[BASE]
+    batch = size if panel == "batch" else PANELS[panel].batch
+    config = replace(config, training=replace(config.training, sampling_schedule="constant", sampling_rate=0.0))
+    if panel == "bars":
+        converter = replace(config.converter, bars=size)
+        return replace(config, converter=converter, model=replace(config.model, steps=converter.steps)), batch
+    if panel == "width":
+        widths = {"enc_rnn_size": (size,), "dec_rnn_size": (size, size)}
+        return replace(config, model=replace(config.model, **widths)), batch
+    return config, batch
+
+
+def step_seconds(panel: str, size: int, device: str, precision: str) -> float:
+    """Seconds of a training step at a size, the shortest of several."""
+    config, batch = sized_config(panel, size)
+    step = training(Row(device, precision, BASE, "train", batch), config, ROOT)
+    step()
+    return min(durations(step, torch.device(device), BUDGET))
+
+
+def measure_curve(panel: str, device: str, precision: str) -> Curve:
+    """A curve from the smallest size to the largest."""
+    sizes = list(PANELS[panel].sizes)
+    seconds = [step_seconds(panel, size, device, precision) for size in sizes]
+    print(panel, device, precision, *(f"{one:.3g}" for one in seconds), file=sys.stderr)
+    name = str(product_type(torch.device(device), precision)).removeprefix("torch.")
+    return Curve(panel, device, name, sizes, seconds)
+
+
+def slope_between(curve: Curve, first: int, last: int) -> float:
+    """Slope on logarithmic axes from one size to another, given by their indices."""
+    rise, run = (math.log(values[last] / values[first]) for values in (curve.seconds, curve.sizes))
+    return rise / run
+
+
+def slopes(curve: Curve) -> list[float]:
+    """Slope at each size, over its neighbours."""
+    last = len(curve.sizes) - 1
+    return [slope_between(curve, max(k - 1, 0), min(k + 1, last)) for k in range(last + 1)]
+
+
+def turn(curve: Curve, slope: int = 1) -> int | None:
+    """Index of the first size that has a slope, nearly, there and from there to the end; None where there is none."""
+    found, last = slopes(curve), len(curve.sizes) - 1
+    steady = (k for k in range(last) if min(found[k], slope_between(curve, k, last)) >= NEAR * slope)
+    return next(steady, None)
+
+
+def turn_text(curve: Curve, slope: int) -> str:
+    """Where a curve takes on a slope."""
+    k = turn(curve, slope)
+    return "not in this range" if k is None else f"from {curve.sizes[k]:,}"
+
+
+def turns_text(curves: list[Curve]) -> str:
+    """A table of the curves."""
+    header = ("growing", "precision", "from", "ms", "to", "ms", "slope 1", "slope 2", "last slope")
+    rows = []
+    for curve in curves:
+        ends = (f"{size:,}" for size in (curve.sizes[0], curve.sizes[-1]))
+        times = (f"{1e3 * seconds:,.0f}" for seconds in (curve.seconds[0], curve.seconds[-1]))
+        first, last = zip(ends, times)
+        turns = (turn_text(curve, slope) if slope in PANELS[curve.panel].guides else "" for slope in (1, 2))
+        name = f"{curve.device} {curve.precision}"
+        rows.append((curve.panel, name, *first, *last, *turns, f"{slopes(curve)[-1]:.2f}"))
+    return markdown(header, rows)
+
+
+def draw_curve(axes: plt.Axes, curve: Curve):
+    """A curve with a ring where it takes on a slope; the legend has the size."""
+    colour, style = COLOURS.get(curve.precision, "tab:orange"), "--" if curve.device == "cuda" else "-"
+    guides = PANELS[curve.panel].guides
+    turns = ", ".join(f"slope {slope} {turn_text(curve, slope)}" for slope in guides)
+    label = f"{curve.device}, {curve.precision}: {turns}"
+    axes.loglog(curve.sizes, curve.seconds, style, marker=".", color=colour, label=label)
+    for k in {turn(curve, slope) for slope in guides} - {None}:
+        axes.plot(curve.sizes[k], curve.seconds[k], "o", markersize=11, fillstyle="none", color=colour)
+
+
+def draw_panel(axes: plt.Axes, panel: str, curves: list[Curve]):
+    """The curves of a panel, and lines to compare their slopes with."""
+    title, label, sizes, _, guides = PANELS[panel]
+    for curve in curves:
+        draw_curve(axes, curve)
+    low = 0.6 * min(curve.seconds[0] for curve in curves)
+    for slope, style in zip(guides, (":", "-.")):
+        line = [low * (size / sizes[0]) ** slope for size in sizes]
+        axes.loglog(sizes, line, style, color="grey", label=f"slope {slope}")
+    axes.set(title=title, xlabel=label, ylabel="seconds a training step")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16))  # below, where no curve is
+
+
+def draw(curves: list[Curve]) -> plt.Figure:
+    """The figure: a panel for each size that grows."""
+    figure, columns = plt.subplots(1, len(PANELS), figsize=(15, 5.2), layout="constrained")
+    for axes, panel in zip(columns, PANELS):
+        draw_panel(axes, panel, [curve for curve in curves if curve.panel == panel])
+    return figure
+
+
+def load_growth() -> list[Curve]:
+    """The curves of results/growth.json."""
+    return [Curve(**curve) for curve in json.loads(results_path("growth").read_text())]
+
+
+def main():
+    """Measures the curves, in float32 and in what 'auto' takes, writes them and draws them."""
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    halved = [d for d in devices if product_type(torch.device(d), "auto") != torch.float32]
+    kinds = [(d, p) for d in devices for p in (("float32", "auto") if d in halved else ("float32",))]
+    curves = [measure_curve(panel, *kind) for panel in PANELS for kind in kinds]
+    results_path("growth").write_text(json.dumps([curve._asdict() for curve in curves], indent=1) + "\n")
+    draw(curves).savefig(PICTURE, dpi=110)
+    print(turns_text(curves))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Times one row in a fresh process and prints a `Measurement` as JSON; run.py starts it.
+
+    python -m benchmarks.measure '["cpu", "float32", "cat-mel_2bar_small", "train", 64]' 2.0
+"""
+
+# ruff: noqa: E402 (the imports are timed, so that a clock stands before them)
+
+import time
+
+START = time.perf_counter()  # before the imports, which are timed too
+
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks import floors
+from benchmarks.rows import Row, config_of
+from configs import Config
+from generate import TrainedModel
+from midi_utils import Windows, load_songs
+from model import ModelConfig, MusicVAE, autocast
+from train import Labels, batch_tensors, make_optimizer, save_checkpoint, seeded, update
+
+IMPORTED = time.perf_counter()
+SLOW = 1.0  # seconds of a call from which on two of them are enough, and the first is warm-up enough
+MOST_CALLS = 50
+ROOT = Path(__file__).resolve().parents[1]
+SONGS = ROOT / "midi_songs" / "built_in"
+CHECKPOINT = "checkpoint.pt"
+
+
+class Measurement(NamedTuple):
+    """What a process found out about its row."""
+
+    seconds: float  # median of the calls
+    first_seconds: float  # from the end of the imports to the end of the first call
+    import_seconds: float
+    memory: int  # bytes at the peak: resident, or allocated on the GPU
+    items: int = 1  # sequences, or files, of a call
+    flops: int = 0  # that a call needs
+    bytes_seconds: float = 0.0  # that moving the bytes that a call needs takes here
+    memory_floor: int = 0  # bytes that a call has to hold at once; 0 where nobody counts them
+
+
+Call = Callable[[], object]
+
+
+def random_labels(config: ModelConfig, n: int) -> np.ndarray:
+    """Labels of n windows, each class as likely as another: [n, steps], or of a trio [n, steps, 3]."""
+    random = np.random.default_rng(0)
+    parts = [random.integers(0, depth, (n, config.steps)) for depth in config.output_depths]
+    return np.stack(parts, -1).astype(np.int16) if len(parts) > 1 else parts[0].astype(np.uint8)
+
+
+def training(row: Row, config: Config, folder: Path) -> Call:
+    """A step as the training loop makes it, from labels to new weights."""
+    device = torch.device(row.device)
+    model = MusicVAE(config.model).to(device).train()
+    optimizer, indices = make_optimizer(model), torch.arange(row.batch)
+    data = Labels(torch.as_tensor(random_labels(config.model, row.batch)).to(device), None, None)
+    steps = iter(range(10**9))
+
+    def step():
+        batch, k = batch_tensors(data, indices, config), next(steps)
+        update(model, optimizer, batch, config, k, seeded(device, "step", 0, k), row.precision)
+
+    return step
+
+
+def trained(row: Row, config: Config) -> TrainedModel:
+    """A model as it is before training."""
+    return TrainedModel(MusicVAE(config.model).to(row.device), config, row.precision)
+
+
+def encoding(row: Row, config: Config, folder: Path) -> Call:
+    """Windows of labels to latent vectors."""
+    model = trained(row, config)
+    windows = Windows(random_labels(config.model, row.batch), np.full(row.batch, config.model.steps, np.int32))
+    return lambda: model.encode(windows)
+
+
+def sampling(row: Row, config: Config, folder: Path) -> Call:
+    """New pieces, as `PrettyMIDI`."""
+    model = trained(row, config)
+    return lambda: model.sample(row.batch)
+
+
+def drawing(row: Row, config: Config, folder: Path) -> Call:
+    """New pieces as frames on the device, nothing written out."""
+    device = torch.device(row.device)
+    model = MusicVAE(config.model).to(device).eval()
+
+    def draw():
+        with autocast(device, row.precision):
+            model.sample(row.batch)
+
+    return draw
+
+
+def saving(row: Row, config: Config, folder: Path) -> Call:
+    """A model to a file that lies safely on the disk."""
+    model = MusicVAE(config.model)
+    return lambda: save_checkpoint(folder / CHECKPOINT, model, config)
+
+
+def loading(row: Row, config: Config, folder: Path) -> Call:
+    """A file that was just written to a model that is ready."""
+    save_checkpoint(folder / CHECKPOINT, MusicVAE(config.model), config)
+    return lambda: TrainedModel.load(folder / CHECKPOINT)
+
+
+def reading(row: Row, config: Config, folder: Path) -> Call:
+    """The built-in songs to labels, as `load_songs` does it unasked."""
+    return lambda: load_songs(SONGS, config.converter, progress=False)
+
+
+def reading_again(row: Row, config: Config, folder: Path) -> Call:
+    """The same songs to labels from a cache that knows them."""
+    load_songs(SONGS, config.converter, cache=folder, progress=False)
+    return lambda: load_songs(SONGS, config.converter, cache=folder, progress=False)
+
+
+WORKS = {
+    "train": training,
+    "train scheduled": training,
+    "encode": encoding,
+    "sample": sampling,
+    "sample frames": drawing,
+    "save": saving,
+    "load": loading,
+    "MIDI to labels": reading,
+    "MIDI from cache": reading_again,
+}
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the process, resident, or on a GPU those that torch allocated."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")  # Linux; getrusage counts the process that started this one, too
+    if status.exists():
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def durations(call: Call, device: torch.device, budget: float) -> list[float]:
+    """Seconds of each of several calls after the first one: as many as the budget in seconds allows, three at least."""
+    warm = floors.seconds_of(call, device)
+    least, seconds = (2, [warm]) if warm > SLOW else (3, [])
+    while len(seconds) < least or (sum(seconds) < budget and len(seconds) < MOST_CALLS):
+        seconds.append(floors.seconds_of(call, device))
+    return seconds
+
+
+def file_seconds(work: str, path: Path) -> float:
+    """Seconds of writing, or of reading, a plain file of the size of the one at `path`."""
+    content, plain = path.read_bytes(), path.with_name("plain")
+
+    def write():
+        with plain.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    write()
+    return floors.best_seconds(write if work == "save" else plain.read_bytes, torch.device("cpu"))
+
+
+def read_seconds(device: torch.device, size: int, read: int) -> float:
+    """Seconds of reading so many bytes in all, round and round in a buffer of a size."""
+    return read / floors.read_rate(device, size)
+
+
+def floor_of(row: Row, config: Config, folder: Path) -> dict:
+    """The fields of a `Measurement` that say what its row cannot do without."""
+    device, model = torch.device(row.device), config.model
+    itemsize = floors.product_type(device, row.precision).itemsize
+    if row.work.startswith("train"):
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in MusicVAE(model).parameters())
+        held = floors.training_bytes(model, parameters, row.batch, itemsize)
+        return {"items": row.batch, "flops": row.batch * floors.training_flops(model), "memory_floor": held}
+    if row.work == "encode":
+        return {"items": row.batch, "flops": row.batch * floors.forward_flops(floors.encoder_products(model))}
+    if row.work.startswith("sample"):
+        read, again = floors.sampling_bytes(model, itemsize), floors.stepped_bytes(model, itemsize)
+        flops = row.batch * floors.forward_flops(floors.decoder_products(model))
+        return {"items": row.batch, "flops": flops, "bytes_seconds": read_seconds(device, again, read)}
+    if row.work.startswith("MIDI"):
+        files = list(SONGS.glob("*.mid"))
+        plain = floors.best_seconds(lambda: [path.read_bytes() for path in files], device)
+        return {"items": len(files), "bytes_seconds": plain}
+    return {"bytes_seconds": file_seconds(row.work, folder / CHECKPOINT)}
+
+
+def measure(row: Row, budget: float) -> Measurement:
+    """Times a row for about so many seconds, and then what bounds it."""
+    config, device = config_of(row), torch.device(row.device)
+    with tempfile.TemporaryDirectory() as folder:
+        call = WORKS[row.work](row, config, Path(folder))
+        call()
+        floors.synchronize(device)
+        first = time.perf_counter() - IMPORTED
+        seconds, memory = durations(call, device, budget), peak_memory(device)
+        found = (statistics.median(seconds), first, IMPORTED - START, memory)
+        return Measurement(*found, **floor_of(row, config, Path(folder)))
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Row(*json.loads(sys.argv[1])), float(sys.argv[2]))._asdict()))

@@ -1,0 +1,242 @@
+"""Times this project, and Magenta beside it, row by row, each in a fresh process; prints tables and writes JSON.
+
+    python benchmarks/run.py                                  every row; results/NAME.json, NAME after the machine
+    python benchmarks/run.py --peer DIR                       with Magenta, installed in the environment DIR, in turn
+    python benchmarks/run.py --rows train 512 --name trial    rows whose names hold every word, into trial.json
+    python benchmarks/run.py --docs                           no timing: the tables of docs/speed.md from the JSON
+
+A row's floor is the longer of two times: of the operations that it must do at the rate of a large matrix product in its
+precision, and of the bytes that it must move at the rate at which a buffer of that size is read; see floors.py.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from benchmarks import floors
+from benchmarks.measure import MOST_CALLS, ROOT, SLOW, SONGS, Measurement
+from benchmarks.rows import MODELS, OURS_ALONE, Row, all_rows, config_of, select
+from benchmarks.tables import (
+    Machine,
+    Result,
+    Results,
+    load_results,
+    machine_text,
+    results_path,
+    save_results,
+    speed_text,
+    start_text,
+    write_docs,
+)
+
+MAGENTA = Path(__file__).with_name("magenta.py")
+ROUNDS = 3  # with Magenta: ours and theirs in turn, so often
+BUDGET = 1.5  # seconds that calls of a row are timed, shared by its rounds
+QUICK_BUDGET = 0.1
+
+
+class Failed(RuntimeError):
+    """A process that did not come to its end."""
+
+
+def child(command: list[str]) -> Measurement:
+    """What a process measured; raises `Failed` with its last words where there is nothing."""
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if ran.returncode:
+        raise Failed((ran.stderr.strip().splitlines() or [f"ended with {ran.returncode}"])[-1])
+    return Measurement(**json.loads(ran.stdout.strip().splitlines()[-1]))
+
+
+def ours(row: Row, budget: float) -> Measurement:
+    """A row of this project."""
+    return child([sys.executable, "-m", "benchmarks.measure", json.dumps(row), str(budget)])
+
+
+def magenta_task(row: Row, budget: float) -> dict:
+    """What benchmarks/magenta.py has to know of a row."""
+    config = config_of(row)
+    return {
+        "config": MODELS[row.model].magenta,
+        "work": row.work,
+        "batch": row.batch,
+        "sizes": {name: getattr(config.model, name) for name in ("z_size", "enc_rnn_size", "dec_rnn_size")},
+        "sampling_probability": config.training.sampling_rate,
+        "depths": config.model.output_depths,  # of the parts of a frame
+        "files": [str(path) for path in sorted(SONGS.glob("*.mid"))],
+        "budget": budget,  # seconds
+        "slow": SLOW,
+        "most_calls": MOST_CALLS,
+    }
+
+
+def magentas(row: Row, budget: float, peer: Path) -> list[Measurement]:
+    """The same row of Magenta's, on the processor; none where it fails, which says so."""
+    try:
+        return [child([str(peer / "bin" / "python"), str(MAGENTA), json.dumps(magenta_task(row, budget))])]
+    except Failed as fault:
+        print(f"\nMagenta, {row.name}: {fault}", file=sys.stderr)
+        return []
+
+
+def medians(rounds: list[Measurement]) -> Measurement:
+    """Field by field."""
+    return Measurement(*map(statistics.median, zip(*rounds)))
+
+
+def result(row: Row, rounds: list[Measurement], theirs: list[Measurement]) -> Result:
+    """A row's line from its rounds."""
+    found = medians(rounds)._asdict() | {"seconds": [one.seconds for one in rounds]}
+    if theirs:
+        other = medians(theirs)
+        found |= {"magenta_seconds": [one.seconds for one in theirs], "magenta_memory": other.memory}
+        found |= {"magenta_first_seconds": other.first_seconds, "magenta_import_seconds": other.import_seconds}
+    return Result(*row, **found)
+
+
+class Options(NamedTuple):
+    """How rows are timed."""
+
+    budget: float
+    peer: Path | None = None
+
+
+def timed_group(rows: list[Row], options: Options) -> list[Result]:
+    """Rows that differ in precision alone, each with Magenta's one row, all of them in turn."""
+    first = rows[0]
+    paired = options.peer and first.device == "cpu" and (first.model, first.work) not in OURS_ALONE
+    rounds = ROUNDS if paired else 1
+    ours_of, theirs, budget = {row: [] for row in rows}, [], options.budget / rounds
+    for _ in range(rounds):
+        for row in rows:
+            ours_of[row].append(ours(row, budget))
+        if paired:
+            theirs += magentas(first, budget, options.peer)
+    return [result(row, found, theirs) for row, found in ours_of.items()]
+
+
+def groups(rows: list[Row]) -> list[list[Row]]:
+    """Rows that differ in precision alone, together."""
+    found = {}
+    for row in rows:
+        found.setdefault(row._replace(precision=""), []).append(row)
+    return list(found.values())
+
+
+def timed(rows: list[Row], options: Options) -> list[Result]:
+    """All rows; one that fails is named with its reason and left out."""
+    results = []
+    for group in groups(rows):
+        try:
+            results += timed_group(group, options)
+            print(".", end="", file=sys.stderr, flush=True)
+        except Failed as fault:
+            print(f"\n{group[0].name}: {fault}", file=sys.stderr)
+    print(file=sys.stderr)
+    return results
+
+
+def processor_name() -> str:
+    """The processor's name, as the system has it."""
+    listed = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", listed.read_text()) if listed.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def matrix_rates(devices: tuple[str, ...]) -> dict[str, float]:
+    """FLOP/s by device and precision."""
+    rates = {}
+    for device in map(torch.device, devices):
+        for precision in ("float32", "auto"):
+            dtype = floors.product_type(device, precision)
+            rates[f"{device} {precision}"] = floors.matrix_rate(device, dtype)
+    return rates
+
+
+def describe_machine(devices: tuple[str, ...]) -> Machine:
+    """This machine and what it can do."""
+    precisions = {d: str(floors.product_type(torch.device(d), "auto")).removeprefix("torch.") for d in devices}
+    gpu = torch.cuda.get_device_name() if "cuda" in devices else None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = platform.python_version(), torch.__version__
+    return Machine(processor_name(), cores, gpu, *versions, precisions, matrix_rates(devices))
+
+
+def default_name(machine: Machine) -> str:
+    """A name for the results that says where they are from."""
+    return re.sub(r"\W+", "_", f"{machine.cores}_cores {machine.gpu or ''}".strip().lower())
+
+
+def better(one: Machine, other: Machine) -> Machine:
+    """A machine with the higher of two measurements of each rate."""
+    return one._replace(rates={key: max(rate, other.rates[key]) for key, rate in one.rates.items()})
+
+
+def benchmark(rows: list[Row], options: Options, devices: tuple[str, ...]) -> Results:
+    """Times rows between two looks at the machine's rates, of which the better counts."""
+    before = describe_machine(devices)
+    timings = timed(rows, options)
+    return Results(better(before, before._replace(rates=matrix_rates(devices))), timings)
+
+
+def merged(new: Results, name: str) -> Results:
+    """Results with the rows of the same name and machine that were not timed again, in the plan's order."""
+    if not results_path(name).exists():
+        return new
+    old = load_results(name)
+    if old.machine._replace(rates={}) != new.machine._replace(rates={}):
+        return new
+    rows = {row[:5]: row for row in old.rows} | {row[:5]: row for row in new.rows}
+    order = {tuple(row): k for k, row in enumerate(all_rows(tuple(new.machine.precisions)))}
+    known = sorted(rows, key=lambda row: order.get(tuple(row), len(order)))
+    return Results(better(old.machine, new.machine), [rows[key] for key in known])
+
+
+def report(results: Results) -> str:
+    """What the command prints."""
+    return "\n\n".join([machine_text(results), speed_text(results), start_text(results)])
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command's options."""
+    parser = argparse.ArgumentParser(description="Time this project, and Magenta beside it.")
+    parser.add_argument("--peer", type=Path, help="virtual environment with magenta 2.1.4")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="only rows whose names hold every word")
+    parser.add_argument("--name", help="of the results; a selection of rows is written only under a name")
+    parser.add_argument("--quick", action="store_true", help="as few calls as will do: a trial, not a measurement")
+    parser.add_argument("--docs", action="store_true", help="only make the tables of docs/speed.md anew")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None):
+    """The command."""
+    options = parse_arguments(arguments)
+    if options.docs:
+        return write_docs()
+    if options.peer and not (options.peer / "bin" / "python").exists():
+        raise SystemExit(f"error: there is no Python environment in {options.peer}")
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    rows = select(all_rows(devices), options.rows)
+    if not rows:
+        names = "\n".join(row.name for row in all_rows(devices))
+        raise SystemExit(f"error: no row has all of {options.rows} in its name; the rows are:\n{names}")
+    results = benchmark(rows, Options(QUICK_BUDGET if options.quick else BUDGET, options.peer), devices)
+    print(report(results))
+    name = options.name or (None if options.rows or options.quick else default_name(results.machine))
+    if name:
+        save_results(name, merged(results, name))
+        print(f"\n{results_path(name).relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The benchmark's results as JSON and as tables, and the tables of docs/speed.md."""
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.rows import ONE_PRECISION
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DOCS = ROOT / "docs" / "speed.md"
+TABLE = re.compile(r"(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end -->)", re.S)  # results and kind of table
+
+
+class Machine(NamedTuple):
+    """What the rows ran on."""
+
+    processor: str
+    cores: int
+    gpu: str | None
+    python: str
+    torch: str
+    precisions: dict[str, str]  # what 'auto' takes on each device
+    rates: dict[str, float]  # FLOP/s of a large product, by device and precision: "cpu float32"
+
+
+class Result(NamedTuple):
+    """A row, measured in one round or several, Magenta in turn; medians of the rounds but for `seconds`."""
+
+    device: str
+    precision: str
+    model: str
+    work: str
+    batch: int
+    seconds: list[float]  # of a call, one median a round
+    first_seconds: float
+    import_seconds: float
+    memory: float  # bytes
+    items: int
+    flops: int
+    bytes_seconds: float
+    memory_floor: int
+    magenta_seconds: list[float] = []  # noqa: RUF012  (a NamedTuple's default, never changed)
+    magenta_first_seconds: float | None = None
+    magenta_import_seconds: float | None = None
+    magenta_memory: float | None = None
+
+
+class Results(NamedTuple):
+    """A run of the benchmark."""
+
+    machine: Machine
+    rows: list[Result]
+
+
+def results_path(name: str) -> Path:
+    """Where the results of a name lie."""
+    return RESULTS / f"{name}.json"
+
+
+def save_results(name: str, results: Results):
+    """Writes results as JSON."""
+    content = {"machine": results.machine._asdict(), "rows": [row._asdict() for row in results.rows]}
+    results_path(name).parent.mkdir(parents=True, exist_ok=True)
+    results_path(name).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def load_results(name: str) -> Results:
+    """Reads what `save_results` wrote."""
+    content = json.loads(results_path(name).read_text())
+    return Results(Machine(**content["machine"]), [Result(**row) for row in content["rows"]])
+
+
+def floor_seconds(row: Result, machine: Machine) -> float:
+    """The longer of the products at the machine's rate and of moving the bytes."""
+    return max(row.flops / machine.rates[f"{row.device} {row.precision}"], row.bytes_seconds)
+
+
+def ratio(theirs: float | None, ours: float) -> str:
+    """How many times as good as theirs ours is."""
+    return f"{theirs / ours:.2f}" if theirs else ""
+
+
+def number(value: float | None, unit: float = 1.0) -> str:
+    """Three digits that count, in a unit."""
+    if not value:
+        return ""
+    value /= unit
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table whose columns line up in plain text, too: words to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows)]
+    left = [column in WORDS for column in header]
+
+    def line(cells):
+        padded = (cell.ljust(w) if flush else cell.rjust(w) for cell, w, flush in zip(cells, widths, left))
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ("-" * w if flush else "-" * (w - 1) + ":" for w, flush in zip(widths, left))
+    return "\n".join([line(header), "| " + " | ".join(rule) + " |", *map(line, rows)])
+
+
+WORDS = ("work", "precision", "model", "growing")  # columns of words
+SPEED = ("work", "precision", "ms", "a second", "Magenta, ms", "times as fast", "floor, ms", "share",
+         "MB", "Magenta, MB")  # fmt: skip
+START = ("model", "work", "precision", "imports, s", "first step, s", "Magenta, s", "times as fast", "floor, s",
+         "MB", "Magenta, MB", "floor, MB", "share")  # fmt: skip
+
+
+def precision_name(row: Result, machine: Machine) -> str:
+    """The precision of a row's products; nothing for a work that has none."""
+    if row.work in ONE_PRECISION:
+        return ""
+    return machine.precisions[row.device] if row.precision == "auto" else row.precision
+
+
+def work_name(row: Result) -> str:
+    """The work and its batch."""
+    return f"{row.work}, {row.items}" if row.items > 1 or row.work.startswith("sample") else row.work
+
+
+def speed_cells(row: Result, machine: Machine) -> tuple[str, ...]:
+    """A line of the table of speeds."""
+    ours, floor = statistics.median(row.seconds), floor_seconds(row, machine)
+    theirs = statistics.median(row.magenta_seconds) if row.magenta_seconds else None
+    return (
+        work_name(row), precision_name(row, machine), number(ours, 1e-3), number(row.items / ours),
+        number(theirs, 1e-3), ratio(theirs, ours), number(floor, 1e-3), f"{floor / ours:.1%}",
+        number(row.memory, 1e6), number(row.magenta_memory, 1e6),
+    )  # fmt: skip
+
+
+def start_cells(row: Result, machine: Machine) -> tuple[str, ...]:
+    """A line of the table of first steps and of memory."""
+    return (
+        row.model, work_name(row), precision_name(row, machine), number(row.import_seconds), number(row.first_seconds),
+        number(row.magenta_first_seconds), ratio(row.magenta_first_seconds, row.first_seconds),
+        number(floor_seconds(row, machine)), number(row.memory, 1e6), number(row.magenta_memory, 1e6),
+        number(row.memory_floor, 1e6), f"{row.memory_floor / row.memory:.1%}",
+    )  # fmt: skip
+
+
+def machine_text(results: Results) -> str:
+    """A sentence on the machine, and one on its rates."""
+    m = results.machine
+    gpu = f", {m.gpu}" if m.gpu else ""
+    names = {f"{device} auto": f"{device} {name}" for device, name in m.precisions.items()}
+    rates = ", ".join(f"{names.get(key, key)} {rate / 1e9:,.0f} GFLOP/s" for key, rate in m.rates.items())
+    return f"{m.processor}, {m.cores} cores{gpu}; Python {m.python}, torch {m.torch}.\nMatrix rates: {rates}."
+
+
+def speed_text(results: Results) -> str:
+    """A table of speeds for each device and model."""
+    parts = []
+    for device, model in dict.fromkeys((row.device, row.model) for row in results.rows):
+        rows = [row for row in results.rows if (row.device, row.model) == (device, model)]
+        cells = [speed_cells(row, results.machine) for row in rows]
+        parts.append(f"`{model}`, {device}\n\n{markdown(SPEED, cells)}")
+    return "\n\n".join(parts)
+
+
+def start_text(results: Results) -> str:
+    """The table of first steps and of memory."""
+    rows = [row for row in results.rows if row.work == "train"]
+    return markdown(START, [start_cells(row, results.machine) for row in rows]) if rows else ""
+
+
+KINDS = {"machine": machine_text, "speed": speed_text, "start": start_text}
+
+
+def render(name: str, kind: str) -> str:
+    """A table of docs/speed.md, made from the results of a name."""
+    if kind == "growth":
+        from benchmarks.growth import load_growth, turns_text  # needs matplotlib
+
+        return turns_text(load_growth())
+    return KINDS[kind](load_results(name))
+
+
+def rendered(text: str) -> str:
+    """A document with each of its tables made anew, between `<!-- table: NAME KIND -->` and `<!-- end -->`."""
+    return TABLE.sub(lambda found: f"{found[1]}\n{render(found[2], found[3])}\n\n{found[4]}", text)
+
+
+def write_docs():
+    """Makes the tables of docs/speed.md anew."""
+    DOCS.write_text(rendered(DOCS.read_text()))
