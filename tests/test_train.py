@@ -69,7 +69,7 @@ def test_eight_grooves_are_learnt_by_heart(tmp_path):
     config = shrink("groovae_4bar", bars=2, learning_rate=1e-2, max_beta=0.0)
     config = replace(config, model=replace(config.model, dropout_keep_prob=1.0))
     songs = made_songs(config.converter, windows=8, songs=2)
-    result = train(config, songs, out_dir=tmp_path, steps=400, precision="float32", **QUIET)
+    result = train(config, songs, out_dir=tmp_path, steps=600, precision="float32", **QUIET)
     trained = TrainedModel(result.model, config)
     outputs = trained.model.sample(z=trained.encode(songs.windows(range(8))).mu, temperature=0)
     labels = config.converter.from_tensors(outputs).numpy()
