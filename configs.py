@@ -7,19 +7,12 @@ ends in `_tiny` is this project's own, and trains in minutes on a laptop. Change
 
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
+from typing import get_args
 
-from midi_utils import (
-    Converter,
-    DrumsConverter,
-    GrooveConverter,
-    MelodyConverter,
-    MultitrackConverter,
-    TrioConverter,
-)
+from midi_utils import Converter, DrumsConverter, GrooveConverter, MelodyConverter, MultitrackConverter, TrioConverter
 from model import ModelConfig
 
-KINDS = (MelodyConverter, DrumsConverter, TrioConverter, GrooveConverter, MultitrackConverter)
-CONVERTERS = {kind.__name__: kind for kind in KINDS}
+CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -95,21 +96,17 @@ class LstmLayer(nn.LSTM):
 
     def _pytorchs(self, frames: Tensor | PackedSequence, state: LstmState | None, dtype: torch.dtype):
         """PyTorch's own: outputs and last outputs, cast by hand on a GPU, where autocast makes every LSTM float16."""
-        hx = state and (state.h[None], state.c[None])
-        if not torch.is_autocast_enabled("cuda"):
+        hx, half = state and (state.h[None], state.c[None]), torch.is_autocast_enabled("cuda")
+        if half and not isinstance(frames, PackedSequence):
+            return self.cast(frames, hx, dtype)
+        with torch.autocast("cuda", enabled=False) if half else nullcontext():
             outputs, (h, _) = super().forward(frames, hx)
-        elif isinstance(frames, PackedSequence):
-            with torch.autocast("cuda", enabled=False):
-                outputs, (h, _) = super().forward(frames, hx)
-        else:
-            outputs, h = self.cast(frames, hx, dtype)
         return outputs, h
 
     def cast(self, frames: Tensor, hx: tuple[Tensor, Tensor] | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Outputs [N, T, H or 2H] and last outputs by PyTorch's layer, with everything in a precision."""
-        directions = ("", "_reverse") if self.bidirectional else ("",)
-        weights = [w.to(dtype) for suffix in directions for w in self.weights(suffix)]
-        zero = frames.new_zeros(len(directions), len(frames), self.hidden_size)
+        weights = [w.to(dtype) for suffix in self.directions for w in self.weights(suffix)]
+        zero = frames.new_zeros(len(self.directions), len(frames), self.hidden_size)
         hx = [part.to(dtype) for part in hx or (zero, zero)]
         with torch.autocast(frames.device.type, enabled=False), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
@@ -121,7 +118,7 @@ class LstmLayer(nn.LSTM):
         dtype, zero = frames.dtype, frames.new_zeros(frames.shape[1], self.hidden_size)
         h, c = state or (zero, zero)
         outputs = []
-        for suffix in ("", "_reverse") if self.bidirectional else ("",):
+        for suffix in self.directions:
             weight, recurrent, bias, _ = (w.to(dtype) for w in self.weights(suffix))
             gates = bias.expand(len(zero), -1)
             if constant is not None:
@@ -130,6 +127,11 @@ class LstmLayer(nn.LSTM):
             sequence = (frames, gates, weight, recurrent, h.to(dtype), c.float(), suffix != "")
             outputs.append(FusedLstm.apply(*sequence))
         return torch.cat(outputs, -1).transpose(0, 1)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """What the names of each direction's weights end in."""
+        return ("", "_reverse") if self.bidirectional else ("",)
 
     def weights(self, suffix: str = "") -> list[Tensor]:
         """weight_ih, weight_hh, bias_ih and bias_hh of a direction."""

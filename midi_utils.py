@@ -1677,10 +1677,10 @@ def _find_files(folder_or_paths) -> tuple[str, list[str], list[Path]]:
     """What to call the set, and the name and path of each file, sorted; names in a folder are relative to it."""
     if not isinstance(folder_or_paths, str | os.PathLike):
         given = [Path(path) for path in folder_or_paths]
-        paths = [file for path in given for file in (_midi_files(path) if path.is_dir() else [path])]
+        paths = [file for path in given for file in (midi_files(path) if path.is_dir() else [path])]
         source, names = _count(len(paths), "path"), {path.as_posix(): path for path in paths}
     elif (folder := Path(folder_or_paths)).is_dir():
-        source, names = str(folder), {path.relative_to(folder).as_posix(): path for path in _midi_files(folder)}
+        source, names = str(folder), {path.relative_to(folder).as_posix(): path for path in midi_files(folder)}
         if names and all(name.startswith(f"{BUILT_IN}/") for name in names):
             source += " (its built-in songs: put files of your own beside them, and yours are taken instead)"
     elif folder.exists():
@@ -1692,7 +1692,7 @@ def _find_files(folder_or_paths) -> tuple[str, list[str], list[Path]]:
     return source, sorted(names), [names[name] for name in sorted(names)]
 
 
-def _midi_files(folder: Path) -> list[Path]:
+def midi_files(folder: Path) -> list[Path]:
     """The MIDI files in a folder and its subfolders, by their endings; built-in songs where there are no others."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())
     files = [path for path in found if not path.name.startswith(".")]

@@ -90,6 +90,12 @@ def dense(inputs: int, outputs: int, std: float | None = None) -> nn.Linear:
     return layer
 
 
+def side_by_side(parts: list[Tensor]) -> Tensor:
+    """Parts of a frame as one, at least one of them not empty; where that is the only one, it is not copied."""
+    parts = [part for part in parts if part.shape[-1]]
+    return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+
+
 Drop = Callable[[Tensor], Tensor] | None  # dropout of a layer's inputs
 
 
@@ -187,7 +193,7 @@ class CoreDecoder(nn.Module):
     def forward(self, frames: Tensor, embedding: Tensor, controls: Tensor, drop: Drop) -> Tensor:
         """Logits of all steps: frames [N, L, D], embedding [N, E], controls [N, L, C] -> [N, L, logits]."""
         states = self.initial_state(embedding)
-        inputs, constant = torch.cat([frames, controls], -1), embedding
+        inputs, constant = side_by_side([frames, controls]), embedding
         if drop:
             inputs, constant = drop(beside(inputs, embedding, self.depth)), None
         first, _ = self.layers[0](inputs, states[0], constant, self.depth)
@@ -283,11 +289,6 @@ def draw_rows(logits: Tensor, depths: tuple[int, ...], temperature: float, unifo
     return side_by_side(rows)
 
 
-def side_by_side(parts: list[Tensor]) -> Tensor:
-    """Parts of a frame as one; a single one is not copied."""
-    return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
-
-
 def draw_bits(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
     """Zeros and ones drawn from sigmoids, by uniform numbers of the same shape; temperature 0 takes the likelier."""
     if temperature == 0:
@@ -376,7 +377,8 @@ class MusicVAE(nn.Module):
         """
         self._check("inputs", inputs, self.config.input_depth)
         self._check_lengths(lengths, len(inputs), self.config.hierarchical_encoder)
-        return self.encoder(torch.cat([inputs, self._controls(inputs, controls)], -1), lengths, self._drop(generator))
+        frames = side_by_side([inputs, self._controls(inputs, controls)])
+        return self.encoder(frames, lengths, self._drop(generator))
 
     def decode(
         self,
@@ -425,8 +427,8 @@ class MusicVAE(nn.Module):
             drawn = self._roll_out(frames[:, 0], embedding[:, None], controls, steps, temperature, generator, *fed)
             frames = torch.cat([frames[:, :1], drawn], 1)
         parts = zip(self.cores, frames.split(self.config.core_depths, -1), strict=True)
-        logits = torch.cat([core(part, embedding, controls, drop) for core, part in parts], -1)
-        logits = logits.view(*targets.shape[:2], -1)
+        logits = side_by_side([core(part, embedding, controls, drop) for core, part in parts])
+        logits = logits.reshape(*targets.shape[:2], -1)
         return logits if lengths is None else logits * step_mask(lengths, logits.shape[1])[..., None]
 
     @torch.no_grad()

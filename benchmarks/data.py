@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.tables import markdown
 from configs import CONFIGS
-from midi_utils import FEW_FILES, MIDI_SUFFIXES, SongDataset, load_songs
+from midi_utils import FEW_FILES, SongDataset, load_songs, midi_files
 
 PRESETS = ("cat-mel_2bar_small", "hierdec-mel_16bar", "hierdec-trio_16bar")
 LAKH_FILES = 176_581
@@ -87,34 +88,28 @@ def in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
 
 def sample(folder: str | Path, count: int) -> list[Path]:
     """So many of a folder's MIDI files, evenly spaced in the order of their names."""
-    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in MIDI_SUFFIXES)
+    found = sorted(midi_files(Path(folder)))
     return [found[k * len(found) // count] for k in range(count)] if len(found) > count else found
 
 
 def rates_table(measured: Sequence[Rates]) -> str:
     """Markdown."""
-    lines = ["| preset | files/s a core | files/s from the cache | windows a file | their labels |"]
-    lines += ["|---|---|---|---|---|"]
+    header, rows = ("preset", "files/s a core", "files/s from the cache", "windows a file", "their labels"), []
     for rates in measured:
         speeds = [f"{1 / s:,.0f}" for s in (rates.core_seconds, rates.cached_seconds)]
-        labels = in_units(rates.label_bytes, BYTES)
-        lines.append(f"| `{rates.preset}` | {' | '.join(speeds)} | {rates.windows:.1f} | {labels} |")
-    return "\n".join(lines)
+        rows.append((f"`{rates.preset}`", *speeds, f"{rates.windows:.1f}", in_units(rates.label_bytes, BYTES)))
+    return markdown(header, rows)
 
 
 def projection_table(measured: Sequence[Rates], files: int) -> str:
     """Markdown."""
-    lines = [
-        f"| {files:,} files | {' | '.join(f'{n} cores' for n in CORES)} | second load | windows | labels | cache |"
-    ]
-    lines += ["|---|" + "---|" * (len(CORES) + 4)]
+    header, rows = (f"{files:,} files", *(f"{n} cores" for n in CORES), "second load", "windows", "labels", "cache"), []
     for rates in measured:
         whole = project(rates, files)
         times = [in_units(seconds, SECONDS) for seconds in (*whole.seconds, whole.cached_seconds)]
         sizes = [in_units(size, BYTES) for size in (whole.label_bytes, whole.cache_bytes)]
-        columns = [f"`{rates.preset}`", *times, f"{whole.windows / 1e6:.1f} million", *sizes]
-        lines.append(f"| {' | '.join(columns)} |")
-    return "\n".join(lines)
+        rows.append((f"`{rates.preset}`", *times, f"{whole.windows / 1e6:.1f} million", *sizes))
+    return markdown(header, rows)
 
 
 def main():

@@ -94,7 +94,7 @@ def number(value: float | None, unit: float = 1.0) -> str:
 def markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A table whose columns line up in plain text, too: words to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows)]
-    left = [column in WORDS for column in header]
+    left = [column in WORDS or k == 0 for k, column in enumerate(header)]
 
     def line(cells):
         padded = (cell.ljust(w) if flush else cell.rjust(w) for cell, w, flush in zip(cells, widths, left))
@@ -104,7 +104,7 @@ def markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join([line(header), "| " + " | ".join(rule) + " |", *map(line, rows)])
 
 
-WORDS = ("work", "precision", "model", "growing")  # columns of words
+WORDS = ("work", "precision", "model", "growing")  # columns of words, as the first is
 SPEED = ("work", "precision", "ms", "a second", "Magenta, ms", "times as fast", "floor, ms", "share",
          "MB", "Magenta, MB")  # fmt: skip
 START = ("model", "work", "precision", "imports, s", "first step, s", "Magenta, s", "times as fast", "floor, s",

@@ -1,6 +1,7 @@
 """Small things that several tests share."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,18 @@ from configs import CONFIGS, Config
 from midi_performance import END, FIRST_PROGRAM, NOTE_OFF, PADDING, TIME_SHIFT, VELOCITY
 from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, SongDataset, Windows
 
+SHARED = Path(__file__).parents[2] / "shared"  # the reference's whole data, where it is present
+PARITY = (Path(__file__).parent / "fixtures" / "parity", SHARED / "parity")  # what is committed of it, and all
+
 torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where other programs run
+
+
+def parity_folder(name, places=PARITY):
+    """Where a preset's fixture lies; skips the test where it is not there."""
+    for place in places:
+        if (place / name / "fixture.npz").exists():
+            return place / name
+    pytest.skip(f"reference data for {name} not present")
 
 
 def shrink(name, bars=None, **training):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import made_songs
 
 import lstm
 from configs import CONFIGS
@@ -70,7 +71,7 @@ def test_own_layers_give_every_family_the_same_loss_and_gradients(plain, name):
     config = replace(config, training=replace(config.training, sampling_schedule="constant", sampling_rate=0.5))
     torch.manual_seed(0)
     model = MusicVAE(config.model).train()
-    batch = config.converter.to_tensors(random_windows(config), seeded("cpu", "dropout"))
+    batch = config.converter.to_tensors(made_songs(config.converter, 4).windows(range(4)), seeded("cpu", "dropout"))
 
     def loss_and_gradients():
         model.zero_grad()
@@ -83,23 +84,6 @@ def test_own_layers_give_every_family_the_same_loss_and_gradients(plain, name):
     wanted = loss_and_gradients()
     assert len(own) == len(wanted) > 10
     assert max(map(error, own, wanted)) < 2e-4
-
-
-def random_windows(config):
-    """Four windows of noise that a converter can write."""
-    from midi_utils import Windows
-
-    generator = torch.Generator().manual_seed(0)
-    model, n = config.model, 4
-    if model.output == "groove":
-        labels = torch.rand(n, model.steps, 27, generator=generator)
-        labels[..., :9] = labels[..., :9].round()
-    elif model.output == "trio":
-        labels = torch.stack([torch.randint(0, d, (n, model.steps), generator=generator) for d in (90, 90, 512)], -1)
-    else:
-        labels = torch.randint(0, min(model.output_depth, 90), (n, model.steps), generator=generator)
-    controls = torch.randint(0, 25, (n, model.steps), generator=generator) if model.control_depth else None
-    return Windows(labels, torch.full((n,), model.steps), controls)
 
 
 @needs_kernels

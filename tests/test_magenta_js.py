@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import SHARED, parity_folder
 
 import magenta_js
 from chords import chords_to_controls
@@ -27,9 +28,7 @@ from magenta_js import (
 from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, Windows, load_midi
 from model import LstmLayer, MusicVAE
 
-COMMITTED = Path(__file__).parent / "fixtures" / "parity"
-ELSEWHERE = Path(__file__).parents[2] / "shared" / "parity"  # the whole set, where it is present
-PUBLISHED = ELSEWHERE / "js_mel_2bar_small"
+PUBLISHED = SHARED / "parity" / "js_mel_2bar_small"
 SONGS = Path(__file__).parents[1] / "midi_songs" / "built_in"
 CLIENT = Path(__file__).parent / "magenta_js"
 FORGET_ROUNDING = 2**-24  # half the distance of floats just under 2, where forget biases lie
@@ -116,9 +115,7 @@ def test_every_preset_is_known_or_not():
 @pytest.mark.parametrize("name", REFERENCE)
 def test_a_tensorflow_checkpoint_comes_out_as_it_went_in(name, tmp_path):
     """But for the forget gates' biases: less 1 they are written as near as a float of that size can be."""
-    place = next((place / name for place in (COMMITTED, ELSEWHERE) if (place / name / "fixture.npz").exists()), None)
-    if place is None:
-        pytest.skip(f"reference data for {name} not present")
+    place = parity_folder(name)
     model = load_magenta_checkpoint(place / "model.ckpt", name)
     export_magenta_js(model, replace(CONFIGS[name], model=model.config), tmp_path / "model")
     wanted, got = read_checkpoint(place / "model.ckpt"), read_variables(tmp_path / "model")

@@ -14,6 +14,7 @@ import numpy as np
 import pretty_midi
 import pytest
 import torch
+from conftest import SHARED
 from torch.testing import assert_close
 
 import midi_repair
@@ -30,7 +31,6 @@ from midi_utils import (
 )
 
 FIXTURES = Path(__file__).parent / "fixtures"
-SHARED = Path(__file__).parents[2] / "shared"  # the reference's data, where it is present
 CONVERTERS = {
     "cat-mel_2bar_small": MelodyConverter(bars=2),
     "hierdec-mel_16bar": MelodyConverter(bars=16, programs=None),

@@ -4,11 +4,11 @@ import json
 import math
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import PARITY, parity_folder
 
 import lstm
 import train
@@ -27,8 +27,6 @@ from loss import (
 from magenta_checkpoint import _fill, load_magenta_checkpoint, tensorflow_scopes, variable_parts
 from midi_utils import Tensors
 
-COMMITTED = Path(__file__).parent / "fixtures" / "parity"
-ELSEWHERE = Path(__file__).parents[2] / "shared" / "parity"  # the whole set, where it is present
 PRESETS = [
     "cat-mel_2bar_small",
     "cat-mel_2bar_big",
@@ -59,25 +57,10 @@ def layers(request, monkeypatch):
     monkeypatch.setattr(lstm, "WORTH", request.param)
 
 
-def folder(name):
-    """Where a preset's fixture lies; skips the test where it is not there."""
-    for place in (COMMITTED / name, ELSEWHERE / name):
-        if (place / "fixture.npz").exists():
-            return place
-    pytest.skip(f"reference data for {name} not present")
-
-
-def whole_folder(name):
-    """Where the fixture lies with all that was left out of the project's copies."""
-    if not (ELSEWHERE / name / "fixture.npz").exists():
-        pytest.skip(f"reference data for {name} not present")
-    return ELSEWHERE / name
-
-
 @cache
 def reference(name):
     """The preset with its fixture's sizes, the model with its weights, and the reference's numbers."""
-    place = folder(name)
+    place = parity_folder(name)
     with np.load(place / "fixture.npz") as file:
         numbers = {key: torch.from_numpy(file[key]) for key in file.files if file[key].dtype.kind in "fiu"}
     for key in {"inputs", "outputs", "sample_output", "controls", "sample_controls"} & set(numbers):
@@ -104,7 +87,7 @@ def how(model):
 @pytest.mark.parametrize("name", PRESETS)
 def test_published_sizes_and_recipes(name):
     """Every preset has the sizes and the recipe that the reference's own map holds."""
-    meta = json.loads((folder(name) / "meta.json").read_text())
+    meta = json.loads((parity_folder(name) / "meta.json").read_text())
     hparams, config = meta["configured_hparams"], CONFIGS[name]
     model, training = config.model, config.training
     assert list(model.enc_rnn_size) == hparams["enc_rnn_size"]
@@ -204,7 +187,7 @@ def test_greedy_samples(name, temperature):
     outputs = model.sample(z=numbers["z_sample"], controls=controls, temperature=temperature)
     near = 1e-4 if model.config.output == "groove" else 0  # for velocities and offsets
     same = ((outputs - numbers["sample_output"]).abs() <= near).all(-1) | past_end(model, numbers["sample_output"])
-    margin = json.loads((folder(name) / "meta.json").read_text())["sample"]["min_margin"]
+    margin = json.loads((parity_folder(name) / "meta.json").read_text())["sample"]["min_margin"]
     assert same.all(1).sum() >= len(same) - (margin < 1e-3)
 
 
@@ -212,7 +195,7 @@ def test_greedy_samples(name, temperature):
 def test_training_steps(name, monkeypatch):
     """Loss and gradient norm before each of four updates: gradients, clipping, schedules and Adam are the same."""
     config, _, numbers = reference(name)
-    model = load_magenta_checkpoint(folder(name) / "model.ckpt", name)
+    model = load_magenta_checkpoint(parity_folder(name) / "model.ckpt", name)
     teacher_forced = replace(config, training=replace(config.training, sampling_schedule="constant", sampling_rate=0.0))
     batch = Tensors(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
     norms = []
@@ -229,7 +212,7 @@ def test_training_steps(name, monkeypatch):
 def gradients(name, monkeypatch):
     """Every parameter's gradient before the first update."""
     config, _, numbers = reference(name)
-    model = load_magenta_checkpoint(folder(name) / "model.ckpt", name)
+    model = load_magenta_checkpoint(parity_folder(name) / "model.ckpt", name)
     batch = Tensors(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
     monkeypatch.setattr(torch, "randn", lambda *shape, **kind: numbers["eps"])
     train.compute_loss(model, batch, config, int(numbers["train_start_step"]), None)[0].loss.backward()
@@ -239,7 +222,7 @@ def gradients(name, monkeypatch):
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_norm_of_each_gradient(name, monkeypatch):
     """Of each of TensorFlow's variables, which hold one or two of our parameters."""
-    order = json.loads((whole_folder(name) / "meta.json").read_text())["grad_order"]
+    order = json.loads((parity_folder(name, PARITY[1:]) / "meta.json").read_text())["grad_order"]
     wanted = dict(zip(order, reference(name)[2]["grad_l2"].tolist(), strict=True))
     model, ours = gradients(name, monkeypatch)
     for layer, scope in tensorflow_scopes(model.config).items():
@@ -261,7 +244,7 @@ def our_parts(layer):
 @pytest.mark.parametrize("name", PRESETS)
 def test_each_gradient(name, monkeypatch):
     """The gradient of every parameter, by norm of difference over norm."""
-    with np.load(whole_folder(name) / "fixture.npz") as file:
+    with np.load(parity_folder(name, PARITY[1:]) / "fixture.npz") as file:
         wanted = {key.removeprefix("grad:"): file[key] for key in file.files if key.startswith("grad:")}
     if not wanted:
         pytest.skip(f"no gradients in the reference data for {name}")
@@ -277,7 +260,7 @@ def test_each_gradient(name, monkeypatch):
 def test_scheduled_sampling_fed_with_its_own_draws(name):
     """At probability 1 with arg-max draws every input after the first is the model's own, as in the reference."""
     config, model, numbers = reference(name)
-    with np.load(folder(name) / "free_running.npz") as file:
+    with np.load(parity_folder(name) / "free_running.npz") as file:
         free = {key: torch.from_numpy(file[key]).float() for key in file.files}
     lengths = encode_lengths(numbers)
     logits = model._decode(numbers["z"], numbers["outputs"], lengths, None, 1.0, 0, None)

@@ -16,7 +16,7 @@ import numpy as np
 import pretty_midi
 import pytest
 import torch
-from conftest import shrink
+from conftest import SHARED, shrink
 
 import midi_utils
 import song_cache
@@ -27,7 +27,6 @@ from train import OnDisk, fingerprint, labels_on, train
 
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
-SHARED = ROOT.parent / "shared"  # the reference's data, where it is present
 COLUMNS = ("labels", "lengths", "controls", "song", "track", "start_bar")
 PRESETS = (
     "cat-mel_2bar_small",
