@@ -2,7 +2,9 @@
 
 Names, sizes and recipes are those that Magenta released (its music_vae/configs.py). The paper's recipes differ in
 places: it trains 2-bar melodies with 48 free bits, a KL weight of 0.2 and a sampling rate of 2000. A preset whose name
-ends in `_tiny` is this project's own, and trains in minutes on a laptop. Change one with `dataclasses.replace`.
+ends in `_tiny`, `_mini` or `16bar_small` is this project's own: the first trains in minutes on a laptop, the second in
+half an hour or more, the third wants an accelerator; a flat one of the latter two has as many parameters as its
+hierarchical twin. Change one with `dataclasses.replace`.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
@@ -58,6 +60,7 @@ def _presets(*configs: Config) -> Presets:
 MELODY_2BAR = MelodyConverter(bars=2)  # programs 0-31
 MELODY_16BAR = MelodyConverter(bars=16, programs=None)  # any program
 DRUMS_2BAR = DrumsConverter(bars=2)
+DRUMS_16BAR = DrumsConverter(bars=16)
 TRIO_16BAR = TrioConverter(bars=16)
 CHORDS_2BAR = MelodyConverter(bars=2, programs=None, chords=True)
 ROLL_2BAR = DrumsConverter(bars=2, output="roll")
@@ -95,6 +98,12 @@ TINY_DRUMS = TrainingConfig(
 )
 TINY_MELODY = replace(TINY_DRUMS, transpose_range=(-2, 3))
 TINY_LONG = replace(TINY_MELODY, batch_size=16, steps=1500, learning_rate=5e-3, decay_rate=0.998, free_bits=64.0)
+MINI_DRUMS = replace(DRUMS, batch_size=32, steps=16_000, learning_rate=3e-3, decay_rate=0.9998)
+MINI_MELODY = replace(MINI_DRUMS, transpose_range=(-5, 5))
+MINI_LONG = replace(LONG, batch_size=16, steps=10_000, learning_rate=3e-3, decay_rate=0.9997)
+MINI_DRUMS_LONG = replace(MINI_LONG, steps=7_000, decay_rate=0.9995)
+MINI_TRIO = replace(MINI_DRUMS_LONG, steps=5_000)
+SMALL_LONG = replace(LONG, batch_size=256, steps=20_000, decay_rate=0.9998)
 
 
 def _config(name, converter, training, z_size, enc_rnn_size, dec_rnn_size, family=FLAT) -> Config:
@@ -143,6 +152,18 @@ CONFIGS = _presets(
     _config("hier-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), LEVELS_THREE),
     _config("hier-multiperf_vel_1bar_tiny", TRACKS, TINY_LONG, 64, (128,), (160,), MULTITRACK),
     _config("groovae_2bar_humanize_tiny", HUMANIZE, TINY_DRUMS, 24, (128,), (192,), {"output": "groove"}),
+    _config("cat-mel_2bar_mini", MELODY_2BAR, MINI_MELODY, 64, (256,), (256,)),
+    _config("cat-drums_2bar_mini", DRUMS_2BAR, MINI_DRUMS, 64, (256,), (256,)),
+    _config("flat-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 128, (128,), (224,)),
+    _config("hierdec-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 128, (128,), (160,), CONDUCTOR),
+    _config("flat-drums_16bar_mini", DRUMS_16BAR, MINI_DRUMS_LONG, 128, (128,), (196,)),
+    _config("hierdec-drums_16bar_mini", DRUMS_16BAR, MINI_DRUMS_LONG, 128, (128,), (160,), CONDUCTOR),
+    _config("hierdec-trio_16bar_mini", TRIO_16BAR, MINI_TRIO, 128, (128,), (160,), CONDUCTOR_THREE),
+    _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (800,)),
+    _config("hierdec-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (512,), CONDUCTOR),
+    _config("flat-drums_16bar_small", DRUMS_16BAR, SMALL_LONG, 256, (512,), (744,)),
+    _config("hierdec-drums_16bar_small", DRUMS_16BAR, SMALL_LONG, 256, (512,), (512,), CONDUCTOR),
+    _config("hierdec-trio_16bar_small", TRIO_16BAR, SMALL_LONG, 256, (512,), (512,), CONDUCTOR_THREE),
 )
 CONFIGS["groovae_2bar_hits_control"] = CONFIGS["groovae_2bar_hits_control_tfds"]  # its name among the published files
 # fmt: on

@@ -38,7 +38,7 @@ class Encoding(NamedTuple):
 
 
 def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
-    """The point at t in 0..1 on the arc from one vector to another (paper, section 5.2; Shoemake 1985): [Z].
+    """The point at t in 0..1 on the arc from one vector to another (paper, section 5; Shoemake 1985): [Z].
 
     Where the vectors are parallel (or one is zero) the arc is a straight line; where they are opposite, the half turn
     goes through a direction that is orthogonal to both, and the norm changes evenly.

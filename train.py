@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import math
 import os
+import time
 import zipfile
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
@@ -30,6 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from configs import CONFIGS, Config, config_from_dict, config_to_dict
+from corpus import load_corpus
 from draws import Shard, Source, integers, normal, part, seeded
 from loss import (
     ElboLoss,
@@ -53,6 +55,7 @@ ADAM_EPSILON = 1e-8  # TensorFlow's "epsilon hat", see `set_rate`
 NORM_CLIPPED_TO_ZERO = 10_000.0  # a gradient of this norm or more, or none at all, moves nothing (music_vae_train.py)
 VALID_WINDOWS = 1024  # held-out windows that are measured, evenly spaced, when there are more
 HASHED_WINDOWS = 4096  # windows read at a time for a set's fingerprint
+TO_TRAIN = ("train", "valid")  # the parts of a manifest that training may see
 POSTFIX_STEPS = 10  # updates between two looks at the numbers beside the progress bar
 
 
@@ -451,6 +454,7 @@ class Run(NamedTuple):
     identity: dict  # what it is made of; it does not go on from a checkpoint of anything else
     step: int  # steps that it has made
     history: list[HistoryRow]
+    seconds: float  # that these took
 
 
 def set_up(
@@ -475,7 +479,7 @@ def set_up(
     if resume and path.exists():
         return Run(config, model, optimizer, path, identity, *restore(path, identity, model, optimizer))
     first = beginning.step if isinstance(beginning, TrainingState) else 0
-    return Run(config, model, optimizer, path, identity, first, [])
+    return Run(config, model, optimizer, path, identity, first, [], 0.0)
 
 
 def new_model(config: ModelConfig, seed: int) -> MusicVAE:
@@ -489,6 +493,7 @@ def go_on(run: Run, data: Labels, valid: Labels | None, steps: int, eval_every: 
     """Makes a run's steps up to the last, with a row of the history and a checkpoint every so often."""
     config, seed, device = run.config, run.identity["seed"], data.labels.device
     model, sums, count = spread(run.model.train()), torch.zeros(4, device=device), 0
+    began = time.monotonic() - run.seconds
     with tqdm(total=steps, initial=run.step, desc=config.name, disable=not (progress and leads())) as bar:
         for step in range(run.step, steps):
             source = own_shard(seeded(device, "step", seed, step), config.training.batch_size)
@@ -499,16 +504,17 @@ def go_on(run: Run, data: Labels, valid: Labels | None, steps: int, eval_every: 
             if done % POSTFIX_STEPS == 0:
                 show(bar, as_metrics(sums, count))
             if done % eval_every == 0 or done == steps:
-                add_row(run, done, as_metrics(sums, count), valid, precision)
+                add_row(run, done, as_metrics(sums, count), valid, precision, began)
                 sums, count = torch.zeros_like(sums), 0
 
 
-def add_row(run: Run, step: int, metrics: Metrics, valid: Labels | None, precision: str):
-    """Measures the held-out songs and writes the checkpoint."""
+def add_row(run: Run, step: int, metrics: Metrics, valid: Labels | None, precision: str, began: float):
+    """Measures the held-out songs and writes the checkpoint, with the seconds since the run began."""
     measured = evaluate(run.model, valid, run.config, step, precision) if valid else None
     run.history.append(HistoryRow(step, metrics, measured))
     if leads():
         state = run.identity | {"step": step, "history": history_to_lists(run.history)}
+        state["seconds"] = time.monotonic() - began
         save_checkpoint(run.path, run.model, run.config, state, run.optimizer)
     if ranks()[1] > 1:
         dist.barrier()  # so that none ends, and finds no file, before it is written
@@ -678,8 +684,10 @@ def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
     return model.eval(), config
 
 
-def restore(path: Path, identity: dict, model: MusicVAE, optimizer: torch.optim.Adam) -> tuple[int, list[HistoryRow]]:
-    """Puts a run's last checkpoint into model and optimizer; returns the steps that it had made and its history."""
+def restore(
+    path: Path, identity: dict, model: MusicVAE, optimizer: torch.optim.Adam
+) -> tuple[int, list[HistoryRow], float]:
+    """Puts a run's last checkpoint into model and optimizer; returns its steps, its history and the seconds it took."""
     content = read_checkpoint(path)
     run = content["run"] or {}
     for key in ("beginning", *identity):
@@ -692,7 +700,7 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: torch.optim.
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
     rows = [HistoryRow(step, Metrics(*train), valid and Metrics(*valid)) for step, train, valid in run["history"]]
-    return run["step"], rows
+    return run["step"], rows, run.get("seconds", 0.0)
 
 
 def difference(found, wanted) -> str:
@@ -711,6 +719,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--config", required=True, help="preset, as hierdec-mel_16bar_tiny; one of CONFIGS in configs.py"
     )
     parser.add_argument("--data", required=True, help="folder with MIDI files, or one file")
+    parser.add_argument("--manifest", help="CSV that says which of the folder's songs are for train and for valid")
     parser.add_argument("--cache", help="folder that keeps what was read, for the next run")
     parser.add_argument("--out", required=True, help="folder of the run; a run that it holds goes on")
     parser.add_argument("--steps", type=int, help="updates; the preset's own by default")
@@ -725,18 +734,30 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read_songs(options: argparse.Namespace, config: Config) -> SongDataset:
-    """The data set; where several processes share a cache, the first fills it before the others look."""
+def read_songs(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
+    """Songs to train on and songs held out; where processes share a cache, the first fills it before others look."""
     join(own_device(options.device))
     waits = options.cache and ranks()[1] > 1
     if waits and not leads():
         dist.barrier()
-    songs = load_songs(options.data, config.converter, cache=options.cache, progress=leads())
+    parts = read_parts(options, config)
     if waits and leads():
         dist.barrier()
+    return parts
+
+
+def read_parts(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
+    """A manifest's two parts of a folder or, without one, a share of its songs and the rest."""
+    how = {"cache": options.cache, "progress": leads()}
+    if options.manifest:
+        parts = [load_corpus(options.data, part, config.converter, options.manifest, **how) for part in TO_TRAIN]
+        reports = [songs.report for songs in parts]
+    else:
+        songs = load_songs(options.data, config.converter, **how)
+        parts, reports = songs.split(valid=options.valid, seed=options.seed)[:2], [songs.report]
     if leads():
-        print(songs.report)
-    return songs
+        print(*reports, sep="\n")
+    return tuple(parts)
 
 
 def main(arguments: list[str] | None = None):
@@ -746,8 +767,7 @@ def main(arguments: list[str] | None = None):
         config = CONFIGS[options.config]
         if options.learning_rate is not None:
             config = replace(config, training=replace(config.training, learning_rate=options.learning_rate))
-        songs = read_songs(options, config)
-        train_set, valid_set, _ = songs.split(valid=options.valid, seed=options.seed)
+        train_set, valid_set = read_songs(options, config)
         names = ("steps", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")
         run = {name: getattr(options, name) for name in names}
         result = train(config, train_set, valid_set, out_dir=options.out, **run)

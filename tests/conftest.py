@@ -8,11 +8,15 @@ import pytest
 import torch
 
 from configs import CONFIGS, Config
+from corpus import Entry, file_sha1, write_manifest
 from midi_performance import END, FIRST_PROGRAM, NOTE_OFF, PADDING, TIME_SHIFT, VELOCITY
-from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, SongDataset, Windows
+from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, SongDataset, Windows, midi_files
 
+BUILT_IN = Path(__file__).parents[1] / "midi_songs" / "built_in"
 SHARED = Path(__file__).parents[2] / "shared"  # the reference's whole data, where it is present
 PARITY = (Path(__file__).parent / "fixtures" / "parity", SHARED / "parity")  # what is committed of it, and all
+
+OWN_SIZES = ("_tiny", "_mini", "16bar_small")  # what the names of presets that Magenta has not end in
 
 torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where other programs run
 
@@ -23,6 +27,19 @@ def parity_folder(name, places=PARITY):
         if (place / name / "fixture.npz").exists():
             return place / name
     pytest.skip(f"reference data for {name} not present")
+
+
+@pytest.fixture
+def corpus_arguments(tmp_path):
+    """What a command is given for a folder of twelve built-in songs that have a manifest."""
+    folder, songs = tmp_path / "songs", sorted(midi_files(BUILT_IN))[:12]
+    folder.mkdir()
+    for song in songs:
+        (folder / song.name).write_bytes(song.read_bytes())
+    splits = ["train"] * 6 + ["valid"] * 3 + ["test"] * 3
+    entries = [Entry(s.name, file_sha1(s), split, s.name) for s, split in zip(songs, splits, strict=True)]
+    write_manifest(tmp_path / "corpus.csv", entries)
+    return ["--data", str(folder), "--manifest", str(tmp_path / "corpus.csv")]
 
 
 def shrink(name, bars=None, **training):

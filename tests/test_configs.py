@@ -4,8 +4,10 @@ import json
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
+from conftest import OWN_SIZES
 
 from configs import CONFIGS, config_from_dict, config_to_dict
+from model import MusicVAE
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -18,9 +20,19 @@ def test_presets_survive_json(name):
 
 
 def test_all_of_the_references_presets_and_the_name_of_a_published_file():
-    ours = [name for name, config in CONFIGS.items() if config.name == name and not name.endswith("_tiny")]
+    ours = [name for name, config in CONFIGS.items() if config.name == name and not name.endswith(OWN_SIZES)]
     assert len(ours) == 23
     assert CONFIGS["groovae_2bar_hits_control"] is CONFIGS["groovae_2bar_hits_control_tfds"]
+
+
+@pytest.mark.parametrize("music", ["mel_16bar_mini", "drums_16bar_mini", "mel_16bar_small", "drums_16bar_small"])
+def test_flat_and_hierarchical_twins_have_as_many_parameters_and_one_recipe(music):
+    """Within one in a hundred, so that what a comparison shows is the conductor's."""
+    twins = [CONFIGS[f"{decoder}-{music}"] for decoder in ("flat", "hierdec")]
+    counts = [sum(p.numel() for p in MusicVAE(twin.model).parameters()) for twin in twins]
+    assert counts[0] == pytest.approx(counts[1], rel=0.01)
+    assert twins[0].training == twins[1].training
+    assert [twin.model.segments for twin in twins] == [1, 16]
 
 
 def test_presets_are_frozen():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import OWN_SIZES
 
 import magenta_checkpoint
 from configs import CONFIGS
@@ -261,7 +262,7 @@ def of_published_size(name):
     return {variable: np.broadcast_to(np.float32(0), shape) for variable, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if not name.endswith("_tiny")])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if not name.endswith(OWN_SIZES)])
 def test_published_sizes_tell_presets_apart(name):
     """All but the groove models that differ in what is left out of their inputs, or in length."""
     weights = of_published_size(name)

@@ -16,6 +16,7 @@ from conftest import made_songs, shrink
 
 import train as train_module
 from configs import CONFIGS
+from corpus import load_corpus
 from generate import TrainedModel
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state
 from midi_utils import Tensors
@@ -331,6 +332,20 @@ def test_bfloat16_learns_what_float32_learns(tiny, tmp_path):
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     with pytest.raises(ValueError, match="precision must be .* got 'half'"):
         train(config, songs, out_dir=tmp_path / "half", steps=1, precision="half", **QUIET)
+
+
+def test_a_manifest_says_what_is_trained_on_and_a_run_how_long_it_took(corpus_arguments, tmp_path, monkeypatch):
+    monkeypatch.setitem(CONFIGS, "cat-mel_2bar_tiny", shrink("cat-mel_2bar_tiny"))
+    command = ["--config", "cat-mel_2bar_tiny", *corpus_arguments, "--out", str(tmp_path / "out"), "--device", "cpu"]
+    seconds = []
+    for steps in ("2", "4"):
+        train_module.main([*command, "--steps", steps])
+        run = read_checkpoint(tmp_path / "out")["run"]
+        seconds.append(run["seconds"])
+    _, folder, _, manifest = corpus_arguments
+    songs = load_corpus(folder, "train", CONFIGS["cat-mel_2bar_tiny"].converter, manifest, progress=False)
+    assert run["data"] == train_module.fingerprint(songs)
+    assert 0 < seconds[0] < seconds[1]
 
 
 @pytest.mark.parametrize(

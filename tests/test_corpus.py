@@ -1,0 +1,122 @@
+"""A corpus by its manifest: the committed one is whole and leaks no tune, and a folder is read as it says."""
+
+import shutil
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SHARED
+
+from corpus import MANIFEST, Entry, file_sha1, load_corpus, read_manifest, write_manifest
+from midi_utils import DrumsConverter, MelodyConverter, load_songs
+
+BUILT_IN = Path(__file__).parents[1] / "midi_songs" / "built_in"
+SOURCES = {"freedoom", "groove", "mma_examples", "mma_nottingham", "mma_openewld", "nottingham", "openewld"} | {
+    "openhymnal",
+    "simutrans",
+}
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A folder of six of the built-in songs in two subfolders, its manifest, and what that holds."""
+    entries = []
+    for k, song in enumerate(sorted(BUILT_IN.glob("*.mid"))[:6]):
+        path = tmp_path / "songs" / "ba"[k % 2] / song.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(song, path)
+        name = path.relative_to(tmp_path / "songs").as_posix()
+        entries.append(Entry(name, file_sha1(path), ("train", "train", "valid")[k % 3], f"tune {k}"))
+    write_manifest(tmp_path / "corpus.csv", entries)
+    return tmp_path / "songs", tmp_path / "corpus.csv", sorted(entries)
+
+
+def read(corpus, split, converter=None):
+    """A split of a corpus, without a word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return load_corpus(corpus[0], split, converter or MelodyConverter(), corpus[1], progress=False)
+
+
+def test_the_committed_manifest_is_sorted_and_no_tune_is_in_two_splits():
+    entries = read_manifest()
+    assert entries == sorted(entries)
+    assert len({entry.path for entry in entries}) == len(entries)
+    assert {Path(entry.path).parent.as_posix() for entry in entries} == SOURCES
+    assert all(len(entry.sha1) == 40 and int(entry.sha1, 16) for entry in entries)
+    splits = defaultdict(set)
+    for entry in entries:
+        splits[entry.group].add(entry.split)
+    assert all(len(split) == 1 for split in splits.values())
+    assert set.union(*splits.values()) == {"train", "valid", "test"}
+
+
+def test_a_manifest_is_read_as_it_was_written(corpus):
+    assert read_manifest(corpus[1]) == corpus[2]
+
+
+def test_other_columns_are_passed_over_and_a_song_without_a_group_is_its_own(tmp_path):
+    (tmp_path / "m.csv").write_text("split,seconds,path,sha1\ntest,7.5,a/b.mid,00\n")
+    assert read_manifest(tmp_path / "m.csv") == [Entry("a/b.mid", "00", "test", "a/b.mid")]
+
+
+def test_a_split_equals_its_songs_read_by_hand_and_bears_their_paths(corpus):
+    folder, _, entries = corpus
+    paths = [entry.path for entry in entries if entry.split == "train"]
+    by_hand = load_songs([folder / path for path in paths], MelodyConverter(), progress=False)
+    songs = read(corpus, "train")
+    assert list(songs.names) == paths
+    assert np.array_equal(songs.labels, by_hand.labels)
+    assert np.array_equal(songs.song, by_hand.song)
+    assert not set(read(corpus, "valid").names) & set(songs.names)
+
+
+def test_the_report_bears_their_paths_too(corpus):
+    (corpus[0] / corpus[2][0].path).write_bytes(b"no music")
+    with pytest.warns(UserWarning, match="differ"):
+        songs = load_corpus(corpus[0], corpus[2][0].split, MelodyConverter(), corpus[1], progress=False)
+    assert corpus[2][0].path in dict(songs.report.refused)
+    assert "corpus.csv" in str(songs.report)
+
+
+def test_the_folder_may_be_the_working_folder(corpus, monkeypatch):
+    monkeypatch.chdir(corpus[0])
+    assert read((".", *corpus[1:]), "train").names == read(corpus, "train").names
+
+
+def test_songs_that_are_missing_or_changed_are_counted_folder_by_folder(corpus):
+    folder, manifest, entries = corpus
+    train = [entry for entry in entries if entry.split == "train"]
+    (folder / train[0].path).unlink()
+    (folder / train[-1].path).write_bytes((folder / train[1].path).read_bytes())
+    told = r"of 4 songs 1 are missing \(a 1\) and 1 differ from the manifest \(b 1\)"
+    with pytest.warns(UserWarning, match=told) as record:
+        songs = load_corpus(folder, "train", MelodyConverter(), manifest, progress=False)
+    assert len(record) == 1
+    assert record[0].filename == __file__
+    assert set(songs.names) <= {entry.path for entry in train[1:]}
+
+
+def test_what_cannot_be_read_says_why(corpus, tmp_path):
+    folder, manifest, _ = corpus
+    with pytest.raises(ValueError, match=r"none of the 2 songs .* docs/corpus.md"):
+        load_corpus(tmp_path, "valid", MelodyConverter(), manifest)
+    with pytest.raises(ValueError, match=r"no split .test..*\['train', 'valid'\]"):
+        load_corpus(folder, "test", MelodyConverter(), manifest)
+    with pytest.raises(ValueError, match="there is no such manifest"):
+        read_manifest(tmp_path / "none.csv")
+    (tmp_path / "faulty.csv").write_text("path,split\na.mid,train\n")
+    with pytest.raises(ValueError, match="no sha1"):
+        read_manifest(tmp_path / "faulty.csv")
+
+
+def test_the_corpus_itself_is_what_the_manifest_says():
+    if not (SHARED / "data").is_dir():
+        pytest.skip("reference data not present")
+    songs = read((SHARED / "data", MANIFEST), "valid", DrumsConverter())
+    valid = {entry.path for entry in read_manifest() if entry.split == "valid"}
+    assert set(songs.names) <= valid
+    assert len(songs.names) > len(valid) / 2
+    assert len(songs) > 1000
