@@ -98,11 +98,11 @@ TINY_DRUMS = TrainingConfig(
 )
 TINY_MELODY = replace(TINY_DRUMS, transpose_range=(-2, 3))
 TINY_LONG = replace(TINY_MELODY, batch_size=16, steps=1500, learning_rate=5e-3, decay_rate=0.998, free_bits=64.0)
-MINI_DRUMS = replace(DRUMS, batch_size=32, steps=16_000, learning_rate=3e-3, decay_rate=0.9998)
+MINI_DRUMS = replace(DRUMS, batch_size=32, steps=12_000, learning_rate=3e-3, decay_rate=0.9997)
 MINI_MELODY = replace(MINI_DRUMS, transpose_range=(-5, 5))
 MINI_LONG = replace(LONG, batch_size=16, steps=10_000, learning_rate=3e-3, decay_rate=0.9997)
-MINI_DRUMS_LONG = replace(MINI_LONG, steps=7_000, decay_rate=0.9995)
-MINI_TRIO = replace(MINI_DRUMS_LONG, steps=5_000)
+MINI_DRUMS_LONG = replace(MINI_LONG, steps=5_000, decay_rate=0.9994)
+MINI_TRIO = replace(MINI_DRUMS_LONG, steps=4_000)
 SMALL_LONG = replace(LONG, batch_size=256, steps=20_000, decay_rate=0.9998)
 
 

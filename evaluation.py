@@ -48,7 +48,7 @@ ACTIVE_VARIANCE = 0.01  # of a dimension's posterior mean over the data (Burda e
 POINTS = 11  # of an interpolation, both ends included
 PAIRS = 256  # interpolations that are averaged; the paper has 1024
 SAMPLES = 256  # pieces drawn from the prior; as many as the paper adds attribute vectors to
-TRAINING_WINDOWS = 16_384  # that attribute vectors come from, evenly spaced
+TRAINING_WINDOWS = 8192  # that attribute vectors come from, evenly spaced
 BARS_BACK = (1, 2, 4, 8)
 PARTS = {"categorical": ("all",), "trio": ("melody", "bass", "drums")}
 

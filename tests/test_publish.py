@@ -1,0 +1,91 @@
+"""What is published of a run: weights in half precision, measurements, a card; and what stands in the repository."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import shrink
+
+import publish
+from corpus import load_corpus
+from generate import TrainedModel
+from magenta_checkpoint import load_magenta_checkpoint
+from train import read_checkpoint, train
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def published(corpus_arguments, tmp_path, monkeypatch):
+    """A run of twenty steps, published in a folder of its own."""
+    config = shrink("cat-mel_2bar_tiny")
+    monkeypatch.setattr(publish, "MODELS", {"mel_2bar": config.name, "drums_2bar": "cat-drums_2bar_tiny"})
+    _, folder, _, manifest = corpus_arguments
+    songs = load_corpus(folder, "train", config.converter, manifest, progress=False)
+    train(config, songs, out_dir=tmp_path / "runs" / config.name, steps=20, seed=5, progress=False, device="cpu")
+    publish.main([*corpus_arguments, "--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--only", "mel_2bar"])
+    return tmp_path
+
+
+def test_weights_are_small_and_say_what_made_them(published):
+    path = published / "pretrained" / "mel_2bar.pt"
+    run = published / "runs" / "cat-mel_2bar_tiny" / "checkpoint.pt"
+    assert path.stat().st_size < run.stat().st_size / 5  # neither single precision nor Adam's means
+    trained, whole = TrainedModel.load(path), TrainedModel.load(run)
+    for ours, theirs in zip(trained.model.parameters(), whole.model.parameters(), strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs.half().float())
+    facts = read_checkpoint(path)["run"]
+    assert (facts["step"], facts["seed"]) == (20, 5)
+    assert len(trained.sample(2, generator=0)) == 2
+
+
+def test_measurements_and_card_agree(published):
+    found = json.loads((published / "results" / "mel_2bar.json").read_text())
+    card = (published / "pretrained" / "mel_2bar.md").read_text()
+    assert (found["preset"], found["steps"], found["split"]) == ("cat-mel_2bar_tiny", 20, "test")
+    assert f"{found['reconstruction']['sampled']['parts']['all']['mean']:.3f} sampled" in card
+    assert "20 steps" in card
+    assert "seed 5" in card
+    assert "Groove MIDI Dataset" in card
+
+
+def test_magenta_js_gets_the_same_weights(published):
+    ours = TrainedModel.load(published / "pretrained" / "mel_2bar.pt").model
+    theirs = load_magenta_checkpoint(published / "pretrained" / "magenta_js" / "mel_2bar", "cat-mel_2bar_tiny")
+    for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        assert torch.allclose(a, b, atol=float(a.max() - a.min()) / 60_000)
+
+
+MODELS = sorted((ROOT / "pretrained").glob("*.pt"))
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_every_published_model_loads_plays_and_has_its_card_and_measurements(path):
+    trained = TrainedModel.load(path)
+    assert publish.MODELS[path.stem] == trained.config.name
+    notes = [note for part in trained.sample(1, generator=0)[0].instruments for note in part.notes]
+    assert len(notes) > 3
+    found = json.loads((ROOT / "results" / f"{path.stem}.json").read_text())
+    assert path.with_suffix(".md").read_text() == publish.card(path.stem, found)
+
+
+def test_the_published_files_are_within_their_limits():
+    sizes = [path.stat().st_size for path in (ROOT / "pretrained").rglob("*") if path.is_file()]
+    assert max(sizes, default=0) <= 16e6
+    assert sum(sizes) <= 40e6
+
+
+def test_the_readmes_table_is_the_results():
+    """Once more through the command's own functions: nothing in it was written by hand."""
+    readme = (ROOT / "README.md").read_text()
+    assert publish.put_into(readme, publish.results_table(ROOT / "results")) == readme
+
+
+def test_a_table_goes_between_its_marks(published):
+    table = publish.results_table(published / "results")
+    assert table.splitlines()[2].startswith("| mel_2bar | all | `cat-mel_2bar_tiny` |")
+    assert "| 0.986 |" in table
+    text = publish.put_into("a\n{}\nold\n{}\nb".format(*publish.MARKS), table)
+    assert text == f"a\n{publish.MARKS[0]}\n{table}\n{publish.MARKS[1]}\nb"
