@@ -1,10 +1,11 @@
 """LSTM layers, whole sequences at once and step by step, as fast as a machine allows.
 
 On a GPU a layer is cuDNN's, in bfloat16 where the installed one takes that. On a processor with a C++ compiler,
-training and single steps are our own: matrix products are oneDNN's, from weights laid out for it once a call; the
-elementwise rest of a step is one pass of a small kernel, which the compiler builds at first use, in about a second; and
-an input that is the same at every step is multiplied once. Everywhere else it is `torch.nn.LSTM`, as it is on the
-processor for whole sequences without gradient and for small layers, where it is as fast. All compute the same.
+training and single steps are our own: matrix products are oneDNN's, from weights laid out for it once a call, but for a
+single sequence a kernel's of our own, from weights as they lie; the elementwise rest of a step is one pass of another;
+the compiler builds both at first use, in about a second; and an input that is the same at every step is multiplied
+once. Everywhere else it is `torch.nn.LSTM`, as it is on the processor for whole sequences without gradient and for
+small layers, where it is as fast. All compute the same.
 
 Axes: N sequences, T steps, F features of a frame, E features of the constant input, H width of a layer.
 """
@@ -226,11 +227,23 @@ def _order(steps: int, backwards: bool) -> range:
 def product(weight: Tensor, bias: Tensor | None = None, rows: int = 1) -> Callable[..., Tensor]:
     """A function of x [rows, F] and a summand [rows, O], which is the bias [O] where none is given: x @ weight.T + it.
 
-    The weight [O, F] is laid out once for many calls, where that helps.
+    The weight [O, F] is laid out once for many calls, where that helps; one row takes it as it lies.
     """
     if not fused(weight.device, weight.dtype):
         return lambda x, summand=bias: F.linear(x, weight) if summand is None else torch.addmm(summand, x, weight.t())
-    return _packed_product(weight, bias, rows)
+    return _direct_product(weight, bias) if rows == 1 else _packed_product(weight, bias, rows)
+
+
+def _direct_product(weight: Tensor, bias: Tensor | None) -> Callable[..., Tensor]:
+    weight, multiply = weight.contiguous(), kernels()[f"multiply_{KERNELS[weight.dtype]}"]
+    outputs, inputs = weight.shape
+
+    def direct(x: Tensor, summand: Tensor | None = bias) -> Tensor:
+        out, added = x.new_empty(1, outputs), None if summand is None else summand.data_ptr()
+        multiply(weight.data_ptr(), x.data_ptr(), added, out.data_ptr(), inputs, outputs)
+        return out
+
+    return direct
 
 
 def _packed_product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[..., Tensor]:
@@ -296,9 +309,9 @@ def kernels() -> dict[str, Callable[..., None]] | None:
         return None
     found = {}
     for dtype in KERNELS.values():
-        for way, sizes in (("forward", 3), ("backward", 2)):
+        for way, arrays, sizes in (("forward", 7, 3), ("backward", 7, 2), ("multiply", 4, 2)):
             kernel = found[f"{way}_{dtype}"] = library[f"{way}_{dtype}"]
-            kernel.argtypes, kernel.restype = [ctypes.c_void_p] * 7 + [ctypes.c_int64] * sizes, None
+            kernel.argtypes, kernel.restype = [ctypes.c_void_p] * arrays + [ctypes.c_int64] * sizes, None
     return found
 
 

@@ -233,15 +233,19 @@ class CoreSteps:
         recurrent = self.products[0](self.states[0].h, self.gates[t])
         self.states[0] = lstm_cell(table, None if dense else frame, recurrent, self.states[0].c)
         for k in range(1, len(self.states)):
-            below_and_own = torch.cat([self.states[k - 1].h, self.states[k].h], -1)
-            self.states[k] = lstm_cell(None, None, self.products[k](below_and_own), self.states[k].c)
+            recurrent = self.products[k](self.states[k - 1].h, self.states[k].h)
+            self.states[k] = lstm_cell(None, None, recurrent, self.states[k].c)
         return self.output(self.states[-1].h)
 
 
-def _joint_product(layer: LstmLayer, dtype: torch.dtype, rows: int) -> Callable[..., Tensor]:
-    """The product of a layer's input and state, side by side [rows, F + H], with both its weights."""
+def _joint_product(layer: LstmLayer, dtype: torch.dtype, rows: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The sum of a layer's two products, of its input [rows, F] and of its state [rows, H]."""
     weight, recurrent, bias, _ = (w.to(dtype) for w in layer.weights())
-    return product(torch.cat([weight, recurrent], 1), bias, rows)
+    if rows == 1:  # both weights side by side would be no faster, and a copy
+        of_input, of_state = product(weight, bias), product(recurrent)
+        return lambda inputs, state: of_state(state, of_input(inputs))
+    both = product(torch.cat([weight, recurrent], 1), bias, rows)
+    return lambda inputs, state: both(torch.cat([inputs, state], -1))
 
 
 class Nade(nn.Module):

@@ -10,7 +10,7 @@ from conftest import made_songs
 
 import lstm
 from configs import CONFIGS
-from draws import seeded
+from draws import Shard, seeded
 from lstm import LstmLayer, LstmState, lstm_cell, product
 from model import MusicVAE, autocast
 from train import compute_loss
@@ -102,12 +102,45 @@ def test_own_step_is_the_plain_one(plain, dtype, n, hidden):
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
-def test_a_product_is_a_linear_layer(dtype):
-    x, weight, bias, summand = (torch.randn(shape).to(dtype) for shape in ((3, 5), (7, 5), (7,), (3, 7)))
-    multiply = product(weight, bias, rows=3)
-    for _ in range(2):
-        assert error(multiply(x), F.linear(x, weight, bias)) < PRECISIONS[dtype]
-        assert error(multiply(x, summand), F.linear(x, weight) + summand) < PRECISIONS[dtype]
+@pytest.mark.parametrize("rows, inputs, outputs", [(3, 5, 7), (1, 5, 7), (1, 3, 1), (1, 300, 131)])
+def test_a_product_is_a_linear_layer(dtype, rows, inputs, outputs):
+    torch.manual_seed(0)
+    shapes = ((rows, inputs), (outputs, inputs), (outputs,), (rows, outputs))
+    x, weight, bias, summand = (torch.randn(shape).to(dtype) for shape in shapes)
+    for given in (bias, None):
+        multiply = product(weight, given, rows)
+        for _ in range(2):
+            assert error(multiply(x), F.linear(x, weight, given)) < PRECISIONS[dtype]
+            assert error(multiply(x, summand), F.linear(x, weight) + summand) < PRECISIONS[dtype]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_product_keeps_its_weight(rows):
+    """However it lay, and when nobody else holds it."""
+    x, weight = torch.randn(rows, 300), torch.randn(300, 131)
+    wanted, multiply = x @ weight, product(weight.t(), rows=rows)
+    del weight
+    taken = [torch.full((131, 300), torch.nan) for _ in range(8)]  # what had been freed would be theirs
+    assert len(taken) == 8
+    assert error(multiply(x), wanted) < PRECISIONS[torch.float32]
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", FAMILIES)
+def test_samples_are_the_plain_ones_together_and_alone(plain, name):
+    config = replace(CONFIGS[name].model, dec_rnn_size=(48, 40))
+    torch.manual_seed(0)
+    model, z = MusicVAE(config).eval(), torch.randn(2, config.z_size)
+    controls = torch.rand(2, config.steps, config.control_depth)
+
+    def sample(n: int) -> torch.Tensor:
+        return model.sample(z=z[:n], controls=controls[:n], generator=Shard(seeded("cpu", "sample"), 0, n, 2))
+
+    own = [*sample(2), *sample(1)]
+    plain()
+    wanted = sample(2)
+    torch.testing.assert_close(torch.stack(own), wanted[[0, 1, 0]])
+    assert len(wanted[0].unique(dim=0)) > 10
 
 
 @needs_kernels
