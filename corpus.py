@@ -17,7 +17,7 @@ import os
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,8 +92,14 @@ def load_corpus(
     return _renamed(dataset, source, {Path(folder, song.path).as_posix(): song.path for song in found})
 
 
-def gather(folder: str | os.PathLike, downloads: Iterable[str | os.PathLike], manifest: str | os.PathLike) -> None:
-    """Copies a manifest's songs to their paths in a folder, wherever and under whatever names they lie in others."""
+def gather(folder: str | os.PathLike, downloads: Sequence[str | os.PathLike], manifest: str | os.PathLike) -> None:
+    """Copies a manifest's songs to their paths in a folder, wherever and under whatever names they lie in others.
+
+    Raises:
+        ValueError: a faulty manifest, or one of the others is no folder.
+    """
+    if strange := [str(download) for download in downloads if not Path(download).is_dir()]:
+        raise ValueError(f"{strange[0]}: there is no such folder")
     paths = {entry.sha1: Path(folder, entry.path) for entry in read_manifest(manifest)}
     for file in (file for download in downloads for file in midi_files(Path(download))):
         if path := paths.pop(file_sha1(file), None):
@@ -152,8 +158,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="folder of the corpus; what it holds already is counted")
     parser.add_argument("downloads", nargs="*", help="folders to look through, with their subfolders")
     options = parser.parse_args(arguments)
-    gather(options.folder, options.downloads, MANIFEST)
-    entries = read_manifest()
+    try:
+        gather(options.folder, options.downloads, MANIFEST)
+    except ValueError as fault:
+        raise SystemExit(f"error: {fault}") from None
+    entries = read_manifest(MANIFEST)
     there = _count(song for song in entries if _same(options.folder, song))
     for name, count in _count(entries).items():
         print(f"{name}: {there[name]} of {count} songs")

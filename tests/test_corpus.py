@@ -1,22 +1,23 @@
 """A corpus by its manifest: the committed one is whole and leaks no tune, and a folder is read as it says."""
 
+import re
 import shutil
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SHARED
 
-from corpus import MANIFEST, Entry, file_sha1, load_corpus, read_manifest, write_manifest
+import corpus as corpus_module
+from corpus import MANIFEST, Entry, file_sha1, gather, load_corpus, main, read_manifest, write_manifest
 from midi_utils import DrumsConverter, MelodyConverter, load_songs
 
 BUILT_IN = Path(__file__).parents[1] / "midi_songs" / "built_in"
-SOURCES = {"freedoom", "groove", "mma_examples", "mma_nottingham", "mma_openewld", "nottingham", "openewld"} | {
-    "openhymnal",
-    "simutrans",
-}
+ROW = r"^\| `(\w+)` \| ([\d,]+) \|.*\| (yes|no)[^|]*\|$"  # a source in docs/corpus.md
+MADE = {"mma_nottingham", "mma_openewld", "openewld", "openhymnal"}
+UNCHANGED = {"freedoom", "groove", "mma_examples", "nottingham", "simutrans"}
 
 
 @pytest.fixture
@@ -44,13 +45,20 @@ def test_the_committed_manifest_is_sorted_and_no_tune_is_in_two_splits():
     entries = read_manifest()
     assert entries == sorted(entries)
     assert len({entry.path for entry in entries}) == len(entries)
-    assert {Path(entry.path).parent.as_posix() for entry in entries} == SOURCES
+    assert {Path(entry.path).parent.as_posix() for entry in entries} == MADE | UNCHANGED
     assert all(len(entry.sha1) == 40 and int(entry.sha1, 16) for entry in entries)
     splits = defaultdict(set)
     for entry in entries:
         splits[entry.group].add(entry.split)
     assert all(len(split) == 1 for split in splits.values())
     assert set.union(*splits.values()) == {"train", "valid", "test"}
+
+
+def test_the_document_counts_its_songs():
+    text = (MANIFEST.parent / "docs" / "corpus.md").read_text()
+    rows = {name: (int(n.replace(",", "")), kept) for name, n, kept in re.findall(ROW, text, re.M)}
+    assert {name: count for name, (count, _) in rows.items()} == Counter(Path(e.path).parts[0] for e in read_manifest())
+    assert {name for name, (_, kept) in rows.items() if kept == "yes"} == UNCHANGED
 
 
 def test_a_manifest_is_read_as_it_was_written(corpus):
@@ -110,6 +118,31 @@ def test_what_cannot_be_read_says_why(corpus, tmp_path):
     (tmp_path / "faulty.csv").write_text("path,split\na.mid,train\n")
     with pytest.raises(ValueError, match="no sha1"):
         read_manifest(tmp_path / "faulty.csv")
+
+
+def test_songs_are_gathered_by_their_content(corpus, tmp_path):
+    folder, manifest, entries = corpus
+    download, gathered = tmp_path / "download", tmp_path / "gathered"
+    for k, entry in enumerate(entries[1:]):
+        path = download / "deep" / f"{k}.MID"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / entry.path, path)
+    (download / "other.mid").write_bytes(b"some other song")
+    gather(gathered, [download], manifest)
+    there = {path.relative_to(gathered).as_posix(): file_sha1(path) for path in gathered.rglob("*.mid")}
+    assert there == {entry.path: entry.sha1 for entry in entries[1:]}
+    with pytest.raises(ValueError, match="no such folder"):
+        gather(gathered, [tmp_path / "none"], manifest)
+
+
+def test_the_command_counts_what_is_there(corpus, monkeypatch, capsys):
+    folder, manifest, entries = corpus
+    (folder / entries[0].path).write_bytes(b"another song")
+    monkeypatch.setattr(corpus_module, "MANIFEST", manifest)
+    main([str(folder)])
+    assert capsys.readouterr().out == "a: 2 of 3 songs\nb: 3 of 3 songs\n"
+    with pytest.raises(SystemExit, match="no such folder"):
+        main([str(folder), str(folder / "none")])
 
 
 def test_the_corpus_itself_is_what_the_manifest_says():
