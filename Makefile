@@ -1,5 +1,6 @@
 # make run       execute main.ipynb into generated/main.ipynb; main.ipynb itself stays as it is
-# make notebook  the same, then make main.ipynb and the README's picture anew from it
+# make paper     the same of paper.ipynb, the paper's tables and figures; make paper QUICK=1 is a small rehearsal
+# make notebook  both, then make main.ipynb, paper.ipynb and the README's picture anew from them
 # make test      lint, then the tests
 # make lint      ruff alone
 # make clean     remove the environment and the caches; your runs/ and generated/ stay
@@ -18,15 +19,22 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export GOMP_SPINCOUNT := 20000
 unexport JUPYTER_PATH PYTHONHOME PYTHONPATH
 
-.PHONY: run notebook test lint clean
+EXECUTE = env -u MPLBACKEND $(VENV_PYTHON) -m nbconvert --to notebook --execute --output-dir generated \
+	--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.timeout=-1
+
+.PHONY: run paper notebook test lint clean
 
 run: $(READY)
 	mkdir -p generated
-	env -u MPLBACKEND $(VENV_PYTHON) -m nbconvert --to notebook --execute main.ipynb --output-dir generated \
-		--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.timeout=-1
+	$(EXECUTE) main.ipynb
 
-notebook: run
+paper: $(READY)
+	mkdir -p generated
+	$(EXECUTE) paper.ipynb
+
+notebook: run paper
 	$(VENV_PYTHON) clean_notebook.py generated/main.ipynb main.ipynb
+	$(VENV_PYTHON) clean_notebook.py generated/paper.ipynb paper.ipynb
 	cp generated/interpolation.png docs/interpolation.png
 
 test: lint

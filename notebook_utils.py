@@ -184,10 +184,10 @@ def plot_piano_roll(
         roll.set_title(title, loc="left", fontsize=10, color=INK)
         _draw_bar_lines(roll, strip, bars, first=index % columns == 0, last=index + columns >= len(songs))
     _add_legend(figure, colours)
-    return _finished(figure)
+    return finished(figure)
 
 
-def _finished(figure: Figure) -> Figure:
+def finished(figure: Figure) -> Figure:
     """Hand the figure over, and out of pyplot's list, so that a cell that ends with it shows it once."""
     plt.close(figure)
     return figure
@@ -376,11 +376,11 @@ def plot_training(history: Sequence) -> Figure:
                 axis.plot(*zip(*points), color=colour, label=label, marker="." if len(points) < 40 else None)
         axis.set_title(title, loc="left", fontsize=10, color=INK)
         axis.set_ylabel(unit, color=GREY)
-        _plain_axes(axis)
+        plain_axes(axis)
         axis.set_xlabel("step", color=GREY)
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[0].legend(frameon=False, fontsize=9)
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_latent(
@@ -414,10 +414,10 @@ def plot_latent(
     for number, name in enumerate(("x", "y")[: plane.shape[1]]):
         getattr(axis, f"set_{name}label")(f"component {number + 1} ({share[number]:.0f} % of the variance)", color=GREY)
     axis.set_title(title, loc="left", fontsize=10, color=INK)
-    _plain_axes(axis)
+    plain_axes(axis)
     if any(labels) or path is not None:
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    return _finished(figure)
+    return finished(figure)
 
 
 def _draw_points(axis: Axes, points: np.ndarray, labels: list[str]) -> None:
@@ -431,7 +431,8 @@ def _draw_points(axis: Axes, points: np.ndarray, labels: list[str]) -> None:
         axis.scatter(*points[groups == -1].T, s=14, color=PALE, label="others")
 
 
-def _plain_axes(axis: Axes) -> None:
+def plain_axes(axis: Axes) -> None:
+    """Pale lines, no box, and a grid behind what is drawn."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[:].set_color(PALE)
     axis.tick_params(colors=GREY, length=0)
