@@ -102,7 +102,7 @@ MINI_DRUMS = replace(DRUMS, batch_size=32, steps=12_000, learning_rate=3e-3, dec
 MINI_MELODY = replace(MINI_DRUMS, transpose_range=(-5, 5))
 MINI_LONG = replace(LONG, batch_size=16, steps=10_000, learning_rate=3e-3, decay_rate=0.9997)
 MINI_DRUMS_LONG = replace(MINI_LONG, steps=5_000, decay_rate=0.9994)
-MINI_TRIO = replace(MINI_DRUMS_LONG, steps=4_000)
+MINI_TRIO = replace(MINI_DRUMS_LONG, steps=2_000, decay_rate=0.999, transpose_range=(-5, 5))
 SMALL_LONG = replace(LONG, batch_size=256, steps=20_000, decay_rate=0.9998)
 
 

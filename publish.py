@@ -1,11 +1,12 @@
 """Makes of finished runs what others start from: weights, their measurements, and a card for each.
 
-    python publish.py --runs runs --data FOLDER
+    python publish.py --runs runs --data FOLDER [--size small]
 
-For each model of MODELS whose run lies in RUNS/PRESET: pretrained/NAME.pt (half precision, without the optimizer),
-results/NAME.json (evaluation.py on the test split, of exactly these weights), pretrained/NAME.md (its card) and, of
-those that magenta.js knows, pretrained/magenta_js/NAME. Then the README's table of results, from all there are.
-FOLDER holds the songs of corpus.csv, see docs/corpus.md.
+For each model of MODELS whose run lies in RUNS/PRESET, the preset of that size: pretrained/NAME.pt (half precision, no
+optimizer), results/NAME.json (evaluation.py on the test split, of exactly these weights), pretrained/NAME.md
+(its card) and, of those that magenta.js knows, pretrained/magenta_js/NAME. A run that went on with the weights of
+RUNS/PRESET-first counts the steps and minutes of both. Then the README's table of results, from all there are. FOLDER
+holds the songs of corpus.csv, see docs/corpus.md.
 """
 
 import argparse
@@ -21,15 +22,16 @@ from magenta_js import export_magenta_js
 from paper_figures import KINDS, markdown, number, paper_accuracy
 from train import load_checkpoint, read_checkpoint, save_checkpoint
 
-MODELS = {  # name of what is published: preset of the run
-    "mel_2bar": "cat-mel_2bar_mini",
-    "drums_2bar": "cat-drums_2bar_mini",
-    "mel_16bar": "hierdec-mel_16bar_mini",
-    "mel_16bar_flat": "flat-mel_16bar_mini",
-    "drums_16bar": "hierdec-drums_16bar_mini",
-    "drums_16bar_flat": "flat-drums_16bar_mini",
-    "trio_16bar": "hierdec-trio_16bar_mini",
+MODELS = {  # name of what is published: preset of the run, without its size
+    "mel_2bar": "cat-mel_2bar",
+    "drums_2bar": "cat-drums_2bar",
+    "mel_16bar": "hierdec-mel_16bar",
+    "mel_16bar_flat": "flat-mel_16bar",
+    "drums_16bar": "hierdec-drums_16bar",
+    "drums_16bar_flat": "flat-drums_16bar",
+    "trio_16bar": "hierdec-trio_16bar",
 }
+ALSO_MEASURED = ("music21_mel_2bar",)  # in the README's table, and not published
 FOR_MAGENTA_JS = ("mel_2bar", "drums_2bar")  # it knows no conductor without an encoder of two levels
 KEPT = ("step", "seconds", "seed", "data")  # of what a run says of itself
 CARD = """# {name}
@@ -68,7 +70,10 @@ LIMITS = {
 def publish(name: str, run: Path, weights: Path) -> None:
     """Writes a run's weights in half precision, with what it says of itself."""
     model, config = load_checkpoint(run)
-    facts = read_checkpoint(run)["run"]
+    facts, first = read_checkpoint(run)["run"], run.with_name(f"{run.name}-first")
+    if first.is_dir():
+        earlier = read_checkpoint(first)["run"]
+        facts |= {key: facts[key] + earlier[key] for key in ("step", "seconds")}
     save_checkpoint(weights / f"{name}.pt", model.half(), config, {key: facts[key] for key in KEPT})
     if name in FOR_MAGENTA_JS:
         export_magenta_js(load_checkpoint(weights / f"{name}.pt")[0], config, weights / "magenta_js" / name, "uint16")
@@ -110,10 +115,10 @@ def card(name: str, found: dict) -> str:
 
 
 def results_table(results: Path) -> str:
-    """Every published model's accuracy from a draw of z beside the paper's, and what its training took; Markdown."""
+    """Every measured model's accuracy from a draw of z beside the paper's, and what its training took; Markdown."""
     header = ("model", "part", "preset", "parameters", "steps", "minutes", "seed")
     header += ("teacher-forced", "the paper's", "sampled", "the paper's")
-    paths = [results / f"{name}.json" for name in MODELS]
+    paths = [results / f"{name}.json" for name in (*MODELS, *ALSO_MEASURED)]
     return markdown(header, (row for path in paths if path.exists() for row in _result_rows(path)))
 
 
@@ -143,6 +148,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--to", type=Path, default=Path(), help="folder that gets pretrained/ and results/ (default: this)"
     )
+    parser.add_argument("--size", default="mini", help="of the presets: mini (default), or small")
     parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS))
     return parser.parse_args(arguments)
 
@@ -152,7 +158,7 @@ def main(arguments: list[str] | None = None):
     options = parse_arguments(arguments)
     weights, results = options.to / "pretrained", options.to / "results"
     for name in options.only:
-        run = options.runs / MODELS[name]
+        run = options.runs / f"{MODELS[name]}_{options.size}"
         if run.is_dir():
             publish(name, run, weights)
             found = measure(name, weights, results, options.data, options.manifest, options.cache)

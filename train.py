@@ -727,6 +727,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--valid", type=float, default=0.1, help="share of the songs held out (default 0.1)")
     parser.add_argument("--init-from", help="checkpoint to begin with, ours or Magenta's, with its sizes")
     parser.add_argument("--learning-rate", type=float, help="at step 0; the preset's own by default")
+    parser.add_argument(
+        "--transpose", type=int, nargs=2, metavar=("LOW", "HIGH"), help="semitones; the preset's own by default"
+    )
     parser.add_argument("--freeze-encoder", action="store_true", help="leave the encoder as it is")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="cuda, mps or cpu; the fastest by default")
@@ -760,13 +763,21 @@ def read_parts(options: argparse.Namespace, config: Config) -> tuple[SongDataset
     return tuple(parts)
 
 
+def asked_config(options: argparse.Namespace) -> Config:
+    """The preset, with what the options change of its recipe."""
+    config, changes = CONFIGS[options.config], {}
+    if options.learning_rate is not None:
+        changes["learning_rate"] = options.learning_rate
+    if options.transpose is not None:
+        changes["transpose_range"] = tuple(options.transpose)
+    return replace(config, training=replace(config.training, **changes))
+
+
 def main(arguments: list[str] | None = None):
     """The command: a folder to a data set, its report, and a run."""
     options = parse_arguments(arguments)
     try:
-        config = CONFIGS[options.config]
-        if options.learning_rate is not None:
-            config = replace(config, training=replace(config.training, learning_rate=options.learning_rate))
+        config = asked_config(options)
         train_set, valid_set = read_songs(options, config)
         names = ("steps", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")
         run = {name: getattr(options, name) for name in names}

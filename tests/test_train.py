@@ -348,6 +348,15 @@ def test_a_manifest_says_what_is_trained_on_and_a_run_how_long_it_took(corpus_ar
     assert 0 < seconds[0] < seconds[1]
 
 
+def test_the_commands_options_change_the_recipe():
+    options = ["--config", "flat-mel_16bar_mini", "--data", "x", "--out", "y"]
+    preset = CONFIGS["flat-mel_16bar_mini"]
+    assert train_module.asked_config(train_module.parse_arguments(options)) == preset
+    options += ["--learning-rate", "0.5", "--transpose", "-2", "3"]
+    recipe = train_module.asked_config(train_module.parse_arguments(options)).training
+    assert recipe == replace(preset.training, learning_rate=0.5, transpose_range=(-2, 3))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
