@@ -37,6 +37,7 @@ def test_the_notebook_runs(preset, songs, tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     for path in sorted((ROOT / "midi_songs" / "built_in").glob("*.mid"))[:songs]:
         shutil.copy(path, folder)
+    shutil.copytree(ROOT / "pretrained", tmp_path / "pretrained")
     notebook = execute(f"PRESET, STEPS = {preset!r}, 2", tmp_path)
     assert len(list((tmp_path / "generated").glob(f"{preset}_*.mid"))) == 12 + 2 + 9
     text = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
