@@ -54,6 +54,7 @@ PAGE = (8, 4)  # rows and columns of a page of windows
 PAGE_ROOM = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.94, "hspace": 0.1, "wspace": 0.05}
 LEGEND_INCHES = 1.7  # width of an entry
 DRUM_ROW = 3  # semitones that a drum takes below a trio's lowest note
+LABEL_SPOTS = (((6, 6), "left"), ((-6, -11), "right"), ((8, -7), "left"))  # in turn, so that neighbours stay readable
 PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK, GREY)
 
 Windows = np.ndarray  # labels [n, steps] or [n, steps, 3]
@@ -219,7 +220,7 @@ def _mark_bars(axis: Axes, steps: int) -> None:
 def plot_interpolations(results: Sequence[dict], columns: int = 4) -> Figure:
     """For each model, over t from one window to another, the distances to both ends and, below, the n-gram cost.
 
-    The model's are drawn full, those of a Bernoulli mix of the two ends dashed (paper, section 5.2).
+    The model's are drawn full, those of a Bernoulli mix of the two ends dashed (paper, section 5).
     """
     columns = min(columns, len(results))
     rows = 2 * -(-len(results) // columns)
@@ -259,8 +260,8 @@ def plot_rate_distortion(points: Sequence[dict]) -> Figure:
         axis.plot(*zip(*at), "-o", color=PALETTE[k % len(PALETTE)], label=preset)
         for nth, (point, place) in enumerate(zip(group, at, strict=True)):
             text = f"{point['free_bits']:g} free bits, β {point['beta']:g}"
-            spot = {"xytext": (-6, -11), "ha": "right"} if nth % 2 else {"xytext": (6, 5)}
-            axis.annotate(text, place, textcoords="offset points", fontsize=8, color=GREY, **spot)
+            (x, y), side = LABEL_SPOTS[nth % len(LABEL_SPOTS)]
+            axis.annotate(text, place, (x, y), textcoords="offset points", ha=side, fontsize=8, color=GREY)
     _dress(axis, "rate and distortion on held-out music", "KL, bits a window", "reconstruction, nats a window")
     axis.margins(x=0.3, y=0.15)
     axis.legend(frameon=False, fontsize=9)
@@ -282,7 +283,7 @@ def attribute_changes(table: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plot_attributes(result: dict) -> Figure:
-    """What adding and subtracting each attribute vector does to all five attributes, in % (paper, section 5.3)."""
+    """What adding and subtracting each attribute vector does to all five attributes, in % (paper, section 5)."""
     names = [name.replace("_", " ") for name in result["attributes"]["names"]]
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained", sharey=True)
     for axis, what, change in zip(axes, ("added", "subtracted"), attribute_changes(result["attributes"]), strict=True):

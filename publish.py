@@ -3,10 +3,9 @@
     python publish.py --runs runs --data FOLDER [--size small]
 
 For each model of MODELS whose run lies in RUNS/PRESET, the preset of that size: pretrained/NAME.pt (half precision, no
-optimizer), results/NAME.json (evaluation.py on the test split, of exactly these weights), pretrained/NAME.md
-(its card) and, of those that magenta.js knows, pretrained/magenta_js/NAME. A run that went on with the weights of
-RUNS/PRESET-first counts the steps and minutes of both. Then the README's table of results, from all there are. FOLDER
-holds the songs of corpus.csv, see docs/corpus.md.
+optimizer), results/NAME.json (evaluation.py on the test split, of exactly these weights), pretrained/NAME.md (its card)
+and, of those that magenta.js knows, pretrained/magenta_js/NAME. Then the README's table of results, from all there are.
+FOLDER holds the songs of corpus.csv, see docs/corpus.md.
 """
 
 import argparse
@@ -70,10 +69,7 @@ LIMITS = {
 def publish(name: str, run: Path, weights: Path) -> None:
     """Writes a run's weights in half precision, with what it says of itself."""
     model, config = load_checkpoint(run)
-    facts, first = read_checkpoint(run)["run"], run.with_name(f"{run.name}-first")
-    if first.is_dir():
-        earlier = read_checkpoint(first)["run"]
-        facts |= {key: facts[key] + earlier[key] for key in ("step", "seconds")}
+    facts = read_checkpoint(run)["run"]
     save_checkpoint(weights / f"{name}.pt", model.half(), config, {key: facts[key] for key in KEPT})
     if name in FOR_MAGENTA_JS:
         export_magenta_js(load_checkpoint(weights / f"{name}.pt")[0], config, weights / "magenta_js" / name, "uint16")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import made_songs, shrink
+from conftest import shrink
 
 import publish
 from corpus import load_corpus
@@ -57,16 +57,6 @@ def test_magenta_js_gets_the_same_weights(published):
         assert torch.allclose(a, b, atol=float(a.max() - a.min()) / 60_000)
 
 
-def test_a_run_that_went_on_counts_the_first_too(published):
-    runs = published / "runs"
-    (runs / "cat-mel_2bar_tiny").rename(runs / "cat-mel_2bar_tiny-first")
-    config = shrink("cat-mel_2bar_tiny")
-    first, songs = runs / "cat-mel_2bar_tiny-first", made_songs(config.converter)
-    train(config, songs, out_dir=runs / config.name, steps=3, init_from=first, progress=False, device="cpu")
-    publish.publish("mel_2bar", runs / config.name, published / "pretrained")
-    assert read_checkpoint(published / "pretrained" / "mel_2bar.pt")["run"]["step"] == 23
-
-
 MODELS = sorted((ROOT / "pretrained").glob("*.pt"))
 
 
@@ -98,3 +88,29 @@ def test_a_table_goes_between_its_marks(published):
     assert "| 0.986 |" in table
     text = publish.put_into("a\n{}\nold\n{}\nb".format(*publish.MARKS), table)
     assert text == f"a\n{publish.MARKS[0]}\n{table}\n{publish.MARKS[1]}\nb"
+
+
+def test_what_the_readme_says_of_the_results():
+    """Each number of its text, from the files."""
+    text = " ".join((ROOT / "README.md").read_text().split())
+    found = {name: json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in publish.MODELS}
+    sampled = {name: x["reconstruction"]["sampled"]["parts"].get("all", {}).get("mean") for name, x in found.items()}
+    tunes, still = found["mel_2bar"], {name: x["still"].get("all") for name, x in found.items()}
+    names, path = tunes["attributes"]["names"], tunes["interpolation"]
+    density, major = names.index("note_density"), names.index("c_diatonic")
+    before, added, subtracted = (tunes["attributes"][key] for key in ("before", "added", "subtracted"))
+    copies = tunes["samples"]["copies"]
+    lead = {kind: sampled[f"{kind}_16bar_flat"] - sampled[f"{kind}_16bar"] for kind in ("mel", "drums")}
+    for words in (
+        f"{sampled['mel_2bar']:.2f} of their steps come back, 0.95 in the paper",
+        f"right for {still['mel_2bar']:.2f} of the steps of 2-bar melodies, {still['mel_16bar']:.2f} of 16-bar ones "
+        f"and {still['drums_16bar']:.2f} of 16-bar drums",
+        f"ahead, by {lead['mel']:.3f} (melodies) and {lead['drums']:.3f} (drums) sampled",
+        f"steps {path['cost'][5]:.2f} nats dear, those of a mix of both {path['mixed_cost'][5]:.2f}",
+        f"from {before[density]:.2f} to {added[density][density]:.2f} notes a step, "
+        f"subtracted to {subtracted[density][density]:.2f}",
+        f"from {before[major]:.2f} to {added[major][major]:.2f} and to {subtracted[major][major]:.2f}",
+        f"{copies['samples']:.1%} of them stand".replace("%", " %"),
+        f"held out, {copies['data']:.0%})".replace("%", " %"),
+    ):
+        assert words in text
