@@ -37,7 +37,7 @@ from attributes import (
     self_similarity,
 )
 from corpus import MANIFEST, load_corpus
-from generate import BATCH, Encoding, TrainedModel, slerp
+from generate import BATCH, Encoding, TrainedModel, slerp, take
 from loss import kl_divergence, output_depths, reconstruction_loss
 from midi_utils import SongDataset, Tensors, Windows
 from model import autocast
@@ -164,7 +164,7 @@ def batches(trained: TrainedModel, windows: Windows) -> Iterator[tuple[slice, Te
     """The windows' tensors on the model's device, some at a time, and where they stand."""
     for start in range(0, len(windows.labels), BATCH):
         part = slice(start, start + BATCH)
-        tensors = trained.converter.to_tensors(Windows(*(None if a is None else a[part] for a in windows[:3])))
+        tensors = trained.converter.to_tensors(take(windows, part))
         yield part, Tensors(*(None if a is None else a.to(trained.device) for a in tensors))
 
 

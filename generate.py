@@ -136,7 +136,7 @@ class TrainedModel:
         if not len(windows.labels):
             raise ValueError("there is no window to encode")
         starts = range(0, len(windows.labels), BATCH)
-        posteriors = [self._posterior(_take(windows, slice(start, start + BATCH))) for start in starts]
+        posteriors = [self._posterior(take(windows, slice(start, start + BATCH))) for start in starts]
         mu, sigma = (torch.cat([getattr(posterior, name) for posterior in posteriors]) for name in ("loc", "scale"))
         noise = torch.randn(mu.shape, generator=self._generator(generator), device=self.device)
         return Encoding(mu + sigma * noise, mu, sigma)
@@ -264,7 +264,7 @@ def _reasons(windows: Windows) -> str:
     return "".join(f" ({skipped.reason})" for skipped in windows.skipped if skipped.what == "song")
 
 
-def _take(windows: Windows, part: slice) -> Windows:
+def take(windows: Windows, part: slice) -> Windows:
     """Some windows of a song, without where they lie in it."""
     return Windows(*(None if array is None else array[part] for array in windows[:3]))
 
