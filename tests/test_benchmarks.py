@@ -1,5 +1,6 @@
 """The benchmark counts right, chooses and times the rows it is asked for, and its documents hold its results."""
 
+import json
 import statistics
 import sys
 from dataclasses import replace
@@ -170,6 +171,15 @@ def test_the_tables_of_the_page_are_those_of_the_results():
     page = tables.DOCS.read_text()
     assert len(tables.TABLE.findall(page)) == 4
     assert tables.rendered(page) == page
+
+
+def test_what_the_page_says_of_precisions():
+    found = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "precision.json").read_text())
+    text = " ".join((Path(__file__).parents[1] / "docs" / "speed.md").read_text().split())
+    said = {"bfloat16": "{:.1f}, {:.1f} and {:.1f} nats (mean {:.1f})"}
+    said["float32"] = "float32 to {:.1f}, {:.1f} and {:.1f} (mean {:.1f})"
+    for precision, words in said.items():
+        assert words.format(*found["losses"][precision], found["means"][precision]) in text
 
 
 def test_the_readmes_figures_are_the_results():
