@@ -42,7 +42,7 @@ CARD = """# {name}
 | trained on | the train split of [corpus.csv](../corpus.csv), chosen on its valid split |
 | training | {steps:,} steps, {minutes:.0f} minutes, seed {seed} |
 | command | `python train.py --config {preset} --data FOLDER --manifest corpus.csv --out runs/{preset}` |
-| measured on | {windows:,} windows of {songs} songs of the test split, once |
+| measured on | {windows:,} windows of {songs} songs of the test split |
 {accuracies}
 | -ELBO | {nats:.1f} nats a window ({bits:.3f} bits a step), its KL {kl:.0f} bits |
 | dimensions of z | {dimensions}, {active} of them active |
