@@ -77,11 +77,11 @@ FLAT = {}  # what the models of a family have beside their sizes, as fields of M
 FLAT_THREE = {"output": "trio"}
 CONDUCTOR = {"segments": 16}
 CONDUCTOR_THREE = CONDUCTOR | FLAT_THREE
-LEVELS = CONDUCTOR | {"hierarchical_encoder": True}
+LEVELS = CONDUCTOR | {"encoder_segments": 16}
 LEVELS_THREE = LEVELS | FLAT_THREE
 NADE = {"output": "nade", "nade_num_hidden": 128}
 GROOVE = {"output": "groove", "dropout_keep_prob": 0.3}
-MULTITRACK = {"segments": TRACKS.segments, "hierarchical_encoder": True, "end_token": TRACKS.end_token}
+MULTITRACK = {"segments": TRACKS.segments, "encoder_segments": TRACKS.segments, "end_token": TRACKS.end_token}
 
 SCHEDULED = TrainingConfig(batch_size=512, max_beta=0.2, sampling_schedule="inverse_sigmoid", sampling_rate=1000.0)
 MELODY = replace(SCHEDULED, beta_rate=0.99999, transpose_range=(-5, 5))
@@ -181,12 +181,20 @@ def config_from_dict(data: dict) -> Config:
         ValueError: a field that is missing, unknown or of the wrong value.
     """
     try:
-        converter = dict(data["converter"])
+        model, converter = _with_encoder_segments(data["model"]), dict(data["converter"])
         kind = CONVERTERS[converter.pop("kind")]
-        parts = ((ModelConfig, data["model"]), (kind, converter), (TrainingConfig, data["training"]))
+        parts = ((ModelConfig, model), (kind, converter), (TrainingConfig, data["training"]))
         return Config(data["name"], *(_rebuild(part, values) for part, values in parts))
     except (KeyError, TypeError) as fault:
         raise ValueError(f"not a preset of this version: {fault!r}") from fault
+
+
+def _with_encoder_segments(model: dict) -> dict:
+    """A model's fields as they are called now; a first version said whether the encoder has two levels."""
+    if "hierarchical_encoder" not in model:
+        return model
+    kept = {name: value for name, value in model.items() if name != "hierarchical_encoder"}
+    return kept | {"encoder_segments": model["segments"] if model["hierarchical_encoder"] else 1}
 
 
 def _rebuild(kind: type, values: dict):

@@ -448,13 +448,13 @@ def _core_scope(config: ModelConfig, core: int) -> str:
 
 def _encoder_scope(config: ModelConfig, level: int) -> str:
     """TensorFlow's scope of an encoder's level: 0 reads the frames, 1 the segments' embeddings."""
-    return ENCODER_LEVEL.format(level) if config.hierarchical_encoder else "encoder"
+    return ENCODER_LEVEL.format(level) if config.encoder_segments > 1 else "encoder"
 
 
 def tensorflow_scopes(config: ModelConfig) -> dict[str, str]:
     """TensorFlow's scope of each layer, by our name; in an LSTM's name `{}` stands for weight_ih, weight_hh, ..."""
     scopes = {"encoder.mu": "encoder/mu", "encoder.sigma": "encoder/sigma"}
-    for level, layers in enumerate(("layers", "upper_layers") if config.hierarchical_encoder else ("layers",)):
+    for level, layers in enumerate(("layers", "upper_layers") if config.encoder_segments > 1 else ("layers",)):
         for k in range(len(config.enc_rnn_size)):
             for ending, direction in (("", "fw"), ("_reverse", "bw")):
                 scope = ENCODER_LAYER.format(_encoder_scope(config, level), k, direction)

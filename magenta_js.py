@@ -330,7 +330,7 @@ def client_config(config: Config) -> dict:
         ValueError: a preset whose structure magenta.js does not know.
     """
     model, converter = config.model, config.converter
-    if (model.segments > 1) != model.hierarchical_encoder:
+    if model.encoder_segments != model.segments:
         raise ValueError(
             f"magenta.js does not know the encoder of {config.name}: it reads music in segments with the two-level "
             "encoder alone, as in hier-mel_16bar, and other music without"

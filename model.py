@@ -46,17 +46,18 @@ class ModelConfig:
     segments: int = 1  # S; 1 is the flat decoder, more a conductor that writes an embedding for each
     control_depth: int = 0  # C, depth of the conditioning that encoder and decoder read at every step
     output: str = "categorical"  # what a frame is: one softmax, 'trio', 'nade' or 'groove', see `reconstruction_loss`
-    hierarchical_encoder: bool = False  # read each segment by itself, and then their embeddings
+    encoder_segments: int = 1  # more than 1: the encoder reads each by itself, and then their embeddings
     nade_num_hidden: int = 0  # hidden units of a NADE
     end_token: int | None = None  # class that ends a segment when it is drawn
     dropout_keep_prob: float = 1.0  # share of every layer's inputs that training keeps
 
     def __post_init__(self):
-        sizes = (self.steps, self.input_depth, self.output_depth, self.z_size, self.segments)
+        segments = (self.segments, self.encoder_segments)
+        sizes = (self.steps, self.input_depth, self.output_depth, self.z_size, *segments)
         if min(sizes + self.enc_rnn_size + self.dec_rnn_size) < 1 or not (self.enc_rnn_size and self.dec_rnn_size):
             raise ValueError(f"sizes must be positive, got {self}")
-        if self.steps % self.segments:
-            raise ValueError(f"{self.steps} steps do not divide into {self.segments} segments")
+        if any(self.steps % parts for parts in segments):
+            raise ValueError(f"{self.steps} steps do not divide into {max(segments)} segments")
         if sum(self.output_depths) != self.output_depth:
             raise ValueError(f"a {self.output} frame has depth {sum(self.output_depths)}, got {self.output_depth}")
         if self.output == "groove" and self.output_depth % 3:
@@ -126,10 +127,10 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        size, self.segments = 2 * config.enc_rnn_size[-1], config.segments
+        size, self.segments = 2 * config.enc_rnn_size[-1], config.encoder_segments
         self.layers = lstm_layers(config.input_depth + config.control_depth, config.enc_rnn_size, bidirectional=True)
-        hierarchical = config.hierarchical_encoder
-        self.upper_layers = lstm_layers(size, config.enc_rnn_size, bidirectional=True) if hierarchical else None
+        levels = self.segments > 1
+        self.upper_layers = lstm_layers(size, config.enc_rnn_size, bidirectional=True) if levels else None
         self.mu = dense(size, config.z_size, SMALL_STD)
         self.sigma = dense(size, config.z_size, SMALL_STD)
 
@@ -380,7 +381,7 @@ class MusicVAE(nn.Module):
             ValueError: a wrong shape.
         """
         self._check("inputs", inputs, self.config.input_depth)
-        self._check_lengths(lengths, len(inputs), self.config.hierarchical_encoder)
+        self._check_lengths(lengths, len(inputs), self.config.encoder_segments)
         frames = side_by_side([inputs, self._controls(inputs, controls)])
         return self.encoder(frames, lengths, self._drop(generator))
 
@@ -418,7 +419,7 @@ class MusicVAE(nn.Module):
     def _decode(self, z, targets, lengths, controls, sampling_probability, temperature, generator) -> Tensor:
         """`decode`, with the temperature of scheduled sampling's draws, which are made without dropout."""
         self._check("targets", targets, self.config.output_depth)
-        self._check_lengths(lengths, len(targets), self.config.segments > 1)
+        self._check_lengths(lengths, len(targets), self.config.segments)
         drop = self._drop(generator)
         embedding = self._embed(z, self.config.segments, drop).flatten(0, 1)  # (B * S, E)
         # what each step is fed; a segment begins with the frame before it, zero where that segment was not full
@@ -571,8 +572,8 @@ class MusicVAE(nn.Module):
         if frames.ndim != 3 or tuple(frames.shape[1:]) != (self.config.steps, depth):
             raise ValueError(f"{name} must be [batch, {self.config.steps}, {depth}], got {list(frames.shape)}")
 
-    def _check_lengths(self, lengths: Tensor | None, batch: int, per_segment: bool):
-        shapes = [[batch], [batch, self.config.segments]] if per_segment else [[batch]]
+    def _check_lengths(self, lengths: Tensor | None, batch: int, segments: int):
+        shapes = [[batch], [batch, segments]] if segments > 1 else [[batch]]
         if lengths is not None and list(lengths.shape) not in shapes:
             wanted = " or ".join(map(str, shapes))
             raise ValueError(f"lengths must be {wanted} for this model, got {list(lengths.shape)}")

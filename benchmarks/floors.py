@@ -50,10 +50,10 @@ def encoder_products(config: ModelConfig) -> list[Product]:
     one_hot = config.output in ("categorical", "trio") and config.input_depth == config.output_depth
     width = frame_width(config.input_depth, one_hot, config.control_depth)
     sizes, last = config.enc_rnn_size, 2 * config.enc_rnn_size[-1]
-    if config.hierarchical_encoder:
-        segment = lstm_products(config.segment_steps, width, sizes, 2, first_state=False)
-        upper = lstm_products(config.segments, last, sizes, 2, first_state=False)
-        products = [p._replace(times=p.times * config.segments) for p in segment]
+    if config.encoder_segments > 1:
+        segment = lstm_products(config.steps // config.encoder_segments, width, sizes, 2, first_state=False)
+        upper = lstm_products(config.encoder_segments, last, sizes, 2, first_state=False)
+        products = [p._replace(times=p.times * config.encoder_segments) for p in segment]
         products += [p._replace(input_gradient=True) for p in upper]
     else:
         products = lstm_products(config.steps, width, sizes, 2, first_state=False)

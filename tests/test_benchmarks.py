@@ -33,7 +33,7 @@ def test_flops_of_a_flat_model_by_hand():
 
 
 def test_flops_of_a_hierarchy_by_hand():
-    config = replace(FLAT, segments=2, dec_rnn_size=(11,), hierarchical_encoder=True)
+    config = replace(FLAT, segments=2, dec_rnn_size=(11,), encoder_segments=2)
     lower = 2 * 2 * (1 * 7 * 28)  # segments, directions; of two steps the second has a state
     upper = 2 * (2 * 14 * 28 + 1 * 7 * 28) + 14 * 6
     assert floors.forward_flops(floors.encoder_products(config)) == 2 * (lower + upper)

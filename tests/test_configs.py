@@ -55,6 +55,14 @@ def test_a_preset_that_does_not_exist_suggests_the_nearest(asked, meant):
         CONFIGS[asked]
 
 
+@pytest.mark.parametrize("name", ["hier-mel_16bar_tiny", "hierdec-mel_16bar_tiny", "cat-mel_2bar_tiny"])
+def test_presets_of_the_first_version_are_read(name):
+    """Checkpoints of before said of an encoder only whether it has two levels."""
+    kept = config_to_dict(CONFIGS[name])
+    kept["model"]["hierarchical_encoder"] = kept["model"].pop("encoder_segments") > 1
+    assert config_from_dict(kept) == CONFIGS[name]
+
+
 @pytest.mark.parametrize(
     "damage", [{"model": {"wings": 2}}, {"converter": {"kind": "FugueConverter"}}, {"training": 3}]
 )

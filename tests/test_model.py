@@ -15,11 +15,12 @@ HIERARCHICAL = replace(FLAT, segments=4)
 TRIO = replace(HIERARCHICAL, input_depth=692, output_depth=692, output="trio")
 FLAT_TRIO = replace(TRIO, segments=1)
 CONTROLLED = replace(HIERARCHICAL, control_depth=3)
-LEVELS = replace(CONTROLLED, hierarchical_encoder=True)
-TRACKS = replace(HIERARCHICAL, hierarchical_encoder=True, end_token=2)
+LEVELS = replace(CONTROLLED, encoder_segments=4)
+TRACKS = replace(HIERARCHICAL, encoder_segments=4, end_token=2)
 NADE = replace(FLAT, output="nade", nade_num_hidden=6)
 GROOVE = replace(FLAT, output="groove", control_depth=3)
-EVERY = (FLAT, HIERARCHICAL, TRIO, FLAT_TRIO, CONTROLLED, LEVELS, TRACKS, NADE, GROOVE)
+FLAT_LEVELS = replace(FLAT, encoder_segments=4)
+EVERY = (FLAT, HIERARCHICAL, TRIO, FLAT_TRIO, CONTROLLED, LEVELS, FLAT_LEVELS, TRACKS, NADE, GROOVE)
 ALL = pytest.mark.parametrize("config", EVERY)
 
 
@@ -135,6 +136,17 @@ def test_encoder_ignores_what_lies_past_the_length(config):
     assert not torch.equal(model.encode(inputs, None, controls).loc[1], model.encode(inputs, lengths, controls).loc[1])
 
 
+def test_a_flat_decoder_may_have_the_encoder_of_a_hierarchical_one():
+    """Twins that differ in the decoder alone: the same weights read the same posterior."""
+    flat, hierarchical = build(FLAT_LEVELS), build(replace(FLAT_LEVELS, segments=4))
+    flat.encoder.load_state_dict(hierarchical.encoder.state_dict())
+    inputs, lengths = torch.rand(2, 8, 10), torch.tensor([8, 5])
+    torch.testing.assert_close(flat.encode(inputs, lengths).loc, hierarchical.encode(inputs, lengths).loc)
+    assert flat.conductor is None
+    with pytest.raises(ValueError, match="8 steps do not divide into 3 segments"):
+        replace(FLAT, encoder_segments=3)
+
+
 def test_segments_are_read_each_by_itself_and_an_empty_one_as_zero():
     """One batched call over all segments gives what a call for each would; lengths [B] and [B, S] say the same."""
     model = build(TRACKS)
@@ -203,7 +215,7 @@ def test_z_reaches_a_hierarchical_core_only_through_the_conductor():
     assert torch.equal(after, model.decode(z + 1, frames(HIERARCHICAL, 1)))
 
 
-DROPPED = replace(HIERARCHICAL, hierarchical_encoder=True, dropout_keep_prob=0.5)
+DROPPED = replace(HIERARCHICAL, encoder_segments=4, dropout_keep_prob=0.5)
 
 
 def test_dropout_keeps_a_share_and_the_mean():

@@ -94,9 +94,9 @@ def test_published_sizes_and_recipes(name):
     assert list(model.dec_rnn_size) == hparams["dec_rnn_size"]
     assert (model.z_size, model.steps) == (hparams["z_size"], hparams["max_seq_len"])
     assert (model.input_depth, model.output_depth) == (meta["input_depth"], meta["output_depth"])
-    levels = [model.segments, model.segment_steps]
-    assert levels == (meta["level_lengths"]["decoder"] or [1, model.steps])
-    assert (levels[::-1] if model.hierarchical_encoder else None) == meta["level_lengths"]["encoder"]
+    levels = meta["level_lengths"]
+    assert [model.segments, model.segment_steps] == (levels["decoder"] or [1, model.steps])
+    assert model.encoder_segments == (levels["encoder"] or [1])[-1]
     assert model.control_depth == meta.get("control_depth", 0)
     assert model.dropout_keep_prob == hparams["dropout_keep_prob"]
     assert model.nade_num_hidden == hparams.get("nade_num_hidden", 0)
