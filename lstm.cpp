@@ -1,5 +1,5 @@
-// The elementwise part of an LSTM's step, forward and backward, and a weight's product with one vector, for float and
-// bfloat16; `lstm.py` compiles it.
+// The elementwise part of an LSTM's step, forward and backward, a weight's product with one vector, and the draw of
+// classes from logits, for float and bfloat16; `lstm.py` compiles it.
 // Gates stand in the order i, f, g, o. Cells are float, whatever the gates are. All arrays are contiguous.
 #include <cstdint>
 #include <cstring>
@@ -143,6 +143,47 @@ static void multiply(const T* weight, const T* x, const T* summand, T* out, int6
     }
 }
 
+// Where a number between 0 and 1 falls among the shares of logits' classes, laid end to end; at temperature 0 the
+// largest logit.
+template <typename T>
+static int64_t draw_class(const T* logits, int64_t depth, float temperature, float number, float* shares) {
+    int64_t best = 0;
+    for (int64_t j = 0; j < depth; j++) {
+        shares[j] = load(logits + j);
+        if (shares[j] > shares[best]) best = j;
+    }
+    if (temperature == 0.0f) return best;
+    const float most = shares[best];
+#pragma omp simd
+    for (int64_t j = 0; j < depth; j++) {
+        const float x = (shares[j] - most) / temperature;
+        shares[j] = x < -87.0f ? 0.0f : exponential(x);
+    }
+    double total = 0.0, sum = 0.0;
+    for (int64_t j = 0; j < depth; j++) total += shares[j];
+    const double wanted = number * total;
+    for (int64_t j = 0; j < depth; j++)
+        if ((sum += shares[j]) > wanted) return j;
+    return depth - 1;
+}
+
+// rows[n, part] = the class drawn of each part of logits[n], counted from the first part's first, by numbers[n, part].
+template <typename T>
+static void draw(const T* logits, const int64_t* depths, const float* numbers, int64_t* classes, float temperature,
+                 int64_t parts, int64_t rows, int64_t width) {
+#pragma omp parallel for if (rows * width > 16384)
+    for (int64_t n = 0; n < rows; n++) {
+        std::vector<float> shares(width);
+        int64_t first = 0;
+        for (int64_t part = 0; part < parts; part++) {
+            const float number = numbers[n * parts + part];
+            const T* own = logits + n * width + first;
+            classes[n * parts + part] = first + draw_class(own, depths[part], temperature, number, shares.data());
+            first += depths[part];
+        }
+    }
+}
+
 #define EXPORT(T, NAME)                                                                                              \
     extern "C" void forward_##NAME(const T* inputs, const int64_t* index, const T* recurrent, const float* previous, \
                                    float* cell, T* activated, T* output, int64_t parts, int64_t rows,                \
@@ -156,6 +197,10 @@ static void multiply(const T* weight, const T* x, const T* summand, T* out, int6
     extern "C" void multiply_##NAME(const T* weight, const T* x, const T* summand, T* out, int64_t inputs,           \
                                     int64_t outputs) {                                                               \
         multiply<T>(weight, x, summand, out, inputs, outputs);                                                       \
+    }                                                                                                                \
+    extern "C" void draw_##NAME(const T* logits, const int64_t* depths, const float* numbers, int64_t* classes,      \
+                                float temperature, int64_t parts, int64_t rows, int64_t width) {                     \
+        draw<T>(logits, depths, numbers, classes, temperature, parts, rows, width);                                  \
     }
 
 EXPORT(float, float32)

@@ -2,9 +2,9 @@
 
 On a GPU a layer is cuDNN's, in bfloat16 where the installed one takes that. On a processor with a C++ compiler,
 training and single steps are our own: matrix products are oneDNN's, from weights laid out for it once a call, but for a
-single sequence a kernel's of our own, from weights as they lie; the elementwise rest of a step is one pass of another;
-the compiler builds both at first use, in about a second; and an input that is the same at every step is multiplied
-once. Everywhere else it is `torch.nn.LSTM`, as it is on the processor for whole sequences without gradient and for
+single sequence a kernel's of our own, from weights as they lie; the elementwise rest of a step is one pass of another,
+and so is the draw of its classes; the compiler builds them at first use, in about a second; and an input that is the
+same at every step is multiplied once. Everywhere else it is `torch.nn.LSTM`, as it is on the processor for whole sequences without gradient and for
 small layers, where it is as fast. All compute the same.
 
 Axes: N sequences, T steps, F features of a frame, E features of the constant input, H width of a layer.
@@ -35,6 +35,13 @@ from torch.nn.utils.rnn import PackedSequence
 SOURCE = Path(__file__).with_name("lstm.cpp")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
 WORTH = 8192  # sequences times width from which on our own layer trains faster than PyTorch's
+ARRAY, SIZE = ctypes.c_void_p, ctypes.c_int64
+ARGUMENTS = {  # of each kernel
+    "forward": [ARRAY] * 7 + [SIZE] * 3,
+    "backward": [ARRAY] * 7 + [SIZE] * 2,
+    "multiply": [ARRAY] * 4 + [SIZE] * 2,
+    "draw": [ARRAY] * 4 + [ctypes.c_float] + [SIZE] * 3,
+}
 KERNELS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}  # precisions that the kernels serve
 
 
@@ -291,6 +298,15 @@ def step_backward(activated: Tensor, before: Tensor, c: Tensor, above: Tensor, l
     kernels()[f"backward_{KERNELS[activated.dtype]}"](*arrays, *c.shape)
 
 
+def draw_classes(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
+    """A class of each part of logits [N, D] by uniform numbers [N, P], by the kernel: [N, P], int64."""
+    logits, uniforms = logits.contiguous(), uniforms.contiguous()
+    classes = torch.empty(uniforms.shape, dtype=torch.int64)
+    arrays = (logits.data_ptr(), (SIZE * len(depths))(*depths), uniforms.data_ptr(), classes.data_ptr())
+    kernels()[f"draw_{KERNELS[logits.dtype]}"](*arrays, temperature, len(depths), *logits.shape)
+    return classes
+
+
 def fused(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether our own layer serves: on the CPU, in float32 or bfloat16, with a compiler and oneDNN."""
     return device.type == "cpu" and dtype in KERNELS and kernels() is not None
@@ -309,9 +325,9 @@ def kernels() -> dict[str, Callable[..., None]] | None:
         return None
     found = {}
     for dtype in KERNELS.values():
-        for way, arrays, sizes in (("forward", 7, 3), ("backward", 7, 2), ("multiply", 4, 2)):
+        for way, arguments in ARGUMENTS.items():
             kernel = found[f"{way}_{dtype}"] = library[f"{way}_{dtype}"]
-            kernel.argtypes, kernel.restype = [ctypes.c_void_p] * arrays + [ctypes.c_int64] * sizes, None
+            kernel.argtypes, kernel.restype = arguments, None
     return found
 
 

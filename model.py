@@ -28,7 +28,18 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from cuda_graph import replayed
 from draws import Source, normal, uniform
 from loss import NadeWeights, output_depths, step_mask
-from lstm import LstmLayer, LstmState, beside, compute_dtype, cudnn_takes_bfloat16, lstm_cell, lstm_layers, product
+from lstm import (
+    LstmLayer,
+    LstmState,
+    beside,
+    compute_dtype,
+    cudnn_takes_bfloat16,
+    draw_classes,
+    fused,
+    lstm_cell,
+    lstm_layers,
+    product,
+)
 
 SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (base_model.py, lstm_utils.py)
 
@@ -281,6 +292,8 @@ def draw_rows(logits: Tensor, depths: tuple[int, ...], temperature: float, unifo
 
     A class is where the uniform number falls among the classes' shares, laid end to end.
     """
+    if fused(logits.device, logits.dtype):
+        return draw_classes(logits, depths, temperature, uniforms)
     rows, first = [], 0
     for part, number in zip(logits.float().split(depths, -1), uniforms.split(1, -1), strict=True):
         if temperature == 0:

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import lstm
 from configs import CONFIGS
 from loss import TRIO_DEPTHS, accuracy, reconstruction_loss, step_mask
 from model import ModelConfig, MusicVAE, draw_bits, draw_rows, dropped, frame_rows, rows_to_frames
@@ -284,7 +285,16 @@ def test_bits_are_drawn_with_their_probability():
     assert draw_bits(logits[0], 1e-30, torch.rand(3)).tolist()[::2] == [0, 1]
 
 
-def test_classes_are_drawn_with_their_probability():
+@pytest.fixture(params=[True, False], ids=["kernel", "plain"])
+def either_way(request, monkeypatch):
+    """Draws by the kernel, where it serves, and without it."""
+    if request.param and lstm.kernels() is None:
+        pytest.skip("no C++ compiler, or no oneDNN, on this machine")
+    if not request.param:
+        monkeypatch.setattr("model.fused", lambda *where: False)
+
+
+def test_classes_are_drawn_with_their_probability(either_way):
     logits, depths = torch.tensor([0.0, 1.0, -1.0, 0.5, 0.5]).expand(40_000, 5), (3, 2)
     drawn = draw_rows(logits, depths, 0.5, torch.rand(40_000, 2, generator=torch.Generator().manual_seed(0)))
     frames = rows_to_frames(drawn, 5, torch.float32)
@@ -294,7 +304,22 @@ def test_classes_are_drawn_with_their_probability():
     assert draw_rows(logits[:1], depths, 1e-30, torch.rand(1, 2))[0, 0] == 1
 
 
-def test_a_class_without_a_share_is_not_drawn():
+@pytest.mark.skipif(lstm.kernels() is None, reason="no C++ compiler, or no oneDNN, on this machine")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 4.0])
+def test_the_kernel_draws_what_the_plain_way_does(monkeypatch, dtype, temperature):
+    """All but the few numbers in a million that fall between two classes, of rows that are not contiguous too."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 5 * torch.randn(3000, 2 * 692, generator=generator).to(dtype)[:, :692]
+    numbers = torch.rand(3000, 4, 3, generator=generator)[:, 1]
+    drawn = draw_rows(logits, TRIO_DEPTHS, temperature, numbers)
+    monkeypatch.setattr("model.fused", lambda *where: False)
+    plain = draw_rows(logits, TRIO_DEPTHS, temperature, numbers)
+    assert drawn.shape == plain.shape == (3000, 3)
+    assert (drawn != plain).sum() <= 2
+
+
+def test_a_class_without_a_share_is_not_drawn(either_way):
     """Neither by the smallest uniform number nor by the largest, and no number falls past the last class."""
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
     ends = torch.tensor([[0.0], [1 - 2**-24]])
