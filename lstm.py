@@ -4,8 +4,8 @@ On a GPU a layer is cuDNN's, in bfloat16 where the installed one takes that. On 
 training and single steps are our own: matrix products are oneDNN's, from weights laid out for it once a call, but for a
 single sequence a kernel's of our own, from weights as they lie; the elementwise rest of a step is one pass of another,
 and so is the draw of its classes; the compiler builds them at first use, in about a second; and an input that is the
-same at every step is multiplied once. Everywhere else it is `torch.nn.LSTM`, as it is on the processor for whole sequences without gradient and for
-small layers, where it is as fast. All compute the same.
+same at every step is multiplied once. Everywhere else it is `torch.nn.LSTM`, as it is on the processor for whole
+sequences without gradient and for small layers, where it is as fast. All compute the same.
 
 Axes: N sequences, T steps, F features of a frame, E features of the constant input, H width of a layer.
 """

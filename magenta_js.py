@@ -444,7 +444,8 @@ def _at_length(preset: Config, steps: int, segments: int) -> Config | None:
     fixed = isinstance(preset.converter, MultitrackConverter)
     if fixed or steps % bar or (segments > 1) != (preset.model.segments > 1):
         return None
-    model = replace(preset.model, steps=steps, segments=segments)
+    levels = {"encoder_segments": segments} if preset.model.encoder_segments > 1 else {}
+    model = replace(preset.model, steps=steps, segments=segments, **levels)
     return replace(preset, converter=replace(preset.converter, bars=steps // bar), model=model)
 
 

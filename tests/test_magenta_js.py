@@ -411,6 +411,8 @@ def test_a_length_that_no_preset_has(tmp_path):
     """One kind of model at another length is that model; where two would do the caller chooses."""
     config = preset_from_config(say(tmp_path, "DrumsConverter", numSteps=64))
     assert (config.name, config.converter.bars, config.model.steps) == ("cat-drums_2bar_small", 4, 64)
+    eight = preset_from_config(say(tmp_path, "MelodyConverter", numSteps=128, numSegments=8, **PITCHES)).model
+    assert (eight.steps, eight.segments, eight.encoder_segments) == (128, 8, 8)
     path = say(tmp_path, "MelodyConverter", numSteps=64, **PITCHES)
     with pytest.raises(ValueError, match="64 steps in 1 segment, which may be cat-mel_2bar_small or flat-mel_16bar"):
         preset_from_config(path)
