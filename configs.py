@@ -4,7 +4,7 @@ Names, sizes and recipes are those that Magenta released (its music_vae/configs.
 places: it trains 2-bar melodies with 48 free bits, a KL weight of 0.2 and a sampling rate of 2000. A preset whose name
 ends in `_tiny`, `_mini` or `16bar_small` is this project's own: the first trains in minutes on a laptop, the second in
 half an hour or more, the third wants an accelerator; a flat one of the latter two has as many parameters as its
-hierarchical twin. Change one with `dataclasses.replace`.
+hierarchical twin, and the same encoder of two levels. Change one with `dataclasses.replace`.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
@@ -76,8 +76,9 @@ TRACKS_CHORDS = MultitrackConverter(chords=True)
 FLAT = {}  # what the models of a family have beside their sizes, as fields of ModelConfig
 FLAT_THREE = {"output": "trio"}
 CONDUCTOR = {"segments": 16}
+TWO_LEVELS = {"encoder_segments": 16}
 CONDUCTOR_THREE = CONDUCTOR | FLAT_THREE
-LEVELS = CONDUCTOR | {"encoder_segments": 16}
+LEVELS = CONDUCTOR | TWO_LEVELS
 LEVELS_THREE = LEVELS | FLAT_THREE
 NADE = {"output": "nade", "nade_num_hidden": 128}
 GROOVE = {"output": "groove", "dropout_keep_prob": 0.3}
@@ -99,11 +100,16 @@ TINY_DRUMS = TrainingConfig(
 TINY_MELODY = replace(TINY_DRUMS, transpose_range=(-2, 3))
 TINY_LONG = replace(TINY_MELODY, batch_size=16, steps=1500, learning_rate=5e-3, decay_rate=0.998, free_bits=64.0)
 MINI_DRUMS = replace(DRUMS, batch_size=32, steps=12_000, learning_rate=3e-3, decay_rate=0.9997)
-MINI_MELODY = replace(MINI_DRUMS, transpose_range=(-5, 5))
-MINI_LONG = replace(LONG, batch_size=16, steps=10_000, learning_rate=3e-3, decay_rate=0.9997)
-MINI_DRUMS_LONG = replace(MINI_LONG, steps=5_000, decay_rate=0.9994)
+MINI_MELODY = replace(MINI_DRUMS, steps=14_000, decay_rate=0.99975, free_bits=96.0, transpose_range=(-5, 5))
+OWN_INPUT = replace(  # told the true notes from the start, a decoder of 16 bars learns to go without z
+    LONG, free_bits=512.0, sampling_schedule="constant", sampling_rate=0.9, transpose_range=(-5, 5)
+)
+MINI_FLAT = replace(OWN_INPUT, batch_size=16, steps=12_000, learning_rate=2e-3, decay_rate=0.99975)
+MINI_HIER = replace(MINI_FLAT, learning_rate=1e-3)
+MINI_DRUMS_LONG = replace(LONG, batch_size=16, steps=5_000, learning_rate=3e-3, decay_rate=0.9994)
 MINI_TRIO = replace(MINI_DRUMS_LONG, steps=2_000, decay_rate=0.999, transpose_range=(-5, 5))
 SMALL_LONG = replace(LONG, batch_size=256, steps=20_000, decay_rate=0.9998)
+SMALL_MELODY = replace(OWN_INPUT, batch_size=256, steps=20_000, decay_rate=0.9998)
 
 
 def _config(name, converter, training, z_size, enc_rnn_size, dec_rnn_size, family=FLAT) -> Config:
@@ -152,15 +158,15 @@ CONFIGS = _presets(
     _config("hier-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), LEVELS_THREE),
     _config("hier-multiperf_vel_1bar_tiny", TRACKS, TINY_LONG, 64, (128,), (160,), MULTITRACK),
     _config("groovae_2bar_humanize_tiny", HUMANIZE, TINY_DRUMS, 24, (128,), (192,), {"output": "groove"}),
-    _config("cat-mel_2bar_mini", MELODY_2BAR, MINI_MELODY, 64, (256,), (256,)),
+    _config("cat-mel_2bar_mini", MELODY_2BAR, MINI_MELODY, 128, (256,), (256,)),
     _config("cat-drums_2bar_mini", DRUMS_2BAR, MINI_DRUMS, 64, (256,), (256,)),
-    _config("flat-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 128, (128,), (224,)),
-    _config("hierdec-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 128, (128,), (160,), CONDUCTOR),
+    _config("flat-mel_16bar_mini", MELODY_16BAR, MINI_FLAT, 256, (192,), (348,), TWO_LEVELS),
+    _config("hier-mel_16bar_mini", MELODY_16BAR, MINI_HIER, 256, (192,), (256,), LEVELS),
     _config("flat-drums_16bar_mini", DRUMS_16BAR, MINI_DRUMS_LONG, 128, (128,), (196,)),
     _config("hierdec-drums_16bar_mini", DRUMS_16BAR, MINI_DRUMS_LONG, 128, (128,), (160,), CONDUCTOR),
     _config("hierdec-trio_16bar_mini", TRIO_16BAR, MINI_TRIO, 128, (128,), (160,), CONDUCTOR_THREE),
-    _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (800,)),
-    _config("hierdec-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (512,), CONDUCTOR),
+    _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_MELODY, 256, (512,), (800,), TWO_LEVELS),
+    _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_MELODY, 256, (512,), (512,), LEVELS),
     _config("flat-drums_16bar_small", DRUMS_16BAR, SMALL_LONG, 256, (512,), (744,)),
     _config("hierdec-drums_16bar_small", DRUMS_16BAR, SMALL_LONG, 256, (512,), (512,), CONDUCTOR),
     _config("hierdec-trio_16bar_small", TRIO_16BAR, SMALL_LONG, 256, (512,), (512,), CONDUCTOR_THREE),

@@ -39,11 +39,11 @@ PAPER = {
     "cat-mel_2bar": {"all": (0.986, 0.951)},
     "cat-drums_2bar": {"all": (0.979, 0.917)},
     "flat-mel_16bar": {"all": (0.883, 0.620)},
-    "hierdec-mel_16bar": {"all": (0.919, 0.812)},
+    "hier-mel_16bar": {"all": (0.919, 0.812)},
     "flat-drums_16bar": {"all": (0.884, 0.549)},
-    "hierdec-drums_16bar": {"all": (0.928, 0.879)},
+    "hier-drums_16bar": {"all": (0.928, 0.879)},
     "flat-trio_16bar": {"melody": (0.796, 0.579), "bass": (0.829, 0.565), "drums": (0.903, 0.641)},
-    "hierdec-trio_16bar": {"melody": (0.848, 0.753), "bass": (0.880, 0.773), "drums": (0.912, 0.863)},
+    "hier-trio_16bar": {"melody": (0.848, 0.753), "bass": (0.880, 0.773), "drums": (0.912, 0.863)},
 }
 SIZES = re.compile("_(tiny|mini|small|med|big)$")
 KINDS = ("teacher_forced", "sampled", "teacher_forced_from_mean", "sampled_from_mean")
@@ -82,7 +82,7 @@ def with_interval(interval: dict[str, float], digits: int = 3) -> str:
 
 def paper_accuracy(preset: str, part: str) -> tuple[float | None, float | None]:
     """The paper's accuracies, teacher-forced and sampled, for a preset of any size; None where it has none."""
-    return PAPER.get(SIZES.sub("", preset), {}).get(part, (None, None))
+    return PAPER.get(SIZES.sub("", preset).replace("hierdec-", "hier-"), {}).get(part, (None, None))
 
 
 def accuracy_table(results: Sequence[dict]) -> str:
@@ -108,7 +108,7 @@ def hierarchy_table(results: Sequence[dict]) -> str:
 
 
 def _flat_twin(preset: str) -> str:
-    return preset.replace("hierdec-", "flat-")
+    return "flat-" + preset.partition("-")[2]
 
 
 def _gain_rows(flat: dict, hierarchical: dict) -> Iterable[list[str]]:

@@ -24,14 +24,14 @@ from train import load_checkpoint, read_checkpoint, save_checkpoint
 MODELS = {  # name of what is published: preset of the run, without its size
     "mel_2bar": "cat-mel_2bar",
     "drums_2bar": "cat-drums_2bar",
-    "mel_16bar": "hierdec-mel_16bar",
+    "mel_16bar": "hier-mel_16bar",
     "mel_16bar_flat": "flat-mel_16bar",
     "drums_16bar": "hierdec-drums_16bar",
     "drums_16bar_flat": "flat-drums_16bar",
     "trio_16bar": "hierdec-trio_16bar",
 }
 ALSO_MEASURED = ("music21_mel_2bar",)  # in the README's table, and not published
-FOR_MAGENTA_JS = ("mel_2bar", "drums_2bar")  # it knows no conductor without an encoder of two levels
+FOR_MAGENTA_JS = ("mel_2bar", "drums_2bar", "mel_16bar")  # it knows a conductor only with an encoder of two levels
 KEPT = ("step", "seconds", "seed", "data")  # of what a run says of itself
 CARD = """# {name}
 

@@ -100,12 +100,18 @@ def test_what_the_readme_says_of_the_results():
     density, major = names.index("note_density"), names.index("c_diatonic")
     before, added, subtracted = (tunes["attributes"][key] for key in ("before", "added", "subtracted"))
     copies = tunes["samples"]["copies"]
-    lead = {kind: sampled[f"{kind}_16bar_flat"] - sampled[f"{kind}_16bar"] for kind in ("mel", "drums")}
+    forced = {
+        name: x["reconstruction"]["teacher_forced"]["parts"].get("all", {}).get("mean") for name, x in found.items()
+    }
+    ahead, lag = (sampled[f"{kind}_16bar"] - sampled[f"{kind}_16bar_flat"] for kind in ("mel", "drums"))
+    notes = found["mel_16bar"]["samples"]["statistics"]["notes a step"]
     for words in (
         f"{sampled['mel_2bar']:.2f} of their steps come back, 0.95 in the paper",
         f"right for {still['mel_2bar']:.2f} of the steps of 2-bar melodies, {still['mel_16bar']:.2f} of 16-bar ones "
         f"and {still['drums_16bar']:.2f} of 16-bar drums",
-        f"ahead, by {lead['mel']:.3f} (melodies) and {lead['drums']:.3f} (drums) sampled",
+        f"by {ahead:.3f} sampled and {forced['mel_16bar'] - forced['mel_16bar_flat']:.3f} teacher-forced; in the paper",
+        f"the flat twin is {-lag:.3f} ahead",
+        f"too many notes, {notes['samples']:.2f} a step where real ones have {notes['data']:.2f}",
         f"steps {path['cost'][5]:.2f} nats dear, those of a mix of both {path['mixed_cost'][5]:.2f}",
         f"from {before[density]:.2f} to {added[density][density]:.2f} notes a step, "
         f"subtracted to {subtracted[density][density]:.2f}",
