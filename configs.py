@@ -4,7 +4,7 @@ Names, sizes and recipes are those that Magenta released (its music_vae/configs.
 places: it trains 2-bar melodies with 48 free bits, a KL weight of 0.2 and a sampling rate of 2000. A preset whose name
 ends in `_tiny`, `_mini` or `16bar_small` is this project's own: the first trains in minutes on a laptop, the second in
 half an hour or more, the third wants an accelerator; a flat one of the latter two has as many parameters as its
-hierarchical twin, and the same encoder of two levels. Change one with `dataclasses.replace`.
+hierarchical twin, and the same encoder. Change one with `dataclasses.replace`.
 """
 
 from dataclasses import asdict, dataclass, fields, replace

@@ -167,7 +167,7 @@ static int64_t draw_class(const T* logits, int64_t depth, float temperature, flo
     return depth - 1;
 }
 
-// rows[n, part] = the class drawn of each part of logits[n], counted from the first part's first, by numbers[n, part].
+// classes[n, part] = the class drawn of each part of logits[n], counted from the first part's first, by numbers[n, part].
 template <typename T>
 static void draw(const T* logits, const int64_t* depths, const float* numbers, int64_t* classes, float temperature,
                  int64_t parts, int64_t rows, int64_t width) {

@@ -298,9 +298,28 @@ def step_backward(activated: Tensor, before: Tensor, c: Tensor, above: Tensor, l
     kernels()[f"backward_{KERNELS[activated.dtype]}"](*arrays, *c.shape)
 
 
-def draw_classes(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
-    """A class of each part of logits [N, D] by uniform numbers [N, P], by the kernel: [N, P], int64."""
-    logits, uniforms = logits.contiguous(), uniforms.contiguous()
+def draw_rows(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
+    """A class of each part's softmax, as `model.frame_rows`: logits [N, D], uniforms [N, P]; temperature 0: arg-max.
+
+    A class is where the uniform number falls among the classes' shares, laid end to end.
+    """
+    if fused(logits.device, logits.dtype):
+        return _drawn_by_kernel(logits, depths, temperature, uniforms)
+    rows, first = [], 0
+    for part, number in zip(logits.float().split(depths, -1), uniforms.split(1, -1), strict=True):
+        if temperature == 0:
+            index = part.argmax(-1, keepdim=True)
+        else:
+            scaled = part if temperature == 1 else (part - part.amax(-1, keepdim=True)) / temperature
+            shares = scaled.softmax(-1).cumsum(-1)
+            index = torch.searchsorted(shares, number * shares[:, -1:], right=True).clamp(max=part.shape[-1] - 1)
+        rows.append(index + first if first else index)
+        first += part.shape[-1]
+    return torch.cat(rows, -1) if len(rows) > 1 else rows[0]
+
+
+def _drawn_by_kernel(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
+    logits, uniforms = logits.contiguous(), uniforms.float().contiguous()
     classes = torch.empty(uniforms.shape, dtype=torch.int64)
     arrays = (logits.data_ptr(), (SIZE * len(depths))(*depths), uniforms.data_ptr(), classes.data_ptr())
     kernels()[f"draw_{KERNELS[logits.dtype]}"](*arrays, temperature, len(depths), *logits.shape)

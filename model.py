@@ -34,8 +34,7 @@ from lstm import (
     beside,
     compute_dtype,
     cudnn_takes_bfloat16,
-    draw_classes,
-    fused,
+    draw_rows,
     lstm_cell,
     lstm_layers,
     product,
@@ -67,8 +66,9 @@ class ModelConfig:
         sizes = (self.steps, self.input_depth, self.output_depth, self.z_size, *segments)
         if min(sizes + self.enc_rnn_size + self.dec_rnn_size) < 1 or not (self.enc_rnn_size and self.dec_rnn_size):
             raise ValueError(f"sizes must be positive, got {self}")
-        if any(self.steps % parts for parts in segments):
-            raise ValueError(f"{self.steps} steps do not divide into {max(segments)} segments")
+        for parts in segments:
+            if self.steps % parts:
+                raise ValueError(f"{self.steps} steps do not divide into {parts} segments")
         if sum(self.output_depths) != self.output_depth:
             raise ValueError(f"a {self.output} frame has depth {sum(self.output_depths)}, got {self.output_depth}")
         if self.output == "groove" and self.output_depth % 3:
@@ -285,26 +285,6 @@ def rows_to_frames(rows: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
     """The frames [..., D] whose `frame_rows` these are."""
     zeros = torch.zeros(*rows.shape[:-1], depth + 1, dtype=dtype, device=rows.device)
     return zeros.scatter_(-1, rows, 1.0)[..., :-1]
-
-
-def draw_rows(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
-    """A class of each part's softmax, as `frame_rows`: logits [N, D], uniforms [N, P]; temperature 0 takes the arg-max.
-
-    A class is where the uniform number falls among the classes' shares, laid end to end.
-    """
-    if fused(logits.device, logits.dtype):
-        return draw_classes(logits, depths, temperature, uniforms)
-    rows, first = [], 0
-    for part, number in zip(logits.float().split(depths, -1), uniforms.split(1, -1), strict=True):
-        if temperature == 0:
-            index = part.argmax(-1, keepdim=True)
-        else:
-            scaled = part if temperature == 1 else (part - part.amax(-1, keepdim=True)) / temperature
-            shares = scaled.softmax(-1).cumsum(-1)
-            index = torch.searchsorted(shares, number * shares[:, -1:], right=True).clamp(max=part.shape[-1] - 1)
-        rows.append(index + first if first else index)
-        first += part.shape[-1]
-    return side_by_side(rows)
 
 
 def draw_bits(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from conftest import made_songs
 import lstm
 from configs import CONFIGS
 from draws import Shard, seeded
-from lstm import LstmLayer, LstmState, lstm_cell, product
+from loss import TRIO_DEPTHS
+from lstm import LstmLayer, LstmState, draw_rows, lstm_cell, product
 from model import MusicVAE, autocast
 from train import compute_loss
 
@@ -141,6 +142,21 @@ def test_samples_are_the_plain_ones_together_and_alone(plain, name):
     wanted = sample(2)
     torch.testing.assert_close(torch.stack(own), wanted[[0, 1, 0]])
     assert len(wanted[0].unique(dim=0)) > 10
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 4.0])
+def test_classes_are_drawn_as_the_plain_ones(plain, dtype, temperature):
+    """All but the few numbers in a million that fall between two classes, of rows that are not contiguous too."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 5 * torch.randn(3000, 2 * 692, generator=generator).to(dtype)[:, :692]
+    numbers = torch.rand(3000, 4, 3, generator=generator)[:, 1]
+    drawn = draw_rows(logits, TRIO_DEPTHS, temperature, numbers)
+    plain()
+    wanted = draw_rows(logits, TRIO_DEPTHS, temperature, numbers)
+    assert drawn.shape == wanted.shape == (3000, 3)
+    assert (drawn != wanted).sum() <= 2
 
 
 @needs_kernels
