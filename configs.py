@@ -99,8 +99,8 @@ TINY_DRUMS = TrainingConfig(
 )
 TINY_MELODY = replace(TINY_DRUMS, transpose_range=(-2, 3))
 TINY_LONG = replace(TINY_MELODY, batch_size=16, steps=1500, learning_rate=5e-3, decay_rate=0.998, free_bits=64.0)
-MINI_DRUMS = replace(DRUMS, batch_size=32, steps=12_000, learning_rate=3e-3, decay_rate=0.9997)
-MINI_MELODY = replace(MINI_DRUMS, steps=14_000, decay_rate=0.99975, free_bits=96.0, transpose_range=(-5, 5))
+MINI_DRUMS = replace(DRUMS, batch_size=64, steps=9_000, learning_rate=6e-3, decay_rate=0.9996, free_bits=192.0)
+MINI_MELODY = replace(MINI_DRUMS, steps=14_000, decay_rate=0.99975, transpose_range=(-5, 5))
 OWN_INPUT = replace(  # told the true notes from the start, a decoder of 16 bars learns to go without z
     LONG, free_bits=512.0, sampling_schedule="constant", sampling_rate=0.9, transpose_range=(-5, 5)
 )
@@ -158,8 +158,8 @@ CONFIGS = _presets(
     _config("hier-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), LEVELS_THREE),
     _config("hier-multiperf_vel_1bar_tiny", TRACKS, TINY_LONG, 64, (128,), (160,), MULTITRACK),
     _config("groovae_2bar_humanize_tiny", HUMANIZE, TINY_DRUMS, 24, (128,), (192,), {"output": "groove"}),
-    _config("cat-mel_2bar_mini", MELODY_2BAR, MINI_MELODY, 128, (256,), (256,)),
-    _config("cat-drums_2bar_mini", DRUMS_2BAR, MINI_DRUMS, 64, (256,), (256,)),
+    _config("cat-mel_2bar_mini", MELODY_2BAR, MINI_MELODY, 160, (224,), (256,)),
+    _config("cat-drums_2bar_mini", DRUMS_2BAR, MINI_DRUMS, 256, (256,), (256,)),
     _config("flat-mel_16bar_mini", MELODY_16BAR, MINI_FLAT, 256, (192,), (348,), TWO_LEVELS),
     _config("hier-mel_16bar_mini", MELODY_16BAR, MINI_HIER, 256, (192,), (256,), LEVELS),
     _config("flat-drums_16bar_mini", DRUMS_16BAR, MINI_DRUMS_LONG, 128, (128,), (196,)),

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Generator, Tensor
+from torch.distributions import MultivariateNormal
 
 from attributes import (
     ATTRIBUTES,
@@ -142,6 +143,7 @@ class Evaluation(NamedTuple):
     interpolation: Interpolation
     attributes: AttributeTable | None
     samples: Samples
+    prior_bits: float | None  # of the KL: how far the fitted prior that samples come from lies off the standard normal
 
 
 def bootstrap(values: np.ndarray, song: np.ndarray, seed: int = 0) -> Interval:
@@ -318,10 +320,10 @@ def measure_attributes(trained: TrainedModel, train_set: SongDataset, count: int
     chosen = evenly(len(train_set), TRAINING_WINDOWS)
     windows = train_set.windows(chosen)
     vectors = attribute_vectors(first_part(windows.labels), trained.encode(windows).mu.cpu().numpy())
-    z = torch.randn(count, vectors.shape[1], generator=torch.Generator().manual_seed(seed))
+    z = trained.draw_z(count, seed)
 
     def after(change: np.ndarray) -> list[float]:
-        moved = (z + torch.from_numpy(change).float()).to(trained.device)
+        moved = z + torch.from_numpy(change).float().to(trained.device)
         return attribute_means(first_part(sampled(trained, moved, seeded(trained, seed))))
 
     before = after(np.zeros(len(z[0])))
@@ -372,8 +374,7 @@ def measure_samples(
 ) -> Samples:
     """So many samples of the prior beside held-out windows, and how near both come to the training set."""
     config = trained.model.config
-    z = torch.randn(count, config.z_size, generator=generator, device=trained.device)
-    samples = sampled(trained, z, generator)
+    samples = sampled(trained, trained.draw_z(count, generator), generator)
     near = [nearest_distance(x, train_set.labels[:]) for x in (samples, data[evenly(len(data), count)])]
     return Samples(
         statistics(samples, data, ngram, output_depths(config.output, config.output_depth)),
@@ -448,7 +449,21 @@ def evaluate(
         interpolation=measure_interpolation(trained, windows, song, encoding.mu, ngram, pairs, generator),
         attributes=measure_attributes(trained, train_set, count, seed) if melodies else None,
         samples=measure_samples(trained, train_set, windows.labels, ngram, count, generator),
+        prior_bits=prior_bits(trained),
     )
+
+
+def prior_bits(trained: TrainedModel) -> float | None:
+    """KL of the fitted prior from the standard normal, which no posterior's KL can be below on average; None if none.
+
+    The KL of posteriors is what z says of a song and how far the posteriors of all songs together lie off the standard
+    normal (Hoffman & Johnson 2016); of the latter this is the part that a Gaussian sees.
+    """
+    if trained.prior is None:
+        return None
+    zeros = torch.zeros_like(trained.prior.loc)
+    standard = MultivariateNormal(zeros, torch.diag(zeros + 1))
+    return float(torch.distributions.kl_divergence(trained.prior, standard)) / math.log(2)
 
 
 def to_json(value) -> str:

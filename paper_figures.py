@@ -134,14 +134,17 @@ def _facts_row(result: dict) -> list[str]:
 
 def bound_table(results: Sequence[dict]) -> str:
     """The bound on held-out music: rate and distortion of each model at its own beta and free bits."""
-    header = ("model", "-ELBO, nats a window", "bits a step", "reconstruction, nats", "KL, bits", "active dimensions")
-    return markdown(header, (_bound_row(result["preset"], result["elbo"]) for result in results))
+    header = ("model", "-ELBO, nats a window", "bits a step", "reconstruction, nats", "KL, bits")
+    header += ("off the standard normal, bits", "active dimensions")
+    return markdown(header, map(_bound_row, results))
 
 
-def _bound_row(preset: str, elbo: dict) -> list[str]:
+def _bound_row(result: dict) -> list[str]:
+    elbo = result["elbo"]
     nats, reconstruction, rate = (with_interval(elbo[key], 1) for key in ("nats", "reconstruction", "kl_bits"))
     active = f"{elbo['active_dimensions']} of {elbo['dimensions']}"
-    return [preset, nats, number(elbo["bits_a_step"]), reconstruction, rate, active]
+    off = number(result["prior_bits"], 1)
+    return [result["preset"], nats, number(elbo["bits_a_step"]), reconstruction, rate, off, active]
 
 
 def novelty_table(results: Sequence[dict]) -> str:

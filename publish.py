@@ -3,8 +3,9 @@
     python publish.py --runs runs --data FOLDER [--size small]
 
 For each model of MODELS whose run lies in RUNS/PRESET, the preset of that size: pretrained/NAME.pt (half precision, no
-optimizer), results/NAME.json (evaluation.py on the test split, of exactly these weights), pretrained/NAME.md (its card)
-and, of those that magenta.js knows, pretrained/magenta_js/NAME. Then the README's table of results, from all there are.
+optimizer, a prior fitted to its songs), results/NAME.json (evaluation.py on the test split, of exactly these weights),
+pretrained/NAME.md (its card) and, of those that magenta.js knows, pretrained/magenta_js/NAME. Then the README's table
+of results, from all there are.
 FOLDER holds the songs of corpus.csv, see docs/corpus.md.
 """
 
@@ -18,6 +19,7 @@ from corpus import MANIFEST, load_corpus
 from evaluation import evaluate, summary, to_json
 from generate import TrainedModel
 from magenta_js import export_magenta_js
+from midi_utils import SongDataset
 from paper_figures import KINDS, markdown, number, paper_accuracy
 from train import load_checkpoint, read_checkpoint, save_checkpoint
 
@@ -46,6 +48,7 @@ CARD = """# {name}
 {accuracies}
 | -ELBO | {nats:.1f} nats a window ({bits:.3f} bits a step), its KL {kl:.0f} bits |
 | dimensions of z | {dimensions}, {active} of them active |
+| samples | of a Gaussian fitted to the training songs' posteriors, {prior_bits:.0f} bits off the standard normal |
 
 All measurements: [results/{name}.json](../results/{name}.json). Weights are in half precision; they were measured so.
 
@@ -66,21 +69,20 @@ LIMITS = {
 }
 
 
-def publish(name: str, run: Path, weights: Path) -> None:
-    """Writes a run's weights in half precision, with what it says of itself."""
-    model, config = load_checkpoint(run)
-    facts = read_checkpoint(run)["run"]
-    save_checkpoint(weights / f"{name}.pt", model.half(), config, {key: facts[key] for key in KEPT})
+def publish(name: str, run: Path, weights: Path, train_set: SongDataset) -> None:
+    """Writes a run's weights in half precision, with a prior fitted to its songs and what it says of itself."""
+    trained = TrainedModel.load(run)
+    trained.fit_prior(train_set)
+    model, config, facts = trained.model.half(), trained.config, read_checkpoint(run)["run"]
+    save_checkpoint(weights / f"{name}.pt", model, config, {key: facts[key] for key in KEPT}, prior=trained.prior)
     if name in FOR_MAGENTA_JS:
-        export_magenta_js(load_checkpoint(weights / f"{name}.pt")[0], config, weights / "magenta_js" / name, "uint16")
+        export_magenta_js(load_checkpoint(weights / f"{name}.pt")[0], config, weights / "magenta_js" / name, "uint8")
 
 
-def measure(name: str, weights: Path, results: Path, data: str, manifest: str, cache: str | None) -> dict:
+def measure(name: str, weights: Path, results: Path, train_set: SongDataset, test_set: SongDataset) -> dict:
     """Measures published weights on the test split; writes and returns the numbers."""
     path = weights / f"{name}.pt"
-    trained, how = TrainedModel.load(path), {"manifest": manifest, "cache": cache}
-    parts = [load_corpus(data, part, trained.converter, **how) for part in ("train", "test")]
-    found = evaluate(trained, *parts, run=read_checkpoint(path)["run"])
+    found = evaluate(TrainedModel.load(path), train_set, test_set, run=read_checkpoint(path)["run"])
     print(summary(found), flush=True)
     results.mkdir(parents=True, exist_ok=True)
     (results / f"{name}.json").write_text(to_json(found) + "\n")
@@ -105,6 +107,7 @@ def card(name: str, found: dict) -> str:
         kl=elbo["kl_bits"]["mean"],
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
+        prior_bits=found["prior_bits"],
         limits=LIMITS[kind],
         **facts,
     )
@@ -156,8 +159,11 @@ def main(arguments: list[str] | None = None):
     for name in options.only:
         run = options.runs / f"{MODELS[name]}_{options.size}"
         if run.is_dir():
-            publish(name, run, weights)
-            found = measure(name, weights, results, options.data, options.manifest, options.cache)
+            converter = load_checkpoint(run)[1].converter
+            how = {"manifest": options.manifest, "cache": options.cache}
+            parts = [load_corpus(options.data, part, converter, **how) for part in ("train", "test")]
+            publish(name, run, weights, parts[0])
+            found = measure(name, weights, results, *parts)
             (weights / f"{name}.md").write_text(card(name, found))
     readme = options.to / "README.md"
     if readme.exists():

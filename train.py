@@ -27,6 +27,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Generator, Tensor, nn
+from torch.distributions import MultivariateNormal
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
@@ -352,7 +353,7 @@ def as_sums(elbo: ElboLoss, share: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: MusicVAE, data: Labels, config: Config, step: int, precision: str = "float32") -> Metrics:
+def validate(model: MusicVAE, data: Labels, config: Config, step: int, precision: str = "float32") -> Metrics:
     """Teacher-forced metrics on held-out windows, the same windows and the same noise each time.
 
     Processes that share a run share the windows, and each has to call it.
@@ -510,7 +511,7 @@ def go_on(run: Run, data: Labels, valid: Labels | None, steps: int, eval_every: 
 
 def add_row(run: Run, step: int, metrics: Metrics, valid: Labels | None, precision: str, began: float):
     """Measures the held-out songs and writes the checkpoint, with the seconds since the run began."""
-    measured = evaluate(run.model, valid, run.config, step, precision) if valid else None
+    measured = validate(run.model, valid, run.config, step, precision) if valid else None
     run.history.append(HistoryRow(step, metrics, measured))
     if leads():
         state = run.identity | {"step": step, "history": history_to_lists(run.history)}
@@ -626,11 +627,13 @@ def save_checkpoint(
     config: Config,
     run: dict | None = None,
     optimizer: torch.optim.Optimizer | None = None,
+    prior: MultivariateNormal | None = None,
 ):
     """Writes a model with what rebuilds it and its converter, atomically: a reader finds the old file or the new one.
 
     Args:
         run, optimizer: what a run needs to go on; a model that is only to be used needs neither.
+        prior: that of a `TrainedModel`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -638,6 +641,8 @@ def save_checkpoint(
     content = {"format": FORMAT, "config": config_to_dict(config), "model": model.state_dict(), "run": run}
     if optimizer:
         content["optimizer"] = optimizer.state_dict()
+    if prior:
+        content["prior"] = prior.loc, prior.scale_tril
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         torch.save(content, file)
@@ -674,7 +679,11 @@ def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
     Raises:
         ValueError: no such file, one that is truncated or no checkpoint, or weights that are not the preset's.
     """
-    content = read_checkpoint(path)
+    return rebuild(read_checkpoint(path), path)
+
+
+def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
+    """What `load_checkpoint` gives, of a checkpoint's content and the path to name in errors."""
     config = config_from_dict(content["config"])
     model = MusicVAE(config.model)
     try:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import made_songs, shrink
+from torch.distributions import MultivariateNormal
 
 import rate_distortion
 from attributes import ATTRIBUTES
@@ -22,6 +23,7 @@ from evaluation import (
     measure_elbo,
     mixed,
     plain,
+    prior_bits,
     teacher_forced,
     to_json,
 )
@@ -114,6 +116,16 @@ def trained(request):
     torch.manual_seed(0)
     config = shrink(request.param, bars=4 if "16bar" in request.param else 2)
     return TrainedModel(MusicVAE(config.model), config)
+
+
+def test_bits_of_a_fitted_prior_by_hand():
+    """(4 + 1 - 1 - ln 4) / 2 nats in the dimension of mean 1 and variance 4; none in those that are standard normal."""
+    config = shrink("cat-mel_2bar_tiny")
+    trained = TrainedModel(MusicVAE(config.model), config)
+    assert prior_bits(trained) is None
+    first = torch.eye(config.model.z_size)[0]
+    trained.prior = MultivariateNormal(first, torch.diag(1 + 3 * first))
+    assert prior_bits(trained) == pytest.approx((4 - math.log(4)) / 2 / math.log(2), rel=1e-6)
 
 
 def test_a_whole_evaluation(trained):

@@ -112,6 +112,22 @@ def test_a_saved_model_is_the_same_model(trained, tmp_path):
     assert [notes(m) for m in again.sample(2, generator=0)] == [notes(m) for m in trained.sample(2, generator=0)]
 
 
+def test_a_fitted_prior_has_the_mean_and_the_spread_of_the_songs_posteriors(trained, tmp_path):
+    songs = made_songs(trained.config.converter, windows=40, songs=4)
+    standard = trained.draw_z(3, 0)
+    fitted = TrainedModel(trained.model, trained.config)
+    fitted.fit_prior(songs)
+    drawn, posterior = fitted.draw_z(20_000, 0), fitted.encode(songs.windows(slice(None)))
+    repeated = torch.cat([posterior.mu + posterior.sigma * torch.randn_like(posterior.mu) for _ in range(400)])
+    torch.testing.assert_close(drawn.mean(0), posterior.mu.mean(0), rtol=0, atol=0.05)
+    torch.testing.assert_close(torch.cov(drawn.T), torch.cov(repeated.T), rtol=0, atol=0.1)
+    assert torch.equal(trained.draw_z(3, 0), standard)
+    save_checkpoint(tmp_path / "model.pt", fitted.model, fitted.config, prior=fitted.prior)
+    again = TrainedModel.load(tmp_path / "model.pt")
+    assert torch.equal(again.draw_z(3, 0), fitted.draw_z(3, 0))
+    assert [notes(m) for m in again.sample(2, generator=0)] == [notes(m) for m in fitted.sample(2, generator=0)]
+
+
 def test_windows_that_are_none_or_too_many_are_named(trained):
     songs = made_songs(trained.config.converter, windows=3, songs=1)
     with pytest.raises(ValueError, match="no music to encode"):

@@ -73,6 +73,7 @@ def made(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
             interpolation=Interpolation(line, [0.1, 0.3, 0.5], [0.5, 0.3, 0.1], [2.0] * 3, line, line[::-1], [3.0] * 3),
             attributes=AttributeTable(ATTRIBUTES, [0.5, 0.0], [[0.75, 0.1], [0.5, 0.2]], [[0.25, 0], [0.55, 0]]),
             samples=Samples(statistics, Likeness(0.0625, 0.125), Likeness(0.2, 0.1)),
+            prior_bits=12.34,
         )
     )
 
@@ -145,7 +146,7 @@ def test_facts_bound_and_novelty():
     )
     assert facts[1:] == ["764,058", "–", "31.2", "0", "test", "46", "1,064"]
     assert bound[1:3] == ["444.7 (382.1 to 504.5)", "2.506"]
-    assert bound[-1] == "111 of 128"
+    assert bound[-2:] == ["12.3", "111 of 128"]
     assert novelty[1:] == ["0.062", "0.125", "0.200", "0.100", "1.500", "1.250"]
 
 

@@ -35,6 +35,7 @@ def test_weights_are_small_and_say_what_made_them(published):
     for ours, theirs in zip(trained.model.parameters(), whole.model.parameters(), strict=True):
         assert ours.dtype == torch.float32
         assert torch.equal(ours, theirs.half().float())
+    assert trained.prior is not None
     facts = read_checkpoint(path)["run"]
     assert (facts["step"], facts["seed"]) == (20, 5)
     assert len(trained.sample(2, generator=0)) == 2
@@ -54,7 +55,7 @@ def test_magenta_js_gets_the_same_weights(published):
     ours = TrainedModel.load(published / "pretrained" / "mel_2bar.pt").model
     theirs = load_magenta_checkpoint(published / "pretrained" / "magenta_js" / "mel_2bar", "cat-mel_2bar_tiny")
     for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
-        assert torch.allclose(a, b, atol=float(a.max() - a.min()) / 60_000)
+        assert torch.allclose(a, b, atol=float(a.max() - a.min()) / 250)
 
 
 MODELS = sorted((ROOT / "pretrained").glob("*.pt"))
@@ -104,14 +105,18 @@ def test_what_the_readme_says_of_the_results():
         name: x["reconstruction"]["teacher_forced"]["parts"].get("all", {}).get("mean") for name, x in found.items()
     }
     ahead, lag = (sampled[f"{kind}_16bar"] - sampled[f"{kind}_16bar_flat"] for kind in ("mel", "drums"))
-    notes = found["mel_16bar"]["samples"]["statistics"]["notes a step"]
+    melodies = found["mel_16bar"]
+    notes, back = (melodies["samples"]["statistics"][what] for what in ("notes a step", "repetition at 8 bars"))
     for words in (
         f"{sampled['mel_2bar']:.2f} of their steps come back, 0.95 in the paper",
         f"right for {still['mel_2bar']:.2f} of the steps of 2-bar melodies, {still['mel_16bar']:.2f} of 16-bar ones "
         f"and {still['drums_16bar']:.2f} of 16-bar drums",
         f"by {ahead:.3f} sampled and {forced['mel_16bar'] - forced['mel_16bar_flat']:.3f} teacher-forced; in the paper",
         f"the flat twin is {-lag:.3f} ahead",
-        f"too many notes, {notes['samples']:.2f} a step where real ones have {notes['data']:.2f}",
+        f"Of the {melodies['elbo']['kl_bits']['mean']:.0f} bits of the 16-bar melodies' KL "
+        f"{melodies['prior_bits']:.0f} only say",
+        f"have {notes['samples']:.2f} notes a step where real ones have {notes['data']:.2f}",
+        f"back in {back['samples']:.0%} of its events, a real one in {back['data']:.0%}".replace("%", " %"),
         f"steps {path['cost'][5]:.2f} nats dear, those of a mix of both {path['mixed_cost'][5]:.2f}",
         f"from {before[density]:.2f} to {added[density][density]:.2f} notes a step, "
         f"subtracted to {subtracted[density][density]:.2f}",

@@ -508,6 +508,6 @@ def test_dropout_is_of_training_alone(tiny, tmp_path):
     assert runs[0].history[0].train != runs[1].history[0].train
     data = train_module.labels_on(torch.device("cpu"), songs)
     model.train()
-    wet = [train_module.evaluate(model, data, c, 0) for c in (config, dry)]
+    wet = [train_module.validate(model, data, c, 0) for c in (config, dry)]
     assert wet[0] == wet[1]
     assert model.training
