@@ -1,6 +1,7 @@
 """The notebook runs from the first cell to the last, and the committed one is clean and complete."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def test_the_committed_notebook_is_clean():
     assert not any(output.output_type == "error" for output in outputs)
     text = nbformat.writes(COMMITTED)
     assert len(text) < 2_000_000
-    assert not any(word in text for word in ("<audio", "widget-view", "/root", "/home", "/Users", "/tmp", "/work"))
+    words = re.sub(r'"image/png": "[^"]*"', "", text)  # a picture's letters may spell anything
+    assert not any(word in words for word in ("<audio", "widget-view", "/root", "/home", "/Users", "/tmp", "/work"))
 
 
 def test_the_committed_notebook_reports_what_it_promises():

@@ -272,7 +272,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     assert [len(table) for table in (facts, accuracy, hierarchy, bound, novelty)] == [3, 3, 1, 3, 3]
     assert all(0 < float(row[k].split()[0]) < 1 for row in accuracy for k in range(2, 9))
     assert all(float(row[2].replace(",", "")) > 0 for row in (*facts, *bound))
-    assert len(outputs(notebook, "image/png")) == 1 + 1 + 1 + 3 + 3 + 2 + 3
+    assert len(outputs(notebook, "image/png")) == 1 + 1 + 1 + 3 + 3 + 2 + 3 + 1
     assert len(list((tmp_path / "generated" / "quick").glob("*.json"))) == 3
     assert len(nbformat.writes(clean(notebook))) < 3_000_000
 
@@ -283,5 +283,6 @@ def test_the_committed_notebook_is_clean():
     assert not any(output.output_type == "error" for output in shown)
     text = nbformat.writes(COMMITTED)
     assert len(text) < 4_000_000
-    assert not any(word in text for word in ("<audio", "widget-view", "/root", "/home", "/Users", "/tmp", "/work"))
+    words = re.sub(r'"image/png": "[^"]*"', "", text)  # a picture's letters may spell anything
+    assert not any(word in words for word in ("<audio", "widget-view", "/root", "/home", "/Users", "/tmp", "/work"))
     assert max(len(cell.source.splitlines()) for cell in code_cells(COMMITTED)) <= 18
