@@ -38,7 +38,7 @@ from attributes import (
     self_similarity,
 )
 from corpus import MANIFEST, load_corpus
-from generate import BATCH, Encoding, TrainedModel, slerp, take
+from generate import BATCH, Encoding, TrainedModel, evenly, slerp, take
 from loss import kl_divergence, output_depths, reconstruction_loss
 from midi_utils import SongDataset, Tensors, Windows
 from model import autocast
@@ -391,11 +391,6 @@ def seeded(trained: TrainedModel, seed: int) -> Generator:
     return Generator(trained.device).manual_seed(seed)
 
 
-def evenly(total: int, count: int) -> np.ndarray:
-    """Indices of so many of a number of windows, evenly spaced; of all where they are no more."""
-    return np.linspace(0, total - 1, min(total, count)).round().astype(int)
-
-
 def commonest(labels: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
     """For each part the share of its commonest label."""
     parts = labels.reshape(-1, len(names)).T
@@ -454,10 +449,10 @@ def evaluate(
 
 
 def prior_bits(trained: TrainedModel) -> float | None:
-    """KL of the fitted prior from the standard normal, which no posterior's KL can be below on average; None if none.
+    """KL of the fitted prior from the standard normal, a part of the mean KL of the songs' posteriors; None if none.
 
-    The KL of posteriors is what z says of a song and how far the posteriors of all songs together lie off the standard
-    normal (Hoffman & Johnson 2016); of the latter this is the part that a Gaussian sees.
+    That mean is what z says of a song and how far the posteriors of all songs together lie off the standard normal
+    (Hoffman & Johnson 2016); of the latter this is what a Gaussian sees.
     """
     if trained.prior is None:
         return None

@@ -146,8 +146,7 @@ class TrainedModel:
         Args:
             songs: what the model was trained on; of more than PRIOR_WINDOWS windows so many are taken, evenly spaced.
         """
-        chosen = np.linspace(0, len(songs) - 1, min(len(songs), PRIOR_WINDOWS)).round().astype(int)
-        _, mu, sigma = self.encode(songs.windows(chosen))
+        _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
         covariance = torch.cov(mu.T, correction=0) + (sigma**2).mean(0).diag()
         self.prior = MultivariateNormal(mu.mean(0), covariance)
 
@@ -293,6 +292,11 @@ class TrainedModel:
 def _reasons(windows: Windows) -> str:
     """What a song without windows lacks."""
     return "".join(f" ({skipped.reason})" for skipped in windows.skipped if skipped.what == "song")
+
+
+def evenly(total: int, count: int) -> np.ndarray:
+    """Indices of so many of a number of windows, evenly spaced; of all where they are no more."""
+    return np.linspace(0, total - 1, min(total, count)).round().astype(int)
 
 
 def take(windows: Windows, part: slice) -> Windows:
