@@ -69,10 +69,8 @@ LIMITS = {
 }
 
 
-def publish(name: str, run: Path, weights: Path, train_set: SongDataset) -> None:
-    """Writes a run's weights in half precision, with a prior fitted to its songs and what it says of itself."""
-    trained = TrainedModel.load(run)
-    trained.fit_prior(train_set)
+def publish(name: str, run: Path, trained: TrainedModel, weights: Path) -> None:
+    """Writes a run's weights in half precision, with its model's prior and what it says of itself."""
     model, config, facts = trained.model.half(), trained.config, read_checkpoint(run)["run"]
     save_checkpoint(weights / f"{name}.pt", model, config, {key: facts[key] for key in KEPT}, prior=trained.prior)
     if name in FOR_MAGENTA_JS:
@@ -159,10 +157,10 @@ def main(arguments: list[str] | None = None):
     for name in options.only:
         run = options.runs / f"{MODELS[name]}_{options.size}"
         if run.is_dir():
-            converter = load_checkpoint(run)[1].converter
-            how = {"manifest": options.manifest, "cache": options.cache}
-            parts = [load_corpus(options.data, part, converter, **how) for part in ("train", "test")]
-            publish(name, run, weights, parts[0])
+            trained, how = TrainedModel.load(run), {"manifest": options.manifest, "cache": options.cache}
+            parts = [load_corpus(options.data, part, trained.converter, **how) for part in ("train", "test")]
+            trained.fit_prior(parts[0])
+            publish(name, run, trained, weights)
             found = measure(name, weights, results, *parts)
             (weights / f"{name}.md").write_text(card(name, found))
     readme = options.to / "README.md"
