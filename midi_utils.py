@@ -46,7 +46,7 @@ from chords import (
     is_chord,
     transposed_chords,
 )
-from draws import Source, uniform
+from draws import Source, integers, uniform
 from midi_repair import MidiError, repair
 from song_cache import (
     Columns,
@@ -910,6 +910,13 @@ class DrumsConverter(_BarsConverter):
     def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
         """Drums have no pitch: the labels as they are."""
         return labels
+
+    def mix(self, labels: Tensor, others: Tensor, share: float, generator: Source = None) -> Tensor:
+        """A share of the windows [n, steps] with about half of their drums as in others: rhythms that no song has."""
+        shape = (len(labels), 1)
+        chosen = uniform(shape, generator, labels.device) < share
+        taken = integers(0, 2**self.classes, shape, generator, labels.device) * chosen
+        return labels & ~taken | others & taken
 
     def _no_labels(self) -> np.ndarray:
         return np.zeros((0, self.steps), DRUM_LABELS[self.classes])

@@ -28,7 +28,7 @@ MODELS = {  # name of what is published: preset of the run, without its size
     "drums_2bar": "cat-drums_2bar",
     "mel_16bar": "hier-mel_16bar",
     "mel_16bar_flat": "flat-mel_16bar",
-    "drums_16bar": "hierdec-drums_16bar",
+    "drums_16bar": "hier-drums_16bar",
     "drums_16bar_flat": "flat-drums_16bar",
     "trio_16bar": "hierdec-trio_16bar",
 }

@@ -210,20 +210,21 @@ def labels_on(device: torch.device, dataset: SongDataset) -> Labels:
     return Labels(*(OnDisk(array, device) if isinstance(array, Rows) else array for array in held))
 
 
+def labels_at(data: Labels, indices: Tensor) -> Labels:
+    """The windows of these indices."""
+    return Labels(*(None if array is None else array[indices] for array in data))
+
+
 def batch_tensors(
-    data: Labels,
-    indices: Tensor,
-    config: Config,
-    semitones: Tensor | None = None,
-    generator: Source = None,
+    windows: Labels, config: Config, semitones: Tensor | None = None, generator: Source = None
 ) -> Tensors:
     """The tensors of a batch of windows, transposed by so many semitones each, some notes left out by the generator."""
-    labels, lengths, controls = (None if array is None else array[indices] for array in data)
+    labels, lengths, controls = windows
     if semitones is not None and controls is not None:
         controls = config.converter.transpose_controls(labels, controls, semitones)
     if semitones is not None:
         labels = config.converter.transpose(labels, semitones)
-    full = labels.new_full((len(indices),), config.model.steps, dtype=torch.int32) if lengths is None else lengths
+    full = labels.new_full(labels.shape[:1], config.model.steps, dtype=torch.int32) if lengths is None else lengths
     tensors = config.converter.to_tensors(Windows(labels, full, controls), generator)
     return tensors._replace(lengths=lengths)
 
@@ -367,7 +368,7 @@ def validate(model: MusicVAE, data: Labels, config: Config, step: int, precision
         source = own_shard(generator, len(indices))
         own = part(indices, source)
         if len(own):  # else it is the last batch, and no draw after it
-            batch = batch_tensors(data, own, config)
+            batch = batch_tensors(labels_at(data, own), config)
             sums += len(own) * as_sums(*compute_loss(model, batch, config, step, source, precision))
     model.train(training)
     return as_metrics(sums, len(chosen))
@@ -441,6 +442,8 @@ def check_recipe(config: Config, steps: int, eval_every: int):
     """Raises ValueError for numbers that no run can have."""
     if steps < 1 or eval_every < 1:
         raise ValueError(f"steps and eval_every must be at least 1, got {steps} and {eval_every}")
+    if config.training.mixed and not hasattr(config.converter, "mix"):
+        raise ValueError(f"{type(config.converter).__name__} cannot mix two windows: leave `mixed` at 0")
     if not 0 < config.training.learning_rate < math.inf:
         raise ValueError(f"the learning rate must be above 0, got {config.training.learning_rate}")
 
@@ -581,13 +584,18 @@ def begin(model: MusicVAE, optimizer: torch.optim.Adam, beginning: Beginning):
 
 
 def step_batch(data: Labels, config: Config, step: int, seed: int, generator: Source) -> Tensors:
-    """The batch of a step, or the source's part of it, each window transposed by a draw of its own."""
-    indices = part(batch_indices(step, config.training.batch_size, len(data.labels), seed), generator)
+    """The batch of a step, or the source's part of it, each window mixed and transposed by draws of its own."""
+    order = batch_indices(step, config.training.batch_size, len(data.labels), seed)
+    windows = labels_at(data, part(order, generator))
+    if config.training.mixed:
+        others = data.labels[part(order.roll(1), generator)]
+        labels = config.converter.mix(windows.labels, others, config.training.mixed, generator)
+        windows = windows._replace(labels=labels)
     low, high = config.training.transpose_range
     if low == high == 0:
-        return batch_tensors(data, indices, config, None, generator)
-    semitones = integers(low, high + 1, indices.shape, generator, data.labels.device)
-    return batch_tensors(data, indices, config, semitones, generator)
+        return batch_tensors(windows, config, None, generator)
+    semitones = integers(low, high + 1, windows.labels.shape[:1], generator, windows.labels.device)
+    return batch_tensors(windows, config, semitones, generator)
 
 
 def show(bar: tqdm, metrics: Metrics):
@@ -699,6 +707,8 @@ def restore(
     """Puts a run's last checkpoint into model and optimizer; returns its steps, its history and the seconds it took."""
     content = read_checkpoint(path)
     run = content["run"] or {}
+    if "config" in run:  # one of before a recipe had all that it has today
+        run["config"] = config_to_dict(config_from_dict(run["config"]))
     for key in ("beginning", *identity):
         ours = identity[key]
         if run.get(key) != ours:

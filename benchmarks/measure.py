@@ -28,7 +28,7 @@ from configs import Config
 from generate import TrainedModel
 from midi_utils import Windows, load_songs
 from model import ModelConfig, MusicVAE, autocast
-from train import Labels, batch_tensors, make_optimizer, save_checkpoint, seeded, update
+from train import Labels, batch_tensors, labels_at, make_optimizer, save_checkpoint, seeded, update
 
 IMPORTED = time.perf_counter()
 SLOW = 1.0  # seconds of a call from which on two of them are enough, and the first is warm-up enough
@@ -70,7 +70,7 @@ def training(row: Row, config: Config, folder: Path) -> Call:
     steps = iter(range(10**9))
 
     def step():
-        batch, k = batch_tensors(data, indices, config), next(steps)
+        batch, k = batch_tensors(labels_at(data, indices), config), next(steps)
         update(model, optimizer, batch, config, k, seeded(device, "step", 0, k), row.precision)
 
     return step

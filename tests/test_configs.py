@@ -27,7 +27,7 @@ def test_all_of_the_references_presets_and_the_name_of_a_published_file():
 
 @pytest.mark.parametrize("size", ["mini", "small"])
 @pytest.mark.parametrize(
-    ("flat", "hierarchical"), [("flat-mel_16bar", "hier-mel_16bar"), ("flat-drums_16bar", "hierdec-drums_16bar")]
+    ("flat", "hierarchical"), [("flat-mel_16bar", "hier-mel_16bar"), ("flat-drums_16bar", "hier-drums_16bar")]
 )
 def test_flat_and_hierarchical_twins_have_as_many_parameters_and_one_recipe(flat, hierarchical, size):
     """Within one in a hundred, so that what a comparison shows is the conductor's; the learning rate may be its own."""

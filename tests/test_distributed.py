@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs PyTo
 ROOT = Path(__file__).parents[1]
 CASES = {  # preset, and what else `train` is given; a batch has 8 windows, the last of the held-out ones 2
     "melody": ("cat-mel_2bar_tiny", {"steps": 24}),  # transposed, half of its frames its own draws
+    "drums": ("cat-drums_2bar_tiny", {"steps": 8}),  # mixed with one another
     "groove": ("groovae_2bar_tap_fixed_velocity_note_dropout", {"steps": 12}),  # dropout of inputs and of notes
     "conductor": ("hierdec-mel_16bar_tiny", {"steps": 12, "freeze_encoder": True}),
     "tracks": ("hier-multiperf_vel_1bar_med_chords", {"steps": 4}),  # segments of several lengths, chords transposed
@@ -31,8 +32,9 @@ WEIGHTS = 1e-3  # by how much of its norm a weight may differ after a run; Adam 
 def make(name):
     """What `train` needs of a case."""
     preset, how = CASES[name]
-    sampling = {} if name == "tracks" else {"sampling_schedule": "constant", "sampling_rate": 0.5}
-    config = shrink(preset, bars=2, learning_rate=2e-3, **sampling)
+    recipe = {} if name == "tracks" else {"sampling_schedule": "constant", "sampling_rate": 0.5}
+    recipe["mixed"] = 0.5 if name == "drums" else 0.0
+    config = shrink(preset, bars=2, learning_rate=2e-3, **recipe)
     songs, held_out = made_songs(config.converter, windows=20), made_songs(config.converter, windows=10, seed=1)
     same = {"eval_every": 2, "precision": "float32", "device": "cpu", "progress": False}
     return {"config": config, "train_set": songs, "valid_set": held_out, **same, **how}

@@ -151,6 +151,16 @@ def test_a_killed_command_goes_on(tmp_path):
     assert equal_weights(load_checkpoint(tmp_path / "cut")[0], load_checkpoint(tmp_path / "whole")[0])
 
 
+def test_a_run_of_before_a_recipe_knew_a_field_goes_on(tiny, tmp_path):
+    config, songs = tiny
+    path = train(config, songs, out_dir=tmp_path, steps=2, **QUIET).checkpoint
+    content = read_checkpoint(path)
+    for recorded in (content["config"], content["run"]["config"]):
+        del recorded["training"]["mixed"]
+    torch.save(content, path)
+    assert train(config, songs, out_dir=tmp_path, steps=4, **QUIET).history[-1].step == 4
+
+
 def test_a_finished_run_says_so_and_goes_on_when_asked(tiny, tmp_path, capsys):
     config, songs = tiny
     train(config, songs, out_dir=tmp_path, steps=3, **QUIET)
@@ -293,6 +303,27 @@ def test_transposition_moves_whole_windows(tiny):
     assert min(moves[0]) >= -5
     assert max(moves[0]) <= 6
     assert moves[0] != moves[1]
+
+
+def test_mixing_takes_whole_drums_from_the_window_before():
+    """In a share of the windows some drums are another window's from the first step to the last, the rest their own."""
+    config = shrink("cat-drums_2bar_tiny")
+    config = replace(config, training=replace(config.training, batch_size=400, mixed=0.5))
+    labels = torch.as_tensor(np.random.default_rng(0).integers(0, 512, (400, config.model.steps)))
+    data = train_module.Labels(labels, None, None)
+    batch = train_module.step_batch(data, config, 0, 0, train_module.seeded("cpu", "step", 0))
+    order = batch_indices(0, 400, 400, 0)
+    hits = [labels[k][..., None] >> torch.arange(9) & 1 for k in (order, order.roll(1))]
+    own, other = ((batch.inputs[..., :9] == h).all(1) for h in hits)  # [window, drum]
+    assert (own ^ other).all()
+    assert 0.4 < other.any(1).float().mean() < 0.6
+    assert 0.4 < other[other.any(1)].float().mean() < 0.6
+
+
+def test_only_drums_can_be_mixed(tiny):
+    config, songs = tiny
+    with pytest.raises(ValueError, match="MelodyConverter cannot mix"):
+        train(replace(config, training=replace(config.training, mixed=0.5)), songs, out_dir="never")
 
 
 @pytest.mark.parametrize(
