@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from midi_utils import DRUM_CLASSES, FIRST_PITCH, MAX_PITCH, MIN_PITCH, NO_EVENT, TRIO_DEPTHS
+from converters import TRIO_DEPTHS
+from midi_grid import DRUM_CLASSES, FIRST_PITCH, MAX_PITCH, MIN_PITCH, NO_EVENT
 
 STEPS_PER_BAR = 16  # sixteenths of a bar of 4/4
 C_MAJOR = (0, 2, 4, 5, 7, 9, 11)  # pitch classes, from C

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import get_args
 
-from midi_utils import Converter, DrumsConverter, GrooveConverter, MelodyConverter, MultitrackConverter, TrioConverter
+from converters import Converter, DrumsConverter, GrooveConverter, MelodyConverter, MultitrackConverter, TrioConverter
 from model import ModelConfig
 
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}

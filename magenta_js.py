@@ -27,19 +27,9 @@ from torch import Tensor
 
 import midi_performance as performance
 from configs import CONFIGS, Config
+from converters import Converter, DrumsConverter, GrooveConverter, MelodyConverter, MultitrackConverter, TrioConverter
 from magenta_checkpoint import FORGET_BIAS, GATE_ORDER, LSTM_PARTS, tensorflow_scopes, variable_parts
-from midi_utils import (
-    DRUM_CLASSES,
-    DRUM_SETS,
-    MAX_PITCH,
-    MIN_PITCH,
-    Converter,
-    DrumsConverter,
-    GrooveConverter,
-    MelodyConverter,
-    MultitrackConverter,
-    TrioConverter,
-)
+from midi_grid import DRUM_CLASSES, DRUM_SETS, MAX_PITCH, MIN_PITCH
 from model import ModelConfig, MusicVAE
 
 MANIFEST = "weights_manifest.json"

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from attributes import STEPS_PER_BAR
-from midi_utils import DRUM_CLASSES, FIRST_PITCH, MIN_PITCH, NO_EVENT
+from midi_grid import DRUM_CLASSES, FIRST_PITCH, MIN_PITCH, NO_EVENT
 from notebook_utils import (
     BLUE,
     DRUM_NAMES,

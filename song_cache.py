@@ -23,7 +23,15 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import DTypeLike
 
-CODE = ("midi_utils.py", "midi_performance.py", "midi_repair.py", "chords.py", "song_cache.py")  # what labels depend on
+CODE = (  # what labels depend on
+    "midi_grid.py",
+    "converters.py",
+    "midi_utils.py",
+    "midi_performance.py",
+    "midi_repair.py",
+    "chords.py",
+    "song_cache.py",
+)
 READERS = ("pretty_midi", "mido")
 SUFFIX = ".shard"
 HEADER = struct.Struct("<8sQI")  # magic, bytes of the index, check sum of the index
@@ -45,7 +53,7 @@ class Song(NamedTuple):
 class Columns(NamedTuple):
     """A row a window, song after song."""
 
-    labels: np.ndarray  # as in midi_utils.Windows, like the next four
+    labels: np.ndarray  # as in midi_grid.Windows, like the next four
     lengths: np.ndarray
     controls: np.ndarray  # [n, 0] where there are none
     track: np.ndarray

@@ -8,7 +8,8 @@ from pretty_midi import Instrument, Note, PrettyMIDI, note_name_to_number
 
 import attributes
 from attributes import ATTRIBUTES, NGram
-from midi_utils import FIRST_PITCH, MELODY_DEPTH, MIN_PITCH, NO_EVENT, NOTE_OFF, MelodyConverter
+from midi_grid import FIRST_PITCH, MELODY_DEPTH, MIN_PITCH, NO_EVENT, NOTE_OFF
+from midi_utils import MelodyConverter
 
 
 def melody(*windows):

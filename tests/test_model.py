@@ -72,9 +72,9 @@ def test_every_preset_fits_its_converter(name):
 
 
 def test_trio_depths_are_the_converters():
-    import midi_utils
+    import converters
 
-    assert midi_utils.TRIO_DEPTHS == TRIO_DEPTHS
+    assert converters.TRIO_DEPTHS == TRIO_DEPTHS
 
 
 @ALL
