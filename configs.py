@@ -7,11 +7,13 @@ half an hour or more, the third wants an accelerator; a flat one of the latter t
 hierarchical twin, and the same encoder. Change one with `dataclasses.replace`.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import get_args
 
 from converters import Converter, DrumsConverter, GrooveConverter, MelodyConverter, MultitrackConverter, TrioConverter
+from loss import sampling_probability_at
 from model import ModelConfig
 
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}
@@ -35,6 +37,19 @@ class TrainingConfig:
     transpose_range: tuple[int, int] = (0, 0)  # semitones, both ends included, drawn for each window and epoch
     mixed: float = 0.0  # share of the windows of drums that get some of their drums from another window
 
+    def __post_init__(self):
+        if min(self.batch_size, self.steps) < 1:
+            raise ValueError(f"batch_size and steps must be at least 1, got {self.batch_size} and {self.steps}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if min(self.max_beta, self.free_bits) < 0:
+            raise ValueError(f"max_beta and free_bits must not be below 0, got {self.max_beta} and {self.free_bits}")
+        if self.transpose_range[0] > self.transpose_range[1]:
+            raise ValueError(f"transpose_range is from low to high, got {self.transpose_range}")
+        if not 0 <= self.mixed <= 1:
+            raise ValueError(f"mixed must be a share from 0 to 1, got {self.mixed}")
+        sampling_probability_at(0, schedule=self.sampling_schedule, rate=self.sampling_rate)  # raises ValueError too
+
 
 @dataclass(frozen=True)
 class Config:
@@ -44,6 +59,13 @@ class Config:
     model: ModelConfig
     converter: Converter
     training: TrainingConfig
+
+    def __post_init__(self):
+        kind = type(self.converter)
+        if self.training.mixed and kind is not DrumsConverter:
+            raise ValueError(f"a {kind.__name__} mixes no windows: leave mixed at 0")
+        if self.training.transpose_range != (0, 0) and kind in (DrumsConverter, GrooveConverter):
+            raise ValueError(f"a {kind.__name__} has no pitch to transpose: leave transpose_range at (0, 0)")
 
 
 class Presets(dict[str, Config]):

@@ -24,6 +24,7 @@ from torch.distributions import MultivariateNormal
 
 from attributes import (
     ATTRIBUTES,
+    STEPS_PER_BAR,
     NGram,
     chance_repetition,
     drum_histogram,
@@ -37,12 +38,14 @@ from attributes import (
     repetition,
     self_similarity,
 )
+from checkpoint import read_checkpoint
+from converters import DRUMS_DEPTH, Converter
 from corpus import MANIFEST, load_corpus
 from generate import BATCH, Encoding, TrainedModel, evenly, slerp, take
 from loss import kl_divergence, output_depths, reconstruction_loss
+from midi_grid import FIRST_PITCH, MELODY_DEPTH
 from midi_utils import SongDataset, Tensors, Windows
 from model import autocast
-from train import read_checkpoint
 
 RESAMPLES = 1000  # of the songs, for an interval
 ACTIVE_VARIANCE = 0.01  # of a dimension's posterior mean over the data (Burda et al. 2016)
@@ -51,6 +54,7 @@ PAIRS = 256  # interpolations that are averaged; the paper has 1024
 SAMPLES = 256  # pieces drawn from the prior; as many as the paper adds attribute vectors to
 TRAINING_WINDOWS = 8192  # that attribute vectors come from, evenly spaced
 BARS_BACK = (1, 2, 4, 8)
+NEW = "new"  # the group of windows that the training set does not have
 PARTS = {"categorical": ("all",), "trio": ("melody", "bass", "drums")}
 
 
@@ -67,6 +71,7 @@ class Accuracy(NamedTuple):
 
     parts: dict[str, Interval]
     by_step: dict[str, list[float]]  # over a window's steps
+    by_group: dict[str, dict[str, float]]  # of each part the mean over a group of windows, see `window_groups`
 
 
 class Reconstruction(NamedTuple):
@@ -122,7 +127,7 @@ class Samples(NamedTuple):
     """Samples of the prior beside held-out music."""
 
     statistics: dict[str, Likeness]
-    copies: Likeness  # share of windows that the training set has
+    copies: Likeness  # share of windows that the training set has, in any key
     nearest: Likeness  # median Hamming distance to the nearest training window, share of the steps
 
 
@@ -137,6 +142,7 @@ class Evaluation(NamedTuple):
     split: str
     songs: int
     windows: int
+    groups: dict[str, int]  # windows in each
     still: dict[str, float]  # share of the commonest label: the accuracy of saying always that
     reconstruction: Reconstruction
     elbo: Elbo
@@ -200,18 +206,56 @@ def sampled(trained: TrainedModel, z: Tensor, generator: Generator, temperature:
     return trained.converter.from_tensors(torch.cat(parts)).cpu().numpy()
 
 
-def accuracy(written: np.ndarray, windows: Windows, song: np.ndarray, names: tuple[str, ...]) -> Accuracy:
+def in_one_key(converter: Converter, labels: np.ndarray) -> np.ndarray:
+    """Labels of windows, moved until the lowest note is the lowest key: equal where only the key differed."""
+    pitched = (labels[..., :2] if labels.ndim == 3 else labels).reshape(len(labels), -1).astype(int)
+    lowest = np.where(pitched < FIRST_PITCH, MELODY_DEPTH, pitched).min(1)
+    return converter.transpose(
+        torch.from_numpy(labels.astype(np.int16)), torch.from_numpy(FIRST_PITCH - lowest)
+    ).numpy()
+
+
+def known(converter: Converter, labels: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Whether each window is one of a training set's, in whatever key: [n], of labels [n, steps] or [n, steps, 3]."""
+    rows = {window.tobytes() for window in in_one_key(converter, training)}
+    return np.array([window.tobytes() in rows for window in in_one_key(converter, labels)])
+
+
+def window_groups(windows: Windows, names: np.ndarray, train_set: SongDataset) -> dict[str, np.ndarray]:
+    """Masks [n] of windows that are in no key among the training set's, and of those of each source.
+
+    Args:
+        names: [n], the song of each window; its folder is its source.
+    """
+    source = np.array([name.rpartition("/")[0] for name in names])
+    of_source = {name: source == name for name in np.unique(source) if name}
+    return {NEW: ~known(train_set.converter, windows.labels, train_set.labels[:])} | of_source
+
+
+def accuracy(
+    written: np.ndarray, windows: Windows, song: np.ndarray, names: tuple[str, ...], groups: dict[str, np.ndarray]
+) -> Accuracy:
     """Share of the steps that are the windows' own, for each part, with its interval over songs."""
     right = (written == windows.labels).reshape(*written.shape[:2], -1)
     of_part = {name: right[..., k] for k, name in enumerate(names)}
     return Accuracy(
         {name: bootstrap(part.mean(1), song) for name, part in of_part.items()},
         {name: part.mean(0).round(4).tolist() for name, part in of_part.items()},
+        {
+            g: {name: float(part[mask].mean()) for name, part in of_part.items()}
+            for g, mask in groups.items()
+            if mask.any()
+        },
     )
 
 
 def measure_reconstruction(
-    trained: TrainedModel, windows: Windows, song: np.ndarray, encoding: Encoding, generator: Generator
+    trained: TrainedModel,
+    windows: Windows,
+    song: np.ndarray,
+    groups: dict[str, np.ndarray],
+    encoding: Encoding,
+    generator: Generator,
 ) -> tuple[Reconstruction, np.ndarray]:
     """The four accuracies, and the reconstruction loss from the draw, nats [n]."""
     names, found, nats = PARTS[trained.model.config.output], [], []
@@ -219,7 +263,7 @@ def measure_reconstruction(
         labels, loss = teacher_forced(trained, windows, z)
         found += [labels, sampled(trained, z, generator)]
         nats.append(loss)
-    return Reconstruction(*(accuracy(labels, windows, song, names) for labels in found)), nats[0]
+    return Reconstruction(*(accuracy(labels, windows, song, names, groups) for labels in found)), nats[0]
 
 
 def measure_elbo(encoding: Encoding, nats: np.ndarray, song: np.ndarray, steps: int) -> Elbo:
@@ -246,14 +290,14 @@ def different_songs(song: np.ndarray, pairs: int, rng: np.random.Generator) -> n
     """
     if len(np.unique(song)) < 2:
         raise ValueError("an interpolation needs windows of two songs")
-    drawn = rng.integers(len(song), size=(64 * pairs, 2))
-    return drawn[song[drawn[:, 0]] != song[drawn[:, 1]]][:pairs]
+    first = rng.integers(len(song), size=pairs)
+    return np.array([(one, rng.choice(np.flatnonzero(song != song[one]))) for one in first])
 
 
 def mixed(start: np.ndarray, end: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
     """The paper's baseline: each step from the end with probability t, else from the start; labels [n, steps, ...]."""
-    take = rng.random(start.shape[:2]) < t
-    return np.where(take.reshape(take.shape + (1,) * (start.ndim - 2)), end, start)
+    ends = rng.random(start.shape[:2]) < t
+    return np.where(ends.reshape(ends.shape + (1,) * (start.ndim - 2)), end, start)
 
 
 def measure_interpolation(
@@ -357,11 +401,11 @@ def part_statistics(prefix: str, drums: bool, samples: np.ndarray, data: np.ndar
 
 def statistics(samples: np.ndarray, data: np.ndarray, ngram: NGram, depths: tuple[int, ...]) -> dict[str, Likeness]:
     """All that compares samples with data, labels [n, steps] or [n, steps, 3]; depths: classes of each part."""
-    found, bars = {}, data.shape[1] // 16
+    found, bars = {}, data.shape[1] // STEPS_PER_BAR
     names = PARTS["trio"] if len(depths) == 3 else ("",)
     for k, (name, depth) in enumerate(zip(names, depths, strict=True)):
         parts = (labels.reshape(*labels.shape[:2], -1)[..., k] for labels in (samples, data))
-        found |= part_statistics(f"{name} ".lstrip(), depth == 512, *parts)
+        found |= part_statistics(f"{name} ".lstrip(), depth == DRUMS_DEPTH, *parts)
     for back in (back for back in BARS_BACK if back < bars):
         found |= compare_means(f"repetition at {back} bars", lambda x, k=back: repetition(x, k), samples, data)
     found |= compare_means("repetition by chance", chance_repetition, samples, data)
@@ -375,11 +419,11 @@ def measure_samples(
     """So many samples of the prior beside held-out windows, and how near both come to the training set."""
     config = trained.model.config
     samples = sampled(trained, trained.draw_z(count, generator), generator)
-    near = [nearest_distance(x, train_set.labels[:]) for x in (samples, data[evenly(len(data), count)])]
+    training, pair = train_set.labels[:], (samples, data[evenly(len(data), count)])
     return Samples(
         statistics(samples, data, ngram, output_depths(config.output, config.output_depth)),
-        Likeness(*(float((x == 0).mean()) for x in near)),
-        Likeness(*(float(np.median(x)) for x in near)),
+        Likeness(*(float(known(trained.converter, labels, training).mean()) for labels in pair)),
+        Likeness(*(float(np.median(nearest_distance(labels, training))) for labels in pair)),
     )
 
 
@@ -414,7 +458,7 @@ def evaluate(
         test_set: songs it has not seen.
         split: what to call them.
         run: what a checkpoint says of its training.
-        limit: windows, pairs and samples to make do with; the whole set, and the paper's numbers, when None.
+        limit: windows, pairs and samples to make do with; the whole set, PAIRS and SAMPLES when None.
         seed: of every draw.
 
     Raises:
@@ -426,9 +470,10 @@ def evaluate(
     run, chosen = run or {}, evenly(len(test_set), limit or len(test_set))
     windows, song, generator = test_set.windows(chosen), test_set.song[chosen], seeded(trained, seed)
     encoding = trained.encode(windows, generator)
-    reconstruction, nats = measure_reconstruction(trained, windows, song, encoding, generator)
+    groups = window_groups(windows, np.array(test_set.names)[song], train_set)
+    reconstruction, nats = measure_reconstruction(trained, windows, song, groups, encoding, generator)
     ngram, pairs, count = fit_ngram(trained, train_set), min(PAIRS, len(chosen)), min(SAMPLES, len(chosen))
-    melodies = not (output == "categorical" and trained.model.config.output_depth == 512)
+    melodies = not (output == "categorical" and trained.model.config.output_depth == DRUMS_DEPTH)
     return Evaluation(
         preset=trained.config.name,
         parameters=sum(p.numel() for p in trained.model.parameters() if p.requires_grad),
@@ -438,6 +483,7 @@ def evaluate(
         split=split,
         songs=len(np.unique(song)),
         windows=len(chosen),
+        groups={name: int(mask.sum()) for name, mask in groups.items()},
         still=commonest(windows.labels, PARTS[output]),
         reconstruction=reconstruction,
         elbo=measure_elbo(encoding, nats, song, trained.converter.steps),

@@ -16,12 +16,12 @@ from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 from torch.distributions import MultivariateNormal, Normal
 
+from checkpoint import read_checkpoint, rebuild
 from chords import chords_to_controls
 from configs import Config
 from draws import normal
 from midi_utils import GrooveConverter, MultitrackConverter, SongDataset, Windows
 from model import MusicVAE, autocast
-from train import read_checkpoint, rebuild
 
 BATCH = 256  # windows encoded at a time
 PRIOR_WINDOWS = 4096  # that a prior is fitted to, at most

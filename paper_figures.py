@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from attributes import STEPS_PER_BAR
+from evaluation import NEW
 from midi_grid import DRUM_CLASSES, FIRST_PITCH, MIN_PITCH, NO_EVENT
 from notebook_utils import (
     BLUE,
@@ -57,7 +58,7 @@ DRUM_ROW = 3  # semitones that a drum takes below a trio's lowest note
 LABEL_SPOTS = (((6, 6), "left"), ((-6, -11), "right"), ((8, -7), "left"))  # in turn, so that neighbours stay readable
 PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK, GREY)
 
-Windows = np.ndarray  # labels [n, steps] or [n, steps, 3]
+Labels = np.ndarray  # [n, steps] or [n, steps, 3]
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -99,9 +100,24 @@ def _accuracy_rows(result: dict) -> Iterable[list[str]]:
         yield [result["preset"], part, number(still), ours[0], forced, ours[1], drawn, *ours[2:]]
 
 
+def group_table(results: Sequence[dict]) -> str:
+    """Accuracy, sampled from a draw of z, in the windows that are new, in those that are not, and in each source's."""
+    sources = sorted({group for result in results for group in result["groups"]} - {NEW})
+    return markdown(
+        ("model", "part", "all", "new", *sources), (row for result in results for row in _group_rows(result, sources))
+    )
+
+
+def _group_rows(result: dict, sources: Sequence[str]) -> Iterable[list[str]]:
+    found = result["reconstruction"]["sampled"]
+    for part in result["still"]:
+        shares = [found["by_group"].get(group, {}).get(part) for group in (NEW, *sources)]
+        yield [result["preset"], part, number(found["parts"][part]["mean"]), *map(number, shares)]
+
+
 def hierarchy_table(results: Sequence[dict]) -> str:
-    """What a hierarchical decoder gains over the flat one of the same size, in accuracy from a draw."""
-    header = ("music", "part", "teacher-forced, gain", "the paper's", "sampled, gain", "the paper's")
+    """What a hierarchical decoder gains over the flat one of the same size, in accuracy from a draw, by windows."""
+    header = ("music", "part", "windows", "teacher-forced, gain", "the paper's", "sampled, gain", "the paper's")
     of_preset = {result["preset"]: result for result in results}
     pairs = [(of_preset.get(_flat_twin(name)), hierarchical) for name, hierarchical in of_preset.items()]
     return markdown(header, (row for pair in pairs if pair[0] not in (None, pair[1]) for row in _gain_rows(*pair)))
@@ -113,12 +129,23 @@ def _flat_twin(preset: str) -> str:
 
 def _gain_rows(flat: dict, hierarchical: dict) -> Iterable[list[str]]:
     for part in flat["still"]:
-        row = [flat["preset"].removeprefix("flat-"), part]
-        for k, kind in enumerate(KINDS[:2]):
-            low, high = (result["reconstruction"][kind]["parts"][part]["mean"] for result in (flat, hierarchical))
-            theirs = [paper_accuracy(result["preset"], part)[k] for result in (flat, hierarchical)]
-            row += [f"{high - low:+.3f}", NOTHING if None in theirs else f"{theirs[1] - theirs[0]:+.3f}"]
-        yield row
+        music = [flat["preset"].removeprefix("flat-"), part]
+        yield [*music, f"all {flat['windows']:,}", *_gains(flat, hierarchical, part)]
+        for group, count in flat["groups"].items():
+            gains = (
+                float(np.subtract(*(x["reconstruction"][kind]["by_group"][group][part] for x in (hierarchical, flat))))
+                for kind in KINDS[:2]
+            )
+            forced, drawn = (f"{gain:+.3f}" for gain in gains)
+            yield [*music, f"{group}, {count:,}", forced, NOTHING, drawn, NOTHING]
+
+
+def _gains(flat: dict, hierarchical: dict, part: str) -> Iterable[str]:
+    """Ours and the paper's over all windows, teacher-forced and sampled."""
+    for k, kind in enumerate(KINDS[:2]):
+        low, high = (result["reconstruction"][kind]["parts"][part]["mean"] for result in (flat, hierarchical))
+        theirs = [paper_accuracy(result["preset"], part)[k] for result in (flat, hierarchical)]
+        yield from (f"{high - low:+.3f}", NOTHING if None in theirs else f"{theirs[1] - theirs[0]:+.3f}")
 
 
 def facts_table(results: Sequence[dict]) -> str:
@@ -250,25 +277,33 @@ def _draw_interpolation(above: Axes, below: Axes, result: dict) -> None:
 
 
 def plot_rate_distortion(points: Sequence[dict]) -> Figure:
-    """Distortion over rate of models that differ in free bits and beta; a line for each preset.
+    """Distortion over rate of models of several free bits and betas; a line joins those that differ in beta alone.
 
     Args:
         points: with preset, free_bits, beta, kl_bits (bits a window) and reconstruction (nats a window).
     """
     figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    ordered = sorted(points, key=lambda point: (point["preset"], point["kl_bits"]))
-    for k, (preset, group) in enumerate(groupby(ordered, key=lambda point: point["preset"])):
-        group = list(group)
-        at = [(point["kl_bits"], point["reconstruction"]) for point in group]
-        axis.plot(*zip(*at), "-o", color=PALETTE[k % len(PALETTE)], label=preset)
-        for nth, (point, place) in enumerate(zip(group, at, strict=True)):
-            text = f"{point['free_bits']:g} free bits, β {point['beta']:g}"
-            (x, y), side = LABEL_SPOTS[nth % len(LABEL_SPOTS)]
-            axis.annotate(text, place, (x, y), textcoords="offset points", ha=side, fontsize=8, color=GREY)
+    ordered = sorted(points, key=lambda point: (point["preset"], point["free_bits"] > 0, point["kl_bits"]))
+    kinds = groupby(ordered, key=lambda point: (point["preset"], point["free_bits"] > 0))
+    for k, ((preset, free), group) in enumerate(kinds):
+        _draw_points(axis, list(group), PALETTE[k % len(PALETTE)], f"{preset}, {'with' if free else 'no'} free bits")
     _dress(axis, "rate and distortion on held-out music", "KL, bits a window", "reconstruction, nats a window")
     axis.margins(x=0.3, y=0.15)
+    axis.set_xlim(left=0)
     axis.legend(frameon=False, fontsize=9)
     return finished(figure)
+
+
+def _draw_points(axis: Axes, points: list[dict], colour: str, label: str) -> None:
+    """Points of one kind, each with its name; joined where nothing but beta differs."""
+    at = [(point["kl_bits"], point["reconstruction"]) for point in points]
+    axis.plot(*zip(*at), "s" if points[0]["free_bits"] else "-o", color=colour, label=label)
+    for nth, (point, place) in enumerate(zip(points, at, strict=True)):
+        text = (
+            f"{point['free_bits']:g} free bits, β {point['beta']:g}" if point["free_bits"] else f"β {point['beta']:g}"
+        )
+        (x, y), side = LABEL_SPOTS[nth % len(LABEL_SPOTS)]
+        axis.annotate(text, place, (x, y), textcoords="offset points", ha=side, fontsize=8, color=GREY)
 
 
 # --- attributes -------------------------------------------------------------------------------------------------------
@@ -387,7 +422,7 @@ def parts_of(preset: str) -> tuple[str, ...]:
     return tuple(ROLE_COLOURS) if "trio" in preset else ("drums",) if "drums" in preset else ("melody",)
 
 
-def plot_pages(samples: Windows, music: Windows, parts: Sequence[str], titles: tuple[str, str]) -> Figure:
+def plot_pages(samples: Labels, music: Labels, parts: Sequence[str], titles: tuple[str, str]) -> Figure:
     """A page of samples and, in the same layout and on the same scale, one of real music: 32 windows each.
 
     Args:

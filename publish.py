@@ -15,13 +15,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from corpus import MANIFEST, load_corpus
-from evaluation import evaluate, summary, to_json
+from evaluation import NEW, evaluate, summary, to_json
 from generate import TrainedModel
 from magenta_js import export_magenta_js
 from midi_utils import SongDataset
 from paper_figures import KINDS, markdown, number, paper_accuracy
-from train import load_checkpoint, read_checkpoint, save_checkpoint
 
 MODELS = {  # name of what is published: preset of the run, without its size
     "mel_2bar": "cat-mel_2bar",
@@ -113,8 +113,8 @@ def card(name: str, found: dict) -> str:
 
 def results_table(results: Path) -> str:
     """Every measured model's accuracy from a draw of z beside the paper's, and what its training took; Markdown."""
-    header = ("model", "part", "preset", "parameters", "steps", "minutes", "seed")
-    header += ("teacher-forced", "the paper's", "sampled", "the paper's")
+    header = ("model", "part", "preset", "parameters", "steps", "minutes", "seed", "commonest label")
+    header += ("teacher-forced", "the paper's", "sampled", "the paper's", "sampled, new windows")
     paths = [results / f"{name}.json" for name in (*MODELS, *ALSO_MEASURED)]
     return markdown(header, (row for path in paths if path.exists() for row in _result_rows(path)))
 
@@ -123,10 +123,11 @@ def _result_rows(path: Path) -> Iterator[tuple[str, ...]]:
     found = json.loads(path.read_text())
     run = (f"`{found['preset']}`", number(found["parameters"], 0), number(found["steps"], 0))
     run += (number(found["minutes"], 0), str(found["seed"]))
-    for part in found["still"]:
+    for part, still in found["still"].items():
         ours = (number(found["reconstruction"][how]["parts"][part]["mean"]) for how in KINDS[:2])
         theirs = map(number, paper_accuracy(found["preset"], part))
-        yield path.stem, part, *run, *itertools.chain(*zip(ours, theirs, strict=True))
+        new = number(found["reconstruction"]["sampled"]["by_group"].get(NEW, {}).get(part))
+        yield path.stem, part, *run, number(still), *itertools.chain(*zip(ours, theirs, strict=True)), new
 
 
 def put_into(text: str, table: str) -> str:
@@ -150,22 +151,32 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
+    """A run's weights, measurements and card."""
+    weights, how = options.to / "pretrained", {"manifest": options.manifest, "cache": options.cache}
+    trained = TrainedModel.load(run)
+    parts = [load_corpus(options.data, part, trained.converter, **how) for part in ("train", "test")]
+    trained.fit_prior(parts[0])
+    publish(name, run, trained, weights)
+    found = measure(name, weights, options.to / "results", *parts)
+    (weights / f"{name}.md").write_text(card(name, found))
+
+
 def main(arguments: list[str] | None = None):
     """The command: every model whose run is there."""
     options = parse_arguments(arguments)
-    weights, results = options.to / "pretrained", options.to / "results"
-    for name in options.only:
-        run = options.runs / f"{MODELS[name]}_{options.size}"
-        if run.is_dir():
-            trained, how = TrainedModel.load(run), {"manifest": options.manifest, "cache": options.cache}
-            parts = [load_corpus(options.data, part, trained.converter, **how) for part in ("train", "test")]
-            trained.fit_prior(parts[0])
-            publish(name, run, trained, weights)
-            found = measure(name, weights, results, *parts)
-            (weights / f"{name}.md").write_text(card(name, found))
+    runs = {name: options.runs / f"{MODELS[name]}_{options.size}" for name in options.only}
+    there = {name: run for name, run in runs.items() if run.is_dir()}
+    if not there:
+        raise SystemExit(f"error: none of the runs is there: {', '.join(map(str, runs.values()))}")
+    try:
+        for name, run in there.items():
+            publish_and_measure(name, run, options)
+    except ValueError as fault:
+        raise SystemExit(f"error: {fault}") from None
     readme = options.to / "README.md"
     if readme.exists():
-        readme.write_text(put_into(readme.read_text(), results_table(results)))
+        readme.write_text(put_into(readme.read_text(), results_table(options.to / "results")))
 
 
 if __name__ == "__main__":

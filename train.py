@@ -27,10 +27,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Generator, Tensor, nn
-from torch.distributions import MultivariateNormal
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from configs import CONFIGS, Config, config_from_dict, config_to_dict
 from corpus import load_corpus
 from draws import Shard, Source, integers, normal, part, seeded
@@ -49,8 +49,6 @@ from midi_utils import SongDataset, Tensors, Windows, load_songs
 from model import ModelConfig, MusicVAE, autocast
 from song_cache import Rows
 
-CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
-FORMAT = 1  # of that file
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8  # TensorFlow's "epsilon hat", see `set_rate`
 NORM_CLIPPED_TO_ZERO = 10_000.0  # a gradient of this norm or more, or none at all, moves nothing (music_vae_train.py)
@@ -418,7 +416,8 @@ def train(
             preset, seed, data or beginning, or processes that cannot share the run, see `check_processes`.
     """
     steps = config.training.steps if steps is None else steps
-    check_recipe(config, steps, eval_every)
+    if steps < 1 or eval_every < 1:
+        raise ValueError(f"steps and eval_every must be at least 1, got {steps} and {eval_every}")
     device = own_device(device)
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
         check_windows(config, dataset)
@@ -436,16 +435,6 @@ def train(
     elif leads():
         print(f"{path} is finished: {run.step} steps of {steps}. Ask for more steps, or train in another folder.")
     return TrainingResult(run.model.eval(), run.config, run.history, path)
-
-
-def check_recipe(config: Config, steps: int, eval_every: int):
-    """Raises ValueError for numbers that no run can have."""
-    if steps < 1 or eval_every < 1:
-        raise ValueError(f"steps and eval_every must be at least 1, got {steps} and {eval_every}")
-    if config.training.mixed and not hasattr(config.converter, "mix"):
-        raise ValueError(f"{type(config.converter).__name__} cannot mix two windows: leave `mixed` at 0")
-    if not 0 < config.training.learning_rate < math.inf:
-        raise ValueError(f"the learning rate must be above 0, got {config.training.learning_rate}")
 
 
 class Run(NamedTuple):
@@ -627,78 +616,6 @@ def fingerprint(dataset: SongDataset) -> str:
 def history_to_lists(history: list[HistoryRow]) -> list:
     """Rows as plain lists, which a checkpoint can hold."""
     return [[step, list(train), valid and list(valid)] for step, train, valid in history]
-
-
-def save_checkpoint(
-    path: str | Path,
-    model: MusicVAE,
-    config: Config,
-    run: dict | None = None,
-    optimizer: torch.optim.Optimizer | None = None,
-    prior: MultivariateNormal | None = None,
-):
-    """Writes a model with what rebuilds it and its converter, atomically: a reader finds the old file or the new one.
-
-    Args:
-        run, optimizer: what a run needs to go on; a model that is only to be used needs neither.
-        prior: that of a `TrainedModel`.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    config = replace(config, model=model.config)
-    content = {"format": FORMAT, "config": config_to_dict(config), "model": model.state_dict(), "run": run}
-    if optimizer:
-        content["optimizer"] = optimizer.state_dict()
-    if prior:
-        content["prior"] = prior.loc, prior.scale_tril
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def read_checkpoint(path: str | Path) -> dict:
-    """The content of a checkpoint, on the CPU; no code from the file is run.
-
-    Raises:
-        ValueError: no such file, or one that is truncated or no checkpoint of this version.
-    """
-    path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
-    if not path.is_file():
-        raise ValueError(f"no checkpoint at {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch raises half a dozen kinds for a file that is cut short
-        raise ValueError(f"{path} is truncated, or no checkpoint of ours ({type(fault).__name__})") from fault
-    whole = isinstance(content, dict) and {"config", "model", "run"} <= set(content)
-    if not whole or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is no checkpoint of this version, which writes format {FORMAT}")
-    return content
-
-
-def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
-    """A model, in evaluation mode, and its preset from a checkpoint, on the CPU.
-
-    Args:
-        path: the file, or the folder of a run.
-
-    Raises:
-        ValueError: no such file, one that is truncated or no checkpoint, or weights that are not the preset's.
-    """
-    return rebuild(read_checkpoint(path), path)
-
-
-def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
-    """What `load_checkpoint` gives, of a checkpoint's content and the path to name in errors."""
-    config = config_from_dict(content["config"])
-    model = MusicVAE(config.model)
-    try:
-        model.load_state_dict(content["model"])
-    except (RuntimeError, TypeError) as fault:
-        raise ValueError(f"{path} holds weights that do not fit its own preset: {fault}") from None
-    return model.eval(), config
 
 
 def restore(

@@ -24,18 +24,18 @@ import torch
 
 from benchmarks import floors
 from benchmarks.rows import Row, config_of
+from checkpoint import CHECKPOINT, save_checkpoint
 from configs import Config
 from generate import TrainedModel
 from midi_utils import Windows, load_songs
 from model import ModelConfig, MusicVAE, autocast
-from train import Labels, batch_tensors, labels_at, make_optimizer, save_checkpoint, seeded, update
+from train import Labels, batch_tensors, labels_at, make_optimizer, seeded, update
 
 IMPORTED = time.perf_counter()
 SLOW = 1.0  # seconds of a call from which on two of them are enough, and the first is warm-up enough
 MOST_CALLS = 50
 ROOT = Path(__file__).resolve().parents[1]
 SONGS = ROOT / "midi_songs" / "built_in"
-CHECKPOINT = "checkpoint.pt"
 
 
 class Measurement(NamedTuple):

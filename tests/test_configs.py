@@ -1,6 +1,7 @@
 """Presets are plain frozen data that survive JSON."""
 
 import json
+import math
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
@@ -38,6 +39,31 @@ def test_flat_and_hierarchical_twins_have_as_many_parameters_and_one_recipe(flat
     assert recipes[0] == recipes[1]
     assert [twin.model.segments for twin in twins] == [1, 16]
     assert twins[0].model.encoder_segments == twins[1].model.encoder_segments
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"batch_size": 0}, "batch_size and steps must be at least 1, got 0"),
+        ({"learning_rate": math.nan}, "learning_rate must be above 0, got nan"),
+        ({"free_bits": -5.0}, "must not be below 0, got 0.2 and -5"),
+        ({"transpose_range": (3, -3)}, "from low to high, got .3, -3."),
+        ({"mixed": 1.5}, "a share from 0 to 1, got 1.5"),
+        ({"sampling_schedule": "x"}, "no sampling schedule 'x'"),
+        ({"sampling_rate": 0.5}, "no sampling schedule 'inverse_sigmoid' with rate 0.5"),
+    ],
+)
+def test_a_recipe_that_no_run_can_have_is_refused(change, said):
+    with pytest.raises(ValueError, match=said):
+        replace(CONFIGS["cat-mel_2bar_small"].training, **change)
+
+
+def test_drums_are_not_transposed_and_nothing_else_is_mixed():
+    melody, drums = CONFIGS["cat-mel_2bar_tiny"], CONFIGS["cat-drums_2bar_tiny"]
+    with pytest.raises(ValueError, match="a MelodyConverter mixes no windows"):
+        replace(melody, training=replace(melody.training, mixed=0.5))
+    with pytest.raises(ValueError, match="a DrumsConverter has no pitch to transpose"):
+        replace(drums, training=melody.training)
 
 
 def test_presets_are_frozen():

@@ -15,7 +15,8 @@ import torch.distributed as dist
 from conftest import made_songs, shrink
 
 import train as train_module
-from train import load_checkpoint, read_checkpoint, train
+from checkpoint import load_checkpoint, read_checkpoint
+from train import train
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs PyTorch with gloo")
 ROOT = Path(__file__).parents[1]

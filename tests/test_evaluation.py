@@ -9,16 +9,18 @@ import torch
 from conftest import made_songs, shrink
 from torch.distributions import MultivariateNormal
 
+import evaluation
 import rate_distortion
 from attributes import ATTRIBUTES
+from checkpoint import save_checkpoint
 from evaluation import (
-    SAMPLES,
     accuracy,
     attribute_vectors,
     bootstrap,
     commonest,
     different_songs,
     evaluate,
+    known,
     main,
     measure_elbo,
     mixed,
@@ -26,12 +28,13 @@ from evaluation import (
     prior_bits,
     teacher_forced,
     to_json,
+    window_groups,
 )
 from generate import Encoding, TrainedModel
 from loss import accuracy as step_accuracy
-from midi_utils import Windows
+from midi_utils import DrumsConverter, MelodyConverter, TrioConverter, Windows
 from model import MusicVAE
-from train import save_checkpoint, train
+from train import train
 
 
 def windows_of(labels):
@@ -50,11 +53,11 @@ def test_an_interval_draws_songs_and_not_windows():
 def test_accuracy_of_steps_and_parts():
     windows = windows_of([[2, 0, 1, 0], [3, 0, 0, 0]])
     written = np.array([[2, 0, 1, 4], [4, 0, 0, 0]])
-    found = accuracy(written, windows, np.array([0, 1]), ("all",))
+    found = accuracy(written, windows, np.array([0, 1]), ("all",), {})
     assert found.parts["all"].mean == 6 / 8
     assert found.by_step["all"] == [0.5, 1.0, 1.0, 0.5]
     trio = windows_of([[[2, 3, 4], [0, 0, 0]]])
-    found = accuracy(np.array([[[2, 9, 4], [0, 9, 1]]]), trio, np.array([0]), ("melody", "bass", "drums"))
+    found = accuracy(np.array([[[2, 9, 4], [0, 9, 1]]]), trio, np.array([0]), ("melody", "bass", "drums"), {})
     assert [found.parts[name].mean for name in ("melody", "bass", "drums")] == [1.0, 0.0, 0.5]
 
 
@@ -91,6 +94,47 @@ def test_pairs_are_of_two_songs():
     assert (song[pairs[:, 0]] != song[pairs[:, 1]]).all()
     with pytest.raises(ValueError, match="two songs"):
         different_songs(np.zeros(9, int), 2, np.random.default_rng(0))
+
+
+def test_a_pair_for_each_that_is_asked_for():
+    """Even where nearly all windows are of one song."""
+    song = np.array([0] * 9999 + [1])
+    pairs = different_songs(song, 64, np.random.default_rng(0))
+    assert (song[pairs[:, 0]] != song[pairs[:, 1]]).all()
+    assert len(pairs) == 64
+
+
+def test_windows_known_in_another_key():
+    """A melody moved by a tone is known; one with an interval changed is not, nor one with a rest for a held note."""
+    tune, rest = np.array([41, 0, 45, 0, 41, 1, 0, 0]), np.zeros(8, int)
+    moved, changed, rested = tune.copy(), tune.copy(), tune.copy()
+    moved[tune > 1] += 2
+    changed[2], rested[1] = 46, 1
+    training = np.stack([tune, rest]).astype(np.uint8)
+    labels = np.stack([moved, changed, rested, rest, tune]).astype(np.uint8)
+    assert known(MelodyConverter(), labels, training).tolist() == [True, False, False, True, True]
+
+
+def test_drums_have_no_key_and_a_trios_melody_and_bass_have_one():
+    beat = np.array([[1, 0, 4, 0, 2, 0, 4, 0]], np.uint16)
+    assert known(DrumsConverter(), beat, beat).all()
+    assert not known(DrumsConverter(), beat << 1, beat).any()
+    trio = np.stack([beat + 40, beat + 20, beat], -1)
+    up, apart = trio + np.array([3, 3, 0]), trio + np.array([3, 2, 0])
+    found = known(TrioConverter(), np.concatenate([up, apart]).astype(np.uint16), trio.astype(np.uint16))
+    assert found.tolist() == [True, False]
+
+
+def test_groups_of_windows_by_hand():
+    """Two right steps of four in the window that is new, four of four in the known one."""
+    training = made_songs(MelodyConverter(), 4)
+    labels = np.stack([training.labels[0], 91 - training.labels[1]])
+    groups = window_groups(Windows(labels, np.full(2, 32)), np.array(["a/b/x.mid", "y.mid"]), training)
+    assert {name: mask.tolist() for name, mask in groups.items()} == {"new": [False, True], "a/b": [True, False]}
+    written = labels.copy()
+    written[1, ::2] = 99
+    found = accuracy(written, Windows(labels, None), np.arange(2), ("all",), groups | {"none": np.zeros(2, bool)})
+    assert found.by_group == {"new": {"all": 0.5}, "a/b": {"all": 1.0}}
 
 
 def test_attribute_vectors_by_hand():
@@ -179,10 +223,18 @@ def test_a_model_that_has_learned_is_told_from_one_that_has_not(tmp_path):
     assert cost.data < cost.samples < fresh.samples.statistics["n-gram cost, nats a step"].samples
 
 
-def test_a_limit_makes_do_with_fewer_windows(trained):
+def test_a_limit_makes_do_with_fewer_windows_pairs_and_samples(trained, monkeypatch):
+    asked = []
+
+    def noted(of):
+        return lambda *arguments: asked.append(arguments[1]) or of(*arguments)
+
+    monkeypatch.setattr(TrainedModel, "draw_z", noted(TrainedModel.draw_z))
+    monkeypatch.setattr(evaluation, "different_songs", noted(different_songs))
     songs = made_songs(trained.converter, 40)
     assert evaluate(trained, songs, songs, limit=12).windows == 12
-    assert SAMPLES > 40
+    assert len(asked) > 1
+    assert set(asked) == {12}
 
 
 def test_other_frames_are_refused():

@@ -9,10 +9,10 @@ import pytest
 import torch
 from conftest import made_songs, shrink
 
+from checkpoint import save_checkpoint
 from chords import chords_to_controls
 from generate import TrainedModel, slerp
 from model import MusicVAE
-from train import save_checkpoint
 
 
 @pytest.fixture(scope="module", params=["cat-mel_2bar_tiny", "cat-drums_2bar_tiny", "hierdec-trio_16bar_tiny"])

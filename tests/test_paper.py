@@ -43,7 +43,11 @@ def around(mean):
 def made(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
     """What a run of evaluation.py on so many bars writes, read back."""
     accuracies = [
-        Accuracy(dict.fromkeys(parts, around(share)), {part: [share] * 8 * bars + [0.5] * 8 * bars for part in parts})
+        Accuracy(
+            dict.fromkeys(parts, around(share)),
+            {part: [share] * 8 * bars + [0.5] * 8 * bars for part in parts},
+            {"new": dict.fromkeys(parts, share - 0.1), "groove": dict.fromkeys(parts, share / 2)},
+        )
         for share in (forced, sampled, forced + 0.02, sampled + 0.02)
     ]
     durations = Likeness([0, 0.5] + [0.0] * 15 + [0.5] + [0.0] * 15, [0, 1.0] + [0.0] * 31, 0.25)
@@ -67,6 +71,7 @@ def made(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
             split="test",
             songs=46,
             windows=1064,
+            groups={"new": 700, "groove": 64},
             still=dict.fromkeys(parts, 0.613),
             reconstruction=Reconstruction(*accuracies),
             elbo=Elbo(Interval(444.7, 382.1, 504.5), 2.506, around(314.7), around(187.5), 111, 128),
@@ -134,7 +139,20 @@ def test_the_gain_of_the_hierarchy_is_that_over_the_flat_twin_of_its_size():
         made("cat-mel_2bar_mini"),
     ]
     assert rows(paper_figures.hierarchy_table(results)) == [
-        ["mel_16bar_mini", "all", "+0.100", "+0.036", "-0.050", "+0.192"]
+        ["mel_16bar_mini", "all", "all 1,064", "+0.100", "+0.036", "-0.050", "+0.192"],
+        ["mel_16bar_mini", "all", "new, 700", "+0.100", "–", "-0.050", "–"],
+        ["mel_16bar_mini", "all", "groove, 64", "+0.050", "–", "-0.025", "–"],
+    ]
+
+
+def test_accuracy_by_windows_has_a_column_a_source():
+    results = [made("hier-mel_16bar_mini", sampled=0.7), made("cat-mel_2bar_mini", sampled=0.5)]
+    del results[1]["groups"]["groove"], results[1]["reconstruction"]["sampled"]["by_group"]["groove"]
+    table = paper_figures.group_table(results)
+    assert table.splitlines()[0] == "| model | part | all | new | groove |"
+    assert rows(table) == [
+        ["hier-mel_16bar_mini", "all", "0.700", "0.600", "0.350"],
+        ["cat-mel_2bar_mini", "all", "0.500", "0.400", "–"],
     ]
 
 
@@ -202,13 +220,15 @@ def test_self_similarity_is_on_one_scale_without_the_diagonal():
     assert np.isnan(np.diag(samples.get_array().filled(np.nan))).all()
 
 
-def test_rate_and_distortion_have_a_line_a_preset():
-    point = {"preset": "a", "free_bits": 48.0, "beta": 0.2, "kl_bits": 50.0, "reconstruction": 10.0, "accuracy": 0.9}
-    figure = paper_figures.plot_rate_distortion(
-        [point, point | {"kl_bits": 20.0, "beta": 1.0}, point | {"preset": "b"}]
-    )
-    assert [line.get_xdata().tolist() for line in figure.axes[0].lines] == [[20, 50], [50]]
-    assert [text.get_text() for text in figure.axes[0].texts][:2] == ["48 free bits, β 1", "48 free bits, β 0.2"]
+def test_rate_and_distortion_join_what_differs_in_beta_alone():
+    point = {"preset": "a", "free_bits": 0.0, "beta": 0.2, "kl_bits": 50.0, "reconstruction": 10.0, "accuracy": 0.9}
+    free = {"free_bits": 48.0, "kl_bits": 48.0}
+    figure = paper_figures.plot_rate_distortion([point, point | {"kl_bits": 20.0, "beta": 1.0}, point | free])
+    (axis,) = figure.axes
+    assert [line.get_xdata().tolist() for line in axis.lines] == [[20, 50], [48]]
+    assert [line.get_linestyle() for line in axis.lines] == ["-", "None"]
+    assert [text.get_text() for text in axis.texts] == ["β 1", "β 0.2", "48 free bits, β 0.2"]
+    assert axis.get_xlim()[0] == 0
 
 
 def segments(axis, part):

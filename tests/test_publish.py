@@ -9,11 +9,12 @@ import torch
 from conftest import shrink
 
 import publish
+from checkpoint import read_checkpoint
 from corpus import load_corpus
 from generate import TrainedModel
 from magenta_checkpoint import load_magenta_checkpoint
 from magenta_js import read_variables, tensorflow_variables
-from train import read_checkpoint, train
+from train import train
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,6 +63,14 @@ def test_magenta_js_gets_the_same_weights(published):
     loaded = load_magenta_checkpoint(folder, "cat-mel_2bar_tiny")
     for a, b in zip(ours.state_dict().values(), loaded.state_dict().values(), strict=True):
         assert torch.allclose(a, b, atol=float(a.max() - a.min()) / 250)
+
+
+def test_the_command_says_what_is_missing(corpus_arguments, tmp_path):
+    with pytest.raises(SystemExit, match="error: none of the runs is there: .*cat-mel_2bar_mini"):
+        publish.main([*corpus_arguments, "--runs", str(tmp_path / "nowhere"), "--to", str(tmp_path)])
+    (tmp_path / "cat-mel_2bar_tiny").mkdir()
+    with pytest.raises(SystemExit, match="error: no checkpoint at"):
+        publish.main([*corpus_arguments, "--runs", str(tmp_path), "--to", str(tmp_path), "--size", "tiny"])
 
 
 MODELS = sorted((ROOT / "pretrained").glob("*.pt"))

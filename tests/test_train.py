@@ -15,22 +15,14 @@ import torch
 from conftest import made_songs, shrink
 
 import train as train_module
+from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from configs import CONFIGS
 from corpus import load_corpus
 from generate import TrainedModel
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state
 from midi_utils import Tensors
 from model import MusicVAE
-from train import (
-    CHECKPOINT,
-    batch_indices,
-    clip_gradients,
-    load_checkpoint,
-    read_checkpoint,
-    save_checkpoint,
-    set_rate,
-    train,
-)
+from train import batch_indices, clip_gradients, set_rate, train
 
 ROOT = Path(__file__).parents[1]
 QUIET = {"progress": False, "device": "cpu"}
@@ -318,12 +310,6 @@ def test_mixing_takes_whole_drums_from_the_window_before():
     assert (own ^ other).all()
     assert 0.4 < other.any(1).float().mean() < 0.6
     assert 0.4 < other[other.any(1)].float().mean() < 0.6
-
-
-def test_only_drums_can_be_mixed(tiny):
-    config, songs = tiny
-    with pytest.raises(ValueError, match="MelodyConverter cannot mix"):
-        train(replace(config, training=replace(config.training, mixed=0.5)), songs, out_dir="never")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Trained models as files: weights with what rebuilds their model and converter, and what a run needs to go on."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.distributions import MultivariateNormal
+
+from configs import Config, config_from_dict, config_to_dict
+from model import MusicVAE
+
+CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
+FORMAT = 1  # of that file
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: MusicVAE,
+    config: Config,
+    run: dict | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    prior: MultivariateNormal | None = None,
+):
+    """Writes a model with what rebuilds it and its converter, atomically: a reader finds the old file or the new one.
+
+    Args:
+        run, optimizer: what a run needs to go on; a model that is only to be used needs neither.
+        prior: that of a `TrainedModel`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    config = replace(config, model=model.config)
+    content = {"format": FORMAT, "config": config_to_dict(config), "model": model.state_dict(), "run": run}
+    if optimizer:
+        content["optimizer"] = optimizer.state_dict()
+    if prior:
+        content["prior"] = prior.loc, prior.scale_tril
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """The content of a checkpoint, on the CPU; no code from the file is run.
+
+    Raises:
+        ValueError: no such file, or one that is truncated or no checkpoint of this version.
+    """
+    path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
+    if not path.is_file():
+        raise ValueError(f"no checkpoint at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # torch raises half a dozen kinds for a file that is cut short
+        raise ValueError(f"{path} is truncated, or no checkpoint of ours ({type(fault).__name__})") from fault
+    whole = isinstance(content, dict) and {"config", "model", "run"} <= set(content)
+    if not whole or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is no checkpoint of this version, which writes format {FORMAT}")
+    return content
+
+
+def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
+    """A model, in evaluation mode, and its preset from a checkpoint, on the CPU.
+
+    Args:
+        path: the file, or the folder of a run.
+
+    Raises:
+        ValueError: no such file, one that is truncated or no checkpoint, or weights that are not the preset's.
+    """
+    return rebuild(read_checkpoint(path), path)
+
+
+def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
+    """What `load_checkpoint` gives, of a checkpoint's content and the path to name in errors."""
+    config = config_from_dict(content["config"])
+    model = MusicVAE(config.model)
+    try:
+        model.load_state_dict(content["model"])
+    except (RuntimeError, TypeError) as fault:
+        raise ValueError(f"{path} holds weights that do not fit its own preset: {fault}") from None
+    return model.eval(), config
