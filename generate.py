@@ -127,7 +127,7 @@ class TrainedModel:
             ValueError: a temperature below 0, a size that is not positive, or controls of another model or length.
         """
         generator = self._generator(generator)
-        return self._play(n, self.draw_z(n, generator), temperature, length, controls, generator, qpm, program)
+        return self._play(self.draw_z(n, generator), temperature, length, controls, generator, qpm, program)
 
     def draw_z(self, n: int, generator: Generator | int | None = None) -> Tensor:
         """n latent vectors [n, Z] of the prior: the standard normal, or what `fit_prior` has found."""
@@ -183,7 +183,7 @@ class TrainedModel:
         program: int | tuple[int, ...] | None = None,
     ) -> list[PrettyMIDI]:
         """A piece for each latent vector, z [n, Z]; the other arguments as in `sample`."""
-        return self._play(len(z), z.to(self.device), temperature, length, controls, generator, qpm, program)
+        return self._play(z.to(self.device), temperature, length, controls, generator, qpm, program)
 
     def reconstruct(
         self, music: PrettyMIDI | list[PrettyMIDI] | Windows, *, temperature: float = 0.0, **how
@@ -273,12 +273,12 @@ class TrainedModel:
     def _has_chords(self) -> bool:
         return getattr(self.converter, "chords", False)
 
-    def _play(self, n, z, temperature, length, controls, generator, qpm, program) -> list[PrettyMIDI]:
-        """n pieces of latent vectors z; the other arguments of `sample`."""
-        controls = self._controls(controls, n, length)
+    def _play(self, z, temperature, length, controls, generator, qpm, program) -> list[PrettyMIDI]:
+        """A piece of each latent vector z [n, Z]; the other arguments of `sample`."""
+        controls = self._controls(controls, len(z), length)
         how = {"temperature": temperature, "steps": length, "generator": self._generator(generator)}
         with autocast(self.device, self.precision):
-            outputs = self.model.sample(n, z=z, controls=controls, **how)
+            outputs = self.model.sample(len(z), z=z, controls=controls, **how)
         return self._write(outputs, controls, qpm, program)
 
     def _write(self, outputs: Tensor, controls: Tensor | None, qpm: float, program) -> list[PrettyMIDI]:

@@ -59,7 +59,7 @@ POSTFIX_STEPS = 10  # updates between two looks at the numbers beside the progre
 
 
 class Metrics(NamedTuple):
-    """Means over windows."""
+    """Means over windows: in training as the model was fed, by some recipes its own draws; held out told the truth."""
 
     loss: float  # nats: reconstruction + beta * KL beyond the free bits
     reconstruction: float  # nats a window

@@ -1,12 +1,14 @@
 """The README and the docs say what is so: presets that exist, sizes that are right, code that compiles."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import torch
 
 from configs import CONFIGS
+from midi_grid import MELODY_PROGRAMS
 from model import MusicVAE
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +42,26 @@ def test_code_compiles_and_names_what_exists(path):
             if (ROOT / f"{module}.py").exists():
                 source = (ROOT / f"{module}.py").read_text()
                 assert all(re.search(rf"\b{name}\b", source) for name in names.split(", "))
+
+
+def patterns(cell):
+    """The names with * that stand in a cell, {a,b} spelled out."""
+    for name in re.findall("`(.*?)`", cell):
+        before, _, rest = name.partition("{")
+        choices, _, after = rest.partition("}")
+        yield from (f"{before}{choice}{after}" for choice in choices.split(","))
+
+
+def test_every_preset_has_one_row_of_what_it_takes():
+    """And takes what the row says, as far as its converter's fields tell."""
+    table = README[README.index("| preset | takes") : README.index("Bars are 4/4")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+    for name, config in CONFIGS.items():
+        ((takes, window),) = (row[1:] for row in rows if any(fnmatch(name, p) for p in patterns(row[0])))
+        converter = config.converter
+        assert str(converter.bars) in window
+        assert ("0 to 31" in takes) == (getattr(converter, "programs", None) == MELODY_PROGRAMS)
+        assert ("61 instruments" in takes) == (getattr(converter, "classes", 9) == 61)
 
 
 def test_every_module_has_a_line():
