@@ -131,7 +131,7 @@ MINI_MELODY = replace(
     free_bits=192.0,
     transpose_range=(-5, 5),
 )
-MINI_DRUMS = replace(MINI_MELODY, steps=16_000, free_bits=320.0, transpose_range=(0, 0), mixed=0.5)
+MINI_DRUMS = replace(MINI_MELODY, steps=12_000, decay_rate=0.9997, free_bits=320.0, transpose_range=(0, 0), mixed=0.5)
 OWN_INPUT = replace(  # told the true notes from the start, a decoder of 16 bars learns to go without z
     LONG, free_bits=512.0, sampling_schedule="constant", sampling_rate=0.9, transpose_range=(-5, 5)
 )

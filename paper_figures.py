@@ -101,7 +101,7 @@ def _accuracy_rows(result: dict) -> Iterable[list[str]]:
 
 
 def group_table(results: Sequence[dict]) -> str:
-    """Accuracy, sampled from a draw of z, in the windows that are new, in those that are not, and in each source's."""
+    """Accuracy, sampled from a draw of z, of all windows, of those that are new, and of each source's."""
     sources = sorted({group for result in results for group in result["groups"]} - {NEW})
     return markdown(
         ("model", "part", "all", "new", *sources), (row for result in results for row in _group_rows(result, sources))
@@ -128,24 +128,23 @@ def _flat_twin(preset: str) -> str:
 
 
 def _gain_rows(flat: dict, hierarchical: dict) -> Iterable[list[str]]:
+    pairs = [[result["reconstruction"][kind] for result in (hierarchical, flat)] for kind in KINDS[:2]]
     for part in flat["still"]:
         music = [flat["preset"].removeprefix("flat-"), part]
-        yield [*music, f"all {flat['windows']:,}", *_gains(flat, hierarchical, part)]
-        for group, count in flat["groups"].items():
-            gains = (
-                float(np.subtract(*(x["reconstruction"][kind]["by_group"][group][part] for x in (hierarchical, flat))))
-                for kind in KINDS[:2]
+        forced, drawn = (f"{high['parts'][part]['mean'] - low['parts'][part]['mean']:+.3f}" for high, low in pairs)
+        theirs = _paper_gains(flat["preset"], hierarchical["preset"], part)
+        yield [*music, f"all {flat['windows']:,}", forced, theirs[0], drawn, theirs[1]]
+        for group in pairs[0][0]["by_group"]:
+            forced, drawn = (
+                f"{high['by_group'][group][part] - low['by_group'][group][part]:+.3f}" for high, low in pairs
             )
-            forced, drawn = (f"{gain:+.3f}" for gain in gains)
-            yield [*music, f"{group}, {count:,}", forced, NOTHING, drawn, NOTHING]
+            yield [*music, f"{group}, {flat['groups'][group]:,}", forced, NOTHING, drawn, NOTHING]
 
 
-def _gains(flat: dict, hierarchical: dict, part: str) -> Iterable[str]:
-    """Ours and the paper's over all windows, teacher-forced and sampled."""
-    for k, kind in enumerate(KINDS[:2]):
-        low, high = (result["reconstruction"][kind]["parts"][part]["mean"] for result in (flat, hierarchical))
-        theirs = [paper_accuracy(result["preset"], part)[k] for result in (flat, hierarchical)]
-        yield from (f"{high - low:+.3f}", NOTHING if None in theirs else f"{theirs[1] - theirs[0]:+.3f}")
+def _paper_gains(flat: str, hierarchical: str, part: str) -> list[str]:
+    """The paper's, teacher-forced and sampled."""
+    pairs = zip(paper_accuracy(hierarchical, part), paper_accuracy(flat, part), strict=True)
+    return [NOTHING if None in pair else f"{pair[0] - pair[1]:+.3f}" for pair in pairs]
 
 
 def facts_table(results: Sequence[dict]) -> str:

@@ -63,7 +63,7 @@ performance timing, no dynamics. The paper's models had 1.5 million files and fa
 """
 MARKS = ("<!-- results, by publish.py -->", "<!-- end of results -->")  # around the README's table
 LIMITS = {
-    "mel": "One voice at a time.",
+    "mel": "One voice at a time; most of the windows are of songs whose accompaniment a program made.",
     "drums": "Nine drum classes.",
     "trio": "A melody, a bass and nine drum classes; most training trios have accompaniments made by a program.",
 }
