@@ -55,7 +55,8 @@ PAGE = (8, 4)  # rows and columns of a page of windows
 PAGE_ROOM = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.94, "hspace": 0.1, "wspace": 0.05}
 LEGEND_INCHES = 1.7  # width of an entry
 DRUM_ROW = 3  # semitones that a drum takes below a trio's lowest note
-LABEL_SPOTS = (((6, 6), "left"), ((-6, -11), "right"), ((8, -7), "left"))  # in turn, so that neighbours stay readable
+LINE_SPOTS = (((8, 2), "left"), ((-6, -12), "right"))  # of a name, clear of a line that falls
+LOOSE_SPOTS = (((-8, -10), "right"), ((2, 10), "left"), ((8, -4), "left"))  # the last serves all that follow
 PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK, GREY)
 
 Labels = np.ndarray  # [n, steps] or [n, steps, 3]
@@ -287,7 +288,7 @@ def plot_rate_distortion(points: Sequence[dict]) -> Figure:
     for k, ((preset, free), group) in enumerate(kinds):
         _draw_points(axis, list(group), PALETTE[k % len(PALETTE)], f"{preset}, {'with' if free else 'no'} free bits")
     _dress(axis, "rate and distortion on held-out music", "KL, bits a window", "reconstruction, nats a window")
-    axis.margins(x=0.3, y=0.15)
+    axis.margins(x=0.25, y=0.15)
     axis.set_xlim(left=0)
     axis.legend(frameon=False, fontsize=9)
     return finished(figure)
@@ -295,13 +296,14 @@ def plot_rate_distortion(points: Sequence[dict]) -> Figure:
 
 def _draw_points(axis: Axes, points: list[dict], colour: str, label: str) -> None:
     """Points of one kind, each with its name; joined where nothing but beta differs."""
-    at = [(point["kl_bits"], point["reconstruction"]) for point in points]
-    axis.plot(*zip(*at), "s" if points[0]["free_bits"] else "-o", color=colour, label=label)
+    at, free = [(point["kl_bits"], point["reconstruction"]) for point in points], points[0]["free_bits"] > 0
+    axis.plot(*zip(*at), "s" if free else "-o", color=colour, label=label)
+    spots = LOOSE_SPOTS if free else LINE_SPOTS
     for nth, (point, place) in enumerate(zip(points, at, strict=True)):
         text = (
             f"{point['free_bits']:g} free bits, β {point['beta']:g}" if point["free_bits"] else f"β {point['beta']:g}"
         )
-        (x, y), side = LABEL_SPOTS[nth % len(LABEL_SPOTS)]
+        (x, y), side = spots[min(nth, len(spots) - 1)]
         axis.annotate(text, place, (x, y), textcoords="offset points", ha=side, fontsize=8, color=GREY)
 
 

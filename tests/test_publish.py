@@ -127,6 +127,7 @@ def test_what_the_readme_says_of_the_results():
     density, major = names.index("note_density"), names.index("c_diatonic")
     before, added, subtracted = (tunes["attributes"][key] for key in ("before", "added", "subtracted"))
     notes, back = (melodies["samples"]["statistics"][what] for what in ("notes a step", "repetition at 8 bars"))
+    beats = found["drums_2bar"]["samples"]["statistics"]["n-gram cost, nats a step"]
     for words in (
         f"{share('mel_2bar'):.2f} of their steps come back, 0.95 in the paper",
         f"({percent(tunes['groups']['new'] / tunes['windows'])} of them), {share('mel_2bar', group='new'):.2f}.",
@@ -142,6 +143,7 @@ def test_what_the_readme_says_of_the_results():
         f"{melodies['prior_bits']:.0f} only say",
         f"have {notes['samples']:.2f} notes a step where real ones have {notes['data']:.2f}",
         f"back in {percent(back['samples'])} of its events, a real one in {percent(back['data'])}",
+        f"sample worse: {beats['samples']:.2f} nats a step where real ones have {beats['data']:.2f}",
         f"steps {path['cost'][5]:.2f} nats dear, those of a mix of both {path['mixed_cost'][5]:.2f}",
         f"from {before[density]:.2f} to {added[density][density]:.2f} notes a step, "
         f"subtracted to {subtracted[density][density]:.2f}",
