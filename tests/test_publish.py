@@ -10,6 +10,7 @@ from conftest import shrink
 
 import publish
 from checkpoint import read_checkpoint
+from configs import CONFIGS
 from corpus import load_corpus
 from generate import TrainedModel
 from magenta_checkpoint import load_magenta_checkpoint
@@ -79,6 +80,7 @@ MODELS = sorted((ROOT / "pretrained").glob("*.pt"))
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_every_published_model_loads_plays_and_has_its_card_and_measurements(path):
     trained = TrainedModel.load(path)
+    assert trained.config == CONFIGS[trained.config.name]
     assert trained.config.name.startswith(publish.MODELS[path.stem])
     notes = [note for part in trained.sample(1, generator=0)[0].instruments for note in part.notes]
     assert len(notes) > 3
@@ -152,6 +154,9 @@ def test_what_the_readme_says_of_the_results():
         f"held out, {percent(copies['data'])})",
     ):
         assert words in text
+    for name in ("mel_2bar", "mel_16bar"):
+        groups = found[name]["groups"]
+        assert sum(groups[source] for source in groups if source.startswith("mma_")) > found[name]["windows"] / 2
     assert abs(share("mel_16bar") - melodies["still"]["all"]) < 0.01  # no more than the commonest label
     trio = found["trio_16bar"]
     assert all(trio["reconstruction"]["sampled"]["parts"][p]["mean"] < still for p, still in trio["still"].items())
