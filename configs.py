@@ -3,7 +3,7 @@
 Names, sizes and recipes are those that Magenta released (its music_vae/configs.py). The paper's recipes differ in
 places: it trains 2-bar melodies with 48 free bits, a KL weight of 0.2 and a sampling rate of 2000. A preset whose name
 ends in `_tiny`, `_mini` or `16bar_small` is this project's own: the first trains in minutes on a laptop, the second in
-half an hour or more, the third wants an accelerator; a flat one of the latter two has as many parameters as its
+twenty minutes to a hundred, the third wants an accelerator; a flat one of the latter two has as many parameters as its
 hierarchical twin, and the same encoder. Change one with `dataclasses.replace`.
 """
 

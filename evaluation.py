@@ -206,30 +206,31 @@ def sampled(trained: TrainedModel, z: Tensor, generator: Generator, temperature:
     return trained.converter.from_tensors(torch.cat(parts)).cpu().numpy()
 
 
-def in_one_key(converter: Converter, labels: np.ndarray) -> np.ndarray:
-    """Labels of windows, moved until the lowest note is the lowest key: equal where only the key differed."""
+def in_one_key(converter: Converter, labels: np.ndarray) -> list[bytes]:
+    """Each window [n, steps] or [n, steps, 3], moved until its lowest note is the lowest key: equal but for the key."""
     pitched = (labels[..., :2] if labels.ndim == 3 else labels).reshape(len(labels), -1).astype(int)
     lowest = np.where(pitched < FIRST_PITCH, MELODY_DEPTH, pitched).min(1)
-    return converter.transpose(
-        torch.from_numpy(labels.astype(np.int16)), torch.from_numpy(FIRST_PITCH - lowest)
-    ).numpy()
+    moved = converter.transpose(torch.from_numpy(labels.astype(np.int16)), torch.from_numpy(FIRST_PITCH - lowest))
+    return [window.tobytes() for window in moved.numpy()]
 
 
-def known(converter: Converter, labels: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Whether each window is one of a training set's, in whatever key: [n], of labels [n, steps] or [n, steps, 3]."""
-    rows = {window.tobytes() for window in in_one_key(converter, training)}
-    return np.array([window.tobytes() in rows for window in in_one_key(converter, labels)])
+def known(converter: Converter, labels: np.ndarray, training: set[bytes]) -> np.ndarray:
+    """Whether each window is one of a training set's, which `in_one_key` gives, in whatever key: [n]."""
+    return np.array([window in training for window in in_one_key(converter, labels)])
 
 
-def window_groups(windows: Windows, names: np.ndarray, train_set: SongDataset) -> dict[str, np.ndarray]:
+def window_groups(
+    converter: Converter, windows: Windows, names: np.ndarray, training: set[bytes]
+) -> dict[str, np.ndarray]:
     """Masks [n] of windows that are in no key among the training set's, and of those of each source.
 
     Args:
         names: [n], the song of each window; its folder is its source.
+        training: the training set's windows, `in_one_key`.
     """
     source = np.array([name.rpartition("/")[0] for name in names])
     of_source = {name: source == name for name in np.unique(source) if name}
-    return {NEW: ~known(train_set.converter, windows.labels, train_set.labels[:])} | of_source
+    return {NEW: ~known(converter, windows.labels, training)} | of_source
 
 
 def accuracy(
@@ -414,16 +415,27 @@ def statistics(samples: np.ndarray, data: np.ndarray, ngram: NGram, depths: tupl
 
 
 def measure_samples(
-    trained: TrainedModel, train_set: SongDataset, data: np.ndarray, ngram: NGram, count: int, generator: Generator
+    trained: TrainedModel,
+    train_set: SongDataset,
+    training: set[bytes],
+    data: np.ndarray,
+    ngram: NGram,
+    count: int,
+    generator: Generator,
 ) -> Samples:
-    """So many samples of the prior beside held-out windows, and how near both come to the training set."""
+    """So many samples of the prior beside held-out windows, and how near both come to the training set.
+
+    Args:
+        training: the training set's windows, `in_one_key`.
+        data: labels of the held-out windows.
+    """
     config = trained.model.config
     samples = sampled(trained, trained.draw_z(count, generator), generator)
-    training, pair = train_set.labels[:], (samples, data[evenly(len(data), count)])
+    pair = samples, data[evenly(len(data), count)]
     return Samples(
         statistics(samples, data, ngram, output_depths(config.output, config.output_depth)),
         Likeness(*(float(known(trained.converter, labels, training).mean()) for labels in pair)),
-        Likeness(*(float(np.median(nearest_distance(labels, training))) for labels in pair)),
+        Likeness(*(float(np.median(nearest_distance(labels, train_set.labels[:]))) for labels in pair)),
     )
 
 
@@ -470,7 +482,8 @@ def evaluate(
     run, chosen = run or {}, evenly(len(test_set), limit or len(test_set))
     windows, song, generator = test_set.windows(chosen), test_set.song[chosen], seeded(trained, seed)
     encoding = trained.encode(windows, generator)
-    groups = window_groups(windows, np.array(test_set.names)[song], train_set)
+    training = set(in_one_key(trained.converter, train_set.labels[:]))
+    groups = window_groups(trained.converter, windows, np.array(test_set.names)[song], training)
     reconstruction, nats = measure_reconstruction(trained, windows, song, groups, encoding, generator)
     ngram, pairs, count = fit_ngram(trained, train_set), min(PAIRS, len(chosen)), min(SAMPLES, len(chosen))
     melodies = not (output == "categorical" and trained.model.config.output_depth == DRUMS_DEPTH)
@@ -489,7 +502,7 @@ def evaluate(
         elbo=measure_elbo(encoding, nats, song, trained.converter.steps),
         interpolation=measure_interpolation(trained, windows, song, encoding.mu, ngram, pairs, generator),
         attributes=measure_attributes(trained, train_set, count, seed) if melodies else None,
-        samples=measure_samples(trained, train_set, windows.labels, ngram, count, generator),
+        samples=measure_samples(trained, train_set, training, windows.labels, ngram, count, generator),
         prior_bits=prior_bits(trained),
     )
 

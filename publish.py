@@ -33,7 +33,7 @@ MODELS = {  # name of what is published: preset of the run, without its size
     "trio_16bar": "hierdec-trio_16bar",
 }
 ALSO_MEASURED = ("music21_mel_2bar",)  # in the README's table, and not published
-FOR_MAGENTA_JS = ("mel_2bar", "drums_2bar", "mel_16bar")  # it knows a conductor only with an encoder of two levels
+FOR_MAGENTA_JS = ("mel_2bar", "drums_2bar", "mel_16bar")  # of those it knows, what 40 MB have room for
 KEPT = ("step", "seconds", "seed", "data")  # of what a run says of itself
 CARD = """# {name}
 

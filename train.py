@@ -581,9 +581,8 @@ def step_batch(data: Labels, config: Config, step: int, seed: int, generator: So
         labels = config.converter.mix(windows.labels, others, config.training.mixed, generator)
         windows = windows._replace(labels=labels)
     low, high = config.training.transpose_range
-    if low == high == 0:
-        return batch_tensors(windows, config, None, generator)
-    semitones = integers(low, high + 1, windows.labels.shape[:1], generator, windows.labels.device)
+    moved = (low, high) != (0, 0)
+    semitones = integers(low, high + 1, windows.labels.shape[:1], generator, windows.labels.device) if moved else None
     return batch_tensors(windows, config, semitones, generator)
 
 

@@ -20,6 +20,7 @@ from evaluation import (
     commonest,
     different_songs,
     evaluate,
+    in_one_key,
     known,
     main,
     measure_elbo,
@@ -104,6 +105,10 @@ def test_a_pair_for_each_that_is_asked_for():
     assert len(pairs) == 64
 
 
+def known_in(converter, labels, training):
+    return known(converter, labels, set(in_one_key(converter, training)))
+
+
 def test_windows_known_in_another_key():
     """A melody moved by a tone is known; one with an interval changed is not, nor one with a rest for a held note."""
     tune, rest = np.array([41, 0, 45, 0, 41, 1, 0, 0]), np.zeros(8, int)
@@ -112,16 +117,16 @@ def test_windows_known_in_another_key():
     changed[2], rested[1] = 46, 1
     training = np.stack([tune, rest]).astype(np.uint8)
     labels = np.stack([moved, changed, rested, rest, tune]).astype(np.uint8)
-    assert known(MelodyConverter(), labels, training).tolist() == [True, False, False, True, True]
+    assert known_in(MelodyConverter(), labels, training).tolist() == [True, False, False, True, True]
 
 
 def test_drums_have_no_key_and_a_trios_melody_and_bass_have_one():
     beat = np.array([[1, 0, 4, 0, 2, 0, 4, 0]], np.uint16)
-    assert known(DrumsConverter(), beat, beat).all()
-    assert not known(DrumsConverter(), beat << 1, beat).any()
+    assert known_in(DrumsConverter(), beat, beat).all()
+    assert not known_in(DrumsConverter(), beat << 1, beat).any()
     trio = np.stack([beat + 40, beat + 20, beat], -1)
     up, apart = trio + np.array([3, 3, 0]), trio + np.array([3, 2, 0])
-    found = known(TrioConverter(), np.concatenate([up, apart]).astype(np.uint16), trio.astype(np.uint16))
+    found = known_in(TrioConverter(), np.concatenate([up, apart]).astype(np.uint16), trio.astype(np.uint16))
     assert found.tolist() == [True, False]
 
 
@@ -129,7 +134,8 @@ def test_groups_of_windows_by_hand():
     """Two right steps of four in the window that is new, four of four in the known one."""
     training = made_songs(MelodyConverter(), 4)
     labels = np.stack([training.labels[0], 91 - training.labels[1]])
-    groups = window_groups(Windows(labels, np.full(2, 32)), np.array(["a/b/x.mid", "y.mid"]), training)
+    names, known_windows = np.array(["a/b/x.mid", "y.mid"]), set(in_one_key(training.converter, training.labels))
+    groups = window_groups(training.converter, Windows(labels, np.full(2, 32)), names, known_windows)
     assert {name: mask.tolist() for name, mask in groups.items()} == {"new": [False, True], "a/b": [True, False]}
     written = labels.copy()
     written[1, ::2] = 99
