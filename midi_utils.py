@@ -37,6 +37,7 @@ from converters import (
     Tensors,
     TrioConverter,
 )
+from midi_events import read_events
 from midi_grid import NAMES_SHOWN, Skipped, Windows
 from midi_repair import MidiError, repair
 from song_cache import (
@@ -106,7 +107,8 @@ def _read(path: str | os.PathLike) -> tuple[PrettyMIDI, list[str]]:
 def _parsed(path: str | os.PathLike, data: bytes) -> tuple[PrettyMIDI, list[str]]:
     """The song that a file's bytes hold, and what had to be mended."""
     try:
-        midi = PrettyMIDI(io.BytesIO(data))
+        events = read_events(data)
+        midi = PrettyMIDI(mido_object=events) if events else PrettyMIDI(io.BytesIO(data))
         if midi.resolution > 0:
             return midi, []
     except Exception:  # whatever a damaged file leads pretty_midi and mido into

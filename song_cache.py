@@ -29,6 +29,7 @@ CODE = (  # what labels depend on
     "midi_utils.py",
     "midi_performance.py",
     "midi_repair.py",
+    "midi_events.py",
     "chords.py",
     "song_cache.py",
 )
