@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.distributions import MultivariateNormal
 
 from configs import Config, config_from_dict, config_to_dict
 from model import MusicVAE
+from prior import Prior
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
 FORMAT = 1  # of that file
@@ -20,7 +20,7 @@ def save_checkpoint(
     config: Config,
     run: dict | None = None,
     optimizer: torch.optim.Optimizer | None = None,
-    prior: MultivariateNormal | None = None,
+    prior: Prior | None = None,
 ):
     """Writes a model with what rebuilds it and its converter, atomically: a reader finds the old file or the new one.
 
@@ -35,7 +35,7 @@ def save_checkpoint(
     if optimizer:
         content["optimizer"] = optimizer.state_dict()
     if prior:
-        content["prior"] = prior.loc, prior.scale_tril
+        content["prior"] = tuple(prior)
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         torch.save(content, file)
@@ -84,3 +84,11 @@ def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
     except (RuntimeError, TypeError) as fault:
         raise ValueError(f"{path} holds weights that do not fit its own preset: {fault}") from None
     return model.eval(), config
+
+
+def stored_prior(content: dict) -> Prior | None:
+    """The prior in a checkpoint's content, if any; a first version knew one Gaussian alone, [Z] and [Z, Z]."""
+    if not content.get("prior"):
+        return None
+    means, scale, *weights = content["prior"]
+    return Prior(torch.atleast_2d(means), scale, *(weights or [torch.ones(1)]))

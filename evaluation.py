@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.distributions import MultivariateNormal
+from torch.distributions import Normal
 
 from attributes import (
     ATTRIBUTES,
@@ -52,6 +52,7 @@ ACTIVE_VARIANCE = 0.01  # of a dimension's posterior mean over the data (Burda e
 POINTS = 11  # of an interpolation, both ends included
 PAIRS = 256  # interpolations that are averaged; the paper has 1024
 SAMPLES = 256  # pieces drawn from the prior; as many as the paper adds attribute vectors to
+PRIOR_DRAWS = 8192  # that say how far a prior lies off the standard normal
 TRAINING_WINDOWS = 8192  # that attribute vectors come from, evenly spaced
 BARS_BACK = (1, 2, 4, 8)
 NEW = "new"  # the group of windows that the training set does not have
@@ -273,7 +274,7 @@ def measure_elbo(encoding: Encoding, nats: np.ndarray, song: np.ndarray, steps: 
     nats = reconstruction + KL(q(z|x) || N(0, 1)); bits a step = nats / (steps ln 2); a dimension is active where
     Var_x(mu) > 0.01 (Burda et al. 2016).
     """
-    kl = kl_divergence(torch.distributions.Normal(encoding.mu, encoding.sigma)).cpu().numpy()
+    kl = kl_divergence(Normal(encoding.mu, encoding.sigma)).cpu().numpy()
     total = bootstrap(nats + kl, song)
     active = int((encoding.mu.var(0, unbiased=False) > ACTIVE_VARIANCE).sum())
     rate = bootstrap(kl / math.log(2), song)
@@ -511,13 +512,12 @@ def prior_bits(trained: TrainedModel) -> float | None:
     """KL of the fitted prior from the standard normal, a part of the mean KL of the songs' posteriors; None if none.
 
     That mean is what z says of a song and how far the posteriors of all songs together lie off the standard normal
-    (Hoffman & Johnson 2016); of the latter this is what a Gaussian sees.
+    (Hoffman & Johnson 2016); of the latter this is what the fitted Gaussians see, from so many of their draws.
     """
     if trained.prior is None:
         return None
-    zeros = torch.zeros_like(trained.prior.loc)
-    standard = MultivariateNormal(zeros, torch.diag(zeros + 1))
-    return float(torch.distributions.kl_divergence(trained.prior, standard)) / math.log(2)
+    z = trained.prior.draw(PRIOR_DRAWS, Generator(trained.device).manual_seed(0))
+    return float((trained.prior.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(1)).mean()) / math.log(2)
 
 
 def to_json(value) -> str:

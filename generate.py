@@ -14,14 +14,15 @@ import torch
 import torch.nn.functional as F
 from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
-from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import Normal
 
-from checkpoint import read_checkpoint, rebuild
+from checkpoint import read_checkpoint, rebuild, stored_prior
 from chords import chords_to_controls
 from configs import Config
 from draws import normal
 from midi_utils import GrooveConverter, MultitrackConverter, SongDataset, Windows
 from model import MusicVAE, autocast
+from prior import Prior, fit_prior
 
 BATCH = 256  # windows encoded at a time
 PRIOR_WINDOWS = 4096  # that a prior is fitted to, at most
@@ -73,7 +74,7 @@ class TrainedModel:
                 f"{config.name} makes {depths[1]}: give a config whose converter fits (dataclasses.replace)"
             )
         self.model = model.eval()
-        self.prior: MultivariateNormal | None = None  # of z in `sample`; the standard normal when None
+        self.prior: Prior | None = None  # of z in `sample`; the standard normal when None
         self.config = config
         self.precision = precision
         drums = isinstance(config.converter, GrooveConverter)  # trained on other drum kits than files have (data.py)
@@ -90,9 +91,8 @@ class TrainedModel:
         content = read_checkpoint(path)
         model, config = rebuild(content, path)
         trained = cls(model.to(device), config, precision)
-        if content.get("prior"):
-            mean, scale = (tensor.to(device) for tensor in content["prior"])
-            trained.prior = MultivariateNormal(mean, scale_tril=scale)
+        if prior := stored_prior(content):
+            trained.prior = Prior(*(tensor.to(device) for tensor in prior))
         return trained
 
     @property
@@ -133,22 +133,22 @@ class TrainedModel:
         """n latent vectors [n, Z] of the prior: the standard normal, or what `fit_prior` has found."""
         if n < 1:
             raise ValueError(f"at least one piece has to be asked for, got n={n}")
-        noise = normal((n, self.model.config.z_size), self._generator(generator), self.device)
-        return noise if self.prior is None else self.prior.loc + noise @ self.prior.scale_tril.T
+        generator = self._generator(generator)
+        if self.prior:
+            return self.prior.draw(n, generator)
+        return normal((n, self.model.config.z_size), generator, self.device)
 
     def fit_prior(self, songs: SongDataset) -> None:
-        """Has `sample` draw z from the Gaussian that is nearest to the posteriors of these songs, together.
+        """Has `sample` draw z from where these songs' posteriors lie: from up to 64 Gaussians, see prior.py.
 
         With many free bits or a small beta a model's songs fill a part of the standard normal alone, and what lies
-        between them decodes to noise. Encoding, decoding and the bound stay as they are. Source: density estimation
-        after training, section 4 of Ghosh et al. 2020, "From Variational to Deterministic Autoencoders".
+        between them decodes to noise. Encoding, decoding and the bound stay as they are.
 
         Args:
             songs: what the model was trained on; of more than PRIOR_WINDOWS windows so many are taken, evenly spaced.
         """
         _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
-        covariance = torch.cov(mu.T, correction=0) + (sigma**2).mean(0).diag()
-        self.prior = MultivariateNormal(mu.mean(0), covariance)
+        self.prior = fit_prior(mu, sigma)
 
     def encode(
         self, music: PrettyMIDI | list[PrettyMIDI] | Windows, generator: Generator | int | None = None

@@ -73,7 +73,7 @@ __all__ = [  # what to import from here; the rest of converters.py and midi_grid
 
 BUILT_IN = "built_in"  # subfolder whose songs are taken where there are no others
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
-FEW_FILES = 32  # below this, starting worker processes takes longer than they save
+FEW_BYTES = 2**17  # of files; below this, starting worker processes takes longer than they save
 CHUNK_FILES = 4  # files a worker reads at a time
 MAX_WORKERS = 61  # processes that Windows can wait for
 EXECUTOR_WORKERS = 64  # of an executor that is given, unless `workers` says otherwise
@@ -306,8 +306,8 @@ def load_songs(
     A folder's subfolder `built_in` counts only where the folder holds no other song.
 
     Args:
-        workers: processes; None takes every core, and 1, or a small set, is read in this process. With an executor,
-            how many workers it has, if more than 64.
+        workers: processes; 1 reads in this one, None takes every core where the set is large enough. With an
+            executor, how many workers it has, if more than 64.
         executor: a `concurrent.futures.Executor` to read with in place of one's own processes.
         cache: folder that keeps what was read, by the files' contents, the converter and this code; a second reading
             takes it from there, and labels beyond a gigabyte stay there.
@@ -414,8 +414,8 @@ def _read_all(
 ) -> Iterator[_Found]:
     """What each path gives, in order; a few chunks a worker are read ahead."""
     chunks = [paths[k : k + CHUNK_FILES] for k in range(0, len(paths), CHUNK_FILES)]
-    workers = workers or EXECUTOR_WORKERS if executor else min(workers or _cores(), len(chunks), MAX_WORKERS)
-    own = _start_pool(workers) if executor is None and workers > 1 and len(paths) >= FEW_FILES else _Here()
+    workers = workers or EXECUTOR_WORKERS if executor else min(workers or _workers(paths), len(chunks), MAX_WORKERS)
+    own = _start_pool(workers) if executor is None and workers > 1 else _Here()
     waiting = deque()
     try:
         for chunk in chunks:
@@ -453,6 +453,11 @@ def _taken(chunk: list[Path], future: Future | None, converter: Converter) -> li
         return future.result() if future else [_read_alone(path, converter) for path in chunk]
     except Exception:  # whatever the executor says when a worker dies
         return [_read_alone(path, converter) for path in chunk]
+
+
+def _workers(paths: list[Path]) -> int:
+    """Every core, or this process alone for a small set."""
+    return _cores() if sum(path.stat().st_size for path in paths if path.is_file()) >= FEW_BYTES else 1
 
 
 def _cores() -> int:

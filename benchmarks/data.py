@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.tables import markdown
 from configs import CONFIGS
-from midi_utils import FEW_FILES, SongDataset, load_songs, midi_files
+from midi_utils import CHUNK_FILES, SongDataset, load_songs, midi_files
 
 PRESETS = ("cat-mel_2bar_small", "hierdec-mel_16bar", "hierdec-trio_16bar")
 LAKH_FILES = 176_581
@@ -120,8 +120,10 @@ def main():
     parser.add_argument("--of", type=int, default=LAKH_FILES, help="files projected (default 176,581, Lakh's)")
     options = parser.parse_args()
     paths = sample(options.folder, options.files)
-    if len(paths) < FEW_FILES:
-        raise SystemExit(f"error: {len(paths)} MIDI files of {options.folder}; give {FEW_FILES}, or workers read none")
+    if len(paths) <= CHUNK_FILES:
+        raise SystemExit(
+            f"error: {len(paths)} MIDI files of {options.folder}; one worker reads {CHUNK_FILES} at a time"
+        )
     mean_bytes = sum(path.stat().st_size for path in paths) / len(paths)
     print(f"{len(paths)} files of {in_units(mean_bytes, BYTES)} on average\n")
     measured = [measure(paths, preset) for preset in PRESETS]

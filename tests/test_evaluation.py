@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import made_songs, shrink
-from torch.distributions import MultivariateNormal
 
 import evaluation
 import rate_distortion
@@ -35,6 +34,7 @@ from generate import Encoding, TrainedModel
 from loss import accuracy as step_accuracy
 from midi_utils import DrumsConverter, MelodyConverter, TrioConverter, Windows
 from model import MusicVAE
+from prior import Prior
 from train import train
 
 
@@ -169,13 +169,18 @@ def trained(request):
 
 
 def test_bits_of_a_fitted_prior_by_hand():
-    """(4 + 1 - 1 - ln 4) / 2 nats in the dimension of mean 1 and variance 4; none in those that are standard normal."""
+    """Two priors that are standard normal but for one dimension.
+
+    Of mean 1 and variance 4 there: (4 + 1 - 1 - ln 4) / 2 nats. At -9 or at 9: 81 / 2 less the ln 2 that say which.
+    """
     config = shrink("cat-mel_2bar_tiny")
     trained = TrainedModel(MusicVAE(config.model), config)
     assert prior_bits(trained) is None
-    first = torch.eye(config.model.z_size)[0]
-    trained.prior = MultivariateNormal(first, torch.diag(1 + 3 * first))
-    assert prior_bits(trained) == pytest.approx((4 - math.log(4)) / 2 / math.log(2), rel=1e-6)
+    first, second = torch.eye(config.model.z_size)[:2]
+    trained.prior = Prior(first[None], torch.diag(1 + first), torch.ones(1))
+    assert prior_bits(trained) == pytest.approx((4 - math.log(4)) / 2 / math.log(2), rel=0.03)
+    trained.prior = Prior(9 * torch.stack([second, -second]), torch.eye(len(first)), torch.full((2,), 0.5))
+    assert prior_bits(trained) == pytest.approx((81 / 2 - math.log(2)) / math.log(2), rel=0.01)
 
 
 def test_a_whole_evaluation(trained):

@@ -346,7 +346,7 @@ try:
             total += int(windows.labels.sum())
         part.converter.to_tensors(windows._replace(labels=windows.labels[:8], lengths=windows.lengths[:8]))
     print(json.dumps([len(songs), songs.labels.nbytes, total]))
-except MemoryError:
+except (MemoryError, RuntimeError):  # numpy's and torch's
     print("null")
 """
 
