@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from adam import Adam
 from configs import Config, config_from_dict, config_to_dict
 from model import MusicVAE
 from prior import Prior
@@ -19,7 +20,7 @@ def save_checkpoint(
     model: MusicVAE,
     config: Config,
     run: dict | None = None,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: Adam | None = None,
     prior: Prior | None = None,
 ):
     """Writes a model with what rebuilds it and its converter, atomically: a reader finds the old file or the new one.

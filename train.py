@@ -30,6 +30,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from adam import Adam
 from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from configs import CONFIGS, Config, config_from_dict, config_to_dict
 from corpus import load_corpus
@@ -49,8 +50,6 @@ from midi_utils import SongDataset, Tensors, Windows, load_songs
 from model import ModelConfig, MusicVAE, autocast
 from song_cache import Rows
 
-ADAM_BETAS = (0.9, 0.999)
-ADAM_EPSILON = 1e-8  # TensorFlow's "epsilon hat", see `set_rate`
 NORM_CLIPPED_TO_ZERO = 10_000.0  # a gradient of this norm or more, or none at all, moves nothing (music_vae_train.py)
 VALID_WINDOWS = 1024  # held-out windows that are measured, evenly spaced, when there are more
 HASHED_WINDOWS = 4096  # windows read at a time for a set's fingerprint
@@ -277,31 +276,9 @@ def clip_gradients(parameters: list[Tensor], limit: float) -> Tensor:
     return norm
 
 
-def set_rate(optimizer: torch.optim.Adam, rate: float, updates: int):
-    """Sets Adam's learning rate for its n-th update, and the epsilon that makes it TensorFlow's.
-
-    TensorFlow adds epsilon to the second moment's root before the correction of its bias, PyTorch after it.
-    """
-    for group in optimizer.param_groups:
-        group["lr"], group["eps"] = rate, ADAM_EPSILON / math.sqrt(1 - ADAM_BETAS[1] ** updates)
-
-
-def updates_made(optimizer: torch.optim.Adam) -> int:
-    """How many updates an optimizer has made; counted here, as Adam's own count lies on the device."""
-    group = optimizer.param_groups[0]
-    if "updates" not in group:
-        group["updates"] = int(next((state["step"] for state in optimizer.state.values()), 0))
-    return group["updates"]
-
-
-def make_optimizer(model: MusicVAE) -> torch.optim.Adam:
-    """Adam over the trainable parameters; `update` sets its rate at every step."""
-    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], betas=ADAM_BETAS, fused=True)
-
-
 def update(
     model: MusicVAE | DistributedDataParallel,
-    optimizer: torch.optim.Adam,
+    optimizer: Adam,
     batch: Tensors,
     config: Config,
     step: int,
@@ -324,16 +301,14 @@ def update(
     elbo, share = objective(batch, config, step, generator, precision, probability)
     optimizer.zero_grad()
     elbo.loss.backward()
-    clip_gradients(optimizer.param_groups[0]["params"], recipe.grad_clip)
+    clip_gradients(optimizer.parameters, recipe.grad_clip)
     rate = learning_rate_at(
         step,
         learning_rate=recipe.learning_rate,
         decay_rate=recipe.decay_rate,
         min_learning_rate=recipe.min_learning_rate,
     )
-    set_rate(optimizer, rate, updates_made(optimizer) + 1)
-    optimizer.step()
-    optimizer.param_groups[0]["updates"] += 1
+    optimizer.step(rate)
     return elbo, share
 
 
@@ -442,7 +417,7 @@ class Run(NamedTuple):
 
     config: Config
     model: MusicVAE
-    optimizer: torch.optim.Adam
+    optimizer: Adam
     path: Path  # of its checkpoint
     identity: dict  # what it is made of; it does not go on from a checkpoint of anything else
     step: int  # steps that it has made
@@ -467,7 +442,7 @@ def set_up(
     model = new_model(config.model, seed).to(device)
     if freeze_encoder:
         model.encoder.requires_grad_(False)
-    optimizer = make_optimizer(model)
+    optimizer = Adam(model)
     begin(model, optimizer, beginning)
     if resume and path.exists():
         return Run(config, model, optimizer, path, identity, *restore(path, identity, model, optimizer))
@@ -558,18 +533,16 @@ def describe(beginning: Beginning, freeze_encoder: bool) -> str | None:
     return ", ".join(parts) or None
 
 
-@torch.no_grad()
-def begin(model: MusicVAE, optimizer: torch.optim.Adam, beginning: Beginning):
+def begin(model: MusicVAE, optimizer: Adam, beginning: Beginning):
     """Puts the weights that a run starts from, and Adam's means where they are known, into its model and optimizer."""
     if beginning is None:
         return
-    state = beginning if isinstance(beginning, TrainingState) else None
     model.load_state_dict(first_model(beginning).state_dict())
-    for key, parameter in model.named_parameters() if state else ():
-        if parameter.requires_grad:
-            means = {"exp_avg": torch.empty_like(parameter).copy_(state.m[key])}
-            means["exp_avg_sq"] = torch.empty_like(parameter).copy_(state.v[key])
-            optimizer.state[parameter] = {"step": torch.tensor(float(state.updates)), **means}
+    if isinstance(beginning, TrainingState):
+        updates, m, v = torch.tensor(float(beginning.updates)), beginning.m, beginning.v
+        names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        rows = [{"step": updates, "exp_avg": m[name], "exp_avg_sq": v[name]} for name in names]
+        optimizer.load_state_dict({"state": dict(enumerate(rows))})
 
 
 def step_batch(data: Labels, config: Config, step: int, seed: int, generator: Source) -> Tensors:
@@ -617,9 +590,7 @@ def history_to_lists(history: list[HistoryRow]) -> list:
     return [[step, list(train), valid and list(valid)] for step, train, valid in history]
 
 
-def restore(
-    path: Path, identity: dict, model: MusicVAE, optimizer: torch.optim.Adam
-) -> tuple[int, list[HistoryRow], float]:
+def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam) -> tuple[int, list[HistoryRow], float]:
     """Puts a run's last checkpoint into model and optimizer; returns its steps, its history and the seconds it took."""
     content = read_checkpoint(path)
     run = content["run"] or {}

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from adam import Adam
 from benchmarks import floors
 from benchmarks.rows import Row, config_of
 from checkpoint import CHECKPOINT, save_checkpoint
@@ -29,7 +30,7 @@ from configs import Config
 from generate import TrainedModel
 from midi_utils import Windows, load_songs
 from model import ModelConfig, MusicVAE, autocast
-from train import Labels, batch_tensors, labels_at, make_optimizer, seeded, update
+from train import Labels, batch_tensors, labels_at, seeded, update
 
 IMPORTED = time.perf_counter()
 SLOW = 1.0  # seconds of a call from which on two of them are enough, and the first is warm-up enough
@@ -65,7 +66,7 @@ def training(row: Row, config: Config, folder: Path) -> Call:
     """A step as the training loop makes it, from labels to new weights."""
     device = torch.device(row.device)
     model = MusicVAE(config.model).to(device).train()
-    optimizer, indices = make_optimizer(model), torch.arange(row.batch)
+    optimizer, indices = Adam(model), torch.arange(row.batch)
     data = Labels(torch.as_tensor(random_labels(config.model, row.batch)).to(device), None, None)
     steps = iter(range(10**9))
 

@@ -12,6 +12,7 @@ from conftest import PARITY, parity_folder
 
 import lstm
 import train
+from adam import Adam
 from configs import CONFIGS
 from loss import (
     accuracy,
@@ -201,7 +202,7 @@ def test_training_steps(name, monkeypatch):
     norms = []
     monkeypatch.setattr(torch, "randn", lambda *shape, **kind: numbers["eps"])
     monkeypatch.setattr(train, "clip_gradients", lambda *args, clip=train.clip_gradients: norms.append(clip(*args)))
-    optimizer = train.make_optimizer(model)
+    optimizer = Adam(model)
     for k, loss in enumerate(numbers["train_loss"]):
         step = int(numbers["train_start_step"]) + k
         elbo, _ = train.update(model, optimizer, batch, teacher_forced, step, None)

@@ -15,6 +15,7 @@ import torch
 from conftest import made_songs, shrink
 
 import train as train_module
+from adam import Adam
 from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from configs import CONFIGS
 from corpus import load_corpus
@@ -22,7 +23,7 @@ from generate import TrainedModel
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state
 from midi_utils import Tensors
 from model import MusicVAE
-from train import batch_indices, clip_gradients, set_rate, train
+from train import batch_indices, clip_gradients, train
 
 ROOT = Path(__file__).parents[1]
 QUIET = {"progress": False, "device": "cpu"}
@@ -324,20 +325,6 @@ def test_clipping(gradient, wanted):
     assert [p.grad.item() for p in parameters] == pytest.approx(wanted)
 
 
-def test_adam_is_tensorflows():
-    """Against the formula: lr_t * m / (sqrt(v) + 1e-8), with gradients so small that epsilon matters."""
-    parameter = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
-    optimizer = torch.optim.Adam([parameter], betas=(0.9, 0.999))
-    value, m, v = 0.0, 0.0, 0.0
-    for n, gradient in enumerate([1e-8, -3e-8, 2e-8], start=1):
-        parameter.grad = torch.tensor([gradient], dtype=torch.float64)
-        set_rate(optimizer, 1e-3, n)
-        optimizer.step()
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        value -= 1e-3 * math.sqrt(1 - 0.999**n) / (1 - 0.9**n) * m / (math.sqrt(v) + 1e-8)
-        assert parameter.item() == pytest.approx(value, rel=1e-9)
-
-
 def test_bfloat16_learns_what_float32_learns(tiny, tmp_path):
     config, songs = tiny
     losses = [
@@ -494,25 +481,25 @@ def test_a_training_run_of_magentas_goes_on(magentas, monkeypatch):
     batch = Tensors(numbers["inputs"].float(), numbers["outputs"].float(), numbers["lengths"].long(), None)
     monkeypatch.setattr(torch, "randn", lambda *shape, **kind: numbers["eps"])
     start, model = (load_magenta_checkpoint(MAGENTA / "model.ckpt") for _ in range(2))
-    optimizer = train_module.make_optimizer(model)
+    optimizer = Adam(model)
     for step in range(1000, 1003):
         train_module.update(model, optimizer, batch, config, step, None)
     state = load_magenta_training_state(MAGENTA / "train_ckpt")
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            ours = optimizer.state[parameter]
-            for mean, theirs in ((ours["exp_avg"], state.m[name]), (ours["exp_avg_sq"], state.v[name])):
+            k = next(k for k, own in enumerate(optimizer.parameters) if own is parameter)
+            for mean, theirs in ((optimizer.means[k], state.m[name]), (optimizer.squares[k], state.v[name])):
                 assert (mean - theirs).norm() <= 1e-4 * theirs.norm(), name
             theirs = state.model.get_parameter(name)
             assert (parameter - theirs).norm() <= 1e-3 * (theirs - start.get_parameter(name)).norm(), name
     goes_on = MusicVAE(state.model.config)
-    taken_up = train_module.make_optimizer(goes_on)
+    taken_up = Adam(goes_on)
     train_module.begin(goes_on, taken_up, state)
     for each, its in ((model, optimizer), (goes_on, taken_up)):
         train_module.update(each, its, batch, config, 1003, None)
     for (name, a), b in zip(model.named_parameters(), goes_on.parameters(), strict=True):
         assert (a - b).norm() <= 1e-3 * (a - start.get_parameter(name)).norm(), name
-    assert train_module.updates_made(taken_up) == 4
+    assert taken_up.updates == 4
 
 
 def test_dropout_is_of_training_alone(tiny, tmp_path):
