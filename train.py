@@ -15,26 +15,26 @@ whole of it, and the gradients are averaged. The run is that of one process with
 import argparse
 import hashlib
 import math
-import os
 import time
 import zipfile
 from dataclasses import asdict, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from adam import Adam
+from batches import Labels, batch_tensors, labels_at, labels_on, step_batch
 from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from configs import CONFIGS, Config, config_from_dict, config_to_dict
 from corpus import load_corpus
-from draws import Shard, Source, integers, normal, part, seeded
+from draws import Shard, Source, normal, part, seeded
 from loss import (
     ElboLoss,
     accuracy,
@@ -46,9 +46,9 @@ from loss import (
     sampling_probability_at,
 )
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
-from midi_utils import SongDataset, Tensors, Windows, load_songs
+from midi_utils import SongDataset, Tensors, load_songs
 from model import ModelConfig, MusicVAE, autocast
-from song_cache import Rows
+from processes import check_processes, join, leads, own_device, own_shard, ranks
 
 NORM_CLIPPED_TO_ZERO = 10_000.0  # a gradient of this norm or more, or none at all, moves nothing (music_vae_train.py)
 VALID_WINDOWS = 1024  # held-out windows that are measured, evenly spaced, when there are more
@@ -81,149 +81,6 @@ class TrainingResult(NamedTuple):
     config: Config
     history: list[HistoryRow]
     checkpoint: Path
-
-
-def pick_device() -> torch.device:
-    """The fastest device there is: CUDA, Apple's MPS, or the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def check_device(name: torch.device | str) -> torch.device:
-    """The device of a name; raises ValueError where there is none."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-        return device
-    except (RuntimeError, AssertionError) as fault:
-        raise ValueError(f"no device {str(name)!r} here: {str(fault).splitlines()[0]}") from None
-
-
-def launched() -> bool:
-    """Whether torchrun started this process."""
-    return dist.is_available() and dist.is_torchelastic_launched()
-
-
-def ranks() -> tuple[int, int]:
-    """The number of this process among those that share a run, from 0, and how many they are."""
-    together = dist.is_available() and dist.is_initialized()
-    return (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
-
-
-def leads() -> bool:
-    """Whether this process is the one that writes and prints for all, before they have joined too."""
-    return (int(os.environ["RANK"]) if launched() else ranks()[0]) == 0
-
-
-def own_device(device: torch.device | str | None) -> torch.device:
-    """The device of a process: the one given or the fastest, and of torchrun's processes to each a GPU of its own.
-
-    Raises:
-        ValueError: no such device, fewer GPUs than processes, or one that processes cannot train on together.
-    """
-    device = check_device(device) if device else pick_device()
-    if launched() and device.type == "cuda":
-        device = check_device(f"cuda:{os.environ['LOCAL_RANK']}")
-        torch.cuda.set_device(device)
-    elif launched() and device.type != "cpu":
-        raise ValueError(f"several processes train on CUDA devices or on the CPU, not on {device}: name device 'cpu'")
-    return device
-
-
-def join(device: torch.device):
-    """Makes one group of torchrun's processes, for good: PyTorch loses its way where a group is left and made anew."""
-    if launched() and not dist.is_initialized():
-        gpu = device.type == "cuda"
-        dist.init_process_group("nccl" if gpu else "gloo", device_id=device if gpu else None)
-
-
-def check_processes(run: dict, batch_size: int):
-    """Raises ValueError in every process where they are too many for a batch, or not all about to train the same."""
-    count = ranks()[1]
-    if count > batch_size:
-        raise ValueError(f"{count} processes cannot share a batch of {batch_size}: start {batch_size} at most")
-    found = [run] * count
-    if count > 1:
-        dist.all_gather_object(found, run)
-    for other, theirs in enumerate(found):
-        for key in (key for key in run if theirs[key] != found[0][key]):
-            raise ValueError(
-                f"processes 0 and {other} differ in {key}: all need the same arguments and songs, "
-                "and a folder for the run that all of them see"
-            )
-
-
-def own_shard(generator: Generator, total: int) -> Source:
-    """This process's part of the draws for a batch of so many windows; all of them where it is alone."""
-    rank, count = ranks()
-    return generator if count == 1 else Shard(generator, total * rank // count, total * (rank + 1) // count, total)
-
-
-@lru_cache(maxsize=4)
-def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
-    """The order in which an epoch visits n windows."""
-    return torch.randperm(n, generator=seeded("cpu", "order", seed, epoch))
-
-
-def batch_indices(step: int, batch_size: int, n: int, seed: int) -> Tensor:
-    """The windows of a step's batch, [batch_size]: batches run on over the end of an epoch, and none is short."""
-    first, last = step * batch_size, (step + 1) * batch_size
-    epochs = range(first // n, (last - 1) // n + 1)
-    return torch.cat([epoch_order(seed, e, n)[max(first - e * n, 0) : last - e * n] for e in epochs])
-
-
-class Labels(NamedTuple):
-    """A data set's label arrays on the device."""
-
-    labels: "Tensor | OnDisk"
-    lengths: Tensor | None  # None where every window is full
-    controls: "Tensor | OnDisk | None"
-
-
-class OnDisk:
-    """Labels of a set that is not held in memory: indexed as a tensor on the device would be, and read then."""
-
-    def __init__(self, rows: Rows, device: torch.device):
-        self.rows, self.device = rows, device
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        return as_tensor(self.rows[indices.cpu().numpy()]).to(self.device)
-
-
-def as_tensor(array: np.ndarray) -> Tensor:
-    """A tensor of a type that torch indexes, which uint16 is not."""
-    return torch.as_tensor(array.astype(np.int16) if array.dtype == np.uint16 else array)
-
-
-def labels_on(device: torch.device, dataset: SongDataset) -> Labels:
-    """Moves the integer labels of a data set to a device; one-hot frames are made there, batch by batch."""
-    full = bool((np.asarray(dataset.lengths) == dataset.converter.steps).all())
-    arrays = (dataset.labels, None if full else dataset.lengths, dataset.controls)
-    held = (array if array is None or isinstance(array, Rows) else as_tensor(array).to(device) for array in arrays)
-    return Labels(*(OnDisk(array, device) if isinstance(array, Rows) else array for array in held))
-
-
-def labels_at(data: Labels, indices: Tensor) -> Labels:
-    """The windows of these indices."""
-    return Labels(*(None if array is None else array[indices] for array in data))
-
-
-def batch_tensors(
-    windows: Labels, config: Config, semitones: Tensor | None = None, generator: Source = None
-) -> Tensors:
-    """The tensors of a batch of windows, transposed by so many semitones each, some notes left out by the generator."""
-    labels, lengths, controls = windows
-    if semitones is not None and controls is not None:
-        controls = config.converter.transpose_controls(labels, controls, semitones)
-    if semitones is not None:
-        labels = config.converter.transpose(labels, semitones)
-    full = labels.new_full(labels.shape[:1], config.model.steps, dtype=torch.int32) if lengths is None else lengths
-    tensors = config.converter.to_tensors(Windows(labels, full, controls), generator)
-    return tensors._replace(lengths=lengths)
 
 
 def compute_loss(
@@ -543,20 +400,6 @@ def begin(model: MusicVAE, optimizer: Adam, beginning: Beginning):
         names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         rows = [{"step": updates, "exp_avg": m[name], "exp_avg_sq": v[name]} for name in names]
         optimizer.load_state_dict({"state": dict(enumerate(rows))})
-
-
-def step_batch(data: Labels, config: Config, step: int, seed: int, generator: Source) -> Tensors:
-    """The batch of a step, or the source's part of it, each window mixed and transposed by draws of its own."""
-    order = batch_indices(step, config.training.batch_size, len(data.labels), seed)
-    windows = labels_at(data, part(order, generator))
-    if config.training.mixed:
-        others = data.labels[part(order.roll(1), generator)]
-        labels = config.converter.mix(windows.labels, others, config.training.mixed, generator)
-        windows = windows._replace(labels=labels)
-    low, high = config.training.transpose_range
-    moved = (low, high) != (0, 0)
-    semitones = integers(low, high + 1, windows.labels.shape[:1], generator, windows.labels.device) if moved else None
-    return batch_tensors(windows, config, semitones, generator)
 
 
 def show(bar: tqdm, metrics: Metrics):

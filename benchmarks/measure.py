@@ -23,14 +23,16 @@ import numpy as np
 import torch
 
 from adam import Adam
+from batches import Labels, batch_tensors, labels_at
 from benchmarks import floors
 from benchmarks.rows import Row, config_of
 from checkpoint import CHECKPOINT, save_checkpoint
 from configs import Config
+from draws import seeded
 from generate import TrainedModel
 from midi_utils import Windows, load_songs
 from model import ModelConfig, MusicVAE, autocast
-from train import Labels, batch_tensors, labels_at, seeded, update
+from train import update
 
 IMPORTED = time.perf_counter()
 SLOW = 1.0  # seconds of a call from which on two of them are enough, and the first is warm-up enough

@@ -68,9 +68,11 @@ STEP = """
 import sys
 import torch
 from adam import Adam
+from batches import Labels, batch_tensors, labels_at
 from configs import CONFIGS
+from draws import seeded
 from model import MusicVAE
-from train import Labels, batch_tensors, labels_at, seeded, update
+from train import update
 
 config = CONFIGS["cat-mel_2bar_tiny"]
 model = MusicVAE(config.model).train()

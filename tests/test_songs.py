@@ -20,10 +20,11 @@ from conftest import SHARED, shrink
 
 import midi_utils
 import song_cache
+from batches import OnDisk, labels_on
 from configs import CONFIGS
 from midi_utils import MelodyConverter, TrioConverter, load_songs
 from song_cache import Rows
-from train import OnDisk, fingerprint, labels_on, train
+from train import fingerprint, train
 
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"

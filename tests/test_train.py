@@ -16,14 +16,16 @@ from conftest import made_songs, shrink
 
 import train as train_module
 from adam import Adam
+from batches import Labels, batch_indices, labels_on, step_batch
 from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from configs import CONFIGS
 from corpus import load_corpus
+from draws import seeded
 from generate import TrainedModel
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state
 from midi_utils import Tensors
 from model import MusicVAE
-from train import batch_indices, clip_gradients, train
+from train import clip_gradients, train
 
 ROOT = Path(__file__).parents[1]
 QUIET = {"progress": False, "device": "cpu"}
@@ -282,10 +284,10 @@ def test_transposition_moves_whole_windows(tiny):
     """Each window is moved by one draw of its own, and differently in another epoch."""
     config, songs = tiny
     config = replace(config, training=replace(config.training, batch_size=24, transpose_range=(-5, 6)))
-    data = train_module.labels_on("cpu", songs)
+    data = labels_on("cpu", songs)
     moves = []
     for step in (0, 1):
-        batch = train_module.step_batch(data, config, step, 0, train_module.seeded("cpu", "step", step))
+        batch = step_batch(data, config, step, 0, seeded("cpu", "step", step))
         labels = (
             batch.targets.argmax(-1)[:, ::2]
             - torch.as_tensor(songs.labels.astype(int))[batch_indices(step, 24, 24, 0), ::2]
@@ -303,8 +305,8 @@ def test_mixing_takes_whole_drums_from_the_window_before():
     config = shrink("cat-drums_2bar_tiny")
     config = replace(config, training=replace(config.training, batch_size=400, mixed=0.5))
     labels = torch.as_tensor(np.random.default_rng(0).integers(0, 512, (400, config.model.steps)))
-    data = train_module.Labels(labels, None, None)
-    batch = train_module.step_batch(data, config, 0, 0, train_module.seeded("cpu", "step", 0))
+    data = Labels(labels, None, None)
+    batch = step_batch(data, config, 0, 0, seeded("cpu", "step", 0))
     order = batch_indices(0, 400, 400, 0)
     hits = [labels[k][..., None] >> torch.arange(9) & 1 for k in (order, order.roll(1))]
     own, other = ((batch.inputs[..., :9] == h).all(1) for h in hits)  # [window, drum]
@@ -510,7 +512,7 @@ def test_dropout_is_of_training_alone(tiny, tmp_path):
     runs = [train(c, songs, songs, out_dir=tmp_path / str(k), steps=1, init_from=model, **QUIET)
             for k, c in enumerate((config, dry))]  # fmt: skip
     assert runs[0].history[0].train != runs[1].history[0].train
-    data = train_module.labels_on(torch.device("cpu"), songs)
+    data = labels_on(torch.device("cpu"), songs)
     model.train()
     wet = [train_module.validate(model, data, c, 0) for c in (config, dry)]
     assert wet[0] == wet[1]
