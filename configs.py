@@ -125,13 +125,13 @@ TINY_LONG = replace(TINY_MELODY, batch_size=16, steps=1500, learning_rate=5e-3, 
 MINI_MELODY = replace(
     SCHEDULED,
     batch_size=64,
-    steps=14_000,
+    steps=24_000,
     learning_rate=6e-3,
-    decay_rate=0.99975,
-    free_bits=192.0,
+    decay_rate=0.99985,
+    free_bits=320.0,
     transpose_range=(-5, 5),
 )
-MINI_DRUMS = replace(MINI_MELODY, steps=12_000, decay_rate=0.9997, free_bits=320.0, transpose_range=(0, 0), mixed=0.5)
+MINI_DRUMS = replace(MINI_MELODY, steps=14_000, decay_rate=0.99974, free_bits=448.0, transpose_range=(0, 0), mixed=0.5)
 OWN_INPUT = replace(  # told the true notes from the start, a decoder of 16 bars learns to go without z
     LONG, free_bits=512.0, sampling_schedule="constant", sampling_rate=0.9, transpose_range=(-5, 5)
 )
@@ -141,10 +141,10 @@ MINI_FLAT_DRUMS = replace(
     MINI_FLAT, learning_rate=1e-3, decay_rate=0.9998, sampling_rate=0.5, transpose_range=(0, 0), mixed=0.5
 )
 MINI_HIER_DRUMS = replace(MINI_FLAT_DRUMS, learning_rate=4e-4)
-MINI_TRIO = replace(LONG, batch_size=16, steps=2_000, learning_rate=3e-3, decay_rate=0.999, transpose_range=(-5, 5))
-SMALL_LONG = replace(LONG, batch_size=256, steps=20_000, decay_rate=0.9998)
+MINI_TRIO = replace(MINI_HIER_DRUMS, transpose_range=(-5, 5), mixed=0.0)
 SMALL_MELODY = replace(OWN_INPUT, batch_size=256, steps=20_000, decay_rate=0.9998)
 SMALL_DRUMS = replace(MINI_HIER_DRUMS, batch_size=256, steps=20_000)
+SMALL_TRIO = replace(MINI_TRIO, batch_size=256, steps=20_000)
 
 
 def _config(name, converter, training, z_size, enc_rnn_size, dec_rnn_size, family=FLAT) -> Config:
@@ -199,12 +199,12 @@ CONFIGS = _presets(
     _config("hier-mel_16bar_mini", MELODY_16BAR, MINI_HIER, 256, (192,), (256,), LEVELS),
     _config("flat-drums_16bar_mini", DRUMS_16BAR, MINI_FLAT_DRUMS, 192, (160,), (280,), TWO_LEVELS),
     _config("hier-drums_16bar_mini", DRUMS_16BAR, MINI_HIER_DRUMS, 192, (160,), (224,), LEVELS),
-    _config("hierdec-trio_16bar_mini", TRIO_16BAR, MINI_TRIO, 128, (128,), (160,), CONDUCTOR_THREE),
+    _config("hier-trio_16bar_mini", TRIO_16BAR, MINI_TRIO, 160, (112,), (144,), LEVELS_THREE),
     _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_MELODY, 256, (512,), (800,), TWO_LEVELS),
     _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_MELODY, 256, (512,), (512,), LEVELS),
     _config("flat-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (744,), TWO_LEVELS),
     _config("hier-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (512,), LEVELS),
-    _config("hierdec-trio_16bar_small", TRIO_16BAR, SMALL_LONG, 256, (512,), (512,), CONDUCTOR_THREE),
+    _config("hier-trio_16bar_small", TRIO_16BAR, SMALL_TRIO, 256, (512,), (512,), LEVELS_THREE),
 )
 CONFIGS["groovae_2bar_hits_control"] = CONFIGS["groovae_2bar_hits_control_tfds"]  # its name among the published files
 # fmt: on

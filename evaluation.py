@@ -169,7 +169,7 @@ def bootstrap(values: np.ndarray, song: np.ndarray, seed: int = 0) -> Interval:
 # ---- Reconstruction and the bound (sections 5 and 2.1) ----
 
 
-def batches(trained: TrainedModel, windows: Windows) -> Iterator[tuple[slice, Tensors]]:
+def in_batches(trained: TrainedModel, windows: Windows) -> Iterator[tuple[slice, Tensors]]:
     """The windows' tensors on the model's device, some at a time, and where they stand."""
     for start in range(0, len(windows.labels), BATCH):
         part = slice(start, start + BATCH)
@@ -188,7 +188,7 @@ def teacher_forced(trained: TrainedModel, windows: Windows, z: Tensor) -> tuple[
         Labels [n, steps] or [n, steps, 3], and nats [n].
     """
     labels, nats = [], []
-    for part, (_, targets, lengths, controls) in batches(trained, windows):
+    for part, (_, targets, lengths, controls) in in_batches(trained, windows):
         with autocast(trained.device, trained.precision):
             logits = trained.model.decode(z[part], targets, lengths, controls)
         labels.append(trained.converter.from_tensors(logits).cpu())
@@ -197,13 +197,10 @@ def teacher_forced(trained: TrainedModel, windows: Windows, z: Tensor) -> tuple[
 
 
 @torch.no_grad()
-def sampled(trained: TrainedModel, z: Tensor, generator: Generator, temperature: float = 1.0) -> np.ndarray:
+def sampled(trained: TrainedModel, z: Tensor, generator: Generator) -> np.ndarray:
     """Labels that latent vectors [n, Z] decode to, each step drawn and read back: [n, steps] or [n, steps, 3]."""
     with autocast(trained.device, trained.precision):
-        parts = [
-            trained.model.sample(len(part), z=part, temperature=temperature, generator=generator)
-            for part in z.split(BATCH)
-        ]
+        parts = [trained.model.sample(len(part), z=part, generator=generator) for part in z.split(BATCH)]
     return trained.converter.from_tensors(torch.cat(parts)).cpu().numpy()
 
 
@@ -370,7 +367,7 @@ def measure_attributes(trained: TrainedModel, train_set: SongDataset, count: int
 
     def after(change: np.ndarray) -> list[float]:
         moved = z + torch.from_numpy(change).float().to(trained.device)
-        return attribute_means(first_part(sampled(trained, moved, seeded(trained, seed))))
+        return attribute_means(first_part(sampled(trained, moved, generator_of(trained, seed))))
 
     before = after(np.zeros(len(z[0])))
     return AttributeTable(list(ATTRIBUTES), before, [after(v) for v in vectors], [after(-v) for v in vectors])
@@ -443,7 +440,7 @@ def measure_samples(
 # ---- All of it ----
 
 
-def seeded(trained: TrainedModel, seed: int) -> Generator:
+def generator_of(trained: TrainedModel, seed: int) -> Generator:
     """A generator on the model's device."""
     return Generator(trained.device).manual_seed(seed)
 
@@ -481,7 +478,7 @@ def evaluate(
     if output not in PARTS or trained.model.config.control_depth:
         raise ValueError(f"{trained.config.name} writes {output} frames; melodies, drums and trios can be measured")
     run, chosen = run or {}, evenly(len(test_set), limit or len(test_set))
-    windows, song, generator = test_set.windows(chosen), test_set.song[chosen], seeded(trained, seed)
+    windows, song, generator = test_set.windows(chosen), test_set.song[chosen], generator_of(trained, seed)
     encoding = trained.encode(windows, generator)
     training = set(in_one_key(trained.converter, train_set.labels[:]))
     groups = window_groups(trained.converter, windows, np.array(test_set.names)[song], training)
@@ -516,7 +513,7 @@ def prior_bits(trained: TrainedModel) -> float | None:
     """
     if trained.prior is None:
         return None
-    z = trained.prior.draw(PRIOR_DRAWS, Generator(trained.device).manual_seed(0))
+    z = trained.prior.draw(PRIOR_DRAWS, generator_of(trained, 0))
     return float((trained.prior.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(1)).mean()) / math.log(2)
 
 

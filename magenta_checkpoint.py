@@ -305,15 +305,6 @@ def load_magenta_training_state(path: str | Path, config_name: str | None = None
     return TrainingState(model, int(variables["global_step"]), powers, *slots)
 
 
-def find_preset(path: str | Path) -> str:
-    """Magenta's name of the one preset that a checkpoint can be of.
-
-    Raises:
-        ValueError: an unreadable checkpoint, or none or several that it can be of; names them.
-    """
-    return _preset(path, None, _weights(_read(path))).name
-
-
 def _read(path: str | Path) -> dict[str, np.ndarray]:
     if _is_javascript(path):
         import magenta_js  # which imports this module

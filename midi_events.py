@@ -11,7 +11,7 @@ from mido import KeySignatureError, MidiFile
 from mido.midifiles.meta import build_meta_message
 
 SYSEX, ESCAPE, META = 0xF0, 0xF7, 0xFF
-KNOWN_META = {*range(8), 0x09, 0x20, 0x21, 0x2F, 0x51, 0x54, 0x58, 0x59, 0x7F}  # of the others mido drops the time
+KNOWN_META = {*range(8), 0x09, 0x20, 0x21, 0x2F, 0x51, 0x54, 0x58, 0x59, 0x7F}  # files with others are left to mido
 
 
 def read_events(data: bytes) -> MidiFile | None:
@@ -29,7 +29,7 @@ def _tracks(data: bytes, position: int, count: int) -> list[list]:
     tracks = []
     for _ in range(count):
         name, size = struct.unpack_from(">4sL", data, position)
-        if name != b"MTrk":
+        if name != b"MTrk" or position + 8 + size > len(data):
             raise ValueError
         tracks.append(_track(data, position + 8, position + 8 + size))
         position += 8 + size

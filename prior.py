@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 
 from draws import normal
 
-WINDOWS_EACH = 64  # windows for each Gaussian, at least
+WINDOWS_EACH = 64  # windows for each Gaussian, on average and at most
 ROUNDS = 30  # of expectation and maximisation
 
 
@@ -43,8 +43,13 @@ def fit_prior(mu: Tensor, sigma: Tensor) -> Prior:
 
     Args:
         mu, sigma: [n, Z], means and standard deviations; each WINDOWS_EACH windows, or what is left, have a Gaussian.
+
+    Raises:
+        ValueError: means or deviations that are no numbers.
     """
-    points, spread = mu.double().cpu(), sigma.double().cpu().square().mean(0).diag()
+    if not (mu.isfinite().all() and sigma.isfinite().all()):
+        raise ValueError("these posteriors are no numbers: the model's training has diverged")
+    points, spread = mu.cpu().double(), sigma.cpu().double().square().mean(0).diag()
     share = one_hot(torch.cdist(points, points[::WINDOWS_EACH]).argmin(1)).to(points)  # [n, K], of each window
     for _ in range(ROUNDS):
         weights = share.mean(0)

@@ -30,7 +30,7 @@ MODELS = {  # name of what is published: preset of the run, without its size
     "mel_16bar_flat": "flat-mel_16bar",
     "drums_16bar": "hier-drums_16bar",
     "drums_16bar_flat": "flat-drums_16bar",
-    "trio_16bar": "hierdec-trio_16bar",
+    "trio_16bar": "hier-trio_16bar",
 }
 ALSO_MEASURED = ("music21_mel_2bar",)  # in the README's table, and not published
 FOR_MAGENTA_JS = ("mel_2bar", "drums_2bar", "mel_16bar")  # of those it knows, what 40 MB have room for
@@ -48,7 +48,7 @@ CARD = """# {name}
 {accuracies}
 | -ELBO | {nats:.1f} nats a window ({bits:.3f} bits a step), its KL {kl:.0f} bits |
 | dimensions of z | {dimensions}, {active} of them active |
-| samples | of a Gaussian fitted to the training songs' posteriors, {prior_bits:.0f} bits off the standard normal |
+| samples | of Gaussians fitted to the training songs' posteriors, {prior_bits:.0f} bits off the standard normal |
 
 All measurements: [results/{name}.json](../results/{name}.json). Weights are in half precision; they were measured so.
 

@@ -1,6 +1,6 @@
 """One training loop for every preset, as a function for notebooks and as a command:
 
-    python train.py --config hierdec-mel_16bar_tiny --data midi_songs --out runs/first
+    python train.py --config cat-mel_2bar_tiny --data midi_songs --out runs/first
     torchrun --nproc-per-node=4 train.py --config ...
 
 Losses, schedules, clipping and Adam follow Magenta (base_model.py, music_vae_train.py). Every random draw (order of
@@ -464,9 +464,7 @@ def difference(found, wanted) -> str:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options; `train` says more on each."""
     parser = argparse.ArgumentParser(description="Train a MusicVAE on a folder of MIDI files.")
-    parser.add_argument(
-        "--config", required=True, help="preset, as hierdec-mel_16bar_tiny; one of CONFIGS in configs.py"
-    )
+    parser.add_argument("--config", required=True, help="preset, as cat-mel_2bar_tiny; one of CONFIGS in configs.py")
     parser.add_argument("--data", required=True, help="folder with MIDI files, or one file")
     parser.add_argument("--manifest", help="CSV that says which of the folder's songs are for train and for valid")
     parser.add_argument("--cache", help="folder that keeps what was read, for the next run")

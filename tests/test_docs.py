@@ -64,6 +64,13 @@ def test_every_preset_has_one_row_of_what_it_takes():
         assert ("61 instruments" in takes) == (getattr(converter, "classes", 9) == 61)
 
 
+@pytest.mark.parametrize("name", ["README.md", "main.ipynb", "paper.ipynb", "docs/speed.md", "train.py"])
+def test_presets_that_are_named_exist(name):
+    named = re.findall(r"\b(?:cat|nade|flat|hierdec|hier)-[a-z0-9_]+_(?:tiny|mini|small)\b", (ROOT / name).read_text())
+    assert named
+    assert set(named) <= set(CONFIGS)
+
+
 def test_every_module_has_a_line():
     named = set(re.findall(r"`(\w+\.py)`", README))
     assert {path.name for path in ROOT.glob("*.py")} <= named

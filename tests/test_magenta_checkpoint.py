@@ -12,7 +12,7 @@ from conftest import OWN_SIZES
 
 import magenta_checkpoint
 from configs import CONFIGS
-from magenta_checkpoint import find_preset, load_magenta_checkpoint, load_magenta_training_state, read_variables
+from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state, read_variables
 from model import MusicVAE
 
 PARITY = Path(__file__).parent / "fixtures" / "parity"
@@ -248,11 +248,11 @@ FITTING = {
 @pytest.mark.parametrize("name", FITTING)
 def test_the_preset_is_found_where_the_variables_leave_one(name):
     if FITTING[name]:
-        assert find_preset(PARITY / name / "model.ckpt") == FITTING[name]
-        assert load_magenta_checkpoint(PARITY / name / "model.ckpt").config.steps == CONFIGS[name].model.steps
+        unnamed, named = (load_magenta_checkpoint(PARITY / name / "model.ckpt", *it) for it in ((), (FITTING[name],)))
+        assert unnamed.config == named.config
     else:
         with pytest.raises(ValueError, match="those of hier-multiperf_vel_1bar_med, hier-multiperf_vel_1bar_big: "):
-            find_preset(PARITY / name / "model.ckpt")
+            load_magenta_checkpoint(PARITY / name / "model.ckpt")
     assert same_weights(*(load_magenta_checkpoint(PARITY / name / "model.ckpt", name) for _ in "ab"))
 
 

@@ -2,6 +2,7 @@
 
 import io
 import random
+import struct
 from pathlib import Path
 
 import mido
@@ -81,6 +82,14 @@ def test_irregular_files_are_read_as_mido_does_or_left(path):
     ours = read_events(path.read_bytes())
     if ours:
         assert of(ours) == of(mido_reads(path.read_bytes()))
+
+
+def test_a_file_that_is_cut_off_is_left():
+    """Inside its last event, whose length ends where its track's does."""
+    event = b"\x00\xff\x01\x14" + 20 * b"a"
+    data = b"MThd" + struct.pack(">LHHH", 6, 0, 1, 96) + b"MTrk" + struct.pack(">L", len(event)) + event
+    assert read_events(data)
+    assert read_events(data[:-1]) is None
 
 
 @pytest.mark.parametrize("seed", range(200))

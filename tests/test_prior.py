@@ -55,6 +55,12 @@ def test_no_other_mixture_of_that_kind_is_likelier_nearby():
             assert other.log_prob(mu).mean() < best
 
 
+def test_a_model_that_has_diverged_has_no_prior():
+    mu = torch.full((3, 2), math.nan)
+    with pytest.raises(ValueError, match="diverged"):
+        fit_prior(mu, torch.ones_like(mu))
+
+
 def test_the_density_by_hand():
     """Half of it at 0, half at 3, of deviation 2."""
     prior = Prior(torch.tensor([[0.0], [3.0]]), torch.tensor([[2.0]]), torch.tensor([0.5, 0.5]))
