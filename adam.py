@@ -1,4 +1,4 @@
-"""TensorFlow's Adam by torch's kernel; the first use of a class of torch.optim loads a compiler, for a second."""
+"""TensorFlow's Adam by torch's kernel; the first use of a class of torch.optim loads a compiler first."""
 
 import math
 

@@ -430,10 +430,11 @@ def measure_samples(
     config = trained.model.config
     samples = sampled(trained, trained.draw_z(count, generator), generator)
     pair = samples, data[evenly(len(data), count)]
+    train_labels = train_set.labels[:]
     return Samples(
         statistics(samples, data, ngram, output_depths(config.output, config.output_depth)),
         Likeness(*(float(known(trained.converter, labels, training).mean()) for labels in pair)),
-        Likeness(*(float(np.median(nearest_distance(labels, train_set.labels[:]))) for labels in pair)),
+        Likeness(*(float(np.median(nearest_distance(labels, train_labels))) for labels in pair)),
     )
 
 

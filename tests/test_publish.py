@@ -163,6 +163,14 @@ def test_what_the_readme_says_of_the_results():
         f"held out, {percent(copies['data'])})",
     ):
         assert words in text
+    short_bars = found["drums_2bar"]["samples"]["statistics"]["repetition at 1 bars"]
+    notebook = (ROOT / "paper.ipynb").read_text()
+    for words in (
+        f"eight bars back in {percent(back['samples'])} of their events",
+        f"({percent(short_bars['samples'])} of the events, {percent(short_bars['data'])})",
+        f"made {max(result['steps'] for result in found.values()):,} small updates",
+    ):
+        assert words in notebook
     for name in ("mel_2bar", "mel_16bar"):
         groups = found[name]["groups"]
         assert sum(groups[source] for source in groups if source.startswith("mma_")) > found[name]["windows"] / 2
