@@ -7,6 +7,7 @@ two logarithmic axes comes within a tenth of 1, and is no less from there to the
 not depend on that size. The products grow with the square of the width, so that its curve goes on to a slope of 2.
 """
 
+import argparse
 import json
 import math
 import sys
@@ -185,4 +186,5 @@ def main():
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description="Measure and draw step time against batch, length and width.").parse_args()
     main()

@@ -5,6 +5,7 @@
 Runs lie in runs/precision and go on where they stopped; the result is benchmarks/results/precision.json.
 """
 
+import argparse
 import json
 import sys
 from dataclasses import replace
@@ -54,4 +55,7 @@ def main(train_folder: str, valid_folder: str):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description="Compare held-out losses of bfloat16 and float32.")
+    parser.add_argument("train_folder", help="folder of MIDI files to train on")
+    parser.add_argument("valid_folder", help="folder of MIDI files to measure on")
+    main(**vars(parser.parse_args()))
