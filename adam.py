@@ -6,19 +6,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-BETAS = (0.9, 0.999)
+BETA1 = 0.9
 EPSILON = 1e-8
 KEPT = ("step", "exp_avg", "exp_avg_sq")  # of each parameter, as torch.optim names them
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015) over a model's trainable parameters."""
+    """Adam (Kingma & Ba 2015) over a model's trainable parameters; `beta2` is the decay of the second moments."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, beta2: float = 0.999):
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
         self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.beta2 = beta2
         self.updates = 0  # on the device the kernel counts for itself
 
     def zero_grad(self):
@@ -34,8 +35,8 @@ class Adam:
         """
         self.updates += 1
         gradients = [parameter.grad for parameter in self.parameters]
-        beta1, beta2 = BETAS
-        how = {"lr": rate, "beta1": beta1, "beta2": beta2, "eps": EPSILON / math.sqrt(1 - beta2**self.updates)}
+        epsilon = EPSILON / math.sqrt(1 - self.beta2**self.updates)
+        how = {"lr": rate, "beta1": BETA1, "beta2": self.beta2, "eps": epsilon}
         how |= {"weight_decay": 0.0, "amsgrad": False, "maximize": False, "fused": True}
         adam(self.parameters, gradients, self.means, self.squares, [], self.steps, **how)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from configs import Config
 from draws import Source, integers, part, seeded
+from loss import segments_at
 from midi_utils import SongDataset, Tensors, Windows
 from song_cache import Rows
 
@@ -83,7 +84,10 @@ def batch_tensors(
 
 
 def step_batch(data: Labels, config: Config, step: int, seed: int, generator: Source) -> Tensors:
-    """The batch of a step, or the source's part of it, each window mixed and transposed by draws of its own."""
+    """The batch of a step, or the source's part of it, each window mixed and transposed by draws of its own.
+
+    In a curriculum its windows are cut into shorter ones, all of which are in it.
+    """
     order = batch_indices(step, config.training.batch_size, len(data.labels), seed)
     windows = labels_at(data, part(order, generator))
     if config.training.mixed:
@@ -93,4 +97,13 @@ def step_batch(data: Labels, config: Config, step: int, seed: int, generator: So
     low, high = config.training.transpose_range
     moved = (low, high) != (0, 0)
     semitones = integers(low, high + 1, windows.labels.shape[:1], generator, windows.labels.device) if moved else None
-    return batch_tensors(windows, config, semitones, generator)
+    segments = config.model.steps // config.model.whole_steps
+    now = segments_at(step, segments=segments, curriculum=config.training.curriculum)
+    return cut(batch_tensors(windows, config, semitones, generator), segments // now)
+
+
+def cut(batch: Tensors, pieces: int) -> Tensors:
+    """The tensors of full windows, each cut into so many windows of the same length."""
+    if pieces == 1:
+        return batch
+    return Tensors(*(None if a is None else a.unflatten(1, (pieces, -1)).flatten(0, 1) for a in batch))

@@ -28,6 +28,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3  # Adam's, at step 0
     decay_rate: float = 0.9999  # of the learning rate, an update
     min_learning_rate: float = 1e-5
+    beta2: float = 0.999  # Adam's decay of its second moments, an update
     grad_clip: float = 1.0  # largest global norm of the gradients
     max_beta: float = 1.0  # weight of the KL in the end
     beta_rate: float = 0.0  # the nearer to 1 the slower that weight rises; 0 at once
@@ -35,6 +36,7 @@ class TrainingConfig:
     sampling_schedule: str = "constant"  # of scheduled sampling: 'constant', 'exponential' or 'inverse_sigmoid'
     sampling_rate: float = 0.0  # that schedule's parameter
     transpose_range: tuple[int, int] = (0, 0)  # semitones, both ends included, drawn for each window and epoch
+    curriculum: int = 0  # updates over which windows grow from a segment to their whole length
     mixed: float = 0.0  # share of the windows of drums that get some of their drums from another window
 
     def __post_init__(self):
@@ -42,8 +44,11 @@ class TrainingConfig:
             raise ValueError(f"batch_size and steps must be at least 1, got {self.batch_size} and {self.steps}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if min(self.max_beta, self.free_bits) < 0:
-            raise ValueError(f"max_beta and free_bits must not be below 0, got {self.max_beta} and {self.free_bits}")
+        if not 0 <= self.beta2 < 1:
+            raise ValueError(f"beta2 must be from 0 to below 1, got {self.beta2}")
+        if min(self.max_beta, self.free_bits, self.curriculum) < 0:
+            given = f"{self.max_beta}, {self.free_bits} and {self.curriculum}"
+            raise ValueError(f"max_beta, free_bits and curriculum must not be below 0, got {given}")
         if self.transpose_range[0] > self.transpose_range[1]:
             raise ValueError(f"transpose_range is from low to high, got {self.transpose_range}")
         if not 0 <= self.mixed <= 1:
@@ -64,6 +69,8 @@ class Config:
         kind = type(self.converter)
         if self.training.mixed and kind is not DrumsConverter:
             raise ValueError(f"a {kind.__name__} mixes no windows: leave mixed at 0")
+        if self.training.curriculum and (self.model.whole_steps == self.model.steps or kind is MultitrackConverter):
+            raise ValueError(f"{self.name} has no bars as segments: leave curriculum at 0")
         if self.training.transpose_range != (0, 0) and kind in (DrumsConverter, GrooveConverter):
             raise ValueError(f"a {kind.__name__} has no pitch to transpose: leave transpose_range at (0, 0)")
 

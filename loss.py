@@ -193,6 +193,16 @@ def learning_rate_at(step: int, *, learning_rate: float, decay_rate: float, min_
     return (learning_rate - min_learning_rate) * power(decay_rate, step) + min_learning_rate
 
 
+def segments_at(step: int, *, segments: int, curriculum: int) -> int:
+    """Segments of a window at a step: they double, from one, in equal shares of the first `curriculum` steps.
+
+    A curriculum as in Bengio et al. 2009. A number that does not divide `segments` waits for the next that does.
+    """
+    doublings = (segments - 1).bit_length()
+    longest = 2 ** (step * doublings // curriculum) if step < curriculum else segments
+    return next(k for k in range(longest, 0, -1) if segments % k == 0)
+
+
 def sampling_probability_at(step: int, *, schedule: str, rate: float) -> float:
     """Probability that scheduled sampling feeds the model its own draw at a step (lstm_utils.get_sampling_probability).
 

@@ -47,7 +47,7 @@ SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (
 class ModelConfig:
     """What a `MusicVAE` is built from."""
 
-    steps: int  # T, length of a sequence in sixteenth notes
+    steps: int  # T, length of a sequence in sixteenth notes; others of whole segments may be read and written, too
     input_depth: int  # depth of a frame that the encoder reads
     output_depth: int  # depth of a frame that the decoder writes and reads back
     z_size: int
@@ -82,6 +82,12 @@ class ModelConfig:
     def segment_steps(self) -> int:
         """L, steps that one embedding of the conductor covers."""
         return self.steps // self.segments
+
+    @property
+    def whole_steps(self) -> int:
+        """What the length of a sequence is a multiple of: a segment, or all steps of a model without any."""
+        segments = [self.steps // parts for parts in (self.segments, self.encoder_segments) if parts > 1]
+        return math.lcm(*segments) if segments else self.steps
 
     @property
     def output_depths(self) -> tuple[int, ...]:
@@ -138,9 +144,9 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        size, self.segments = 2 * config.enc_rnn_size[-1], config.encoder_segments
+        size, self.segment_steps = 2 * config.enc_rnn_size[-1], config.steps // config.encoder_segments
         self.layers = lstm_layers(config.input_depth + config.control_depth, config.enc_rnn_size, bidirectional=True)
-        levels = self.segments > 1
+        levels = config.encoder_segments > 1
         self.upper_layers = lstm_layers(size, config.enc_rnn_size, bidirectional=True) if levels else None
         self.mu = dense(size, config.z_size, SMALL_STD)
         self.sigma = dense(size, config.z_size, SMALL_STD)
@@ -149,15 +155,15 @@ class Encoder(nn.Module):
         if self.upper_layers is None:
             last = last_outputs(self.layers, frames, lengths, drop)  # (B, 2H)
         else:
-            embeddings = self._read_segments(frames, lengths, drop).unflatten(0, (-1, self.segments))  # (B, S, 2H)
+            embeddings = self._read_segments(frames, lengths, drop).unflatten(0, (len(frames), -1))  # (B, S, 2H)
             last = last_outputs(self.upper_layers, embeddings, None, drop)
         dtype = self.mu.weight.dtype  # the posterior keeps it, whatever precision the products have
         return Normal(self.mu(last).to(dtype), F.softplus(self.sigma(last).to(dtype)), validate_args=False)
 
     def _read_segments(self, frames: Tensor, lengths: Tensor | None, drop: Drop) -> Tensor:  # -> (B * S, 2H)
         if lengths is not None:
-            lengths = step_mask(lengths, frames.shape[1]).unflatten(1, (self.segments, -1)).sum(-1).flatten()
-        return last_outputs(self.layers, frames.unflatten(1, (self.segments, -1)).flatten(0, 1), lengths, drop)
+            lengths = step_mask(lengths, frames.shape[1]).unflatten(1, (-1, self.segment_steps)).sum(-1).flatten()
+        return last_outputs(self.layers, frames.unflatten(1, (-1, self.segment_steps)).flatten(0, 1), lengths, drop)
 
 
 class InitialState(nn.Module):
@@ -361,7 +367,7 @@ class MusicVAE(nn.Module):
         """The posterior q(z|x) (section 3.1; base_model.py, encode).
 
         Args:
-            inputs: [B, T, input_depth], dense.
+            inputs: [B, T, input_depth], dense; a model with segments takes any whole number of them.
             lengths: [B] steps that count, in 0..T, or with a hierarchical encoder [B, S] those of each segment, in
                 0..L; all of them when None.
             controls: [B, T, control_depth], for a model that has any.
@@ -374,7 +380,7 @@ class MusicVAE(nn.Module):
             ValueError: a wrong shape.
         """
         self._check("inputs", inputs, self.config.input_depth)
-        self._check_lengths(lengths, len(inputs), self.config.encoder_segments)
+        self._check_lengths(lengths, inputs, self.config.encoder_segments)
         frames = side_by_side([inputs, self._controls(inputs, controls)])
         return self.encoder(frames, lengths, self._drop(generator))
 
@@ -394,7 +400,7 @@ class MusicVAE(nn.Module):
 
         Args:
             z: [B, Z].
-            targets: [B, T, output_depth], dense.
+            targets: [B, T, output_depth], dense; a model with segments takes any whole number of them.
             lengths: [B], or [B, S] those of each segment; logits past them are zero.
             controls: [B, T, control_depth], for a model that has any.
             sampling_probability: chance of each step and sequence to be fed the model's own draw of the frame before.
@@ -412,9 +418,9 @@ class MusicVAE(nn.Module):
     def _decode(self, z, targets, lengths, controls, sampling_probability, temperature, generator) -> Tensor:
         """`decode`, with the temperature of scheduled sampling's draws, which are made without dropout."""
         self._check("targets", targets, self.config.output_depth)
-        self._check_lengths(lengths, len(targets), self.config.segments)
+        self._check_lengths(lengths, targets, self.config.segments)
         drop = self._drop(generator)
-        embedding = self._embed(z, self.config.segments, drop).flatten(0, 1)  # (B * S, E)
+        embedding = self._embed(z, targets.shape[1], drop).flatten(0, 1)  # (B * S, E)
         # what each step is fed; a segment begins with the frame before it, zero where that segment was not full
         frames = self._segments(F.pad(targets, (0, 0, 1, -1)))
         controls = self._segments(self._controls(targets, controls))
@@ -467,8 +473,7 @@ class MusicVAE(nn.Module):
             z = normal((n, self.config.z_size), generator, weight.device).to(weight.dtype)
         frame = z.new_zeros(len(z), self.config.output_depth)
         controls = self._controls(frame[:, None].expand(-1, steps, -1), controls)
-        segments = math.ceil(steps / self.config.segment_steps) if self.conductor else 1
-        return self._roll_out(frame, self._embed(z, segments, None), controls, steps, temperature, generator)
+        return self._roll_out(frame, self._embed(z, steps, None), controls, steps, temperature, generator)
 
     @torch.no_grad()
     def _roll_out(self, frame, embeddings, controls, steps, temperature, source, targets=None, sampled=None) -> Tensor:
@@ -543,13 +548,14 @@ class MusicVAE(nn.Module):
         keep = self.config.dropout_keep_prob
         return partial(dropped, keep=keep, source=source) if self.training and keep < 1 else None
 
-    def _embed(self, z: Tensor, segments: int, drop: Drop) -> Tensor:  # (B, Z) -> (B, S, E)
+    def _embed(self, z: Tensor, steps: int, drop: Drop) -> Tensor:  # (B, Z) -> (B, S, E)
         if z.ndim != 2 or z.shape[1] != self.config.z_size:
             raise ValueError(f"z must be [batch, {self.config.z_size}], got {list(z.shape)}")
+        segments = math.ceil(steps / self.config.segment_steps)
         return self.conductor(z, segments, drop) if self.conductor else z[:, None]
 
     def _segments(self, frames: Tensor) -> Tensor:  # (B, T, D) -> (B * S, L, D)
-        return frames.unflatten(1, (self.config.segments, self.config.segment_steps)).flatten(0, 1)
+        return frames.unflatten(1, (-1, self.config.segment_steps)).flatten(0, 1) if self.conductor else frames
 
     def _controls(self, frames: Tensor, controls: Tensor | None) -> Tensor:
         """The controls beside frames [B, T, D]: [B, T, C], where C may be 0."""
@@ -562,11 +568,14 @@ class MusicVAE(nn.Module):
         return controls
 
     def _check(self, name: str, frames: Tensor, depth: int):
-        if frames.ndim != 3 or tuple(frames.shape[1:]) != (self.config.steps, depth):
-            raise ValueError(f"{name} must be [batch, {self.config.steps}, {depth}], got {list(frames.shape)}")
+        whole = self.config.whole_steps
+        if frames.ndim != 3 or frames.shape[2] != depth or frames.shape[1] < 1 or frames.shape[1] % whole:
+            others = f" or other multiples of {whole} steps" if whole < self.config.steps else ""
+            raise ValueError(f"{name} must be [batch, {self.config.steps}, {depth}]{others}, got {list(frames.shape)}")
 
-    def _check_lengths(self, lengths: Tensor | None, batch: int, segments: int):
-        shapes = [[batch], [batch, segments]] if segments > 1 else [[batch]]
+    def _check_lengths(self, lengths: Tensor | None, frames: Tensor, segments: int):
+        batch, now = len(frames), frames.shape[1] * segments // self.config.steps
+        shapes = [[batch], [batch, now]] if segments > 1 else [[batch]]
         if lengths is not None and list(lengths.shape) not in shapes:
             wanted = " or ".join(map(str, shapes))
             raise ValueError(f"lengths must be {wanted} for this model, got {list(lengths.shape)}")

@@ -299,7 +299,7 @@ def set_up(
     model = new_model(config.model, seed).to(device)
     if freeze_encoder:
         model.encoder.requires_grad_(False)
-    optimizer = Adam(model)
+    optimizer = Adam(model, config.training.beta2)
     begin(model, optimizer, beginning)
     if resume and path.exists():
         return Run(config, model, optimizer, path, identity, *restore(path, identity, model, optimizer))

@@ -45,11 +45,11 @@ def corpus_arguments(tmp_path):
 def shrink(name, bars=None, **training):
     """A preset at a size, and of a length, that trains in seconds."""
     config = CONFIGS[name]
-    converter, segments = config.converter, config.model.segments
+    converter, sizes = config.converter, {"z_size": 16, "enc_rnn_size": (64,), "dec_rnn_size": (64,)}
     if not isinstance(converter, MultitrackConverter):
         converter = replace(converter, bars=bars or converter.bars)
-        segments = converter.bars if segments > 1 else 1
-    sizes = {"z_size": 16, "enc_rnn_size": (64,), "dec_rnn_size": (64,), "segments": segments}
+        for levels in ("segments", "encoder_segments"):
+            sizes[levels] = converter.bars if getattr(config.model, levels) > 1 else 1
     model = replace(config.model, steps=converter.steps, **sizes)
     return Config(name, model, converter, replace(config.training, batch_size=8, decay_rate=1.0, **training))
 

@@ -9,19 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from adam import BETAS, EPSILON, Adam
+from adam import BETA1, EPSILON, Adam
 
 
-def test_adam_is_tensorflows():
+@pytest.mark.parametrize("beta2", [0.999, 0.98])
+def test_adam_is_tensorflows(beta2):
     """Against the formula: lr_t * m / (sqrt(v) + 1e-8), with gradients so small that epsilon matters."""
     model = nn.Linear(1, 1, bias=False).double()
     nn.init.zeros_(model.weight)
-    optimizer, value, m, v = Adam(model), 0.0, 0.0, 0.0
+    optimizer, value, m, v = Adam(model, beta2), 0.0, 0.0, 0.0
     for n, gradient in enumerate([1e-8, -3e-8, 2e-8], start=1):
         model.weight.grad = torch.full((1, 1), gradient).double()
         optimizer.step(1e-3)
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        value -= 1e-3 * math.sqrt(1 - 0.999**n) / (1 - 0.9**n) * m / (math.sqrt(v) + 1e-8)
+        m, v = 0.9 * m + 0.1 * gradient, beta2 * v + (1 - beta2) * gradient**2
+        value -= 1e-3 * math.sqrt(1 - beta2**n) / (1 - 0.9**n) * m / (math.sqrt(v) + 1e-8)
         assert model.weight.item() == pytest.approx(value, rel=1e-6)
 
 
@@ -33,15 +34,16 @@ def models():
     return one, other, torch.randn(20, 7, 5)
 
 
-def test_it_is_torchs_but_for_epsilon_and_takes_up_its_state():
+@pytest.mark.parametrize("beta2", [0.999, 0.98])
+def test_it_is_torchs_but_for_epsilon_and_takes_up_its_state(beta2):
     """Ten updates of torch's class, its state loaded, and ten more of both: equal to the bit."""
     one, other, batches = models()
-    theirs, ours = torch.optim.Adam(one.parameters(), betas=BETAS, fused=True), Adam(other)
+    theirs, ours = torch.optim.Adam(one.parameters(), betas=(BETA1, beta2), fused=True), Adam(other, beta2)
     for k, batch in enumerate(batches):
         if k == 10:
-            ours = Adam(other)
+            ours = Adam(other, beta2)
             ours.load_state_dict(theirs.state_dict())
-        theirs.param_groups[0].update(lr=0.1 / (k + 1), eps=EPSILON / math.sqrt(1 - BETAS[1] ** (k + 1)))
+        theirs.param_groups[0].update(lr=0.1 / (k + 1), eps=EPSILON / math.sqrt(1 - beta2 ** (k + 1)))
         for model, optimizer in ((one, theirs), (other, ours)):
             optimizer.zero_grad()
             model(batch).square().sum().backward()

@@ -45,8 +45,10 @@ def test_flat_and_hierarchical_twins_have_as_many_parameters_and_one_recipe(flat
     ("change", "said"),
     [
         ({"batch_size": 0}, "batch_size and steps must be at least 1, got 0"),
+        ({"beta2": 1.0}, "beta2 must be from 0 to below 1, got 1.0"),
         ({"learning_rate": math.nan}, "learning_rate must be above 0, got nan"),
-        ({"free_bits": -5.0}, "must not be below 0, got 0.2 and -5"),
+        ({"free_bits": -5.0}, "must not be below 0, got 0.2, -5.0 and 0"),
+        ({"curriculum": -1}, "must not be below 0, got 0.2, 0.0 and -1"),
         ({"transpose_range": (3, -3)}, "from low to high, got .3, -3."),
         ({"mixed": 1.5}, "a share from 0 to 1, got 1.5"),
         ({"sampling_schedule": "x"}, "no sampling schedule 'x'"),
@@ -56,6 +58,13 @@ def test_flat_and_hierarchical_twins_have_as_many_parameters_and_one_recipe(flat
 def test_a_recipe_that_no_run_can_have_is_refused(change, said):
     with pytest.raises(ValueError, match=said):
         replace(CONFIGS["cat-mel_2bar_small"].training, **change)
+
+
+def test_a_curriculum_is_for_models_whose_segments_are_bars():
+    for name in ("cat-mel_2bar_tiny", "flat-trio_16bar_tiny", "hier-multiperf_vel_1bar_tiny"):
+        config = CONFIGS[name]
+        with pytest.raises(ValueError, match=f"{name} has no bars as segments"):
+            replace(config, training=replace(config.training, curriculum=100))
 
 
 def test_drums_are_not_transposed_and_nothing_else_is_mixed():

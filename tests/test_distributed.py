@@ -25,6 +25,7 @@ CASES = {  # preset, and what else `train` is given; a batch has 8 windows, the 
     "drums": ("cat-drums_2bar_tiny", {"steps": 8}),  # mixed with one another
     "groove": ("groovae_2bar_tap_fixed_velocity_note_dropout", {"steps": 12}),  # dropout of inputs and of notes
     "conductor": ("hierdec-mel_16bar_tiny", {"steps": 12, "freeze_encoder": True}),
+    "bars": ("hier-mel_16bar_tiny", {"steps": 8}),  # one at a time, and then two
     "tracks": ("hier-multiperf_vel_1bar_med_chords", {"steps": 4}),  # segments of several lengths, chords transposed
 }
 WEIGHTS = 1e-3  # by how much of its norm a weight may differ after a run; Adam makes much of a gradient near zero
@@ -34,7 +35,7 @@ def make(name):
     """What `train` needs of a case."""
     preset, how = CASES[name]
     recipe = {} if name == "tracks" else {"sampling_schedule": "constant", "sampling_rate": 0.5}
-    recipe["mixed"] = 0.5 if name == "drums" else 0.0
+    recipe |= {"mixed": 0.5} if name == "drums" else {"curriculum": 4} if name == "bars" else {}
     config = shrink(preset, bars=2, learning_rate=2e-3, **recipe)
     songs, held_out = made_songs(config.converter, windows=20), made_songs(config.converter, windows=10, seed=1)
     same = {"eval_every": 2, "precision": "float32", "device": "cpu", "progress": False}

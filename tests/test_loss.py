@@ -18,6 +18,7 @@ from loss import (
     nade_logits,
     reconstruction_loss,
     sampling_probability_at,
+    segments_at,
 )
 
 
@@ -143,3 +144,13 @@ def test_bad_schedules_are_refused(schedule, rate):
 def test_an_unknown_output_is_refused():
     with pytest.raises(ValueError, match="fugue"):
         reconstruction_loss(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2), output="fugue")
+
+
+@pytest.mark.parametrize(
+    ("segments", "wanted"),
+    [(16, [1, 1, 2, 2, 4, 4, 8, 8, 16, 16]), (12, [1, 1, 2, 2, 4, 4, 6, 6, 12, 12]), (2, [1] * 8 + [2, 2])],
+)
+def test_windows_grow_by_doubling_to_what_divides_them(segments, wanted):
+    assert [segments_at(step, segments=segments, curriculum=8) for step in range(10)] == wanted
+    assert segments_at(0, segments=segments, curriculum=0) == segments
+    assert segments_at(0, segments=1, curriculum=0) == 1

@@ -148,6 +148,20 @@ def test_a_flat_decoder_may_have_the_encoder_of_a_hierarchical_one():
         replace(HIERARCHICAL, encoder_segments=3)
 
 
+@pytest.mark.parametrize("segments", [1, 4])
+@pytest.mark.parametrize("parts", [2, 6])
+def test_a_model_reads_and_writes_other_numbers_of_segments(segments, parts):
+    """As one of that length with the same weights would, be its decoder flat or hierarchical."""
+    model = build(replace(FLAT_LEVELS, segments=segments))
+    own = replace(model.config, steps=2 * parts, encoder_segments=parts, segments=parts if segments > 1 else 1)
+    other = build(own)
+    other.load_state_dict(model.state_dict())
+    inputs, targets, z = torch.rand(3, 2 * parts, 10), frames(own), torch.randn(3, own.z_size)
+    lengths = torch.tensor([2 * parts, 3, 1])
+    assert torch.equal(model.encode(inputs, lengths).loc, other.encode(inputs, lengths).loc)
+    assert torch.equal(model.decode(z, targets, lengths), other.decode(z, targets, lengths))
+
+
 def test_segments_are_read_each_by_itself_and_an_empty_one_as_zero():
     """One batched call over all segments gives what a call for each would; lengths [B] and [B, S] say the same."""
     model = build(TRACKS)
@@ -372,6 +386,7 @@ def test_forget_gates_start_open_and_second_biases_stay():
         (lambda m: m.decode(torch.zeros(2, 5), torch.zeros(2, 8, 12)), r"z must be \[batch, 4\], got \[2, 5\]"),
         (lambda m: m.encode(torch.zeros(2, 8, 10), torch.ones(3)), r"lengths must be \[2\] for this .*, got \[3\]"),
         (lambda m: m.encode(torch.zeros(2, 8, 10), torch.ones(2, 4)), r"lengths must be \[2\] for this"),
+        (lambda m: m.encode(torch.zeros(2, 0, 10)), r"inputs must be \[batch, 8, 10\], got \[2, 0, 10\]"),
         (lambda m: m.sample(1, temperature=-0.1), r"temperature must be 0 .* got -0.1"),
         (lambda m: m.sample(1, temperature=float("nan")), r"temperature must be 0"),
         (lambda m: m.sample(0), r"n=0"),
@@ -381,6 +396,14 @@ def test_forget_gates_start_open_and_second_biases_stay():
 def test_wrong_shapes_and_values_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(build(FLAT))
+
+
+def test_parts_of_segments_and_lengths_of_others_are_named():
+    model = build(HIERARCHICAL)
+    with pytest.raises(ValueError, match=r"\[batch, 8, 12\] or other multiples of 2 steps, got \[2, 3, 12\]"):
+        model.decode(torch.zeros(2, 4), torch.zeros(2, 3, 12))
+    with pytest.raises(ValueError, match=r"lengths must be \[2\] or \[2, 2\] for this model, got \[2, 4\]"):
+        model.decode(torch.zeros(2, 4), torch.zeros(2, 4, 12), torch.ones(2, 4))
 
 
 def test_controls_that_are_missing_are_named():

@@ -315,6 +315,18 @@ def test_mixing_takes_whole_drums_from_the_window_before():
     assert 0.4 < other[other.any(1)].float().mean() < 0.6
 
 
+def test_a_curriculum_cuts_a_batch_into_the_bars_that_it_has_anyway():
+    """The same windows, transposed by the same draws, first a bar at a time and in the end whole."""
+    config = shrink("hier-mel_16bar_tiny", bars=4, transpose_range=(-2, 3), curriculum=4)
+    data = labels_on("cpu", made_songs(config.converter))
+    plain = replace(config, training=replace(config.training, curriculum=0))
+    for step, pieces in enumerate((4, 4, 2, 2, 1)):
+        batch, whole = (step_batch(data, c, step, 0, seeded("cpu", "step", step)) for c in (config, plain))
+        assert batch.inputs.shape == (8 * pieces, 64 // pieces, 90)
+        assert torch.equal(batch.inputs.reshape(whole.inputs.shape), whole.inputs)
+        assert torch.equal(batch.targets.reshape(whole.targets.shape), whole.targets)
+
+
 @pytest.mark.parametrize(
     ("gradient", "wanted"),
     [([3.0, 4.0], [0.6, 0.8]), ([0.3, 0.4], [0.3, 0.4]), ([6000.0, 8000.0], [0, 0]), ([math.nan, 1.0], [0, 0])],
