@@ -221,7 +221,10 @@ class TrainedModel:
             return self.model.encode(inputs, lengths, controls)
 
     def _as_windows(self, music: PrettyMIDI | list[PrettyMIDI] | Windows) -> Windows:
-        return music if isinstance(music, Windows) else self._one_window_each(music)
+        windows = music if isinstance(music, Windows) else self._one_window_each(music)
+        if windows.labels.shape[1] != self.converter.steps:
+            raise ValueError(f"windows must have {self.converter.steps} steps, got {windows.labels.shape[1]}")
+        return windows
 
     def _one_window_each(self, music: PrettyMIDI | list[PrettyMIDI]) -> Windows:
         files = music if isinstance(music, list | tuple) else [music]

@@ -196,7 +196,8 @@ def learning_rate_at(step: int, *, learning_rate: float, decay_rate: float, min_
 def segments_at(step: int, *, segments: int, curriculum: int) -> int:
     """Segments of a window at a step: they double, from one, in equal shares of the first `curriculum` steps.
 
-    A curriculum as in Bengio et al. 2009. A number that does not divide `segments` waits for the next that does.
+    A number that does not divide `segments` gives way to the largest below it that does (Bengio et al. 2009,
+    "Curriculum Learning").
     """
     doublings = (segments - 1).bit_length()
     longest = 2 ** (step * doublings // curriculum) if step < curriculum else segments

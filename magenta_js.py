@@ -390,7 +390,7 @@ def preset_from_config(path: str | Path, config_name: str | None = None) -> Conf
     if len(kinds) == 1:
         return fitting[0]
     if kinds:
-        choices = [config.name for config in reversed(kinds.values())]
+        choices = [config.name for config in fitting if config in kinds.values()]
         raise ValueError(f"{path} says {_summary(said)}, which may be {_either(choices)}: name one")
     raise ValueError(f"{path} says {_summary(said)}, which is none of {', '.join(asked)}")
 
@@ -431,7 +431,7 @@ def _at_length(preset: Config, steps: int, segments: int) -> Config | None:
     if (steps, segments) == (preset.model.steps, preset.model.segments):
         return preset
     bar = preset.converter.steps_per_bar
-    fixed = isinstance(preset.converter, MultitrackConverter)
+    fixed = isinstance(preset.converter, MultitrackConverter) or preset.model.encoder_segments > preset.model.segments
     if fixed or steps % bar or (segments > 1) != (preset.model.segments > 1):
         return None
     levels = {"encoder_segments": segments} if preset.model.encoder_segments > 1 else {}

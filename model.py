@@ -155,7 +155,8 @@ class Encoder(nn.Module):
         if self.upper_layers is None:
             last = last_outputs(self.layers, frames, lengths, drop)  # (B, 2H)
         else:
-            embeddings = self._read_segments(frames, lengths, drop).unflatten(0, (len(frames), -1))  # (B, S, 2H)
+            segments = self._read_segments(frames, lengths, drop)  # (B * S, 2H)
+            embeddings = segments.unflatten(0, (-1, frames.shape[1] // self.segment_steps))  # (B, S, 2H)
             last = last_outputs(self.upper_layers, embeddings, None, drop)
         dtype = self.mu.weight.dtype  # the posterior keeps it, whatever precision the products have
         return Normal(self.mu(last).to(dtype), F.softplus(self.sigma(last).to(dtype)), validate_args=False)

@@ -58,7 +58,10 @@ POSTFIX_STEPS = 10  # updates between two looks at the numbers beside the progre
 
 
 class Metrics(NamedTuple):
-    """Means over windows: in training as the model was fed, by some recipes its own draws; held out told the truth."""
+    """Means over windows: in training as the model was fed, by some recipes its own draws; held out told the truth.
+
+    In a curriculum a window is, in training, what one has been cut into.
+    """
 
     loss: float  # nats: reconstruction + beta * KL beyond the free bits
     reconstruction: float  # nats a window
@@ -233,7 +236,8 @@ def train(
         eval_every: steps between two rows of the history, each with a checkpoint.
         resume: go on with the run in `out_dir`; False begins anew and writes over it.
         init_from: weights to begin with, whose sizes the run takes over: a model, the file or folder of one of our
-            checkpoints, or what `load_magenta_checkpoint` reads; a `TrainingState` goes on from its step.
+            checkpoints, or what `load_magenta_checkpoint` reads; a `TrainingState` goes on from its step. Such a run
+            has no curriculum.
         freeze_encoder: leave the encoder as it is.
         device: the fastest there is when None.
         precision: 'float32', 'bfloat16' or 'auto', of the matrix products, see `model.autocast`.
@@ -294,6 +298,8 @@ def set_up(
 ) -> Run:
     """A run at its beginning or, with `resume`, at the checkpoint that lies there."""
     config = replace(config, model=sized(config.model, beginning))
+    if beginning is not None:  # what knows its bars starts with whole windows
+        config = replace(config, training=replace(config.training, curriculum=0))
     identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(train_set)}
     identity["beginning"] = describe(beginning, freeze_encoder)
     model = new_model(config.model, seed).to(device)

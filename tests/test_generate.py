@@ -77,6 +77,14 @@ def test_encode_gives_latents_of_each_file(trained):
     assert torch.equal(trained.encode([one_window(trained, 0), one_window(trained, 1)], generator=3).z, z)
 
 
+def test_windows_of_another_length_are_refused():
+    """A model with segments could read them; what it wrote would have its own length."""
+    trained = untrained("hier-mel_16bar_tiny")
+    windows = trained.converter.to_arrays(one_window(trained))
+    with pytest.raises(ValueError, match="windows must have 256 steps, got 128"):
+        trained.encode(windows._replace(labels=windows.labels[:, :128], lengths=windows.lengths // 2))
+
+
 def test_many_windows_are_encoded_in_batches(trained, monkeypatch):
     songs = made_songs(trained.config.converter, windows=7, songs=2)
     whole = trained.encode(songs.windows(range(7))).mu

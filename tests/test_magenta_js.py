@@ -418,6 +418,8 @@ def test_a_length_that_no_preset_has(tmp_path):
         preset_from_config(path)
     config = preset_from_config(path, "cat-mel_2bar_small")
     assert (config.converter.steps, config.model.steps, config.converter.programs) == (64, 64, tuple(range(32)))
+    with pytest.raises(ValueError, match="64 steps in 1 segment"):  # magenta.js knows no such encoder there
+        preset_from_config(say(tmp_path, "DrumsConverter", numSteps=64), "flat-drums_16bar_mini")
 
 
 @pytest.mark.parametrize(

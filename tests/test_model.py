@@ -160,6 +160,7 @@ def test_a_model_reads_and_writes_other_numbers_of_segments(segments, parts):
     lengths = torch.tensor([2 * parts, 3, 1])
     assert torch.equal(model.encode(inputs, lengths).loc, other.encode(inputs, lengths).loc)
     assert torch.equal(model.decode(z, targets, lengths), other.decode(z, targets, lengths))
+    assert model.encode(inputs[:0]).loc.shape == (0, own.z_size)
 
 
 def test_segments_are_read_each_by_itself_and_an_empty_one_as_zero():

@@ -25,7 +25,7 @@ from generate import TrainedModel
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state
 from midi_utils import Tensors
 from model import MusicVAE
-from train import clip_gradients, train
+from train import clip_gradients, set_up, train
 
 ROOT = Path(__file__).parents[1]
 QUIET = {"progress": False, "device": "cpu"}
@@ -470,6 +470,23 @@ def test_a_run_of_another_beginning_is_refused(tiny, tmp_path):
         with pytest.raises(ValueError, match="a run whose beginning differs"):
             train(config, songs, out_dir=tmp_path, steps=2, **other, **QUIET)
     assert train(config, songs, out_dir=tmp_path, steps=2, init_from=a, **QUIET).history[-1].step == 2
+
+
+def test_weights_that_know_their_bars_start_with_whole_windows(tmp_path):
+    config = shrink("hier-mel_16bar_tiny", bars=2, steps=4, curriculum=3)
+    songs, start = made_songs(config.converter), MusicVAE(config.model)
+    result = train(config, songs, out_dir=tmp_path, init_from=start, **QUIET)
+    assert result.config.training.curriculum == 0
+    again = train(config, songs, out_dir=tmp_path, steps=5, init_from=start, **QUIET)
+    assert [row.step for row in again.history] == [4, 5]
+
+
+def test_adam_decays_as_the_recipe_says(tiny, tmp_path):
+    config, songs = tiny
+    config = replace(config, training=replace(config.training, beta2=0.0))
+    train(config, songs, out_dir=tmp_path, steps=2, **QUIET)
+    optimizer = set_up(config, songs, None, False, tmp_path / CHECKPOINT, True, "cpu", 0).optimizer
+    assert optimizer.beta2 == 0.0
 
 
 def test_weights_of_another_preset_are_refused(tiny, tmp_path):
