@@ -49,6 +49,8 @@ class TrainingConfig:
         if min(self.max_beta, self.free_bits, self.curriculum) < 0:
             given = f"{self.max_beta}, {self.free_bits} and {self.curriculum}"
             raise ValueError(f"max_beta, free_bits and curriculum must not be below 0, got {given}")
+        if self.curriculum >= self.steps:
+            raise ValueError(f"the curriculum, {self.curriculum} updates, must end before the {self.steps} do")
         if self.transpose_range[0] > self.transpose_range[1]:
             raise ValueError(f"transpose_range is from low to high, got {self.transpose_range}")
         if not 0 <= self.mixed <= 1:
@@ -132,26 +134,33 @@ TINY_LONG = replace(TINY_MELODY, batch_size=16, steps=1500, learning_rate=5e-3, 
 MINI_MELODY = replace(
     SCHEDULED,
     batch_size=64,
-    steps=24_000,
+    steps=30_000,
     learning_rate=6e-3,
-    decay_rate=0.99985,
-    free_bits=320.0,
+    decay_rate=0.99988,
+    free_bits=384.0,
     transpose_range=(-5, 5),
 )
 MINI_DRUMS = replace(MINI_MELODY, steps=14_000, decay_rate=0.99974, free_bits=448.0, transpose_range=(0, 0), mixed=0.5)
-OWN_INPUT = replace(  # told the true notes from the start, a decoder of 16 bars learns to go without z
-    LONG, free_bits=512.0, sampling_schedule="constant", sampling_rate=0.9, transpose_range=(-5, 5)
+MINI_LONG = replace(  # bars by themselves first: what one of them says is learned soonest there, and holds
+    LONG,
+    batch_size=8,
+    steps=32_000,
+    learning_rate=2e-3,
+    decay_rate=0.99992,
+    beta2=0.98,
+    free_bits=512.0,
+    sampling_schedule="inverse_sigmoid",
+    sampling_rate=3500.0,
+    transpose_range=(-5, 5),
+    curriculum=14_000,
 )
-MINI_FLAT = replace(OWN_INPUT, batch_size=16, steps=12_000, learning_rate=2e-3, decay_rate=0.99975)
-MINI_HIER = replace(MINI_FLAT, learning_rate=1e-3)
-MINI_FLAT_DRUMS = replace(
-    MINI_FLAT, learning_rate=1e-3, decay_rate=0.9998, sampling_rate=0.5, transpose_range=(0, 0), mixed=0.5
+MINI_TRIO = replace(MINI_LONG, steps=20_000, decay_rate=0.99984, sampling_rate=2200.0, curriculum=9_000)
+MINI_FLAT_DRUMS = replace(  # its own draws from the start, lest it learn to go without z
+    LONG, batch_size=16, steps=12_000, decay_rate=0.9998, free_bits=512.0, sampling_rate=0.5, mixed=0.5
 )
 MINI_HIER_DRUMS = replace(MINI_FLAT_DRUMS, learning_rate=4e-4)
-MINI_TRIO = replace(MINI_HIER_DRUMS, transpose_range=(-5, 5), mixed=0.0)
-SMALL_MELODY = replace(OWN_INPUT, batch_size=256, steps=20_000, decay_rate=0.9998)
-SMALL_DRUMS = replace(MINI_HIER_DRUMS, batch_size=256, steps=20_000)
-SMALL_TRIO = replace(MINI_TRIO, batch_size=256, steps=20_000)
+SMALL_LONG = replace(MINI_TRIO, batch_size=256)
+SMALL_DRUMS = replace(SMALL_LONG, transpose_range=(0, 0), mixed=0.5)
 
 
 def _config(name, converter, training, z_size, enc_rnn_size, dec_rnn_size, family=FLAT) -> Config:
@@ -202,16 +211,16 @@ CONFIGS = _presets(
     _config("groovae_2bar_humanize_tiny", HUMANIZE, TINY_DRUMS, 24, (128,), (192,), {"output": "groove"}),
     _config("cat-mel_2bar_mini", MELODY_2BAR, MINI_MELODY, 160, (224,), (256,)),
     _config("cat-drums_2bar_mini", DRUMS_2BAR, MINI_DRUMS, 256, (256,), (256,)),
-    _config("flat-mel_16bar_mini", MELODY_16BAR, MINI_FLAT, 256, (192,), (348,), TWO_LEVELS),
-    _config("hier-mel_16bar_mini", MELODY_16BAR, MINI_HIER, 256, (192,), (256,), LEVELS),
+    _config("flat-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 256, (192,), (348,), TWO_LEVELS),
+    _config("hier-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 256, (192,), (256,), LEVELS),
     _config("flat-drums_16bar_mini", DRUMS_16BAR, MINI_FLAT_DRUMS, 192, (160,), (280,), TWO_LEVELS),
     _config("hier-drums_16bar_mini", DRUMS_16BAR, MINI_HIER_DRUMS, 192, (160,), (224,), LEVELS),
     _config("hier-trio_16bar_mini", TRIO_16BAR, MINI_TRIO, 160, (112,), (144,), LEVELS_THREE),
-    _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_MELODY, 256, (512,), (800,), TWO_LEVELS),
-    _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_MELODY, 256, (512,), (512,), LEVELS),
+    _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (800,), TWO_LEVELS),
+    _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (512,), LEVELS),
     _config("flat-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (744,), TWO_LEVELS),
     _config("hier-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (512,), LEVELS),
-    _config("hier-trio_16bar_small", TRIO_16BAR, SMALL_TRIO, 256, (512,), (512,), LEVELS_THREE),
+    _config("hier-trio_16bar_small", TRIO_16BAR, SMALL_LONG, 256, (512,), (512,), LEVELS_THREE),
 )
 CONFIGS["groovae_2bar_hits_control"] = CONFIGS["groovae_2bar_hits_control_tfds"]  # its name among the published files
 # fmt: on

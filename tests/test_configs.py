@@ -48,6 +48,7 @@ def test_flat_and_hierarchical_twins_have_as_many_parameters_and_one_recipe(flat
         ({"beta2": 1.0}, "beta2 must be from 0 to below 1, got 1.0"),
         ({"learning_rate": math.nan}, "learning_rate must be above 0, got nan"),
         ({"free_bits": -5.0}, "must not be below 0, got 0.2, -5.0 and 0"),
+        ({"curriculum": 200_000}, "200000 updates, must end before the 200000 do"),
         ({"curriculum": -1}, "must not be below 0, got 0.2, 0.0 and -1"),
         ({"transpose_range": (3, -3)}, "from low to high, got .3, -3."),
         ({"mixed": 1.5}, "a share from 0 to 1, got 1.5"),
