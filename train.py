@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import math
 import time
+import warnings
 import zipfile
 from dataclasses import asdict, replace
 from functools import partial
@@ -262,6 +263,9 @@ def train(
     run = set_up(config, train_set, beginning, freeze_encoder, path, resume, device, seed)
     plan = {"step": run.step, "steps": steps, "eval_every": eval_every, "held-out windows": len(valid_set or ())}
     check_processes(run.identity | plan, config.training.batch_size)
+    curriculum = run.config.training.curriculum
+    if steps <= curriculum and leads():
+        warnings.warn(f"{steps} steps end before windows are whole: the curriculum has {curriculum}", stacklevel=2)
     if run.step < steps:
         path.parent.mkdir(parents=True, exist_ok=True)
         data, valid = labels_on(device, train_set), labels_on(device, valid_set) if valid_set else None

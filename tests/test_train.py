@@ -481,6 +481,16 @@ def test_weights_that_know_their_bars_start_with_whole_windows(tmp_path):
     assert [row.step for row in again.history] == [4, 5]
 
 
+def test_a_run_that_ends_before_its_windows_are_whole_says_so(tmp_path, recwarn):
+    config = shrink("hier-mel_16bar_tiny", bars=2, steps=4, curriculum=2)
+    songs = made_songs(config.converter)
+    with pytest.warns(UserWarning, match="2 steps end before windows are whole: the curriculum has 2"):
+        train(config, songs, out_dir=tmp_path, steps=2, **QUIET)
+    recwarn.clear()
+    train(config, songs, out_dir=tmp_path, steps=3, **QUIET)
+    assert not [w for w in recwarn if "whole" in str(w.message)]
+
+
 def test_adam_decays_as_the_recipe_says(tiny, tmp_path):
     config, songs = tiny
     config = replace(config, training=replace(config.training, beta2=0.0))
