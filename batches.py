@@ -99,10 +99,10 @@ def step_batch(data: Labels, config: Config, step: int, seed: int, generator: So
     semitones = integers(low, high + 1, windows.labels.shape[:1], generator, windows.labels.device) if moved else None
     segments = config.model.steps // config.model.whole_steps
     now = segments_at(step, segments=segments, curriculum=config.training.curriculum)
-    return cut(batch_tensors(windows, config, semitones, generator), segments // now)
+    return in_pieces(batch_tensors(windows, config, semitones, generator), segments // now)
 
 
-def cut(batch: Tensors, pieces: int) -> Tensors:
+def in_pieces(batch: Tensors, pieces: int) -> Tensors:
     """The tensors of full windows, each cut into so many windows of the same length."""
     if pieces == 1:
         return batch

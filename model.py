@@ -85,7 +85,7 @@ class ModelConfig:
 
     @property
     def whole_steps(self) -> int:
-        """What the length of a sequence is a multiple of: a segment, or all steps of a model without any."""
+        """What a sequence is made of: segments, or once all steps of a model without any."""
         segments = [self.steps // parts for parts in (self.segments, self.encoder_segments) if parts > 1]
         return math.lcm(*segments) if segments else self.steps
 
@@ -569,10 +569,12 @@ class MusicVAE(nn.Module):
         return controls
 
     def _check(self, name: str, frames: Tensor, depth: int):
-        whole = self.config.whole_steps
-        if frames.ndim != 3 or frames.shape[2] != depth or frames.shape[1] < 1 or frames.shape[1] % whole:
-            others = f" or other multiples of {whole} steps" if whole < self.config.steps else ""
-            raise ValueError(f"{name} must be [batch, {self.config.steps}, {depth}]{others}, got {list(frames.shape)}")
+        steps, whole, shape = self.config.steps, self.config.whole_steps, list(frames.shape)
+        others = whole < steps  # whether there are segments, of which there may be more or fewer
+        fits = len(shape) == 3 and shape[2] == depth
+        if not (fits and (shape[1] == steps or (others and shape[1] > 0 and shape[1] % whole == 0))):
+            also = f" or other multiples of {whole} steps" if others else ""
+            raise ValueError(f"{name} must be [batch, {steps}, {depth}]{also}, got {shape}")
 
     def _check_lengths(self, lengths: Tensor | None, frames: Tensor, segments: int):
         batch, now = len(frames), frames.shape[1] * segments // self.config.steps

@@ -387,6 +387,7 @@ def test_forget_gates_start_open_and_second_biases_stay():
         (lambda m: m.decode(torch.zeros(2, 5), torch.zeros(2, 8, 12)), r"z must be \[batch, 4\], got \[2, 5\]"),
         (lambda m: m.encode(torch.zeros(2, 8, 10), torch.ones(3)), r"lengths must be \[2\] for this .*, got \[3\]"),
         (lambda m: m.encode(torch.zeros(2, 8, 10), torch.ones(2, 4)), r"lengths must be \[2\] for this"),
+        (lambda m: m.encode(torch.zeros(2, 16, 10)), r"inputs must be \[batch, 8, 10\], got \[2, 16, 10\]"),
         (lambda m: m.encode(torch.zeros(2, 0, 10)), r"inputs must be \[batch, 8, 10\], got \[2, 0, 10\]"),
         (lambda m: m.sample(1, temperature=-0.1), r"temperature must be 0 .* got -0.1"),
         (lambda m: m.sample(1, temperature=float("nan")), r"temperature must be 0"),

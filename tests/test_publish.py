@@ -180,6 +180,8 @@ def test_what_the_readme_says_of_the_results():
         f"made {max(result['steps'] for result in found.values()):,} small updates",
     ):
         assert words in notebook
+    cost = melodies["samples"]["statistics"]["n-gram cost, nats a step"]  # as likely as real ones
+    assert cost["samples"] == pytest.approx(cost["data"], abs=0.05)
     for name in ("mel_2bar", "mel_16bar"):
         groups = found[name]["groups"]
         assert sum(groups[source] for source in groups if source.startswith("mma_")) > found[name]["windows"] / 2
