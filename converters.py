@@ -331,10 +331,10 @@ class DrumsConverter(_BarsConverter):
         return labels
 
     def mix(self, labels: Tensor, others: Tensor, share: float, generator: Source = None) -> Tensor:
-        """A share of the windows [n, steps] with about half of their drums as in others: rhythms that no song has."""
-        shape = (len(labels), 1)
-        chosen = uniform(shape, generator, labels.device) < share
-        taken = integers(0, 2**self.classes, shape, generator, labels.device) * chosen
+        """A share of the windows [n, steps] with about half of each bar's drums as in others: rhythms of no song."""
+        chosen = uniform((len(labels), 1), generator, labels.device) < share
+        taken = integers(0, 2**self.classes, (len(labels), self.bars), generator, labels.device) * chosen
+        taken = taken.repeat_interleave(self.steps_per_bar, 1)
         return labels & ~taken | others & taken
 
     def _no_labels(self) -> np.ndarray:
