@@ -88,7 +88,7 @@ def test_windows_of_another_length_are_refused():
 def test_many_windows_are_encoded_in_batches(trained, monkeypatch):
     songs = made_songs(trained.config.converter, windows=7, songs=2)
     whole = trained.encode(songs.windows(range(7))).mu
-    monkeypatch.setattr("generate.BATCH", 3)
+    monkeypatch.setattr("generate.CACHED", 3)
     torch.testing.assert_close(trained.encode(songs.windows(range(7))).mu, whole, rtol=0, atol=1e-6)
 
 
