@@ -102,7 +102,8 @@ def gather(folder: str | os.PathLike, downloads: Sequence[str | os.PathLike], ma
         raise ValueError(f"{strange[0]}: there is no such folder")
     paths = {entry.sha1: Path(folder, entry.path) for entry in read_manifest(manifest)}
     for file in (file for download in downloads for file in midi_files(Path(download))):
-        if path := paths.pop(file_sha1(file), None):
+        path = paths.pop(file_sha1(file), None)
+        if path and not (path.exists() and path.samefile(file)):
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, path)
 

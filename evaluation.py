@@ -475,9 +475,10 @@ def evaluate(
     Raises:
         ValueError: a model of anything else, or held-out windows of one song alone.
     """
-    output = trained.model.config.output
-    if output not in PARTS or trained.model.config.control_depth:
-        raise ValueError(f"{trained.config.name} writes {output} frames; melodies, drums and trios can be measured")
+    model = trained.model.config
+    output = model.output
+    if output not in PARTS or model.control_depth or model.end_token is not None:
+        raise ValueError(f"{trained.config.name} cannot be measured; melodies, drums and trios can")
     run, chosen = run or {}, evenly(len(test_set), limit or len(test_set))
     windows, song, generator = test_set.windows(chosen), test_set.song[chosen], generator_of(trained, seed)
     encoding = trained.encode(windows, generator)
@@ -541,7 +542,7 @@ def summary(found: Evaluation) -> str:
     for part, still in found.still.items():
         forced, drawn = (getattr(found.reconstruction, name).parts[part] for name in Reconstruction._fields[:2])
         lines.append(
-            f"  accuracy ({part}): teacher-forced {forced.mean:.3f}, sampled {drawn.mean:.3f}; still {still:.3f}"
+            f"  accuracy ({part}): teacher-forced {forced.mean:.3f}, sampled {drawn.mean:.3f}; commonest {still:.3f}"
         )
     elbo = found.elbo
     lines.append(

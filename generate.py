@@ -24,8 +24,8 @@ from midi_utils import GrooveConverter, MultitrackConverter, SongDataset, Window
 from model import MusicVAE, autocast
 from prior import Prior, fit_prior
 
-BATCH = 256  # windows encoded at a time
-CACHED = 64  # on a processor, whose caches hold what these need between two steps
+BATCH = 256  # windows at a time, where they are encoded on a GPU or measured
+CACHED = 64  # encoded at a time on a processor: its caches hold what these need between two steps
 PRIOR_WINDOWS = 4096  # that a prior is fitted to, at most
 PARALLEL = 1e-6  # a sine of the angle below this: two vectors have no plane of their own
 

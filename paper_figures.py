@@ -247,12 +247,12 @@ def _mark_bars(axis: Axes, steps: int) -> None:
     axis.set_xlim(0, steps)
 
 
-def plot_interpolations(results: Sequence[dict], columns: int = 4) -> Figure:
+def plot_interpolations(results: Sequence[dict]) -> Figure:
     """For each model, over t from one window to another, the distances to both ends and, below, the n-gram cost.
 
     The model's are drawn full, those of a Bernoulli mix of the two ends dashed (paper, section 5).
     """
-    columns = min(columns, len(results))
+    columns = min(4, len(results))
     rows = 2 * -(-len(results) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.2 * rows), squeeze=False, layout="constrained")
     pairs = np.stack([grid[::2], grid[1::2]], -1).reshape(-1, 2)

@@ -238,7 +238,7 @@ def train(
         resume: go on with the run in `out_dir`; False begins anew and writes over it.
         init_from: weights to begin with, whose sizes the run takes over: a model, the file or folder of one of our
             checkpoints, or what `load_magenta_checkpoint` reads; a `TrainingState` goes on from its step. Such a run
-            has no curriculum.
+            has no curriculum; without a step the KL's weight and scheduled sampling rise from their beginnings.
         freeze_encoder: leave the encoder as it is.
         device: the fastest there is when None.
         precision: 'float32', 'bfloat16' or 'auto', of the matrix products, see `model.autocast`.
@@ -454,7 +454,7 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam) -> tup
         if run.get(key) != ours:
             raise ValueError(
                 f"{path} holds a run whose {key} differs ({difference(run.get(key), ours)}): "
-                "train in another folder, or with resume=False to begin anew here"
+                "train in another folder; train(..., resume=False) begins anew here"
             )
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
@@ -481,7 +481,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="folder of the run; a run that it holds goes on")
     parser.add_argument("--steps", type=int, help="updates; the preset's own by default")
     parser.add_argument("--eval-every", type=int, default=100, help="steps between two checkpoints (default 100)")
-    parser.add_argument("--valid", type=float, default=0.1, help="share of the songs held out (default 0.1)")
+    parser.add_argument("--valid", type=float, default=0.1, help="share held out, without a manifest (0.1)")
     parser.add_argument("--init-from", help="checkpoint to begin with, ours or Magenta's, with its sizes")
     parser.add_argument("--learning-rate", type=float, help="at step 0; the preset's own by default")
     parser.add_argument(

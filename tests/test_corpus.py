@@ -131,6 +131,7 @@ def test_songs_are_gathered_by_their_content(corpus, tmp_path):
     gather(gathered, [download], manifest)
     there = {path.relative_to(gathered).as_posix(): file_sha1(path) for path in gathered.rglob("*.mid")}
     assert there == {entry.path: entry.sha1 for entry in entries[1:]}
+    gather(gathered, [tmp_path], manifest)  # where what is there already is found, too
     with pytest.raises(ValueError, match="no such folder"):
         gather(gathered, [tmp_path / "none"], manifest)
 

@@ -248,10 +248,13 @@ def test_a_limit_makes_do_with_fewer_windows_pairs_and_samples(trained, monkeypa
     assert set(asked) == {12}
 
 
-def test_other_frames_are_refused():
-    config = shrink("groovae_2bar_humanize_tiny")
+@pytest.mark.parametrize(
+    "name", ["groovae_2bar_humanize_tiny", "hier-multiperf_vel_1bar_tiny", "cat-mel_2bar_chords_tiny"]
+)
+def test_other_models_are_refused(name):
+    config = shrink(name)
     songs = made_songs(config.converter)
-    with pytest.raises(ValueError, match="writes groove frames"):
+    with pytest.raises(ValueError, match=f"{name} cannot be measured"):
         evaluate(TrainedModel(MusicVAE(config.model), config), songs, songs)
 
 

@@ -186,7 +186,7 @@ def test_accuracy_by_step_has_a_panel_a_part_and_the_mean_of_each_bar():
 
 def test_interpolations_are_drawn_over_t():
     results = [made(f"model {k}") for k in range(5)]
-    figure = paper_figures.plot_interpolations(results, columns=4)
+    figure = paper_figures.plot_interpolations(results)
     assert len(figure.axes) == 10
     above = next(axis for axis in figure.axes if axis.get_title(loc="left") == "model 4")
     drawn = {line.get_label(): line.get_ydata().tolist() for line in above.lines}
