@@ -367,7 +367,7 @@ def measure_attributes(trained: TrainedModel, train_set: SongDataset, count: int
 
     def after(change: np.ndarray) -> list[float]:
         moved = z + torch.from_numpy(change).float().to(trained.device)
-        return attribute_means(first_part(sampled(trained, moved, generator_of(trained, seed))))
+        return attribute_means(first_part(sampled(trained, moved, generator_of(trained, seed + 1))))
 
     before = after(np.zeros(len(z[0])))
     return AttributeTable(list(ATTRIBUTES), before, [after(v) for v in vectors], [after(-v) for v in vectors])
