@@ -367,7 +367,7 @@ def measure_attributes(trained: TrainedModel, train_set: SongDataset, count: int
 
     def after(change: np.ndarray) -> list[float]:
         moved = z + torch.from_numpy(change).float().to(trained.device)
-        return attribute_means(first_part(sampled(trained, moved, generator_of(trained, seed + 1))))
+        return attribute_means(first_part(sampled(trained, moved, generator_of(trained, seed + 1))))  # not z's numbers
 
     before = after(np.zeros(len(z[0])))
     return AttributeTable(list(ATTRIBUTES), before, [after(v) for v in vectors], [after(-v) for v in vectors])
@@ -478,7 +478,7 @@ def evaluate(
     model = trained.model.config
     output = model.output
     if output not in PARTS or model.control_depth or model.end_token is not None:
-        raise ValueError(f"{trained.config.name} cannot be measured; melodies, drums and trios can")
+        raise ValueError(f"{trained.config.name} cannot be measured; melodies without chords, drums and trios can")
     run, chosen = run or {}, evenly(len(test_set), limit or len(test_set))
     windows, song, generator = test_set.windows(chosen), test_set.song[chosen], generator_of(trained, seed)
     encoding = trained.encode(windows, generator)

@@ -481,7 +481,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="folder of the run; a run that it holds goes on")
     parser.add_argument("--steps", type=int, help="updates; the preset's own by default")
     parser.add_argument("--eval-every", type=int, default=100, help="steps between two checkpoints (default 100)")
-    parser.add_argument("--valid", type=float, default=0.1, help="share held out, without a manifest (0.1)")
+    parser.add_argument("--valid", type=float, default=0.1, help="share held out, if no manifest (default 0.1)")
     parser.add_argument("--init-from", help="checkpoint to begin with, ours or Magenta's, with its sizes")
     parser.add_argument("--learning-rate", type=float, help="at step 0; the preset's own by default")
     parser.add_argument(
