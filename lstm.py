@@ -190,6 +190,14 @@ def cudnn_takes_bfloat16() -> bool:
         return False
 
 
+@lru_cache
+def half_precision(device: torch.device) -> bool:
+    """Whether LSTMs run in bfloat16 on a device."""
+    if device.type == "cpu":
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return device.type == "cuda" and cudnn_takes_bfloat16()
+
+
 class FusedLstm(Function):
     """All steps of one direction of a layer on the CPU; every argument but c in the precision of the products."""
 
@@ -334,8 +342,9 @@ def _drawn_by_kernel(logits: Tensor, depths: tuple[int, ...], temperature: float
 
 
 def fused(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether our own layer serves: on the CPU, in float32 or bfloat16, with a compiler and oneDNN."""
-    return device.type == "cpu" and dtype in KERNELS and kernels() is not None
+    """Whether our own layer serves: on the CPU, in float32 or where that runs bfloat16, with a compiler and oneDNN."""
+    runs = dtype == torch.float32 or (dtype in KERNELS and half_precision(device))
+    return device.type == "cpu" and runs and kernels() is not None
 
 
 @lru_cache(maxsize=1)

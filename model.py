@@ -33,8 +33,8 @@ from lstm import (
     LstmState,
     beside,
     compute_dtype,
-    cudnn_takes_bfloat16,
     draw_rows,
+    half_precision,
     lstm_cell,
     lstm_layers,
     product,
@@ -323,22 +323,15 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """The context of a forward pass whose matrix products have a precision; weights stay as they are.
 
     Args:
-        precision: 'float32', 'bfloat16' (on a processor, or on a GPU whose cuDNN runs LSTMs in it) or 'auto':
-            bfloat16 on a processor with instructions for it and on such a GPU, else float32.
+        precision: 'float32', 'bfloat16' (on a processor with instructions for it, or on a GPU whose cuDNN runs LSTMs
+            in it) or 'auto': bfloat16 where it runs, else float32.
     """
     if precision not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
-    if precision == "bfloat16" and not (device.type == "cpu" or half_precision(device)):
+    if precision == "bfloat16" and not half_precision(device):
         raise ValueError(f"no LSTM runs in bfloat16 on {device} here: choose precision 'float32' or 'auto'")
-    half = precision == "bfloat16" or (precision == "auto" and half_precision(device))
+    half = precision != "float32" and half_precision(device)
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
-
-
-def half_precision(device: torch.device) -> bool:
-    """Whether bfloat16 is the faster precision on a device."""
-    if device.type == "cpu":
-        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return device.type == "cuda" and cudnn_takes_bfloat16()
 
 
 class MusicVAE(nn.Module):

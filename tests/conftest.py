@@ -9,6 +9,7 @@ import torch
 
 from configs import CONFIGS, Config
 from corpus import Entry, file_sha1, write_manifest
+from lstm import half_precision
 from midi_performance import END, FIRST_PROGRAM, NOTE_OFF, PADDING, TIME_SHIFT, VELOCITY
 from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, SongDataset, Windows, midi_files
 
@@ -17,6 +18,10 @@ SHARED = Path(__file__).parents[2] / "shared"  # the reference's whole data, whe
 PARITY = (Path(__file__).parent / "fixtures" / "parity", SHARED / "parity")  # what is committed of it, and all
 
 OWN_SIZES = ("_tiny", "_mini", "16bar_small")  # what the names of presets that Magenta has not end in
+
+needs_bfloat16 = pytest.mark.skipif(
+    not half_precision(torch.device("cpu")), reason="this processor runs no LSTM in bfloat16"
+)
 
 torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where other programs run
 

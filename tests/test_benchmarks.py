@@ -15,6 +15,7 @@ from benchmarks import floors, growth, rows, run, tables
 from benchmarks.measure import Measurement
 from benchmarks.rows import Row
 from configs import CONFIGS
+from lstm import half_precision
 from model import ModelConfig
 
 FLAT = ModelConfig(steps=4, input_depth=5, output_depth=5, z_size=3, enc_rnn_size=(7,), dec_rnn_size=(11, 13))
@@ -83,7 +84,7 @@ def test_rates_are_rates():
 
 def test_the_precision_of_a_device():
     assert floors.product_type(CPU, "float32") == torch.float32
-    assert floors.product_type(CPU, "bfloat16") == torch.bfloat16
+    assert floors.product_type(CPU, "auto") == (torch.bfloat16 if half_precision(CPU) else torch.float32)
 
 
 def test_rows_are_of_models_that_exist_and_have_names_of_their_own():

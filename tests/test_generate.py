@@ -7,7 +7,7 @@ import numpy as np
 import pretty_midi
 import pytest
 import torch
-from conftest import made_songs, shrink
+from conftest import made_songs, needs_bfloat16, shrink
 
 from checkpoint import save_checkpoint
 from chords import chords_to_controls
@@ -158,6 +158,7 @@ def test_errors(trained):
         TrainedModel(trained.model, trained.config, precision="half").sample(1)
 
 
+@needs_bfloat16
 def test_bfloat16_gives_music_too(trained):
     half = TrainedModel(trained.model, trained.config, precision="bfloat16")
     assert all(notes(m) for m in half.sample(2, generator=0))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from conftest import made_songs
 
 import lstm
+import model
 from configs import CONFIGS
 from draws import Shard, seeded
 from loss import TRIO_DEPTHS
@@ -16,7 +17,9 @@ from lstm import LstmLayer, LstmState, draw_rows, lstm_cell, product
 from model import MusicVAE, autocast
 from train import compute_loss
 
-PRECISIONS = {torch.float32: 5e-6, torch.bfloat16: 2e-2}  # largest error, as a share of the largest number
+PRECISIONS = {torch.float32: 5e-6}  # largest error, as a share of the largest number
+if lstm.half_precision(torch.device("cpu")):
+    PRECISIONS[torch.bfloat16] = 2e-2
 FAMILIES = (
     "cat-mel_2bar_tiny", "cat-mel_2bar_chords_tiny", "cat-drums_2bar_tiny", "nade-drums_2bar_tiny",
     "groovae_2bar_humanize_tiny", "flat-trio_16bar_tiny", "hierdec-trio_16bar_tiny", "hier-mel_16bar_tiny",
@@ -232,6 +235,18 @@ def test_a_roll_out_waits_for_nothing(name):
     with torch.no_grad():
         logits = model.decode(z, targets, None, controls, sampling_probability=0.5)
     assert logits.shape[:2] == targets.shape[:2]
+
+
+def test_a_processor_that_runs_no_bfloat16_says_so_and_takes_float32(monkeypatch):
+    cpu = torch.device("cpu")
+    for module in (lstm, model):
+        monkeypatch.setattr(module, "half_precision", lambda device: False)
+    with pytest.raises(ValueError, match="no LSTM runs in bfloat16 on cpu here: choose precision 'float32' or 'auto'"):
+        autocast(cpu, "bfloat16")
+    with autocast(cpu, "auto"):
+        assert not torch.is_autocast_enabled("cpu")
+    assert not lstm.fused(cpu, torch.bfloat16)
+    assert lstm.fused(cpu, torch.float32) == (lstm.kernels() is not None)
 
 
 gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

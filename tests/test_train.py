@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import made_songs, shrink
+from conftest import made_songs, needs_bfloat16, shrink
 
 import train as train_module
 from adam import Adam
@@ -91,7 +91,7 @@ def test_every_family_resumes_bit_for_bit(name, tmp_path):
     assert whole.history[-1].valid.loss < whole.history[0].valid.loss
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny, tmp_path, precision, monkeypatch):
     """Stopped between two checkpoints and taken up again: the same weights, optimizer and history, bit for bit."""
     config, songs = tiny
@@ -341,6 +341,7 @@ def test_clipping(gradient, wanted):
     assert [p.grad.item() for p in parameters] == pytest.approx(wanted)
 
 
+@needs_bfloat16
 def test_bfloat16_learns_what_float32_learns(tiny, tmp_path):
     config, songs = tiny
     losses = [
