@@ -149,7 +149,8 @@ def machine_text(results: Results) -> str:
     m = results.machine
     gpu = f", {m.gpu}" if m.gpu else ""
     names = {f"{device} auto": f"{device} {name}" for device, name in m.precisions.items()}
-    rates = ", ".join(f"{names.get(key, key)} {rate / 1e9:,.0f} GFLOP/s" for key, rate in m.rates.items())
+    rates = {names.get(key, key): rate for key, rate in reversed(m.rates.items())}  # float32's, where auto is float32
+    rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in reversed(rates.items()))
     return f"{m.processor}, {m.cores} cores{gpu}; Python {m.python}, torch {m.torch}.\nMatrix rates: {rates}."
 
 

@@ -135,6 +135,13 @@ def test_a_line_of_the_table():
     assert line == ("train, 64", "bfloat16", "200", "320", "600", "3.00", "100", "50.0%", "300", "600")
 
 
+def test_a_rate_is_said_once_a_precision():
+    rates = {"cpu float32": 1.22e11, "cpu auto": 1.27e11}
+    for auto, said in (("float32", "122 GFLOP/s."), ("bfloat16", "122 GFLOP/s, cpu bfloat16 127 GFLOP/s.")):
+        text = tables.machine_text(tables.Results(a_machine()._replace(precisions={"cpu": auto}, rates=rates), []))
+        assert text.endswith(f"Matrix rates: cpu float32 {said}")
+
+
 def test_the_longer_floor_counts_and_magenta_may_be_missing():
     row = Row("cpu", "auto", "cat-mel_2bar_small", "sample", 1)
     result = run.result(row, [measured(flops=10**9, bytes_seconds=0.05)], [])
@@ -170,7 +177,7 @@ def test_a_document_holds_what_its_results_render_to(tmp_path, monkeypatch):
 
 def test_the_tables_of_the_page_are_those_of_the_results():
     page = tables.DOCS.read_text()
-    assert len(tables.TABLE.findall(page)) == 4
+    assert len(tables.TABLE.findall(page)) == 6
     assert tables.rendered(page) == page
 
 
