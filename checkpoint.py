@@ -27,7 +27,7 @@ def save_checkpoint(
 
     Args:
         run, optimizer: what a run needs to go on; a model that is only to be used needs neither.
-        prior: that of a `TrainedModel`.
+        prior: that of a `TrainedModel`, written in the weights' precision.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def save_checkpoint(
     if optimizer:
         content["optimizer"] = optimizer.state_dict()
     if prior:
-        content["prior"] = tuple(prior)
+        content["prior"] = tuple(part.to(next(model.parameters()).dtype) for part in prior)
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         torch.save(content, file)

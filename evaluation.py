@@ -41,6 +41,7 @@ from attributes import (
 from checkpoint import read_checkpoint
 from converters import DRUMS_DEPTH, Converter
 from corpus import MANIFEST, load_corpus
+from draws import normal
 from generate import BATCH, Encoding, TrainedModel, evenly, slerp, take
 from loss import kl_divergence, output_depths, reconstruction_loss
 from midi_grid import FIRST_PITCH, MELODY_DEPTH
@@ -52,6 +53,7 @@ ACTIVE_VARIANCE = 0.01  # of a dimension's posterior mean over the data (Burda e
 POINTS = 11  # of an interpolation, both ends included
 PAIRS = 256  # interpolations that are averaged; the paper has 1024
 SAMPLES = 256  # pieces drawn from the prior; as many as the paper adds attribute vectors to
+WIDTHS = (1.0, 0.8, 0.6)  # of a fitted prior's Gaussians, that samples are compared at
 PRIOR_DRAWS = 8192  # that say how far a prior lies off the standard normal
 TRAINING_WINDOWS = 8192  # that attribute vectors come from, evenly spaced
 BARS_BACK = (1, 2, 4, 8)
@@ -132,6 +134,14 @@ class Samples(NamedTuple):
     nearest: Likeness  # median Hamming distance to the nearest training window, share of the steps
 
 
+class PriorSamples(NamedTuple):
+    """What samples are like whose z are drawn in one way."""
+
+    cost: float  # nats a step under the n-gram model of the training set
+    repetition: float  # of the bar before
+    copies: float  # share that the training set has, in any key
+
+
 class Evaluation(NamedTuple):
     """All of it; what a model has no music for is None."""
 
@@ -150,6 +160,7 @@ class Evaluation(NamedTuple):
     interpolation: Interpolation
     attributes: AttributeTable | None
     samples: Samples
+    priors: dict[str, PriorSamples]  # by where z comes from: the standard normal, or the fitted prior at a width
     prior_bits: float | None  # of the KL: how far the fitted prior that samples come from lies off the standard normal
 
 
@@ -438,6 +449,27 @@ def measure_samples(
     )
 
 
+def measure_priors(
+    trained: TrainedModel, training: set[bytes], ngram: NGram, count: int, seed: int
+) -> dict[str, PriorSamples]:
+    """So many samples for each way to draw z, with the same random numbers.
+
+    In the narrower of the fitted Gaussians samples are nearer to the songs: more like music, and less new (Kingma &
+    Dhariwal 2018, "Glow", on samples of a reduced temperature).
+    """
+    shape, device = (count, trained.model.config.z_size), trained.device
+    draws = {"standard normal": normal(shape, generator_of(trained, seed), device)}
+    for width in WIDTHS if trained.prior else ():
+        draws[f"width {width}"] = trained.prior.draw(count, generator_of(trained, seed), width)
+    found = {}
+    for name, z in draws.items():
+        samples = sampled(trained, z, generator_of(trained, seed + 1))  # not z's numbers
+        cost, back = ngram.cost(first_part(samples)), repetition(samples, 1)
+        copies = known(trained.converter, samples, training)
+        found[name] = PriorSamples(*(float(np.nanmean(values)) for values in (cost, back, copies)))
+    return found
+
+
 # ---- All of it ----
 
 
@@ -503,6 +535,7 @@ def evaluate(
         interpolation=measure_interpolation(trained, windows, song, encoding.mu, ngram, pairs, generator),
         attributes=measure_attributes(trained, train_set, count, seed) if melodies else None,
         samples=measure_samples(trained, train_set, training, windows.labels, ngram, count, generator),
+        priors=measure_priors(trained, training, ngram, count, seed),
         prior_bits=prior_bits(trained),
     )
 

@@ -26,7 +26,8 @@ from prior import Prior, fit_prior
 
 BATCH = 256  # windows at a time, where they are encoded on a GPU or measured
 CACHED = 64  # encoded at a time on a processor: its caches hold what these need between two steps
-PRIOR_WINDOWS = 4096  # that a prior is fitted to, at most
+WIDTH = 0.8  # of a fitted prior's Gaussians in `sample`, see `evaluation.measure_priors`
+PRIOR_WINDOWS = 24_576  # that a prior is fitted to, at most: 384 Gaussians
 PARALLEL = 1e-6  # a sine of the angle below this: two vectors have no plane of their own
 
 
@@ -93,7 +94,7 @@ class TrainedModel:
         model, config = rebuild(content, path)
         trained = cls(model.to(device), config, precision)
         if prior := stored_prior(content):
-            trained.prior = Prior(*(tensor.to(device) for tensor in prior))
+            trained.prior = Prior(*(tensor.to(device, torch.float32) for tensor in prior))
         return trained
 
     @property
@@ -131,16 +132,16 @@ class TrainedModel:
         return self._play(self.draw_z(n, generator), temperature, length, controls, generator, qpm, program)
 
     def draw_z(self, n: int, generator: Generator | int | None = None) -> Tensor:
-        """n latent vectors [n, Z] of the prior: the standard normal, or what `fit_prior` has found."""
+        """n latent vectors [n, Z] of the standard normal or, at WIDTH of their deviation, of what `fit_prior` found."""
         if n < 1:
             raise ValueError(f"at least one piece has to be asked for, got n={n}")
         generator = self._generator(generator)
         if self.prior:
-            return self.prior.draw(n, generator)
+            return self.prior.draw(n, generator, WIDTH)
         return normal((n, self.model.config.z_size), generator, self.device)
 
     def fit_prior(self, songs: SongDataset) -> None:
-        """Has `sample` draw z from where these songs' posteriors lie: from up to 64 Gaussians, see prior.py.
+        """Has `sample` draw z from where these songs' posteriors lie: a Gaussian for every 64 windows, see prior.py.
 
         With many free bits or a small beta a model's songs fill a part of the standard normal alone, and what lies
         between them decodes to noise. Encoding, decoding and the bound stay as they are.

@@ -188,6 +188,25 @@ def _novelty_row(preset: str, samples: dict) -> list[str]:
     return [preset, *(number(likeness[of]) for likeness in likenesses for of in ("samples", "data"))]
 
 
+def prior_table(results: Sequence[dict]) -> str:
+    """What samples are like by where z is drawn: each cell n-gram cost, repetition of the bar before, and copies."""
+    ways = list(dict.fromkeys(way for result in results for way in result["priors"]))
+    header = ("model", *ways, "held-out music")
+    return markdown(header, (_prior_row(result, ways) for result in results))
+
+
+def _prior_row(result: dict, ways: Sequence[str]) -> list[str]:
+    samples = result["samples"]
+    names = ("n-gram cost, nats a step", "repetition at 1 bars")
+    real = [samples["statistics"][name]["data"] for name in names] + [samples["copies"]["data"]]
+    found = [result["priors"][way].values() if way in result["priors"] else () for way in ways]
+    return [result["preset"], *(_like(*values) if values else NOTHING for values in (*found, real))]
+
+
+def _like(cost: float, back: float, copies: float) -> str:
+    return f"{cost:.2f} nats, {100 * back:.0f} % again, {100 * copies:.1f} % copies"
+
+
 # --- curves -----------------------------------------------------------------------------------------------------------
 
 

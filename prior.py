@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 from draws import normal
 
 WINDOWS_EACH = 64  # windows for each Gaussian, on average and at most
-ROUNDS = 30  # of expectation and maximisation
+ROUNDS = 15  # of expectation and maximisation
 
 
 class Prior(NamedTuple):
@@ -23,16 +23,16 @@ class Prior(NamedTuple):
     scale: Tensor  # [Z, Z], lower triangular: scale @ scale.T is the covariance of each
     weights: Tensor  # [K], shares
 
-    def draw(self, n: int, generator: Generator | None = None) -> Tensor:
-        """n latent vectors, [n, Z]."""
+    def draw(self, n: int, generator: Generator | None = None, width: float = 1.0) -> Tensor:
+        """n latent vectors, [n, Z], each about a Gaussian's mean by so much of the deviation."""
         noise = normal((n, len(self.scale)), generator, self.scale.device)
         which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        return self.means[which] + noise @ self.scale.T
+        return self.means[which] + width * noise @ self.scale.T
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density at z [n, Z]: nats, [n]."""
         gaussians = MultivariateNormal(self.means, scale_tril=self.scale)
-        return MixtureSameFamily(Categorical(self.weights), gaussians).log_prob(z)
+        return MixtureSameFamily(Categorical(logits=self.weights.log()), gaussians).log_prob(z)
 
 
 def fit_prior(mu: Tensor, sigma: Tensor) -> Prior:

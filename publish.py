@@ -18,7 +18,7 @@ from pathlib import Path
 from checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from corpus import MANIFEST, load_corpus
 from evaluation import NEW, evaluate, summary, to_json
-from generate import TrainedModel
+from generate import WIDTH, TrainedModel
 from magenta_js import export_magenta_js
 from midi_utils import SongDataset
 from paper_figures import KINDS, markdown, number, paper_accuracy
@@ -48,7 +48,8 @@ CARD = """# {name}
 {accuracies}
 | -ELBO | {nats:.1f} nats a window ({bits:.3f} bits a step), its KL {kl:.0f} bits |
 | dimensions of z | {dimensions}, {active} of them active |
-| samples | of Gaussians fitted to the training songs' posteriors, {prior_bits:.0f} bits off the standard normal |
+| prior | Gaussians fitted to the training songs' posteriors, {prior_bits:.0f} bits off the standard normal |
+| samples | drawn from it at {width} of the Gaussians' deviation |
 
 All measurements: [results/{name}.json](../results/{name}.json). Weights are in half precision; they were measured so.
 
@@ -106,6 +107,7 @@ def card(name: str, found: dict) -> str:
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
         prior_bits=found["prior_bits"],
+        width=WIDTH,
         limits=LIMITS[kind],
         **facts,
     )

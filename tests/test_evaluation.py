@@ -19,13 +19,18 @@ from evaluation import (
     commonest,
     different_songs,
     evaluate,
+    first_part,
+    fit_ngram,
+    generator_of,
     in_one_key,
     known,
     main,
     measure_elbo,
+    measure_priors,
     mixed,
     plain,
     prior_bits,
+    sampled,
     teacher_forced,
     to_json,
     window_groups,
@@ -181,6 +186,25 @@ def test_bits_of_a_fitted_prior_by_hand():
     assert prior_bits(trained) == pytest.approx((4 - math.log(4)) / 2 / math.log(2), rel=0.03)
     trained.prior = Prior(9 * torch.stack([second, -second]), torch.eye(len(first)), torch.full((2,), 0.5))
     assert prior_bits(trained) == pytest.approx((81 / 2 - math.log(2)) / math.log(2), rel=0.01)
+
+
+def test_each_way_to_draw_z_has_its_samples(trained):
+    """A prior of no spread about the origin: at every width the same samples, which are those of z = 0."""
+    for parameter in trained.model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # so that z is heard
+    songs, count = made_songs(trained.converter, 40), 6
+    ngram, training = fit_ngram(trained, songs), set(in_one_key(trained.converter, songs.labels))
+    assert list(measure_priors(trained, training, ngram, count, seed=0)) == ["standard normal"]
+    size = trained.model.config.z_size
+    trained.prior = Prior(torch.zeros(1, size), torch.zeros(size, size), torch.ones(1))
+    normals, *fitted = measure_priors(trained, training, ngram, count, seed=0).values()
+    samples = sampled(trained, torch.zeros(count, size), generator_of(trained, 1))
+    cost = float(np.nanmean(ngram.cost(first_part(samples))))
+    assert normals.cost != cost
+    assert [way.cost for way in fitted] == [cost] * 3
+    assert [way.copies for way in fitted] == [0.0] * 3
+    everything = set(in_one_key(trained.converter, samples))
+    assert measure_priors(trained, everything, ngram, count, seed=0)["width 1.0"].copies == 1.0
 
 
 def test_a_whole_evaluation(trained):

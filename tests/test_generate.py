@@ -1,6 +1,7 @@
 """A trained model from the outside: MIDI in, MIDI out, repeatable, with errors that say what to do."""
 
 import io
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from conftest import made_songs, needs_bfloat16, shrink
 
 from checkpoint import save_checkpoint
 from chords import chords_to_controls
-from generate import TrainedModel, slerp
+from generate import WIDTH, TrainedModel, slerp
 from model import MusicVAE
 
 
@@ -129,12 +130,25 @@ def test_a_fitted_prior_has_the_mean_and_the_spread_of_the_songs_posteriors(trai
     drawn, posterior = fitted.draw_z(20_000, 0), fitted.encode(songs.windows(slice(None)))
     repeated = torch.cat([posterior.mu + posterior.sigma * torch.randn_like(posterior.mu) for _ in range(400)])
     torch.testing.assert_close(drawn.mean(0), posterior.mu.mean(0), rtol=0, atol=0.05)
-    torch.testing.assert_close(torch.cov(drawn.T), torch.cov(repeated.T), rtol=0, atol=0.1)
+    torch.testing.assert_close(torch.cov(drawn.T), WIDTH**2 * torch.cov(repeated.T), rtol=0, atol=0.1)
     assert torch.equal(trained.draw_z(3, 0), standard)
     save_checkpoint(tmp_path / "model.pt", fitted.model, fitted.config, prior=fitted.prior)
     again = TrainedModel.load(tmp_path / "model.pt")
     assert torch.equal(again.draw_z(3, 0), fitted.draw_z(3, 0))
     assert [notes(m) for m in again.sample(2, generator=0)] == [notes(m) for m in fitted.sample(2, generator=0)]
+
+
+def test_a_prior_is_stored_in_the_precision_of_its_model(trained, tmp_path):
+    whole = TrainedModel(deepcopy(trained.model), trained.config)
+    whole.fit_prior(made_songs(trained.config.converter, windows=200, songs=4))
+    save_checkpoint(tmp_path / "half.pt", whole.model.half(), whole.config, prior=whole.prior)
+    half = TrainedModel.load(tmp_path / "half.pt")
+    assert len(half.prior.means) == 4
+    for ours, theirs in zip(half.prior, whole.prior, strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs.half().float())
+    z = half.draw_z(500, 0)
+    torch.testing.assert_close(half.prior.log_prob(z), whole.prior.log_prob(z), rtol=0, atol=0.5)
 
 
 def test_windows_that_are_none_or_too_many_are_named(trained):

@@ -25,6 +25,7 @@ from evaluation import (
     Interpolation,
     Interval,
     Likeness,
+    PriorSamples,
     Reconstruction,
     Samples,
     plain,
@@ -78,6 +79,7 @@ def made(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
             interpolation=Interpolation(line, [0.1, 0.3, 0.5], [0.5, 0.3, 0.1], [2.0] * 3, line, line[::-1], [3.0] * 3),
             attributes=AttributeTable(ATTRIBUTES, [0.5, 0.0], [[0.75, 0.1], [0.5, 0.2]], [[0.25, 0], [0.55, 0]]),
             samples=Samples(statistics, Likeness(0.0625, 0.125), Likeness(0.2, 0.1)),
+            priors={"standard normal": PriorSamples(3.5, 0.1, 0.0), "width 0.8": PriorSamples(1.5, 0.25, 0.0625)},
             prior_bits=12.34,
         )
     )
@@ -166,6 +168,17 @@ def test_facts_bound_and_novelty():
     assert bound[1:3] == ["444.7 (382.1 to 504.5)", "2.506"]
     assert bound[-2:] == ["12.3", "111 of 128"]
     assert novelty[1:] == ["0.062", "0.125", "0.200", "0.100", "1.500", "1.250"]
+
+
+def test_a_way_to_draw_z_that_a_model_has_not_is_a_dash():
+    fitted, plain_one = made("cat-mel_2bar_mini"), made("cat-drums_2bar_mini")
+    del plain_one["priors"]["width 0.8"]
+    table = paper_figures.prior_table([plain_one, fitted])
+    assert table.splitlines()[0] == "| model | standard normal | width 0.8 | held-out music |"
+    normals, narrow = "3.50 nats, 10 % again, 0.0 % copies", "1.50 nats, 25 % again, 6.2 % copies"
+    assert [row[1:3] for row in rows(table)] == [[normals, "–"], [normals, narrow]]
+    assert rows(table)[0][3].startswith("1.25 nats")
+    assert rows(table)[0][3].endswith("12.5 % copies")
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

@@ -35,6 +35,15 @@ def test_clusters_are_found():
     torch.testing.assert_close(about.T.cov(), covariance, rtol=0, atol=0.02)
 
 
+def test_a_width_of_half_goes_half_as_far_from_the_means():
+    mu, sigma, _ = clusters(torch.tensor([[6.0, 0.0], [-6.0, 0.0]]), each=WINDOWS_EACH)
+    prior = fit_prior(mu, sigma)
+    whole, half, none = (prior.draw(50, torch.Generator().manual_seed(0), width) for width in (1.0, 0.5, 0.0))
+    assert (torch.cdist(none, prior.means).amin(1) == 0).all()
+    torch.testing.assert_close(half - none, (whole - none) / 2)
+    assert (whole != none).all()
+
+
 def test_a_few_windows_have_one_gaussian_of_their_mean_and_covariance():
     mu, sigma, _ = clusters(torch.zeros(1, 2), each=WINDOWS_EACH)
     prior = fit_prior(mu, sigma)
