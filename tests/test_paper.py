@@ -301,12 +301,13 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(ROOT / "paper.ipynb", 4)
     notebook.cells.insert(0, new_code_cell(f"import sys; sys.path.insert(0, {str(ROOT)!r})"))
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    facts, accuracy, groups, hierarchy, bound, _ = tables = list(map(rows, outputs(notebook, "text/markdown")))
-    assert [len(table) for table in tables] == [3, 3, 3, 2, 3, 3]
+    facts, accuracy, groups, hierarchy, bound, _, priors = tables = list(map(rows, outputs(notebook, "text/markdown")))
+    assert [len(table) for table in tables] == [3, 3, 3, 2, 3, 3, 3]
     assert [row[2] for row in groups] == [row[5].split()[0] for row in accuracy]
     assert [row[2].split()[0] for row in hierarchy] == ["all", "new,"]
     assert all(0 < float(row[k].split()[0]) < 1 for row in accuracy for k in range(2, 9))
     assert all(float(row[2].replace(",", "")) > 0 for row in (*facts, *bound))
+    assert all(float(cell.split(" nats, ")[0]) > 0 for row in priors for cell in row[1:])  # of models without a prior
     assert len(outputs(notebook, "image/png")) == 1 + 1 + 1 + 3 + 3 + 2 + 3 + 1
     assert len(list((tmp_path / "generated" / "quick").glob("*.json"))) == 3
     assert len(nbformat.writes(clean(notebook))) < 3_000_000
