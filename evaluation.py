@@ -41,7 +41,6 @@ from attributes import (
 from checkpoint import read_checkpoint
 from converters import DRUMS_DEPTH, Converter
 from corpus import MANIFEST, load_corpus
-from draws import normal
 from generate import BATCH, Encoding, TrainedModel, evenly, slerp, take
 from loss import kl_divergence, output_depths, reconstruction_loss
 from midi_grid import FIRST_PITCH, MELODY_DEPTH
@@ -457,8 +456,7 @@ def measure_priors(
     In the narrower of the fitted Gaussians samples are nearer to the songs: more like music, and less new (Kingma &
     Dhariwal 2018, "Glow", on samples of a reduced temperature).
     """
-    shape, device = (count, trained.model.config.z_size), trained.device
-    draws = {"standard normal": normal(shape, generator_of(trained, seed), device)}
+    draws = {"standard normal": TrainedModel(trained.model, trained.config).draw_z(count, seed)}
     for width in WIDTHS if trained.prior else ():
         draws[f"width {width}"] = trained.prior.draw(count, generator_of(trained, seed), width)
     found = {}

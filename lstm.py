@@ -343,8 +343,9 @@ def _drawn_by_kernel(logits: Tensor, depths: tuple[int, ...], temperature: float
 
 def fused(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether our own layer serves: on the CPU, in float32 or where that runs bfloat16, with a compiler and oneDNN."""
-    runs = dtype == torch.float32 or (dtype in KERNELS and half_precision(device))
-    return device.type == "cpu" and runs and kernels() is not None
+    if device.type != "cpu" or dtype not in KERNELS or kernels() is None:
+        return False
+    return dtype == torch.float32 or half_precision(device)
 
 
 @lru_cache(maxsize=1)

@@ -149,8 +149,8 @@ def machine_text(results: Results) -> str:
     m = results.machine
     gpu = f", {m.gpu}" if m.gpu else ""
     names = {f"{device} auto": f"{device} {name}" for device, name in m.precisions.items()}
-    rates = {names.get(key, key): rate for key, rate in reversed(m.rates.items())}  # float32's, where auto is float32
-    rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in reversed(rates.items()))
+    said = [(names.get(key, key), rate) for key, rate in m.rates.items() if names.get(key) not in m.rates]
+    rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in said)
     return f"{m.processor}, {m.cores} cores{gpu}; Python {m.python}, torch {m.torch}.\nMatrix rates: {rates}."
 
 

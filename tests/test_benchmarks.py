@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import needs_bfloat16
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import floors, growth, rows, run, tables
@@ -85,6 +86,11 @@ def test_rates_are_rates():
 def test_the_precision_of_a_device():
     assert floors.product_type(CPU, "float32") == torch.float32
     assert floors.product_type(CPU, "auto") == (torch.bfloat16 if half_precision(CPU) else torch.float32)
+
+
+@needs_bfloat16
+def test_the_precision_asked_for():
+    assert floors.product_type(CPU, "bfloat16") == torch.bfloat16
 
 
 def test_rows_are_of_models_that_exist_and_have_names_of_their_own():
@@ -188,6 +194,12 @@ def test_what_the_page_says_of_precisions():
     said["float32"] = "float32 to {:.1f}, {:.1f} and {:.1f} (mean {:.1f})"
     for precision, words in said.items():
         assert words.format(*found["losses"][precision], found["means"][precision]) in text
+
+
+def test_what_the_page_says_of_a_processor_without_bfloat16():
+    rates = [tables.load_results(f"2_cores{which}").machine.rates["cpu float32"] for which in ("", "_without_bfloat16")]
+    assert "a quarter as fast as the one above" in tables.DOCS.read_text()
+    assert rates[1] / rates[0] == pytest.approx(1 / 4, rel=0.1)
 
 
 def test_the_readmes_figures_are_the_results():

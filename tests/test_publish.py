@@ -81,7 +81,8 @@ MODELS = sorted((ROOT / "pretrained").glob("*.pt"))
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_every_published_model_loads_plays_and_has_its_card_and_measurements(path):
     trained = TrainedModel.load(path)
-    assert 64 < len(trained.prior.means) <= PRIOR_WINDOWS // WINDOWS_EACH
+    windows = {"drums_2bar": 21_056}.get(path.stem, PRIOR_WINDOWS)  # the others' sets have more than are taken
+    assert len(trained.prior.means) == windows // WINDOWS_EACH
     assert trained.config == CONFIGS[trained.config.name]
     assert trained.config.name.startswith(publish.MODELS[path.stem])
     notes = [note for part in trained.sample(1, generator=0)[0].instruments for note in part.notes]
