@@ -33,8 +33,8 @@ paper: $(READY)
 	$(EXECUTE) paper.ipynb
 
 notebook: run paper
-	$(VENV_PYTHON) clean_notebook.py generated/main.ipynb main.ipynb
-	$(VENV_PYTHON) clean_notebook.py generated/paper.ipynb paper.ipynb
+	$(VENV_PYTHON) .ci/clean_notebook.py generated/main.ipynb main.ipynb
+	$(VENV_PYTHON) .ci/clean_notebook.py generated/paper.ipynb paper.ipynb
 	cp generated/interpolation.png docs/interpolation.png
 
 test: lint

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from adam import Adam
 from configs import Config, config_from_dict, config_to_dict
+from engine.adam import Adam
 from model import MusicVAE
 from prior import Prior
 

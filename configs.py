@@ -12,9 +12,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import get_args
 
-from converters import Converter, DrumsConverter, GrooveConverter, MelodyConverter, MultitrackConverter, TrioConverter
 from loss import sampling_probability_at
 from model import ModelConfig
+from music.converters import (
+    Converter,
+    DrumsConverter,
+    GrooveConverter,
+    MelodyConverter,
+    MultitrackConverter,
+    TrioConverter,
+)
 
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}
 

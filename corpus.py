@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from midi_utils import Converter, SongDataset, load_songs, midi_files
 
-MANIFEST = Path(__file__).with_name("corpus.csv")
+MANIFEST = Path(__file__).with_name("paper") / "corpus.csv"
 
 
 class Entry(NamedTuple):

@@ -22,7 +22,13 @@ import torch
 from torch import Generator, Tensor
 from torch.distributions import Normal
 
-from attributes import (
+from checkpoint import read_checkpoint
+from corpus import MANIFEST, load_corpus
+from generate import BATCH, Encoding, TrainedModel, evenly, slerp, take
+from loss import kl_divergence, output_depths, reconstruction_loss
+from midi_utils import SongDataset, Tensors, Windows
+from model import autocast
+from music.attributes import (
     ATTRIBUTES,
     STEPS_PER_BAR,
     NGram,
@@ -38,14 +44,8 @@ from attributes import (
     repetition,
     self_similarity,
 )
-from checkpoint import read_checkpoint
-from converters import DRUMS_DEPTH, Converter
-from corpus import MANIFEST, load_corpus
-from generate import BATCH, Encoding, TrainedModel, evenly, slerp, take
-from loss import kl_divergence, output_depths, reconstruction_loss
-from midi_grid import FIRST_PITCH, MELODY_DEPTH
-from midi_utils import SongDataset, Tensors, Windows
-from model import autocast
+from music.converters import DRUMS_DEPTH, Converter
+from music.grid import FIRST_PITCH, MELODY_DEPTH
 
 RESAMPLES = 1000  # of the songs, for an interval
 ACTIVE_VARIANCE = 0.01  # of a dimension's posterior mean over the data (Burda et al. 2016)

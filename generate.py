@@ -17,11 +17,11 @@ from torch import Generator, Tensor
 from torch.distributions import Normal
 
 from checkpoint import read_checkpoint, rebuild, stored_prior
-from chords import chords_to_controls
 from configs import Config
-from draws import normal
+from engine.rng import normal
 from midi_utils import GrooveConverter, MultitrackConverter, SongDataset, Windows
 from model import MusicVAE, autocast
+from music.chords import chords_to_controls
 from prior import Prior, fit_prior
 
 BATCH = 256  # windows at a time, where they are encoded on a GPU or measured

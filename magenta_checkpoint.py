@@ -307,7 +307,7 @@ def load_magenta_training_state(path: str | Path, config_name: str | None = None
 
 def _read(path: str | Path) -> dict[str, np.ndarray]:
     if _is_javascript(path):
-        import magenta_js  # which imports this module
+        from magenta_formats import javascript as magenta_js  # which imports this module
 
         return magenta_js.read_variables(path)
     return read_variables(path)
@@ -326,7 +326,7 @@ def _weights(variables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _preset(path: str | Path, config_name: str | None, weights: dict[str, np.ndarray]) -> Config:
     """The preset of that name, or the one that a checkpoint's variables and shapes leave."""
     if _is_javascript(path):
-        import magenta_js
+        from magenta_formats import javascript as magenta_js
 
         return magenta_js.preset_from_config(Path(path) / "config.json", config_name)
     if config_name is not None:

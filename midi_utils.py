@@ -27,8 +27,8 @@ from pretty_midi import PrettyMIDI
 from torch import Tensor
 from tqdm.auto import tqdm
 
-import midi_grid as grid
-from converters import (
+from music import grid
+from music.converters import (
     Converter,
     DrumsConverter,
     GrooveConverter,
@@ -37,10 +37,10 @@ from converters import (
     Tensors,
     TrioConverter,
 )
-from midi_events import read_events
-from midi_grid import NAMES_SHOWN, Skipped, Windows
-from midi_repair import MidiError, repair
-from song_cache import (
+from music.grid import NAMES_SHOWN, Skipped, Windows
+from music.midi_bytes import read_events
+from music.midi_repair import MidiError, repair
+from music.song_cache import (
     Columns,
     Rows,
     Shard,

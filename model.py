@@ -25,10 +25,8 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from cuda_graph import replayed
-from draws import Source, normal, uniform
-from loss import NadeWeights, output_depths, step_mask
-from lstm import (
+from engine.cuda_graph import replayed
+from engine.lstm import (
     LstmLayer,
     LstmState,
     beside,
@@ -39,6 +37,8 @@ from lstm import (
     lstm_layers,
     product,
 )
+from engine.rng import Source, normal, uniform
+from loss import NadeWeights, output_depths, step_mask
 
 SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (base_model.py, lstm_utils.py)
 

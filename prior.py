@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from torch.nn.functional import one_hot
 
-from draws import normal
+from engine.rng import normal
 
 WINDOWS_EACH = 64  # windows for each Gaussian, on average and at most
 ROUNDS = 15  # of expectation and maximisation

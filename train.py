@@ -30,12 +30,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from adam import Adam
-from batches import Labels, batch_tensors, labels_at, labels_on, step_batch
 from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from configs import CONFIGS, Config, config_from_dict, config_to_dict
 from corpus import load_corpus
-from draws import Shard, Source, normal, part, seeded
+from engine.adam import Adam
+from engine.rng import Shard, Source, normal, part, seeded
 from loss import (
     ElboLoss,
     accuracy,
@@ -49,7 +48,10 @@ from loss import (
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, Tensors, load_songs
 from model import ModelConfig, MusicVAE, autocast
-from processes import check_processes, join, leads, own_device, own_shard, ranks
+from training.batches import Labels, batch_tensors, labels_at, labels_on, step_batch
+from training.processes import check_processes, join, leads, own_device, own_shard, pick_device, ranks
+
+__all__ = ["TrainingResult", "load_checkpoint", "pick_device", "save_checkpoint", "train"]  # what notebooks import
 
 NORM_CLIPPED_TO_ZERO = 10_000.0  # a gradient of this norm or more, or none at all, moves nothing (music_vae_train.py)
 VALID_WINDOWS = 1024  # held-out windows that are measured, evenly spaced, when there are more

@@ -1,6 +1,6 @@
 """Times one row in a fresh process and prints a `Measurement` as JSON; run.py starts it.
 
-    python -m benchmarks.measure '["cpu", "float32", "cat-mel_2bar_small", "train", 64]' 2.0
+python -m benchmarks.measure '["cpu", "float32", "cat-mel_2bar_small", "train", 64]' 2.0
 """
 
 # ruff: noqa: E402 (the imports are timed, so that a clock stands before them)
@@ -22,17 +22,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from adam import Adam
-from batches import Labels, batch_tensors, labels_at
 from benchmarks import floors
 from benchmarks.rows import Row, config_of
 from checkpoint import CHECKPOINT, save_checkpoint
 from configs import Config
-from draws import seeded
+from engine.adam import Adam
+from engine.rng import seeded
 from generate import TrainedModel
 from midi_utils import Windows, load_songs
 from model import ModelConfig, MusicVAE, autocast
 from train import update
+from training.batches import Labels, batch_tensors, labels_at
 
 IMPORTED = time.perf_counter()
 SLOW = 1.0  # seconds of a call from which on two of them are enough, and the first is warm-up enough

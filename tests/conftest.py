@@ -1,37 +1,13 @@
-"""Small things that several tests share."""
+"""Fixtures that several tests share."""
 
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
-from configs import CONFIGS, Config
 from corpus import Entry, file_sha1, write_manifest
-from lstm import half_precision
-from midi_performance import END, FIRST_PROGRAM, NOTE_OFF, PADDING, TIME_SHIFT, VELOCITY
-from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, SongDataset, Windows, midi_files
-
-BUILT_IN = Path(__file__).parents[1] / "midi_songs" / "built_in"
-SHARED = Path(__file__).parents[2] / "shared"  # the reference's whole data, where it is present
-PARITY = (Path(__file__).parent / "fixtures" / "parity", SHARED / "parity")  # what is committed of it, and all
-
-OWN_SIZES = ("_tiny", "_mini", "16bar_small")  # what the names of presets that Magenta has not end in
-
-needs_bfloat16 = pytest.mark.skipif(
-    not half_precision(torch.device("cpu")), reason="this processor runs no LSTM in bfloat16"
-)
+from helpers import BUILT_IN, made_songs, shrink
+from midi_utils import midi_files
 
 torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where other programs run
-
-
-def parity_folder(name, places=PARITY):
-    """Where a preset's fixture lies; skips the test where it is not there."""
-    for place in places:
-        if (place / name / "fixture.npz").exists():
-            return place / name
-    pytest.skip(f"reference data for {name} not present")
 
 
 @pytest.fixture
@@ -45,68 +21,6 @@ def corpus_arguments(tmp_path):
     entries = [Entry(s.name, file_sha1(s), split, s.name) for s, split in zip(songs, splits, strict=True)]
     write_manifest(tmp_path / "corpus.csv", entries)
     return ["--data", str(folder), "--manifest", str(tmp_path / "corpus.csv")]
-
-
-def shrink(name, bars=None, **training):
-    """A preset at a size, and of a length, that trains in seconds."""
-    config = CONFIGS[name]
-    converter, sizes = config.converter, {"z_size": 16, "enc_rnn_size": (64,), "dec_rnn_size": (64,)}
-    if not isinstance(converter, MultitrackConverter):
-        converter = replace(converter, bars=bars or converter.bars)
-        for levels in ("segments", "encoder_segments"):
-            sizes[levels] = converter.bars if getattr(config.model, levels) > 1 else 1
-    model = replace(config.model, steps=converter.steps, **sizes)
-    return Config(name, model, converter, replace(config.training, batch_size=8, decay_rate=1.0, **training))
-
-
-def made_songs(converter, windows=24, songs=6, seed=0):
-    """A data set of scales, arpeggios and beats: what a converter could have cut from so many songs."""
-    random = np.random.default_rng(seed)
-    make = {GrooveConverter: made_grooves, MultitrackConverter: made_bars}.get(type(converter), made_lines)
-    labels = make(converter, windows, random)
-    kept = labels >= 0 if isinstance(converter, MultitrackConverter) else np.ones((windows, converter.steps), bool)
-    lengths = kept.sum(1) if kept.all() else kept.reshape(windows, converter.segments, -1).sum(-1)
-    chords = random.integers(0, 49, (windows, 1)) if getattr(converter, "chords", False) else None
-    controls = None if chords is None else np.where(kept, chords, -1).astype(np.int8)
-    place = (np.zeros(windows, np.int16), np.arange(windows, dtype=np.int32))
-    cut = Windows(labels, lengths.astype(np.int32), controls, *place, ())
-    return SongDataset(cut, np.arange(windows) % songs, [f"song_{k}.mid" for k in range(songs)], converter, None)
-
-
-def made_lines(converter, windows, random):
-    """Labels of melodies, drums and trios."""
-    starts, stride = random.integers(30, 50, windows), random.integers(1, 5, windows)
-    steps = np.arange(converter.steps)
-    labels = np.where(steps % 2 == 0, starts[:, None] + stride[:, None] * (steps // 2 % 8), 0)
-    if isinstance(converter, DrumsConverter):
-        labels = labels * 7 % 512
-    if converter.output_depth == 692:
-        labels = np.stack([labels, np.maximum(labels - 12, 0), labels * 7 % 512], -1)
-    dtype = np.uint8 if converter.output_depth == 90 else np.uint16
-    return labels.astype(dtype)
-
-
-def made_grooves(converter, windows, random):
-    """Labels of grooves: two drums in turn, each window in a pattern and with a feeling of its own."""
-    hits, velocities, offsets = labels = np.zeros((3, windows, converter.steps, 9), np.float32)
-    for window in range(windows):
-        for drum, start in enumerate(random.integers(0, 4, 2)):
-            hits[window, start :: 4 + drum, drum] = 1
-    velocities[:] = hits * random.uniform(0.3, 0.9, (windows, 1, 1))
-    offsets[:] = hits * random.uniform(-0.5, 0.5, (windows, 1, 1))
-    return np.concatenate(labels, -1)
-
-
-def made_bars(converter, windows, random):
-    """Labels of bars of two to four tracks, each with a note on every quarter."""
-    labels = np.full((windows, converter.segments, converter.segment_steps), PADDING, np.int16)
-    labels[..., 0] = END
-    for window in labels:
-        for track in window[: random.integers(2, 5)]:
-            pitch = random.integers(40, 80)
-            quarter = (pitch, TIME_SHIFT + 11, NOTE_OFF + pitch, TIME_SHIFT + 11)
-            track[:19] = (FIRST_PROGRAM + random.integers(128), VELOCITY + 4, *quarter * 4, END)
-    return labels.reshape(windows, -1)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import math
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
-from conftest import OWN_SIZES
 
 from configs import CONFIGS, config_from_dict, config_to_dict
+from helpers import OWN_SIZES
 from model import MusicVAE
 
 

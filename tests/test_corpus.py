@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED
 
 import corpus as corpus_module
 from corpus import MANIFEST, Entry, file_sha1, gather, load_corpus, main, read_manifest, write_manifest
+from helpers import SHARED
 from midi_utils import DrumsConverter, MelodyConverter, load_songs
 
 BUILT_IN = Path(__file__).parents[1] / "midi_songs" / "built_in"
@@ -55,7 +55,7 @@ def test_the_committed_manifest_is_sorted_and_no_tune_is_in_two_splits():
 
 
 def test_the_document_counts_its_songs():
-    text = (MANIFEST.parent / "docs" / "corpus.md").read_text()
+    text = (MANIFEST.parents[1] / "docs" / "corpus.md").read_text()
     rows = {name: (int(n.replace(",", "")), kept) for name, n, kept in re.findall(ROW, text, re.M)}
     assert {name: count for name, (count, _) in rows.items()} == Counter(Path(e.path).parts[0] for e in read_manifest())
     assert {name for name, (_, kept) in rows.items() if kept == "yes"} == UNCHANGED

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from configs import CONFIGS
-from midi_grid import MELODY_PROGRAMS
 from model import MusicVAE
+from music.grid import MELODY_PROGRAMS
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("magenta", "data", "distributed"))]

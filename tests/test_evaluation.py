@@ -6,11 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import made_songs, shrink
 
 import evaluation
-import rate_distortion
-from attributes import ATTRIBUTES
 from checkpoint import save_checkpoint
 from evaluation import (
     accuracy,
@@ -36,9 +33,12 @@ from evaluation import (
     window_groups,
 )
 from generate import Encoding, TrainedModel
+from helpers import made_songs, shrink
 from loss import accuracy as step_accuracy
 from midi_utils import DrumsConverter, MelodyConverter, TrioConverter, Windows
 from model import MusicVAE
+from music.attributes import ATTRIBUTES
+from paper import rate_distortion
 from prior import Prior
 from train import train
 

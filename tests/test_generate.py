@@ -8,12 +8,12 @@ import numpy as np
 import pretty_midi
 import pytest
 import torch
-from conftest import made_songs, needs_bfloat16, shrink
 
 from checkpoint import save_checkpoint
-from chords import chords_to_controls
 from generate import WIDTH, TrainedModel, slerp
+from helpers import made_songs, needs_bfloat16, shrink
 from model import MusicVAE
+from music.chords import chords_to_controls
 
 
 @pytest.fixture(scope="module", params=["cat-mel_2bar_tiny", "cat-drums_2bar_tiny", "hierdec-trio_16bar_tiny"])

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import OWN_SIZES
 
 import magenta_checkpoint
 from configs import CONFIGS
+from helpers import OWN_SIZES
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state, read_variables
 from model import MusicVAE
 

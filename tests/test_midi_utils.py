@@ -14,11 +14,10 @@ import numpy as np
 import pretty_midi
 import pytest
 import torch
-from conftest import SHARED
 from torch.testing import assert_close
 
-import midi_repair
 import midi_utils
+from helpers import SHARED
 from midi_utils import (
     DrumsConverter,
     MelodyConverter,
@@ -29,6 +28,7 @@ from midi_utils import (
     load_midi,
     load_songs,
 )
+from music import midi_repair
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CONVERTERS = {

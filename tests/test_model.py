@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from configs import CONFIGS
+from engine.lstm import draw_rows
 from loss import TRIO_DEPTHS, accuracy, reconstruction_loss, step_mask
-from lstm import draw_rows
 from model import ModelConfig, MusicVAE, draw_bits, dropped, frame_rows, rows_to_frames
 
 FLAT = ModelConfig(8, 10, 12, 4, enc_rnn_size=(6,), dec_rnn_size=(7, 5))
@@ -72,7 +72,7 @@ def test_every_preset_fits_its_converter(name):
 
 
 def test_trio_depths_are_the_converters():
-    import converters
+    from music import converters
 
     assert converters.TRIO_DEPTHS == TRIO_DEPTHS
 
@@ -304,7 +304,7 @@ def test_bits_are_drawn_with_their_probability():
 def either_way(request, monkeypatch):
     """Draws by the kernel, where it serves, and without it."""
     if not request.param:
-        monkeypatch.setattr("lstm.fused", lambda device, dtype: False)
+        monkeypatch.setattr("engine.lstm.fused", lambda device, dtype: False)
 
 
 def test_classes_are_drawn_with_their_probability(either_way):

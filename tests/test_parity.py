@@ -8,12 +8,12 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from conftest import PARITY, parity_folder
 
-import lstm
 import train
-from adam import Adam
 from configs import CONFIGS
+from engine import lstm
+from engine.adam import Adam
+from helpers import PARITY, parity_folder
 from loss import (
     accuracy,
     beta_at,

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from conftest import shrink
 
 from checkpoint import save_checkpoint, stored_prior
 from generate import TrainedModel
+from helpers import shrink
 from model import MusicVAE
 from prior import WINDOWS_EACH, Prior, fit_prior
 

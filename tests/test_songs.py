@@ -16,15 +16,15 @@ import numpy as np
 import pretty_midi
 import pytest
 import torch
-from conftest import SHARED, shrink
 
 import midi_utils
-import song_cache
-from batches import OnDisk, labels_on
 from configs import CONFIGS
+from helpers import SHARED, shrink
 from midi_utils import MelodyConverter, TrioConverter, load_songs
-from song_cache import Rows
+from music import song_cache
+from music.song_cache import Rows
 from train import fingerprint, train
+from training.batches import OnDisk, labels_on
 
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -146,12 +146,13 @@ def test_another_converter_or_other_code_reads_anew(folder, cache, parsed, monke
 
 def test_the_codes_digest_follows_its_files(tmp_path, monkeypatch):
     before = song_cache._code_digest()
+    (tmp_path / "music").mkdir()
     for name in song_cache.CODE:
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    monkeypatch.setattr(song_cache, "__file__", str(tmp_path / "song_cache.py"))
+        (tmp_path / "music" / name).write_bytes((ROOT / "music" / name).read_bytes())
+    monkeypatch.setattr(song_cache, "__file__", str(tmp_path / "music" / "song_cache.py"))
     song_cache._code_digest.cache_clear()
     assert song_cache._code_digest() == before
-    (tmp_path / "chords.py").write_text("# other chords")
+    (tmp_path / "music" / "chords.py").write_text("# other chords")
     song_cache._code_digest.cache_clear()
     assert song_cache._code_digest() != before
     song_cache._code_digest.cache_clear()

@@ -12,20 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import made_songs, needs_bfloat16, shrink
 
 import train as train_module
-from adam import Adam
-from batches import Labels, batch_indices, labels_on, step_batch
 from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from configs import CONFIGS
 from corpus import load_corpus
-from draws import seeded
+from engine.adam import Adam
+from engine.rng import seeded
 from generate import TrainedModel
+from helpers import made_songs, needs_bfloat16, shrink
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state
 from midi_utils import Tensors
 from model import MusicVAE
 from train import clip_gradients, set_up, train
+from training.batches import Labels, batch_indices, labels_on, step_batch
 
 ROOT = Path(__file__).parents[1]
 QUIET = {"progress": False, "device": "cpu"}

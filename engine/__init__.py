@@ -1,0 +1,1 @@
+"""Tensors only, no music: LSTM layers, their compiled kernels, and random numbers that follow a key."""

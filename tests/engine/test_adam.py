@@ -1,0 +1,90 @@
+"""The optimizer against TensorFlow's formula and torch's class."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from engine.adam import BETA1, EPSILON, Adam
+
+
+@pytest.mark.parametrize("beta2", [0.999, 0.98])
+def test_adam_is_tensorflows(beta2):
+    """Against the formula: lr_t * m / (sqrt(v) + 1e-8), with gradients so small that epsilon matters."""
+    model = nn.Linear(1, 1, bias=False).double()
+    nn.init.zeros_(model.weight)
+    optimizer, value, m, v = Adam(model, beta2), 0.0, 0.0, 0.0
+    for n, gradient in enumerate([1e-8, -3e-8, 2e-8], start=1):
+        model.weight.grad = torch.full((1, 1), gradient).double()
+        optimizer.step(1e-3)
+        m, v = 0.9 * m + 0.1 * gradient, beta2 * v + (1 - beta2) * gradient**2
+        value -= 1e-3 * math.sqrt(1 - beta2**n) / (1 - 0.9**n) * m / (math.sqrt(v) + 1e-8)
+        assert model.weight.item() == pytest.approx(value, rel=1e-6)
+
+
+def models():
+    """Two equal models, and what both are to have learned of."""
+    torch.manual_seed(0)
+    one, other = (nn.Sequential(nn.Linear(5, 3), nn.Linear(3, 2)) for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    return one, other, torch.randn(20, 7, 5)
+
+
+@pytest.mark.parametrize("beta2", [0.999, 0.98])
+def test_it_is_torchs_but_for_epsilon_and_takes_up_its_state(beta2):
+    """Ten updates of torch's class, its state loaded, and ten more of both: equal to the bit."""
+    one, other, batches = models()
+    theirs, ours = torch.optim.Adam(one.parameters(), betas=(BETA1, beta2), fused=True), Adam(other, beta2)
+    for k, batch in enumerate(batches):
+        if k == 10:
+            ours = Adam(other, beta2)
+            ours.load_state_dict(theirs.state_dict())
+        theirs.param_groups[0].update(lr=0.1 / (k + 1), eps=EPSILON / math.sqrt(1 - beta2 ** (k + 1)))
+        for model, optimizer in ((one, theirs), (other, ours)):
+            optimizer.zero_grad()
+            model(batch).square().sum().backward()
+        theirs.step()
+        ours.step(0.1 / (k + 1))
+    assert ours.updates == 20
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(theirs.state_dict()["state"].values(), ours.state_dict()["state"].values(), strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in b)
+
+
+def test_what_is_frozen_stays():
+    one, other, batches = models()
+    one[0].requires_grad_(False)
+    optimizer = Adam(one)
+    one(batches[0]).sum().backward()
+    optimizer.step(0.1)
+    assert torch.equal(one[0].weight, other[0].weight)
+    assert not torch.equal(one[1].weight, other[1].weight)
+
+
+STEP = """
+import sys
+import torch
+from engine.adam import Adam
+from training.batches import Labels, batch_tensors, labels_at
+from configs import CONFIGS
+from engine.rng import seeded
+from model import MusicVAE
+from train import update
+
+config = CONFIGS["cat-mel_2bar_tiny"]
+model = MusicVAE(config.model).train()
+labels = labels_at(Labels(torch.zeros(4, 32, dtype=torch.uint8), None, None), torch.arange(4))
+update(model, Adam(model), batch_tensors(labels, config), config, 0, seeded("cpu", 0))
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_a_step_loads_no_compiler():
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", STEP], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
