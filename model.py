@@ -25,19 +25,19 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from engine.cuda_graph import replayed
+from engine.cuda_graph import run_as_graph
 from engine.lstm import (
     LstmLayer,
     LstmState,
-    beside,
     compute_dtype,
-    draw_rows,
-    half_precision,
+    draw_classes,
+    insert_constant,
     lstm_cell,
     lstm_layers,
-    product,
+    prepare_linear,
+    supports_bfloat16,
 )
-from engine.rng import Source, normal, uniform
+from engine.rng import RandomSource, normal, uniform
 from loss import NadeWeights, output_depths, step_mask
 
 SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (base_model.py, lstm_utils.py)
@@ -117,7 +117,7 @@ def side_by_side(parts: list[Tensor]) -> Tensor:
 Drop = Callable[[Tensor], Tensor] | None  # dropout of a layer's inputs
 
 
-def dropped(inputs: Tensor, keep: float, source: Source) -> Tensor:
+def dropped(inputs: Tensor, keep: float, source: RandomSource) -> Tensor:
     """Inputs of which a share is kept and made larger, and the rest is 0 (lstm_utils.py, rnn_cell)."""
     return inputs * (uniform(inputs.shape, source, inputs.device) < keep) / keep
 
@@ -214,7 +214,7 @@ class CoreDecoder(nn.Module):
         states = self.initial_state(embedding)
         inputs, constant = side_by_side([frames, controls]), embedding
         if drop:
-            inputs, constant = drop(beside(inputs, embedding, self.depth)), None
+            inputs, constant = drop(insert_constant(inputs, embedding, self.depth)), None
         first, _ = self.layers[0](inputs, states[0], constant, self.depth)
         return self.output(run_layers(self.layers[1:], first, states[1:], drop))
 
@@ -233,8 +233,9 @@ class CoreSteps:
         own, shared, self.following = weight.tensor_split([core.depth, core.depth + embeddings.shape[-1]], 1)
         self.table = F.pad(own.t(), (0, 0, before, after + 1))  # a row for each class of a frame, and one of zeros
         self.shares = F.linear(embeddings.transpose(0, 1).to(dtype), shared, bias)  # (K, N, 4H)
-        self.products = [product(recurrent, None, rows)] + [_joint_product(layer, dtype, rows) for layer in others]
-        self.output = product(core.output.weight.to(dtype), core.output.bias.to(dtype), rows)
+        joint = (_joint_product(layer, dtype, rows) for layer in others)
+        self.products = [prepare_linear(recurrent, None, rows), *joint]
+        self.output = prepare_linear(core.output.weight.to(dtype), core.output.bias.to(dtype), rows)
         starts = core.initial_state(embeddings.transpose(0, 1))
         self.starts = [(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in starts]
 
@@ -261,9 +262,9 @@ def _joint_product(layer: LstmLayer, dtype: torch.dtype, rows: int) -> Callable[
     """The sum of a layer's two products, of its input [rows, F] and of its state [rows, H]."""
     weight, recurrent, bias, _ = (w.to(dtype) for w in layer.weights())
     if rows == 1:  # both weights side by side would be no faster, and a copy
-        of_input, of_state = product(weight, bias), product(recurrent)
+        of_input, of_state = prepare_linear(weight, bias), prepare_linear(recurrent)
         return lambda inputs, state: of_state(state, of_input(inputs))
-    both = product(torch.cat([weight, recurrent], 1), bias, rows)
+    both = prepare_linear(torch.cat([weight, recurrent], 1), bias, rows)
     return lambda inputs, state: both(torch.cat([inputs, state], -1))
 
 
@@ -328,9 +329,9 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """
     if precision not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
-    if precision == "bfloat16" and not half_precision(device):
+    if precision == "bfloat16" and not supports_bfloat16(device):
         raise ValueError(f"no LSTM runs in bfloat16 on {device} here: choose precision 'float32' or 'auto'")
-    half = precision != "float32" and half_precision(device)
+    half = precision != "float32" and supports_bfloat16(device)
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
@@ -356,7 +357,7 @@ class MusicVAE(nn.Module):
         inputs: Tensor,
         lengths: Tensor | None = None,
         controls: Tensor | None = None,
-        generator: Source = None,
+        generator: RandomSource = None,
     ) -> Normal:
         """The posterior q(z|x) (section 3.1; base_model.py, encode).
 
@@ -385,7 +386,7 @@ class MusicVAE(nn.Module):
         lengths: Tensor | None = None,
         controls: Tensor | None = None,
         sampling_probability: float = 0.0,
-        generator: Source = None,
+        generator: RandomSource = None,
     ) -> Tensor:
         """Logits of every frame given the ones before it: teacher-forced, or with scheduled sampling (section 3.2).
 
@@ -438,7 +439,7 @@ class MusicVAE(nn.Module):
         controls: Tensor | None = None,
         temperature: float = 1.0,
         steps: int | None = None,
-        generator: Source = None,
+        generator: RandomSource = None,
     ) -> Tensor:
         """New music, each frame drawn given the ones before it (section 3.2), without dropout.
 
@@ -480,8 +481,9 @@ class MusicVAE(nn.Module):
         """
         uniforms = uniform((len(frame), steps, self._draws_a_step), source, frame.device)
         tensors = (frame, embeddings, controls, uniforms, targets, sampled)
-        fed = replayed(self, self._steps, tensors, temperature) if frame.is_cuda else self._steps(*tensors, temperature)
-        return fed.to(frame.dtype)
+        if frame.is_cuda:
+            return run_as_graph(self, self._steps, tensors, temperature).to(frame.dtype)
+        return self._steps(*tensors, temperature).to(frame.dtype)
 
     def _steps(self, frame, embeddings, controls, uniforms, targets, sampled, temperature) -> Tensor:
         """`_roll_out` with its uniform numbers drawn: [N, steps, draws a step]."""
@@ -535,9 +537,9 @@ class MusicVAE(nn.Module):
             return draw_nade(logits, self.nade_weights, temperature, uniforms)
         if self.config.output == "groove":
             return draw_groove(logits, temperature, uniforms)
-        return draw_rows(logits, self.config.output_depths, temperature, uniforms)
+        return draw_classes(logits, self.config.output_depths, temperature, uniforms)
 
-    def _drop(self, source: Source) -> Drop:
+    def _drop(self, source: RandomSource) -> Drop:
         """Dropout in training mode, where the model has any."""
         keep = self.config.dropout_keep_prob
         return partial(dropped, keep=keep, source=source) if self.training and keep < 1 else None

@@ -34,7 +34,7 @@ from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkp
 from configs import CONFIGS, Config, config_from_dict, config_to_dict
 from corpus import load_corpus
 from engine.adam import Adam
-from engine.rng import Shard, Source, normal, part, seeded
+from engine.rng import RandomSource, Shard, normal, own_rows, seeded
 from loss import (
     ElboLoss,
     accuracy,
@@ -94,7 +94,7 @@ def compute_loss(
     batch: Tensors,
     config: Config,
     step: int,
-    generator: Source,
+    generator: RandomSource,
     precision: str = "float32",
     sampling_probability: float = 0.0,
 ) -> tuple[ElboLoss, Tensor]:
@@ -145,7 +145,7 @@ def update(
     batch: Tensors,
     config: Config,
     step: int,
-    generator: Source,
+    generator: RandomSource,
     precision: str = "float32",
 ) -> tuple[ElboLoss, Tensor]:
     """One step of training (music_vae_train.py).
@@ -202,7 +202,7 @@ def validate(model: MusicVAE, data: Labels, config: Config, step: int, precision
     sums = torch.zeros(4, device=data.labels.device)
     for indices in chosen.split(config.training.batch_size):
         source = own_shard(generator, len(indices))
-        own = part(indices, source)
+        own = own_rows(indices, source)
         if len(own):  # else it is the last batch, and no draw after it
             batch = batch_tensors(labels_at(data, own), config)
             sums += len(own) * as_sums(*compute_loss(model, batch, config, step, source, precision))

@@ -38,7 +38,7 @@ class Recording:
 _recordings: WeakKeyDictionary[nn.Module, dict[tuple, Recording]] = WeakKeyDictionary()
 
 
-def replayed(model: nn.Module, function: Callable[..., Tensor], tensors: Tensors, *constants) -> Tensor:
+def run_as_graph(model: nn.Module, function: Callable[..., Tensor], tensors: Tensors, *constants) -> Tensor:
     """function(*tensors, *constants) on a GPU, by a recording of it where there is one of this model and these shapes.
 
     The function reads the model's parameters as they are at each call, draws no random number and never waits for the

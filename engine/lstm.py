@@ -34,7 +34,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 SOURCE = Path(__file__).with_name("lstm.cpp")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
-WORTH = 8192  # sequences times width from which on our own layer trains faster than PyTorch's
+FUSED_MIN_SIZE = 8192  # sequences times width from which on our own layer trains faster than PyTorch's
 ARRAY, SIZE = ctypes.c_void_p, ctypes.c_int64
 ARGUMENTS = {  # of each kernel
     "forward": [ARRAY] * 7 + [SIZE] * 3,
@@ -89,11 +89,11 @@ class LstmLayer(nn.LSTM):
             Outputs [N, T, H or 2H], packed where the frames were, and the last ones [N, H or 2H], forward | backward.
         """
         dtype, packed = compute_dtype(self.weight_hh_l0), isinstance(frames, PackedSequence)
-        worth_it = not packed and torch.is_grad_enabled() and len(frames) * self.hidden_size > WORTH
-        if worth_it and fused(frames.device, dtype):
+        worth_it = not packed and torch.is_grad_enabled() and len(frames) * self.hidden_size > FUSED_MIN_SIZE
+        if worth_it and fused_available(frames.device, dtype):
             outputs = self._fused(frames.transpose(0, 1).to(dtype).contiguous(), state, constant, at)
         else:
-            frames = frames if constant is None else beside(frames, constant, at)
+            frames = frames if constant is None else insert_constant(frames, constant, at)
             outputs, h = self._pytorchs(frames, state, dtype)
             if packed:
                 return outputs, torch.cat(h.unbind(), -1)
@@ -146,7 +146,7 @@ class LstmLayer(nn.LSTM):
         return [getattr(self, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
 
-def beside(frames: Tensor, constant: Tensor, at: int) -> Tensor:
+def insert_constant(frames: Tensor, constant: Tensor, at: int) -> Tensor:
     """Frames [N, T, F] with a constant [N, E] at every step, after the first `at` features: [N, T, F + E]."""
     repeated = constant[:, None].expand(-1, frames.shape[1], -1)
     return torch.cat([frames[..., :at], repeated, frames[..., at:]], -1)
@@ -191,7 +191,7 @@ def cudnn_takes_bfloat16() -> bool:
 
 
 @lru_cache
-def half_precision(device: torch.device) -> bool:
+def supports_bfloat16(device: torch.device) -> bool:
     """Whether LSTMs run in bfloat16 on a device."""
     if device.type == "cpu":
         return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -205,9 +205,9 @@ class FusedLstm(Function):
     def forward(ctx, frames, gates, weight, recurrent, h, c, backwards: bool) -> Tensor:
         """frames [T, N, F], what every step's gates begin with [N, 4H], weights [4H, F] and [4H, H], h and c [N, H]."""
         gates, h, c = gates.contiguous(), h.contiguous(), c.contiguous()
-        activated = times(frames.flatten(0, 1), weight.t()).view(len(frames), len(h), -1)
+        activated = matmul(frames.flatten(0, 1), weight.t()).view(len(frames), len(h), -1)
         outputs, cells = frames.new_empty(len(frames), *h.shape), c.new_empty(len(frames), *c.shape)
-        multiply, state = product(recurrent, rows=len(h)), LstmState(h, c)
+        multiply, state = prepare_linear(recurrent, rows=len(h)), LstmState(h, c)
         for t in _order(len(frames), backwards):
             new = LstmState(outputs[t], cells[t])
             step_forward(activated[t], None, multiply(state.h, gates), state.c, activated[t], new)
@@ -222,7 +222,7 @@ class FusedLstm(Function):
         frames, weight, recurrent, h, c, activated, outputs, cells = ctx.saved_tensors
         d_outputs, d_gates = d_outputs.contiguous(), torch.empty_like(activated)
         d_h, d_c = torch.zeros_like(h), torch.zeros_like(c)
-        multiply, shift = product(recurrent.t(), rows=len(h)), 1 if ctx.backwards else -1
+        multiply, shift = prepare_linear(recurrent.t(), rows=len(h)), 1 if ctx.backwards else -1
         order = _order(len(frames), ctx.backwards)
         for t in reversed(order):
             before = c if t == order[0] else cells[t + shift]
@@ -230,8 +230,8 @@ class FusedLstm(Function):
             d_h = multiply(d_gates[t])
         earlier = torch.cat([outputs[1:], h[None]] if ctx.backwards else [h[None], outputs[:-1]])
         by_step = d_gates.flatten(0, 1)
-        d_weight, d_recurrent = (times(x.flatten(0, 1).t(), by_step).t() for x in (frames, earlier))
-        d_frames = times(by_step, weight).view_as(frames) if ctx.needs_input_grad[0] else None
+        d_weight, d_recurrent = (matmul(x.flatten(0, 1).t(), by_step).t() for x in (frames, earlier))
+        d_frames = matmul(by_step, weight).view_as(frames) if ctx.needs_input_grad[0] else None
         return d_frames, d_gates.sum(0), d_weight, d_recurrent, d_h, d_c, None
 
 
@@ -239,19 +239,19 @@ def _order(steps: int, backwards: bool) -> range:
     return range(steps - 1, -1, -1) if backwards else range(steps)
 
 
-def times(a: Tensor, b: Tensor) -> Tensor:
+def matmul(a: Tensor, b: Tensor) -> Tensor:
     """a @ b; float32 by oneDNN, as bfloat16 is anyway: on some processors it is twice as fast as PyTorch's choice."""
     if a.dtype == torch.bfloat16:
         return a @ b
     return torch.ops.mkldnn._linear_pointwise.default(a, b.t(), None, "none", [], "")
 
 
-def product(weight: Tensor, bias: Tensor | None = None, rows: int = 1) -> Callable[..., Tensor]:
+def prepare_linear(weight: Tensor, bias: Tensor | None = None, rows: int = 1) -> Callable[..., Tensor]:
     """A function of x [rows, F] and a summand [rows, O], which is the bias [O] where none is given: x @ weight.T + it.
 
     The weight [O, F] is laid out once for many calls, where that helps; one row takes it as it lies.
     """
-    if not fused(weight.device, weight.dtype):
+    if not fused_available(weight.device, weight.dtype):
         return lambda x, summand=bias: F.linear(x, weight) if summand is None else torch.addmm(summand, x, weight.t())
     return _direct_product(weight, bias) if rows == 1 else _packed_product(weight, bias, rows)
 
@@ -287,7 +287,7 @@ def lstm_cell(table: Tensor | None, rows: Tensor | None, recurrent: Tensor, c: T
         recurrent: [N, 4H], the rest of the gates.
         c: [N, H], the cell before, float32.
     """
-    if fused(recurrent.device, recurrent.dtype):
+    if fused_available(recurrent.device, recurrent.dtype):
         new = LstmState(recurrent.new_empty(c.shape), torch.empty_like(c))
         step_forward(table, rows, recurrent, c, None, new)
         return new
@@ -313,12 +313,12 @@ def step_backward(activated: Tensor, before: Tensor, c: Tensor, above: Tensor, l
     kernels()[f"backward_{KERNELS[activated.dtype]}"](*arrays, *c.shape)
 
 
-def draw_rows(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
+def draw_classes(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
     """A class of each part's softmax, as `model.frame_rows`: logits [N, D], uniforms [N, P]; temperature 0: arg-max.
 
     A class is where the uniform number falls among the classes' shares, laid end to end.
     """
-    if fused(logits.device, logits.dtype):
+    if fused_available(logits.device, logits.dtype):
         return _drawn_by_kernel(logits, depths, temperature, uniforms)
     rows, first = [], 0
     for part, number in zip(logits.float().split(depths, -1), uniforms.split(1, -1), strict=True):
@@ -341,11 +341,11 @@ def _drawn_by_kernel(logits: Tensor, depths: tuple[int, ...], temperature: float
     return classes
 
 
-def fused(device: torch.device, dtype: torch.dtype) -> bool:
+def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether our own layer serves: on the CPU, in float32 or where that runs bfloat16, with a compiler and oneDNN."""
     if device.type != "cpu" or dtype not in KERNELS or kernels() is None:
         return False
-    return dtype == torch.float32 or half_precision(device)
+    return dtype == torch.float32 or supports_bfloat16(device)
 
 
 @lru_cache(maxsize=1)
@@ -371,7 +371,7 @@ def _check_products():
     """Raises RuntimeError where oneDNN's products, which PyTorch does not document, are not what they were."""
     weight, bias, summand = torch.arange(6.0).view(3, 2), torch.ones(3), torch.full((2, 3), 2.0)
     multiply = _packed_product(weight, bias, rows=2)
-    made = multiply(torch.eye(2)), multiply(torch.eye(2), summand), times(weight.t(), weight)
+    made = multiply(torch.eye(2)), multiply(torch.eye(2), summand), matmul(weight.t(), weight)
     wanted = weight.t() + bias, weight.t() + summand, weight.t() @ weight
     if not all(map(torch.equal, made, wanted)):
         raise RuntimeError("a product differs")

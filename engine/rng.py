@@ -17,7 +17,7 @@ class Shard(NamedTuple):
     total: int
 
 
-Source = Generator | Shard | None  # of draws; None is PyTorch's own generator
+RandomSource = Generator | Shard | None  # of draws; None is PyTorch's own generator
 
 
 def seeded(device: torch.device | str, *key: int | str) -> Generator:
@@ -26,27 +26,27 @@ def seeded(device: torch.device | str, *key: int | str) -> Generator:
     return Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-def part(batch: Tensor, source: Source) -> Tensor:
+def own_rows(batch: Tensor, source: RandomSource) -> Tensor:
     """What is the source's of a whole batch, whose first axis goes by sequences."""
     return batch[source.start : source.stop] if isinstance(source, Shard) else batch
 
 
-def uniform(shape: tuple[int, ...], source: Source, device: torch.device) -> Tensor:
+def uniform(shape: tuple[int, ...], source: RandomSource, device: torch.device) -> Tensor:
     """Numbers in [0, 1); the first axis of the shape goes by sequences."""
     return _draw(torch.rand, shape, source, device)
 
 
-def normal(shape: tuple[int, ...], source: Source, device: torch.device) -> Tensor:
+def normal(shape: tuple[int, ...], source: RandomSource, device: torch.device) -> Tensor:
     """Numbers of mean 0 and deviation 1; the first axis of the shape goes by sequences."""
     return _draw(torch.randn, shape, source, device)
 
 
-def integers(low: int, high: int, shape: tuple[int, ...], source: Source, device: torch.device) -> Tensor:
+def integers(low: int, high: int, shape: tuple[int, ...], source: RandomSource, device: torch.device) -> Tensor:
     """Whole numbers from low up to high, which is left out; the first axis of the shape goes by sequences."""
     return _draw(partial(torch.randint, low, high), shape, source, device)
 
 
-def _draw(function, shape: tuple[int, ...], source: Source, device: torch.device) -> Tensor:
+def _draw(function, shape: tuple[int, ...], source: RandomSource, device: torch.device) -> Tensor:
     if not isinstance(source, Shard):
         return function(shape, generator=source, device=device)
     rows, rest = divmod(shape[0], source.stop - source.start)  # a sequence may have several rows, as its segments

@@ -16,7 +16,7 @@ import torch
 from pretty_midi import PrettyMIDI
 from torch import Tensor
 
-from engine.rng import Source, integers, uniform
+from engine.rng import RandomSource, integers, uniform
 from music import grid, performance
 from music.chords import CHORD_DEPTH, chord_symbol, chords_to_controls, transposed_chords
 from music.grid import (
@@ -329,7 +329,7 @@ class DrumsConverter(_BarsConverter):
         """Drums have no pitch: the labels as they are."""
         return labels
 
-    def mix(self, labels: Tensor, others: Tensor, share: float, generator: Source = None) -> Tensor:
+    def mix(self, labels: Tensor, others: Tensor, share: float, generator: RandomSource = None) -> Tensor:
         """A share of the windows [n, steps] with about half of each bar's drums as in others: rhythms of no song."""
         chosen = uniform((len(labels), 1), generator, labels.device) < share
         taken = integers(0, 2**self.classes, (len(labels), self.bars), generator, labels.device) * chosen
@@ -486,7 +486,7 @@ class GrooveConverter(_BarsConverter):
         midi.instruments.append(track)
         return midi
 
-    def to_tensors(self, windows: Windows, generator: Source = None) -> Tensors:
+    def to_tensors(self, windows: Windows, generator: RandomSource = None) -> Tensors:
         """Inputs and targets [n, steps, 27]; controls, if any, are the hits [n, steps, 9].
 
         Notes are dropped only where there is a generator, on the labels' device.
@@ -497,7 +497,7 @@ class GrooveConverter(_BarsConverter):
         inputs = self._inputs(targets, generator) * kept[..., None]
         return Tensors(inputs, targets, lengths, targets[..., :DRUM_CLASSES] if self.hits_control else None)
 
-    def _inputs(self, targets: Tensor, generator: Source) -> Tensor:
+    def _inputs(self, targets: Tensor, generator: RandomSource) -> Tensor:
         """What the model is given of targets [n, steps, 27]."""
         parts = targets.unflatten(-1, (3, DRUM_CLASSES)).clone()  # [n, steps, 3, 9]
         if self.note_dropout and generator is not None:
@@ -514,7 +514,7 @@ class GrooveConverter(_BarsConverter):
         parts[..., list(self.added_classes)] = 0
         return parts.flatten(-2)
 
-    def _kept_notes(self, velocities: Tensor, generator: Source) -> Tensor:
+    def _kept_notes(self, velocities: Tensor, generator: RandomSource) -> Tensor:
         """[n, steps, 9] 1 where a note stays; one dropout a window, times how soft a note is."""
         dropout = self.note_dropout * uniform((len(velocities), 1, 1), generator, velocities.device)
         chance = (1 - velocities).clamp(min=MIN_SOFTNESS) * dropout

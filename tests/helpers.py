@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from configs import CONFIGS, Config
-from engine.lstm import half_precision
+from engine.lstm import supports_bfloat16
 from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, SongDataset, Windows
 from music.performance import END, FIRST_PROGRAM, NOTE_OFF, PADDING, TIME_SHIFT, VELOCITY
 
@@ -19,7 +19,7 @@ PARITY = (Path(__file__).parent / "fixtures" / "parity", SHARED / "parity")  # w
 OWN_SIZES = ("_tiny", "_mini", "16bar_small")  # what the names of presets that Magenta has not end in
 
 needs_bfloat16 = pytest.mark.skipif(
-    not half_precision(torch.device("cpu")), reason="this processor runs no LSTM in bfloat16"
+    not supports_bfloat16(torch.device("cpu")), reason="this processor runs no LSTM in bfloat16"
 )
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from configs import CONFIGS
-from engine.lstm import draw_rows
+from engine.lstm import draw_classes
 from loss import TRIO_DEPTHS, accuracy, reconstruction_loss, step_mask
 from model import ModelConfig, MusicVAE, draw_bits, dropped, frame_rows, rows_to_frames
 
@@ -304,25 +304,25 @@ def test_bits_are_drawn_with_their_probability():
 def either_way(request, monkeypatch):
     """Draws by the kernel, where it serves, and without it."""
     if not request.param:
-        monkeypatch.setattr("engine.lstm.fused", lambda device, dtype: False)
+        monkeypatch.setattr("engine.lstm.fused_available", lambda device, dtype: False)
 
 
 def test_classes_are_drawn_with_their_probability(either_way):
     logits, depths = torch.tensor([0.0, 1.0, -1.0, 0.5, 0.5]).expand(40_000, 5), (3, 2)
-    drawn = draw_rows(logits, depths, 0.5, torch.rand(40_000, 2, generator=torch.Generator().manual_seed(0)))
+    drawn = draw_classes(logits, depths, 0.5, torch.rand(40_000, 2, generator=torch.Generator().manual_seed(0)))
     frames = rows_to_frames(drawn, 5, torch.float32)
     wanted = torch.cat([(2 * part).softmax(-1) for part in logits[0].split(depths)])
     torch.testing.assert_close(frames.mean(0), wanted, atol=0.01, rtol=0)
-    assert draw_rows(logits[:1], depths, 0, torch.rand(1, 2)).tolist() == [[1, 3]]
-    assert draw_rows(logits[:1], depths, 1e-30, torch.rand(1, 2))[0, 0] == 1
+    assert draw_classes(logits[:1], depths, 0, torch.rand(1, 2)).tolist() == [[1, 3]]
+    assert draw_classes(logits[:1], depths, 1e-30, torch.rand(1, 2))[0, 0] == 1
 
 
 def test_a_class_without_a_share_is_not_drawn(either_way):
     """Neither by the smallest uniform number nor by the largest, and no number falls past the last class."""
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
     ends = torch.tensor([[0.0], [1 - 2**-24]])
-    assert draw_rows(logits.expand(2, -1), (5,), 1.0, ends)[0].tolist() == [1]
-    assert draw_rows(torch.zeros(2, 5), (5,), 1.0, ends).tolist() == [[0], [4]]
+    assert draw_classes(logits.expand(2, -1), (5,), 1.0, ends)[0].tolist() == [1]
+    assert draw_classes(torch.zeros(2, 5), (5,), 1.0, ends).tolist() == [[0], [4]]
 
 
 def test_rows_and_frames_say_the_same():

@@ -55,7 +55,7 @@ UNSTABLE = {"flat-mel_16bar": 2e-2}  # its gradients explode (norms of 4769, 405
 @pytest.fixture(autouse=True, params=[0, math.inf], ids=["own layers", "PyTorch's layers"])
 def layers(request, monkeypatch):
     """Whatever their size."""
-    monkeypatch.setattr(lstm, "WORTH", request.param)
+    monkeypatch.setattr(lstm, "FUSED_MIN_SIZE", request.param)
 
 
 @cache

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from configs import Config
-from engine.rng import Source, integers, part, seeded
+from engine.rng import RandomSource, integers, own_rows, seeded
 from loss import segments_at
 from midi_utils import SongDataset, Tensors, Windows
 from music.song_cache import Rows
@@ -70,7 +70,7 @@ def labels_at(data: Labels, indices: Tensor) -> Labels:
 
 
 def batch_tensors(
-    windows: Labels, config: Config, semitones: Tensor | None = None, generator: Source = None
+    windows: Labels, config: Config, semitones: Tensor | None = None, generator: RandomSource = None
 ) -> Tensors:
     """The tensors of a batch of windows, transposed by so many semitones each, some notes left out by the generator."""
     labels, lengths, controls = windows
@@ -83,15 +83,15 @@ def batch_tensors(
     return tensors._replace(lengths=lengths)
 
 
-def step_batch(data: Labels, config: Config, step: int, seed: int, generator: Source) -> Tensors:
+def step_batch(data: Labels, config: Config, step: int, seed: int, generator: RandomSource) -> Tensors:
     """The batch of a step, or the source's part of it, each window mixed and transposed by draws of its own.
 
     In a curriculum its windows are cut into shorter ones, all of which are in it.
     """
     order = batch_indices(step, config.training.batch_size, len(data.labels), seed)
-    windows = labels_at(data, part(order, generator))
+    windows = labels_at(data, own_rows(order, generator))
     if config.training.mixed:
-        others = data.labels[part(order.roll(1), generator)]
+        others = data.labels[own_rows(order.roll(1), generator)]
         labels = config.converter.mix(windows.labels, others, config.training.mixed, generator)
         windows = windows._replace(labels=labels)
     low, high = config.training.transpose_range

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Generator
 
-from engine.rng import Shard, Source
+from engine.rng import RandomSource, Shard
 
 
 def pick_device() -> torch.device:
@@ -80,7 +80,7 @@ def check_processes(run: dict, batch_size: int):
             )
 
 
-def own_shard(generator: Generator, total: int) -> Source:
+def own_shard(generator: Generator, total: int) -> RandomSource:
     """This process's part of the draws for a batch of so many windows; all of them where it is alone."""
     rank, count = ranks()
     return generator if count == 1 else Shard(generator, total * rank // count, total * (rank + 1) // count, total)

@@ -15,7 +15,7 @@ from benchmarks import floors, growth, rows, run, tables
 from benchmarks.measure import Measurement
 from benchmarks.rows import Row
 from configs import CONFIGS
-from engine.lstm import half_precision
+from engine.lstm import supports_bfloat16
 from helpers import needs_bfloat16
 from model import ModelConfig
 
@@ -85,7 +85,7 @@ def test_rates_are_rates():
 
 def test_the_precision_of_a_device():
     assert floors.product_type(CPU, "float32") == torch.float32
-    assert floors.product_type(CPU, "auto") == (torch.bfloat16 if half_precision(CPU) else torch.float32)
+    assert floors.product_type(CPU, "auto") == (torch.bfloat16 if supports_bfloat16(CPU) else torch.float32)
 
 
 @needs_bfloat16

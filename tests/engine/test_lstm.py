@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import model
 from configs import CONFIGS
 from engine import lstm
-from engine.lstm import LstmLayer, LstmState, draw_rows, lstm_cell, product
+from engine.lstm import LstmLayer, LstmState, draw_classes, lstm_cell, prepare_linear
 from engine.rng import Shard, seeded
 from helpers import made_songs, needs_bfloat16
 from loss import TRIO_DEPTHS
@@ -28,13 +28,13 @@ needs_kernels = pytest.mark.skipif(lstm.kernels() is None, reason="no C++ compil
 
 @pytest.fixture(autouse=True)
 def small_layers_too(monkeypatch):
-    monkeypatch.setattr(lstm, "WORTH", 0)
+    monkeypatch.setattr(lstm, "FUSED_MIN_SIZE", 0)
 
 
 @pytest.fixture
 def plain(monkeypatch):
     """A switch to PyTorch's layers and products."""
-    return lambda: monkeypatch.setattr(lstm, "fused", lambda device, dtype: False)
+    return lambda: monkeypatch.setattr(lstm, "fused_available", lambda device, dtype: False)
 
 
 def error(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -111,7 +111,7 @@ def test_a_product_is_a_linear_layer(dtype, rows, inputs, outputs):
     shapes = ((rows, inputs), (outputs, inputs), (outputs,), (rows, outputs))
     x, weight, bias, summand = (torch.randn(shape).to(dtype) for shape in shapes)
     for given in (bias, None):
-        multiply = product(weight, given, rows)
+        multiply = prepare_linear(weight, given, rows)
         for _ in range(2):
             assert error(multiply(x), F.linear(x, weight, given)) < PRECISIONS[dtype]
             assert error(multiply(x, summand), F.linear(x, weight) + summand) < PRECISIONS[dtype]
@@ -121,7 +121,7 @@ def test_a_product_is_a_linear_layer(dtype, rows, inputs, outputs):
 def test_a_product_keeps_its_weight(rows):
     """However it lay, and when nobody else holds it."""
     x, weight = torch.randn(rows, 300), torch.randn(300, 131)
-    wanted, multiply = x @ weight, product(weight.t(), rows=rows)
+    wanted, multiply = x @ weight, prepare_linear(weight.t(), rows=rows)
     del weight
     taken = [torch.full((131, 300), torch.nan) for _ in range(8)]  # what had been freed would be theirs
     assert len(taken) == 8
@@ -154,9 +154,9 @@ def test_classes_are_drawn_as_the_plain_ones(plain, dtype, temperature):
     generator = torch.Generator().manual_seed(0)
     logits = 5 * torch.randn(3000, 2 * 692, generator=generator).to(dtype)[:, :692]
     numbers = torch.rand(3000, 4, 3, generator=generator)[:, 1]
-    drawn = draw_rows(logits, TRIO_DEPTHS, temperature, numbers)
+    drawn = draw_classes(logits, TRIO_DEPTHS, temperature, numbers)
     plain()
-    wanted = draw_rows(logits, TRIO_DEPTHS, temperature, numbers)
+    wanted = draw_classes(logits, TRIO_DEPTHS, temperature, numbers)
     assert drawn.shape == wanted.shape == (3000, 3)
     assert (drawn != wanted).sum() <= 2
 
@@ -183,7 +183,7 @@ def test_other_precisions_are_pytorchs():
 @needs_kernels
 @pytest.mark.parametrize("worth, own", [(0, True), (7, True), (8, False)])
 def test_own_layers_are_taken_where_they_are_worth_it(monkeypatch, worth, own):
-    monkeypatch.setattr(lstm, "WORTH", worth)
+    monkeypatch.setattr(lstm, "FUSED_MIN_SIZE", worth)
     outputs, _ = LstmLayer(3, 4)(torch.randn(2, 5, 3))
     names, node = [], outputs.grad_fn
     while node is not None:
@@ -239,13 +239,13 @@ def test_a_roll_out_waits_for_nothing(name):
 def test_a_processor_that_runs_no_bfloat16_says_so_and_takes_float32(monkeypatch):
     cpu = torch.device("cpu")
     for module in (lstm, model):
-        monkeypatch.setattr(module, "half_precision", lambda device: False)
+        monkeypatch.setattr(module, "supports_bfloat16", lambda device: False)
     with pytest.raises(ValueError, match="no LSTM runs in bfloat16 on cpu here: choose precision 'float32' or 'auto'"):
         autocast(cpu, "bfloat16")
     with autocast(cpu, "auto"):
         assert not torch.is_autocast_enabled("cpu")
-    assert not lstm.fused(cpu, torch.bfloat16)
-    assert lstm.fused(cpu, torch.float32) == (lstm.kernels() is not None)
+    assert not lstm.fused_available(cpu, torch.bfloat16)
+    assert lstm.fused_available(cpu, torch.float32) == (lstm.kernels() is not None)
 
 
 gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -272,7 +272,9 @@ def test_a_recorded_roll_out_is_the_loop(monkeypatch, name):
         recorded.append(model.sample(z=z, controls=controls, temperature=0))
         for parameter in model.parameters():
             parameter.data.mul_(2)
-    monkeypatch.setattr("model.replayed", lambda model, function, tensors, *constants: function(*tensors, *constants))
+    monkeypatch.setattr(
+        "model.run_as_graph", lambda model, function, tensors, *constants: function(*tensors, *constants)
+    )
     for wanted in reversed(recorded):
         for parameter in model.parameters():
             parameter.data.div_(2)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.rng import Shard, integers, normal, part, seeded, uniform
+from engine.rng import Shard, integers, normal, own_rows, seeded, uniform
 
 CPU = torch.device("cpu")
 KINDS = [uniform, normal, lambda *how: integers(-5, 6, *how)]
@@ -42,8 +42,8 @@ def test_integers_stay_between_their_bounds():
 
 def test_parts_of_a_batch_are_the_whole():
     batch = torch.arange(16).view(8, 2)
-    assert torch.equal(torch.cat([part(batch, source) for source in shards()]), batch)
-    assert part(batch, seeded("cpu", 0)) is part(batch, None) is batch
+    assert torch.equal(torch.cat([own_rows(batch, source) for source in shards()]), batch)
+    assert own_rows(batch, seeded("cpu", 0)) is own_rows(batch, None) is batch
 
 
 def test_rows_that_do_not_go_by_sequences_are_refused():
