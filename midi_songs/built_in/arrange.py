@@ -1,8 +1,8 @@
-"""Writes one MIDI file a tune from tunes.abc: melody, bass, chords and drums, exactly on the sixteenth-note grid.
+"""Arranges the tunes of tunes.abc as MIDI files: melody, bass, chords and drums, exactly on the sixteenth-note grid.
 
-Run `python midi_songs/built_in/arrange.py` to write every file, and the table in README.md, anew with the same bytes.
-A tune is played through several times, plain at first and then varied; what chance decides comes from a generator
-seeded with the tune's own number.
+Run `python midi_songs/built_in/arrange.py` to rebuild every file and the table in README.md, with the same bytes.
+Each tune is repeated several times, first plain and then varied. All random choices come from a generator that is
+seeded with the tune's number.
 """
 
 import random
@@ -17,10 +17,10 @@ import mido
 
 STEPS_PER_BAR = 16  # sixteenth notes in 4/4
 TICKS_PER_STEP = 120  # 480 ticks a quarter note
-TARGET_BARS = 40  # a tune is played as often as it takes to reach this, twice at least
+TARGET_BARS = 40  # a tune is repeated until it has as many bars, and at least twice
 MELODY_RANGE = (50, 90)  # MIDI pitches
 BASS_RANGE = (28, 55)
-CHORD_FLOOR = 52  # chords are voiced from here up, within an octave
+CHORD_FLOOR = 52  # MIDI pitch; chords are voiced within one octave above it
 KICK, SNARE, CLOSED_HAT, OPEN_HAT, LOW_TOM, MID_TOM, HIGH_TOM, CRASH, RIDE = 36, 38, 42, 46, 45, 48, 50, 49, 51
 TABLE_MARK = "<!-- tunes -->\n"
 VELOCITIES = {"X": 84, "x": 68, "o": 44}  # accent, beat, ghost note
@@ -49,8 +49,8 @@ class Chord(NamedTuple):
 
 
 class Note(NamedTuple):
-    start: int  # sixteenth steps; below 0 in a pickup
-    length: int  # sixteenth steps
+    start: int  # in sixteenth steps; negative in a pickup
+    length: int  # in sixteenth steps
     pitch: int
     velocity: int = 80
 
@@ -63,10 +63,10 @@ class Tune(NamedTuple):
     style: str
     qpm: float
     scale: frozenset[int]  # the key's pitch classes
-    bars: int  # full bars, the pickup counted with the last
-    pickup: int  # steps
+    bars: int  # full bars; a pickup and the last bar count as one
+    pickup: int  # its length in sixteenth steps, 0 without one
     melody: list[Note]
-    chords: list[Chord]  # one a step
+    chords: list[Chord]  # one per step
 
     @property
     def ascii_title(self) -> str:
@@ -79,13 +79,13 @@ class Tune(NamedTuple):
 
 
 class Style(NamedTuple):
-    melody_programs: tuple[int, ...]  # one is taken by the tune's number
+    melody_programs: tuple[int, ...]  # the tune's number selects one
     bass_programs: tuple[int, ...]
     chord_programs: tuple[int, ...]
-    drums: tuple[dict[int, str], ...]  # a bar each, one for every time through, in turn: 16 steps a drum
-    bass: tuple[str, ...]  # a bar each: r root, t third, f fifth, o octave, . nothing new
-    chords: tuple[str, ...]  # a bar each: x strikes the chord, a one tone of it, upwards
-    swing: bool = False  # the second of two eighths comes a sixteenth late
+    drums: tuple[dict[int, str], ...]  # one-bar patterns, taken in turn: drum pitch to 16 steps
+    bass: tuple[str, ...]  # one-bar patterns: r root, t third, f fifth, o octave, . no onset
+    chords: tuple[str, ...]  # one-bar patterns: x the whole chord, a one tone of it, upwards
+    swing: bool = False  # the second of two eighth notes starts one sixteenth late
 
 
 # fmt: off
@@ -201,15 +201,15 @@ def parse_key(text: str) -> int:
 
 
 def parse_chord(text: str) -> Chord:
-    """The chord that a symbol such as `F#m7` names; raises ValueError for one that QUALITIES does not hold."""
+    """The chord of a symbol such as `F#m7`. Raises ValueError for a quality that is not in QUALITIES."""
     match = re.fullmatch(r"([A-G][#b]?)(.*)", text)
     if not match or match[2] not in QUALITIES:
-        raise ValueError(f"cannot read the chord {text!r}; the kinds known are {', '.join(QUALITIES)}")
+        raise ValueError(f"cannot read the chord {text!r}; known qualities are {', '.join(QUALITIES)}")
     return Chord(pitch_class(match[1]), QUALITIES[match[2]])
 
 
 def signature(major: int) -> dict[str, int]:
-    """What the signature of a major key adds to each note name, in semitones."""
+    """The key signature of a major key: note name to its alteration in semitones."""
     sharps = major * 7 % 12
     if sharps <= 6:
         return {name: int(name in ORDER_OF_SHARPS[:sharps]) for name in ORDER_OF_SHARPS}
@@ -217,13 +217,13 @@ def signature(major: int) -> dict[str, int]:
 
 
 def step_length(unit: int, times: str, slash: str, divisor: str) -> int:
-    """A note's length in sixteenths, doubled, so that half a sixteenth shows as an odd number."""
+    """A note's length in half sixteenths, so that a length off the grid is an odd number."""
     length = unit * 2 * int(times or 1)
     return length // int(divisor or 2) if slash else length
 
 
 def read_bar(text: str, unit: int, key: dict[str, int]) -> tuple[list[list], list[tuple[int, Chord]]]:
-    """One bar's events [length in steps, pitch or None, tied] and its chords, each with its step in the bar."""
+    """One bar's events [length in steps, pitch or None, tied], and its chords, each with its step in the bar."""
     events, chords, altered, lean = [], [], {}, 0
     for match in TOKEN.finditer(text):
         symbol, accidental, letter, octave, times, slash, divisor, broken, tie, _ = match.groups()
@@ -242,7 +242,7 @@ def read_bar(text: str, unit: int, key: dict[str, int]) -> tuple[list[list], lis
 
 
 def check_text(text: str, events: list[list]) -> None:
-    """Raises ValueError for a bar that holds a sign the subset does not know, or a length off the grid."""
+    """Raises ValueError for a sign that the subset does not know, or for a length off the grid."""
     if "".join(match.group() for match in TOKEN.finditer(text)) != text:
         raise ValueError(f"cannot read the bar {text.strip()!r}")
     if any(length % 2 or not length for length, _, _ in events):
@@ -250,7 +250,7 @@ def check_text(text: str, events: list[list]) -> None:
 
 
 def read_pitch(letter: str, octave: str, accidental: str, key: dict[str, int], altered: dict[str, int]) -> int | None:
-    """The MIDI pitch of an ABC note, None for a rest; an accidental lasts for the bar."""
+    """The MIDI pitch of an ABC note, None for a rest. An accidental lasts until the end of the bar."""
     if letter == "z":
         return None
     name = letter.upper()
@@ -261,7 +261,7 @@ def read_pitch(letter: str, octave: str, accidental: str, key: dict[str, int], a
 
 
 def lean_pair(events: list[list], lean: int) -> int:
-    """Gives half of one note's length to its neighbour: `A>B` lengthens A, `A<B` lengthens B. Returns 0: done."""
+    """Moves half of a note's length to its neighbour: `A>B` lengthens A, `A<B` lengthens B. Returns 0, no pair open."""
     taken = events[-1 if lean > 0 else -2][0] // 2
     events[-1][0] -= lean * taken
     events[-2][0] += lean * taken
@@ -269,7 +269,7 @@ def lean_pair(events: list[list], lean: int) -> int:
 
 
 def parse_fields(text: str) -> dict[str, str]:
-    """A tune's header; raises ValueError where a field is missing or the style is unknown."""
+    """A tune's header fields. Raises ValueError if a field is missing or the style is unknown."""
     fields = {name: value.strip() for name, value in re.findall(r"^([A-Z]):(.*)$", text, re.M)}
     missing = [name for name in "XTCORQLK" if not fields.get(name)]
     if missing:
@@ -280,7 +280,7 @@ def parse_fields(text: str) -> dict[str, str]:
 
 
 def parse_tune(text: str) -> Tune:
-    """One tune of the file; a bar that does not hold four quarters is an error that names it."""
+    """Parses one tune. A bar that does not hold four quarter notes raises a ValueError that names it."""
     fields = parse_fields(text)
     music = "".join(line for line in text.splitlines() if not re.match(r"[A-Z]:|%", line))
     major, (numerator, denominator) = parse_key(fields["K"]), map(int, fields["L"].split("/"))
@@ -297,7 +297,7 @@ def parse_tune(text: str) -> Tune:
 
 
 def check_bars(title: str, lengths: list[int]) -> int:
-    """The pickup's length in steps, 0 where there is none; raises ValueError for a bar that does not add up."""
+    """The pickup's length in steps, 0 without one. Raises ValueError for a bar that does not add up."""
     pickup = lengths[0] % STEPS_PER_BAR
     expected = [STEPS_PER_BAR] * len(lengths)
     if pickup:
@@ -310,7 +310,7 @@ def check_bars(title: str, lengths: list[int]) -> int:
 
 
 def lay_out(bars: list, pickup: int) -> tuple[list[Note], list[tuple[int, Chord]]]:
-    """Notes and chords at their steps, counted from the first full bar; tied notes are one."""
+    """Notes and chords at their steps, counted from the first full bar. Tied notes become one."""
     melody, chords, now, tied = [], [], -pickup, False
     for events, symbols in bars:
         chords += [(now + step, chord) for step, chord in symbols]
@@ -325,7 +325,7 @@ def lay_out(bars: list, pickup: int) -> tuple[list[Note], list[tuple[int, Chord]
 
 
 def fill_chords(chords: list[tuple[int, Chord]], steps: int) -> list[Chord]:
-    """The chord of every step, each lasting until the next."""
+    """The chord of every step. A chord lasts until the next one."""
     changes = dict(chords)
     if 0 not in changes:
         raise ValueError("the first full bar of a tune needs a chord before its first note")
@@ -336,7 +336,7 @@ def fill_chords(chords: list[tuple[int, Chord]], steps: int) -> list[Chord]:
 
 
 def scale_step(tune: Tune, pitch: int, direction: int) -> int:
-    """The next pitch of the tune's key above (1) or below (-1)."""
+    """The next pitch of the tune's key above (direction 1) or below (-1) a pitch."""
     pitch += direction
     while pitch % 12 not in tune.scale:
         pitch += direction
@@ -344,7 +344,7 @@ def scale_step(tune: Tune, pitch: int, direction: int) -> int:
 
 
 def chord_tone(chord: Chord, pitch: int, direction: int) -> int:
-    """The next tone of the chord above (1) or below (-1) a pitch."""
+    """The next tone of the chord above (direction 1) or below (-1) a pitch."""
     pitch += direction
     while pitch % 12 not in chord.tones():
         pitch += direction
@@ -352,12 +352,12 @@ def chord_tone(chord: Chord, pitch: int, direction: int) -> int:
 
 
 def plain(tune: Tune, melody: list[Note], rng: random.Random) -> list[Note]:
-    """The tune as it stands."""
+    """The melody, unchanged."""
     return melody
 
 
 def ornament(tune: Tune, melody: list[Note], rng: random.Random) -> list[Note]:
-    """Passing notes into thirds, neighbour notes between repeated ones, and a turn on some longer notes."""
+    """Adds passing notes in thirds, neighbour notes between repeated notes, and turns on some longer notes."""
     varied = []
     for note, following in zip(melody, melody[1:] + melody[:1]):
         up = 1 if following.pitch >= note.pitch else -1
@@ -372,7 +372,7 @@ def ornament(tune: Tune, melody: list[Note], rng: random.Random) -> list[Note]:
 
 
 def push(tune: Tune, melody: list[Note], rng: random.Random) -> list[Note]:
-    """Some notes on the beat come an eighth early, as a singer does who leans into the next word."""
+    """Moves some notes on the beat an eighth note earlier, as singers do."""
     varied = [melody[0]]
     for note in melody[1:]:
         before = varied[-1]
@@ -386,7 +386,7 @@ def push(tune: Tune, melody: list[Note], rng: random.Random) -> list[Note]:
 
 
 def arpeggiate(tune: Tune, melody: list[Note], rng: random.Random) -> list[Note]:
-    """Notes of two beats or more are broken into the chord's tones; some quarters turn into two eighths."""
+    """Breaks notes of at least two beats into the chord's tones, and some quarter notes into two eighths."""
     varied = []
     for note in melody:
         direction, pitch, unit = (1 if note.pitch < 74 else -1), note.pitch, (4 if rng.random() < 0.4 else 2)
@@ -401,14 +401,14 @@ def arpeggiate(tune: Tune, melody: list[Note], rng: random.Random) -> list[Note]
 
 
 def shift_octave(tune: Tune, melody: list[Note], rng: random.Random) -> list[Note]:
-    """The tune an octave higher, or lower where that is too high, with the ornaments of another evening."""
+    """Moves the tune an octave up, or down if that is too high, and ornaments it."""
     pitches = [note.pitch for note in melody]
     shift = 12 if max(pitches) <= MELODY_RANGE[1] - 14 else -12 if min(pitches) >= MELODY_RANGE[0] + 14 else 0
     return ornament(tune, [note._replace(pitch=note.pitch + shift) for note in melody], rng)
 
 
 def swing(melody: list[Note]) -> list[Note]:
-    """Two eighths on a beat become a dotted eighth and a sixteenth."""
+    """Turns two eighth notes on a beat into a dotted eighth and a sixteenth."""
     varied = list(melody)
     for i, (first, second) in enumerate(pairwise(melody)):
         if first.start % 4 == 0 and first.length == 2 <= second.length and second.start == first.start + 2:
@@ -421,17 +421,17 @@ VARIATIONS: tuple[Callable, ...] = (plain, ornament, push, arpeggiate, shift_oct
 
 
 def times_through(tune: Tune) -> int:
-    """How often a tune is played."""
+    """How often a tune is repeated in its song."""
     return max(2, -(-TARGET_BARS // tune.bars))
 
 
 def variation(tune: Tune, time: int) -> Callable:
-    """What is done to the melody the first, second, ... time through: the plain tune, then the others in turn."""
+    """The variation for a repeat, counted from 0: first the plain melody, then the other variations in turn."""
     return VARIATIONS[1 + (time - 1 + tune.number) % (len(VARIATIONS) - 1)] if time else plain
 
 
 def melody_part(tune: Tune, song_steps: int, lead_in: int) -> list[Note]:
-    """The melody of the whole song: plain first, then varied; notes end before the next, the last is held."""
+    """The melody of the whole song, first plain, then varied. A note ends before the next; the last one is held."""
     rng, notes = random.Random(tune.number), []
     for time in range(times_through(tune)):
         once = variation(tune, time)(tune, tune.melody, rng)
@@ -447,7 +447,7 @@ def melody_part(tune: Tune, song_steps: int, lead_in: int) -> list[Note]:
 
 
 def fit(pitch: int, limits: tuple[int, int]) -> int:
-    """The pitch, moved by octaves into the limits."""
+    """Moves a pitch by octaves into the limits."""
     while pitch < limits[0]:
         pitch += 12
     while pitch > limits[1]:
@@ -456,24 +456,24 @@ def fit(pitch: int, limits: tuple[int, int]) -> int:
 
 
 def touch(note: Note, rng: random.Random) -> int:
-    """A velocity: bars and beats a little louder, nothing twice quite the same."""
+    """A velocity: louder at the start of a bar or beat, with some random variation."""
     return 72 + 8 * (note.start % STEPS_PER_BAR == 0) + 5 * (note.start % 4 == 0) + int(rng.random() * 9)
 
 
 def song_chords(tune: Tune, lead_in: int) -> list[Chord]:
-    """The chord of every step of the song; a pickup bar takes the first."""
+    """The chord of every step of the song. A pickup bar has the first chord."""
     return [tune.chords[0]] * lead_in + tune.chords * times_through(tune)
 
 
 def pattern_of(tune: Tune, patterns: tuple, bar: int, lead_in: int) -> object:
-    """The pattern a bar takes: another each time through, and another for the tune's second half."""
+    """The pattern of a bar. It changes with each repeat and in the tune's second half."""
     position = max(0, bar - lead_in // STEPS_PER_BAR)
     time, half = position // tune.bars, (position % tune.bars) * 2 // tune.bars
     return patterns[(time + half + tune.number) % len(patterns)]
 
 
 def bass_part(tune: Tune, chords: list[Chord], lead_in: int) -> list[Note]:
-    """Roots, thirds and fifths in the style's rhythm, and the root where the chord changes; held until the next."""
+    """The bass: the style's pattern, and the root wherever the chord changes. A note is held until the next."""
     hits = []
     for bar in range(len(chords) // STEPS_PER_BAR):
         pattern = pattern_of(tune, STYLES[tune.style].bass, bar, lead_in)
@@ -489,13 +489,13 @@ def bass_part(tune: Tune, chords: list[Chord], lead_in: int) -> list[Note]:
 
 
 def bass_pitch(chord: Chord, degree: str) -> int:
-    """A degree of the chord (r, t, f, o) in the bass register."""
+    """The pitch of a chord degree (r, t, f or o) in the bass register."""
     root = 31 + (chord.root - 31) % 12
     return fit(root + {"r": 0, "t": chord.intervals[1], "f": chord.intervals[2], "o": 12}[degree], BASS_RANGE)
 
 
 def chord_part(tune: Tune, chords: list[Chord], lead_in: int) -> list[Note]:
-    """The chords in the style's rhythm, struck or broken, each held until the next."""
+    """The chords in the style's rhythm, whole or broken. Each is held until the next."""
     hits = []
     for now, chord in enumerate(chords):
         mark = pattern_of(tune, STYLES[tune.style].chords, now // STEPS_PER_BAR, lead_in)[now % STEPS_PER_BAR]
@@ -510,7 +510,7 @@ def chord_part(tune: Tune, chords: list[Chord], lead_in: int) -> list[Note]:
 
 
 def drum_part(tune: Tune, bars: int, lead_in: int) -> list[Note]:
-    """The style's beat with fills, a crash when the tune comes round again, and a count-in before a pickup."""
+    """The style's beat, with fills, a crash at each repeat of the tune, and a count-in before a pickup."""
     notes = []
     for bar in range(bars):
         position = bar - lead_in // STEPS_PER_BAR
@@ -564,7 +564,7 @@ def conductor_track(tune: Tune) -> mido.MidiTrack:
 
 
 def part_track(name: str, channel: int, program: int, notes: list[Note]) -> mido.MidiTrack:
-    """One part as a track; at the same tick, notes end before others begin."""
+    """One part as a track. At the same tick, note ends come before note starts."""
     events = [(note.start + note.length, 0, note.pitch, 0) for note in notes]
     events += [(note.start, 1, note.pitch, note.velocity) for note in notes]
     track, now = mido.MidiTrack([mido.MetaMessage("track_name", name=name)]), 0
@@ -578,12 +578,12 @@ def part_track(name: str, channel: int, program: int, notes: list[Note]) -> mido
 
 
 def read_tunes(path: Path) -> list[Tune]:
-    """Every tune of an ABC file of the subset that its first lines state."""
+    """Every tune of an ABC file. The first lines of tunes.abc describe the subset that this program reads."""
     return [parse_tune("X:" + text) for text in re.split(r"^X:", path.read_text(encoding="utf-8"), flags=re.M)[1:]]
 
 
 def table(tunes: list[Tune]) -> str:
-    """The tunes and where they come from, as a Markdown table."""
+    """The tunes and their origins as a Markdown table."""
     rows = ["| no. | tune | by | origin | style | bars |", "|---|---|---|---|---|---|"]
     for tune in tunes:
         bars = times_through(tune) * tune.bars + (tune.pickup > 0)
@@ -593,7 +593,7 @@ def table(tunes: list[Tune]) -> str:
 
 
 def write_all(source: Path, folder: Path) -> list[Path]:
-    """Writes a MIDI file a tune into a folder and returns their paths."""
+    """Writes one MIDI file per tune into a folder and returns the paths."""
     paths = []
     for tune in read_tunes(source):
         paths.append(folder / tune.filename)
@@ -602,13 +602,13 @@ def write_all(source: Path, folder: Path) -> list[Path]:
 
 
 def with_table(readme: str, tunes: list[Tune]) -> str:
-    """The README's text with the table between its two marks made anew."""
+    """The README's text with a new table between its two marks."""
     before, _, after = readme.split(TABLE_MARK)
     return f"{before}{TABLE_MARK}{table(tunes)}\n{TABLE_MARK}{after}"
 
 
 def main() -> None:
-    """Writes the files and the README's table in the folder of this program."""
+    """Writes the MIDI files and the README's table into the folder of this program."""
     here = Path(__file__).resolve().parent
     write_all(here / "tunes.abc", here)
     readme = here / "README.md"

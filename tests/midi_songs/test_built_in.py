@@ -1,4 +1,4 @@
-"""The built-in songs: the same bytes when written anew, in the metre, on the grid, in their ranges, and enough."""
+"""The built-in songs: reproducible bytes, one metre, on the grid, within their pitch ranges, and enough of them."""
 
 import importlib.util
 import re
@@ -10,7 +10,7 @@ import pytest
 
 from midi_utils import MelodyConverter, TrioConverter, load_songs
 
-FOLDER = Path(__file__).parents[1] / "midi_songs" / "built_in"
+FOLDER = Path(__file__).parents[2] / "midi_songs" / "built_in"
 DRUM_PITCHES = {36, 38, 42, 45, 46, 48, 49, 50, 51}
 FILES = sorted(FOLDER.glob("*.mid"))
 
@@ -58,7 +58,7 @@ def test_there_are_enough_songs_and_most_are_long():
     assert np.mean(np.array(bars) >= 32) > 0.7
 
 
-def test_no_tune_stands_twice():
+def test_no_tune_occurs_twice():
     assert len({tune.title for tune in TUNES}) == len({tune.number for tune in TUNES}) == len(TUNES)
     openings = {tuple(np.diff([note.pitch for note in tune.melody])) for tune in TUNES}
     assert len(openings) == len(TUNES)
@@ -86,12 +86,12 @@ def test_a_bar_that_does_not_add_up_is_refused(music):
 
 
 @pytest.mark.parametrize("music", ["C D E F|C D E/8 F", "C D E H", "C D (3EFG"])
-def test_what_the_notation_does_not_hold_is_refused(music):
+def test_unknown_notation_is_refused(music):
     with pytest.raises(ValueError, match="grid|cannot read"):
         read('"C"' + music)
 
 
-def test_a_header_that_lacks_something_is_refused():
+def test_a_missing_field_style_or_chord_is_refused():
     with pytest.raises(ValueError, match="lacks K"):
         read('"C"C D E F', key="")
     with pytest.raises(ValueError, match="no style 'polka'"):
@@ -102,7 +102,7 @@ def test_a_header_that_lacks_something_is_refused():
         read("C D E F")
 
 
-def test_notation():
+def test_accidentals_lengths_ties_and_chords_are_read():
     tune = read('F|"G7"^F F> G, c|"Am"=F2 z f-|f3', key="Bb")
     heard = [(note.start, note.length, note.pitch) for note in tune.melody]
     assert heard == [(-4, 4, 65), (0, 4, 66), (4, 6, 66), (10, 2, 55), (12, 4, 72), (16, 8, 65), (28, 16, 77)]
@@ -111,13 +111,13 @@ def test_notation():
     assert tune.chords[15:17] == [(7, (0, 4, 7, 10)), (9, (0, 3, 7))]
 
 
-def test_signatures():
+def test_a_key_has_its_sharps_or_flats():
     assert [n for n, s in arrange.signature(arrange.parse_key("A")).items() if s == 1] == ["F", "C", "G"]
     assert [n for n, s in arrange.signature(arrange.parse_key("Gm")).items() if s == -1] == ["E", "B"]
     assert set(arrange.signature(arrange.parse_key("Ddor")).values()) == {0}
 
 
-def test_programs_and_pitches(songs):
+def test_programs_and_pitches_are_in_their_ranges(songs):
     for name, song in songs.items():
         assert len(song.instruments) == 4, name
         melody, bass, chords, drums = (parts(song)[part] for part in ("Melody", "Bass", "Chords", "Drums"))
@@ -128,7 +128,7 @@ def test_programs_and_pitches(songs):
         assert {note.pitch for note in drums.notes} <= DRUM_PITCHES, name
 
 
-def test_metre_and_grid(songs):
+def test_every_note_is_on_the_grid_in_one_metre(songs):
     for name, song in songs.items():
         assert [(s.numerator, s.denominator, s.time) for s in song.time_signature_changes] == [(4, 4, 0)], name
         assert len(song.get_tempo_changes()[0]) == 1, name
