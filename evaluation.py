@@ -46,6 +46,7 @@ from music.attributes import (
 )
 from music.converters import DRUMS_DEPTH, Converter
 from music.grid import FIRST_PITCH, MELODY_DEPTH
+from outputs import OUTPUTS
 
 RESAMPLES = 1000  # of the songs, for an interval
 ACTIVE_VARIANCE = 0.01  # of a dimension's posterior mean over the data (Burda et al. 2016)
@@ -57,7 +58,6 @@ PRIOR_DRAWS = 8192  # that say how far a prior lies off the standard normal
 TRAINING_WINDOWS = 8192  # that attribute vectors come from, evenly spaced
 BARS_BACK = (1, 2, 4, 8)
 NEW = "new"  # the group of windows that the training set does not have
-PARTS = {"categorical": ("all",), "trio": ("melody", "bass", "drums")}
 
 
 class Interval(NamedTuple):
@@ -267,7 +267,7 @@ def measure_reconstruction(
     generator: Generator,
 ) -> tuple[Reconstruction, np.ndarray]:
     """The four accuracies, and the reconstruction loss from the draw, nats [n]."""
-    names, found, nats = PARTS[trained.model.config.output], [], []
+    names, found, nats = trained.model.config.output_kind.parts, [], []
     for z in (encoding.z, encoding.mu):
         labels, loss = teacher_forced(trained, windows, z)
         found += [labels, sampled(trained, z, generator)]
@@ -411,7 +411,7 @@ def part_statistics(prefix: str, drums: bool, samples: np.ndarray, data: np.ndar
 def statistics(samples: np.ndarray, data: np.ndarray, ngram: NGram, depths: tuple[int, ...]) -> dict[str, Likeness]:
     """All that compares samples with data, labels [n, steps] or [n, steps, 3]; depths: classes of each part."""
     found, bars = {}, data.shape[1] // STEPS_PER_BAR
-    names = PARTS["trio"] if len(depths) == 3 else ("",)
+    names = OUTPUTS["trio"].parts if len(depths) == 3 else ("",)
     for k, (name, depth) in enumerate(zip(names, depths, strict=True)):
         parts = (labels.reshape(*labels.shape[:2], -1)[..., k] for labels in (samples, data))
         found |= part_statistics(f"{name} ".lstrip(), depth == DRUMS_DEPTH, *parts)
@@ -506,8 +506,7 @@ def evaluate(
         ValueError: a model of anything else, or held-out windows of one song alone.
     """
     model = trained.model.config
-    output = model.output
-    if output not in PARTS or model.control_depth or model.end_token is not None:
+    if not model.output_kind.one_hot or model.control_depth or model.end_token is not None:
         raise ValueError(f"{trained.config.name} cannot be measured; melodies without chords, drums and trios can")
     run, chosen = run or {}, evenly(len(test_set), limit or len(test_set))
     windows, song, generator = test_set.windows(chosen), test_set.song[chosen], generator_of(trained, seed)
@@ -516,7 +515,7 @@ def evaluate(
     groups = window_groups(trained.converter, windows, np.array(test_set.names)[song], training)
     reconstruction, nats = measure_reconstruction(trained, windows, song, groups, encoding, generator)
     ngram, pairs, count = fit_ngram(trained, train_set), min(PAIRS, len(chosen)), min(SAMPLES, len(chosen))
-    melodies = not (output == "categorical" and trained.model.config.output_depth == DRUMS_DEPTH)
+    melodies = model.output_depths != (DRUMS_DEPTH,)
     return Evaluation(
         preset=trained.config.name,
         parameters=sum(p.numel() for p in trained.model.parameters() if p.requires_grad),
@@ -527,7 +526,7 @@ def evaluate(
         songs=len(np.unique(song)),
         windows=len(chosen),
         groups={name: int(mask.sum()) for name, mask in groups.items()},
-        still=commonest(windows.labels, PARTS[output]),
+        still=commonest(windows.labels, model.output_kind.parts),
         reconstruction=reconstruction,
         elbo=measure_elbo(encoding, nats, song, trained.converter.steps),
         interpolation=measure_interpolation(trained, windows, song, encoding.mu, ngram, pairs, generator),

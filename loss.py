@@ -1,25 +1,19 @@
-"""The objective: reconstruction and KL in nats, free bits, the ELBO, and the schedules as pure functions of the step.
+"""The objective: reconstruction and KL in nats, free bits, the ELBO, and schedules as pure functions of the step.
 
-Sections 2.1 and 4.1 of the paper (arXiv 1803.05428); numbers as in Magenta's base_model.py and lstm_models.py, whose
-free bits are a budget on an example's total KL and not on each dimension.
+Sections 2.1 and 4.1 of the paper (arXiv 1803.05428). Numbers match Magenta's base_model.py and lstm_models.py. Free
+bits are a budget for an example's total KL, as there, and not for each dimension. What a frame costs is in outputs.py.
 
-Axes: B batch, T steps, S segments, D depth of a frame, H hidden units of a NADE, N any axes.
+Axes: B batch, T steps, S segments, D depth of a frame, P parts of a frame.
 """
 
 import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Normal
 
-TRIO_DEPTHS = (90, 90, 512)  # classes of melody, bass and drums, side by side in a trio's frame
-OUTPUTS = ("categorical", "trio", "nade", "groove")  # what a frame can be, see `reconstruction_loss`
-NADE_EPSILON = 1e-6  # added to a probability before its logarithm (magenta/common/nade.py)
-GROOVE_EPSILON = 1e-7  # the same for a groove's hits (tf.losses.log_loss)
-
-NadeWeights = tuple[Tensor, Tensor]  # from each bit to the hidden units and back, [D, H] both
+from outputs import output_kind
 
 
 class ElboLoss(NamedTuple):
@@ -31,14 +25,12 @@ class ElboLoss(NamedTuple):
 
 
 def output_depths(output: str, depth: int) -> tuple[int, ...]:
-    """Depths of the parts that stand side by side in a frame: a trio's three, else the one."""
-    if output not in OUTPUTS:
-        raise ValueError(f"output must be one of {OUTPUTS}, got {output!r}")
-    return TRIO_DEPTHS if output == "trio" else (depth,)
+    """Depths of the parts of a frame of this depth; `output` is a name in `outputs.OUTPUTS`."""
+    return output_kind(output).depths(depth)
 
 
 def step_mask(lengths: Tensor, steps: int) -> Tensor:
-    """True where a step lies within its sequence, or within its segment: lengths [B] or [B, S] -> [B, steps]."""
+    """True at the steps within each sequence, or within each segment: lengths [B] or [B, S] -> [B, steps]."""
     lengths = lengths if lengths.ndim == 2 else lengths[:, None]
     segment = torch.arange(steps // lengths.shape[1], device=lengths.device)
     return (segment < lengths[..., None]).flatten(1)
@@ -50,73 +42,28 @@ def reconstruction_loss(
     lengths: Tensor | None = None,
     *,
     output: str,
-    nade_weights: NadeWeights | None = None,
+    output_weights: nn.Module | None = None,
+    nade_weights: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Negative log-likelihood of each sequence, summed over steps and parts (lstm_models.py, reconstruction_loss).
 
     Args:
-        logits: [B, T, D], raw; of a NADE [B, T, H + D], the biases of its hidden units | of its bits.
-        targets: [B, T, D], one-hot in each part, or bits, or a groove's hits 0 or 1 | velocities 0..1 | offsets -1..1.
-        lengths: [B] or [B, S] steps that count, all of them when None.
-        output: what a frame is: 'categorical' one softmax, 'trio' three, 'nade' bits that depend on the ones before,
-            'groove' hits by their logarithmic loss, velocities and offsets by their squared error.
-        nade_weights: of a NADE, as `MusicVAE.nade_weights` has them.
+        logits: [B, T, logit depth], raw, as `MusicVAE.decode` returns them.
+        targets: [B, T, D], as the decoder reads them: one-hot in each part, bits, or a groove's hits (0 or 1),
+            velocities (0 to 1) and offsets (-1 to 1).
+        lengths: [B] or [B, S], number of steps that count; all of them when None.
+        output: name of the kind of output, see `outputs.OUTPUTS`.
+        output_weights: parameters of that kind, as `MusicVAE.output_weights` has them; None for a kind without any.
+        nade_weights: those of a NADE as a pair of tensors [D, H], in place of `output_weights`.
 
     Returns:
         Nats, [B].
     """
-    nats = _step_nats(logits.to(targets.dtype), targets, output, nade_weights)  # (B, T)
+    weights = output_weights or nade_weights
+    nats = output_kind(output).nats(logits.to(targets.dtype), targets, weights)  # (B, T)
     if lengths is not None:
         nats = nats * step_mask(lengths, nats.shape[1])
     return nats.sum(1)
-
-
-def _step_nats(logits: Tensor, targets: Tensor, output: str, nade_weights: NadeWeights | None) -> Tensor:
-    if output == "nade":
-        return _log_loss(nade_logits(logits, targets, nade_weights).sigmoid(), targets, NADE_EPSILON).sum(-1)
-    if output == "groove":
-        return sum(groove_losses(logits, targets))
-    depths = output_depths(output, logits.shape[-1])
-    parts = zip(logits.split(depths, -1), targets.split(depths, -1), strict=True)
-    return sum(-(y * F.log_softmax(x, -1)).sum(-1) for x, y in parts)
-
-
-def _log_loss(probability: Tensor, bits: Tensor, epsilon: float) -> Tensor:
-    """Nats of bits, with a floor under the logarithms."""
-    return -(bits * (probability + epsilon).log() + (1 - bits) * (1 - probability + epsilon).log())
-
-
-def nade_logits(logits: Tensor, bits: Tensor, weights: NadeWeights | None) -> Tensor:
-    """Logit of each bit of a frame given the bits before it (Larochelle & Murray 2011; magenta/common/nade.py).
-
-    Args:
-        logits: [N, H + D], the biases of the hidden units | of the bits.
-        bits: [N, D].
-        weights: from each bit to the hidden units and back.
-
-    Returns:
-        [N, D].
-    """
-    if weights is None:
-        raise ValueError("output 'nade' needs nade_weights, as MusicVAE.nade_weights has them")
-    enc, dec = weights
-    hidden, biases = logits.split((enc.shape[1], enc.shape[0]), -1)
-    couplings = []
-    for k in range(len(enc)):  # bit by bit: one call over all of them would need D times the memory
-        couplings.append(hidden.sigmoid() @ dec[k])
-        hidden = torch.addcmul(hidden, bits[..., k, None], enc[k])
-    return biases + torch.stack(couplings, -1)
-
-
-def groove_losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses of a groove's hits, velocities and offsets (GrooveLstmDecoder): [N, D] -> [N] each, summed over drums."""
-    hits, velocities, offsets = logits.chunk(3, -1)
-    hit_targets, velocity_targets, offset_targets = targets.chunk(3, -1)
-    return (
-        _log_loss(hits.sigmoid(), hit_targets, GROOVE_EPSILON).sum(-1),
-        (velocities.sigmoid() - velocity_targets).square().sum(-1),
-        (offsets.tanh() - offset_targets).square().sum(-1),
-    )
 
 
 def accuracy(
@@ -125,36 +72,24 @@ def accuracy(
     lengths: Tensor | None = None,
     *,
     output: str,
-    nade_weights: NadeWeights | None = None,
+    output_weights: nn.Module | None = None,
+    nade_weights: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Share of steps that the model has right, for each part (the paper's measure, Table 1).
+    """Share of the steps whose most likely frame is the target, for each part (the paper's measure, Table 1).
 
-    A softmax is right where its most likely class is the target's, a NADE where every bit is more likely than not; of
-    a groove's hits, for which the reference has no such number, each drum counts by itself. Lengths for each segment
-    give the mean over the segments of their shares, as in the reference.
+    Lengths per segment give the mean over the segments of their shares, as in the reference.
 
-    Args: as `reconstruction_loss`.
+    Args: as for `reconstruction_loss`.
 
     Returns:
-        Shares in 0..1, [parts].
+        Shares in 0..1, [P].
     """
-    right = _step_hits(logits.to(targets.dtype), targets, output, nade_weights)  # (B, T, parts)
+    weights = output_weights or nade_weights
+    right = output_kind(output).correct(logits.to(targets.dtype), targets, weights)  # (B, T, P)
     segments = lengths.shape[1] if lengths is not None and lengths.ndim == 2 else 1
     counted = right.new_ones(right.shape[:2]) if lengths is None else step_mask(lengths, right.shape[1])
     right, counted = (part.unflatten(1, (segments, -1)) for part in (right, counted[..., None]))
     return ((right * counted).sum((0, 2)) / counted.sum((0, 2)).clamp(min=1)).mean(0)
-
-
-def _step_hits(logits: Tensor, targets: Tensor, output: str, nade_weights: NadeWeights | None) -> Tensor:
-    if output == "nade":
-        bits = nade_logits(logits, targets, nade_weights).sigmoid() >= 0.5
-        return (bits == targets.bool()).all(-1, keepdim=True).float()
-    if output == "groove":
-        hits = logits.chunk(3, -1)[0].sigmoid() >= 0.5
-        return (hits == targets.chunk(3, -1)[0].bool()).float().mean(-1, keepdim=True)
-    depths = output_depths(output, logits.shape[-1])
-    parts = zip(logits.split(depths, -1), targets.split(depths, -1), strict=True)
-    return torch.stack([x.argmax(-1) == y.argmax(-1) for x, y in parts], -1).float()
 
 
 def kl_divergence(posterior: Normal) -> Tensor:

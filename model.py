@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,6 @@ from engine.lstm import (
     LstmLayer,
     LstmState,
     compute_dtype,
-    draw_classes,
     insert_constant,
     lstm_cell,
     lstm_layers,
@@ -38,7 +38,8 @@ from engine.lstm import (
     supports_bfloat16,
 )
 from engine.rng import RandomSource, normal, uniform
-from loss import NadeWeights, output_depths, step_mask
+from loss import step_mask
+from outputs import Output, output_kind
 
 SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (base_model.py, lstm_utils.py)
 
@@ -55,7 +56,7 @@ class ModelConfig:
     dec_rnn_size: tuple[int, ...]  # width of each layer of the decoder, and of the conductor
     segments: int = 1  # S; 1 is the flat decoder, more a conductor that writes an embedding for each
     control_depth: int = 0  # C, depth of the conditioning that encoder and decoder read at every step
-    output: str = "categorical"  # what a frame is: one softmax, 'trio', 'nade' or 'groove', see `reconstruction_loss`
+    output: str = "categorical"  # what a frame holds: the name of a kind in `outputs.OUTPUTS`
     encoder_segments: int = 1  # more than 1: the encoder reads each by itself, and then their embeddings
     nade_num_hidden: int = 0  # hidden units of a NADE
     end_token: int | None = None  # class that ends a segment when it is drawn
@@ -69,12 +70,9 @@ class ModelConfig:
         for parts in segments:
             if self.steps % parts:
                 raise ValueError(f"{self.steps} steps do not divide into {parts} segments")
-        if sum(self.output_depths) != self.output_depth:
-            raise ValueError(f"a {self.output} frame has depth {sum(self.output_depths)}, got {self.output_depth}")
-        if self.output == "groove" and self.output_depth % 3:
-            raise ValueError(f"a groove frame has a hit, velocity and offset a drum, got depth {self.output_depth}")
-        if (self.nade_num_hidden > 0) != (self.output == "nade"):
-            raise ValueError(f"nade_num_hidden {self.nade_num_hidden} does not go with output {self.output!r}")
+        self.output_kind.depths(self.output_depth)  # raises ValueError too
+        if (self.nade_num_hidden > 0) != self.output_kind.has_hidden_units:
+            raise ValueError(f"nade_num_hidden {self.nade_num_hidden} does not fit output {self.output!r}")
         if not 0 < self.dropout_keep_prob <= 1:
             raise ValueError(f"dropout_keep_prob must be above 0 and at most 1, got {self.dropout_keep_prob}")
 
@@ -90,9 +88,14 @@ class ModelConfig:
         return math.lcm(*segments) if segments else self.steps
 
     @property
+    def output_kind(self) -> Output:
+        """What `output` names."""
+        return output_kind(self.output)
+
+    @property
     def output_depths(self) -> tuple[int, ...]:
         """Depths of the parts of a frame."""
-        return output_depths(self.output, self.output_depth)
+        return self.output_kind.depths(self.output_depth)
 
     @property
     def core_depths(self) -> tuple[int, ...]:
@@ -207,7 +210,7 @@ class CoreDecoder(nn.Module):
         self.depth = depth
         self.initial_state = InitialState(embedding_size, config.dec_rnn_size)
         self.layers = lstm_layers(depth + embedding_size + config.control_depth, config.dec_rnn_size)
-        self.output = dense(config.dec_rnn_size[-1], config.nade_num_hidden + depth)
+        self.output = dense(config.dec_rnn_size[-1], config.output_kind.logit_depth(depth, config.nade_num_hidden))
 
     def forward(self, frames: Tensor, embedding: Tensor, controls: Tensor, drop: Drop) -> Tensor:
         """Logits of all steps: frames [N, L, D], embedding [N, E], controls [N, L, C] -> [N, L, logits]."""
@@ -233,8 +236,9 @@ class CoreSteps:
         own, shared, self.following = weight.tensor_split([core.depth, core.depth + embeddings.shape[-1]], 1)
         self.table = F.pad(own.t(), (0, 0, before, after + 1))  # a row for each class of a frame, and one of zeros
         self.shares = F.linear(embeddings.transpose(0, 1).to(dtype), shared, bias)  # (K, N, 4H)
-        joint = (_joint_product(layer, dtype, rows) for layer in others)
-        self.products = [prepare_linear(recurrent, None, rows), *joint]
+        self.products = [prepare_linear(recurrent, None, rows)] + [
+            _joint_product(layer, dtype, rows) for layer in others
+        ]
         self.output = prepare_linear(core.output.weight.to(dtype), core.output.bias.to(dtype), rows)
         starts = core.initial_state(embeddings.transpose(0, 1))
         self.starts = [(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in starts]
@@ -268,58 +272,6 @@ def _joint_product(layer: LstmLayer, dtype: torch.dtype, rows: int) -> Callable[
     return lambda inputs, state: both(torch.cat([inputs, state], -1))
 
 
-class Nade(nn.Module):
-    """Weights of a NADE, whose biases the decoder writes at every step (magenta/common/nade.py)."""
-
-    def __init__(self, depth: int, hidden: int):
-        super().__init__()
-        std = 1 / math.sqrt(depth)
-        for name in ("enc", "dec"):
-            weight = nn.init.trunc_normal_(torch.empty(depth, hidden), std=std, a=-2 * std, b=2 * std)
-            self.register_parameter(name, nn.Parameter(weight))
-
-
-def frame_rows(frames: Tensor, depths: tuple[int, ...]) -> Tensor:
-    """Where the ones of frames [..., D] stand, one a part: [..., P], int64; D for a part that is all zero."""
-    rows, first = [], 0
-    for part in frames.split(depths, -1):
-        value, index = part.max(-1)
-        rows.append(torch.where(value > 0, index + first, frames.shape[-1]))
-        first += part.shape[-1]
-    return torch.stack(rows, -1)
-
-
-def rows_to_frames(rows: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
-    """The frames [..., D] whose `frame_rows` these are."""
-    zeros = torch.zeros(*rows.shape[:-1], depth + 1, dtype=dtype, device=rows.device)
-    return zeros.scatter_(-1, rows, 1.0)[..., :-1]
-
-
-def draw_bits(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
-    """Zeros and ones drawn from sigmoids, by uniform numbers of the same shape; temperature 0 takes the likelier."""
-    if temperature == 0:
-        return (logits.sigmoid() >= 0.5).to(logits.dtype)
-    return (uniforms < (logits / temperature).sigmoid()).to(logits.dtype)
-
-
-def draw_nade(logits: Tensor, weights: NadeWeights, temperature: float, uniforms: Tensor) -> Tensor:
-    """A frame of bits, drawn in order, each given the ones before it: [N, H + D], uniforms [N, D] -> [N, D]."""
-    enc, dec = weights
-    hidden, biases = logits.float().split((enc.shape[1], enc.shape[0]), -1)
-    bits = []
-    for k in range(len(enc)):
-        coupling = (hidden.sigmoid() * dec[k]).sum(-1)  # no matrix product: in full precision whatever autocast says
-        bits.append(draw_bits(biases[:, k] + coupling, temperature, uniforms[:, k]))
-        hidden = torch.addcmul(hidden, bits[-1][:, None], enc[k])
-    return torch.stack(bits, -1)
-
-
-def draw_groove(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
-    """A frame of hits that are drawn, and of velocities and offsets as they are, hit or not: [N, D] -> [N, D]."""
-    hits, velocities, offsets = logits.float().chunk(3, -1)
-    return torch.cat([draw_bits(hits, temperature, uniforms), velocities.sigmoid(), offsets.tanh()], -1)
-
-
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """The context of a forward pass whose matrix products have a precision; weights stay as they are.
 
@@ -335,6 +287,17 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
+class RollOutInputs(NamedTuple):
+    """What decoding step by step needs, for N sequences."""
+
+    first: Tensor  # [N, D], the frame before the first step
+    embeddings: Tensor  # [N, S, E], one per segment
+    controls: Tensor  # [N, steps, C]
+    uniforms: Tensor  # [N, steps, draws per frame], the random numbers
+    targets: Tensor | None = None  # [N, steps, D], frames that may be fed in place of draws
+    sampled: Tensor | None = None  # [N, steps, 1], True where the draw is fed all the same
+
+
 class MusicVAE(nn.Module):
     """`encode` music to a distribution over z, `decode` z to logits beside a known target, `sample` new music."""
 
@@ -345,12 +308,13 @@ class MusicVAE(nn.Module):
         self.conductor = Conductor(config) if config.segments > 1 else None
         embedding_size = config.dec_rnn_size[-1] if self.conductor else config.z_size
         self.cores = nn.ModuleList(CoreDecoder(depth, embedding_size, config) for depth in config.core_depths)
-        self.nade = Nade(config.output_depth, config.nade_num_hidden) if config.nade_num_hidden else None
+        weights = config.output_kind.make_weights(config.output_depth, config.nade_num_hidden)
+        self.add_module(config.output, weights)  # "nade" in the names of a NADE's parameters
 
     @property
-    def nade_weights(self) -> NadeWeights | None:
-        """What `reconstruction_loss` needs beside the logits of a NADE; None for another model."""
-        return (self.nade.enc, self.nade.dec) if self.nade else None
+    def output_weights(self) -> nn.Module | None:
+        """Parameters that the kind of output has beside the decoder's, for `reconstruction_loss`; mostly None."""
+        return getattr(self, self.config.output)
 
     def encode(
         self,
@@ -407,11 +371,6 @@ class MusicVAE(nn.Module):
         Raises:
             ValueError: a wrong shape.
         """
-        temperature = 0.0 if self.config.output == "nade" else 1.0  # the reference draws no bits here
-        return self._decode(z, targets, lengths, controls, sampling_probability, temperature, generator)
-
-    def _decode(self, z, targets, lengths, controls, sampling_probability, temperature, generator) -> Tensor:
-        """`decode`, with the temperature of scheduled sampling's draws, which are made without dropout."""
         self._check("targets", targets, self.config.output_depth)
         self._check_lengths(lengths, targets, self.config.segments)
         drop = self._drop(generator)
@@ -422,8 +381,9 @@ class MusicVAE(nn.Module):
         steps = frames.shape[1] - 1
         if sampling_probability > 0 and steps:
             sampled = uniform((len(frames), steps, 1), generator, z.device) < sampling_probability
-            fed = (frames[:, 1:], sampled)
-            drawn = self._roll_out(frames[:, 0], embedding[:, None], controls, steps, temperature, generator, *fed)
+            uniforms = self._uniforms(len(frames), steps, generator, z.device)
+            fed = RollOutInputs(frames[:, 0], embedding[:, None], controls, uniforms, frames[:, 1:], sampled)
+            drawn = self._roll_out(fed, self.config.output_kind.scheduled_temperature)
             frames = torch.cat([frames[:, :1], drawn], 1)
         parts = zip(self.cores, frames.split(self.config.core_depths, -1), strict=True)
         logits = side_by_side([core(part, embedding, controls, drop) for core, part in parts])
@@ -468,50 +428,44 @@ class MusicVAE(nn.Module):
             z = normal((n, self.config.z_size), generator, weight.device).to(weight.dtype)
         frame = z.new_zeros(len(z), self.config.output_depth)
         controls = self._controls(frame[:, None].expand(-1, steps, -1), controls)
-        return self._roll_out(frame, self._embed(z, steps, None), controls, steps, temperature, generator)
+        embeddings = self._embed(z, steps, None)
+        uniforms = self._uniforms(len(z), steps, generator, z.device)
+        return self._roll_out(RollOutInputs(frame, embeddings, controls, uniforms), temperature)
 
     @torch.no_grad()
-    def _roll_out(self, frame, embeddings, controls, steps, temperature, source, targets=None, sampled=None) -> Tensor:
-        """The frames that are fed step by step after `frame`: the model's draws, or targets where not `sampled`.
+    def _roll_out(self, inputs: RollOutInputs, temperature: float) -> Tensor:
+        """Frames drawn one step at a time, each fed back to the next step: [N, steps, D].
 
-        Without targets, what is drawn after an end token is zero, up to the end of the segment.
-
-        frame [N, D], embeddings [N, segments, E], controls [N, steps or more, C], targets [N, steps, D],
-        sampled [N, steps, 1] -> [N, steps, D]
+        With targets, a step keeps its draw where `sampled` is True and takes the target elsewhere. Without targets,
+        frames are zero after an end token, up to the end of the segment.
         """
-        uniforms = uniform((len(frame), steps, self._draws_a_step), source, frame.device)
-        tensors = (frame, embeddings, controls, uniforms, targets, sampled)
-        if frame.is_cuda:
-            return run_as_graph(self, self._steps, tensors, temperature).to(frame.dtype)
-        return self._steps(*tensors, temperature).to(frame.dtype)
+        if inputs.first.is_cuda:
+            return run_as_graph(self, self._steps_of, inputs, temperature)
+        return self._steps(inputs, temperature)
 
-    def _steps(self, frame, embeddings, controls, uniforms, targets, sampled, temperature) -> Tensor:
-        """`_roll_out` with its uniform numbers drawn: [N, steps, draws a step]."""
-        if not self._softmaxes:
-            return self._fed(frame, embeddings, controls, uniforms, targets, sampled, temperature)
-        depths = self.config.output_depths
-        targets = None if targets is None else frame_rows(targets, depths)
-        rows = self._fed(frame_rows(frame, depths), embeddings, controls, uniforms, targets, sampled, temperature)
-        return rows_to_frames(rows, self.config.output_depth, embeddings.dtype)
+    def _steps_of(self, *arguments) -> Tensor:
+        """`_steps` with each tensor as an argument of its own."""
+        return self._steps(RollOutInputs(*arguments[:-1]), arguments[-1])
 
-    def _fed(self, frame, embeddings, controls, uniforms, targets, sampled, temperature) -> Tensor:
-        """`_steps`, with frames as rows [N, P] where those are softmaxes'."""
-        steps, end, fed = uniforms.shape[1], self.config.end_token, []
-        length = self.config.segment_steps if embeddings.shape[1] > 1 else steps
-        cores = self._core_steps(embeddings)
+    def _steps(self, inputs: RollOutInputs, temperature: float) -> Tensor:
+        kind, end, steps = self.config.output_kind, self.config.end_token, inputs.uniforms.shape[1]
+        frame, targets = kind.compact(inputs.first), None if inputs.targets is None else kind.compact(inputs.targets)
+        length = self.config.segment_steps if inputs.embeddings.shape[1] > 1 else steps
+        cores, frames = self._core_steps(inputs.embeddings), []
         for t in range(steps):
             if t % length == 0:
                 going = torch.ones_like(frame, dtype=torch.bool)
                 for core in cores:
-                    core.begin(t // length, controls[:, t : t + length])
-            frame = self._draw([core.step(frame, t % length) for core in cores], temperature, uniforms[:, t])
+                    core.begin(t // length, inputs.controls[:, t : t + length])
+            logits = side_by_side([core.step(frame, t % length) for core in cores])
+            frame = kind.draw(logits, temperature, inputs.uniforms[:, t], self.output_weights)
             if targets is not None:
-                frame = torch.where(sampled[:, t], frame, targets[:, t])
+                frame = torch.where(inputs.sampled[:, t], frame, targets[:, t])
             elif end is not None:
                 frame = torch.where(going, frame, self.config.output_depth)
                 going = going & (frame != end)
-            fed.append(frame)
-        return torch.stack(fed, 1)
+            frames.append(frame)
+        return kind.expand(torch.stack(frames, 1), self.config.output_depth, inputs.first.dtype)
 
     def _core_steps(self, embeddings: Tensor) -> list[CoreSteps]:
         """Every core, laid out for going step by step."""
@@ -519,25 +473,10 @@ class MusicVAE(nn.Module):
         sides = ((end - core.depth, ends[-1] - end) for core, end in zip(self.cores, ends, strict=True))
         return [CoreSteps(core, embeddings, *side) for core, side in zip(self.cores, sides, strict=True)]
 
-    @property
-    def _softmaxes(self) -> bool:
-        """Whether a frame is drawn from softmaxes, one class a part."""
-        return self.config.output in ("categorical", "trio")
-
-    @property
-    def _draws_a_step(self) -> int:
-        """Uniform numbers that a frame takes: one a softmax, a bit or a groove's hit."""
-        hits = self.config.output_depth // (3 if self.config.output == "groove" else 1)
-        return len(self.config.output_depths) if self._softmaxes else hits
-
-    def _draw(self, parts: list[Tensor], temperature: float, uniforms: Tensor) -> Tensor:
-        """A frame from the logits of the cores' parts of it."""
-        logits = side_by_side(parts)
-        if self.config.output == "nade":
-            return draw_nade(logits, self.nade_weights, temperature, uniforms)
-        if self.config.output == "groove":
-            return draw_groove(logits, temperature, uniforms)
-        return draw_classes(logits, self.config.output_depths, temperature, uniforms)
+    def _uniforms(self, rows: int, steps: int, source: RandomSource, device: torch.device) -> Tensor:
+        """The random numbers of a roll-out, [rows, steps, draws per frame]."""
+        draws = self.config.output_kind.draws_per_frame(self.config.output_depth)
+        return uniform((rows, steps, draws), source, device)
 
     def _drop(self, source: RandomSource) -> Drop:
         """Dropout in training mode, where the model has any."""

@@ -104,7 +104,7 @@ def compute_loss(
         posterior = model.encode(batch.inputs, batch.lengths, batch.controls, generator)
         z = posterior.loc + posterior.scale * normal(posterior.loc.shape, generator, posterior.loc.device)
         logits = model.decode(z, batch.targets, batch.lengths, batch.controls, sampling_probability, generator)
-    how = {"output": config.model.output, "nade_weights": model.nade_weights}
+    how = {"output": config.model.output, "output_weights": model.output_weights}
     nats = reconstruction_loss(logits, batch.targets, batch.lengths, **how)
     beta = beta_at(step, max_beta=recipe.max_beta, beta_rate=recipe.beta_rate)
     elbo = elbo_loss(nats, kl_divergence(posterior), beta=beta, free_bits=recipe.free_bits)

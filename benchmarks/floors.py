@@ -47,7 +47,7 @@ def lstm_products(steps: int, width: int, sizes: tuple[int, ...], directions: in
 
 def encoder_products(config: ModelConfig) -> list[Product]:
     """Products of reading one sequence."""
-    one_hot = config.output in ("categorical", "trio") and config.input_depth == config.output_depth
+    one_hot = config.output_kind.one_hot and config.input_depth == config.output_depth
     width = frame_width(config.input_depth, one_hot, config.control_depth)
     sizes, last = config.enc_rnn_size, 2 * config.enc_rnn_size[-1]
     if config.encoder_segments > 1:
@@ -72,7 +72,7 @@ def core_products(config: ModelConfig, depth: int) -> list[Product]:
     """Products of one core decoder over a whole sequence, its own steps last."""
     flat, sizes = config.segments == 1, config.dec_rnn_size
     embedding = config.z_size if flat else sizes[-1]
-    width = frame_width(depth, config.output in ("categorical", "trio"), config.control_depth)
+    width = frame_width(depth, config.output_kind.one_hot, config.control_depth)
     steps = lstm_products(config.steps, width, sizes, 1, first_state=True)
     start = Product(config.segments, embedding, 2 * sum(sizes) + 4 * sizes[0])
     return [start, *steps, Product(config.steps, sizes[-1], config.nade_num_hidden + depth)]

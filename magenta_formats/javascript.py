@@ -332,7 +332,7 @@ def client_config(config: Config) -> dict:
             f"magenta.js does not know the encoder of {config.name}: it reads music in segments with the two-level "
             "encoder alone, as in hier-mel_16bar, and other music without"
         )
-    if model.output == "trio" and model.segments == 1:
+    if model.segments == 1 and len(model.output_depths) > 1:
         raise ValueError(
             f"magenta.js does not know the decoder of {config.name}: a trio has one for each part there, as in "
             "hier-trio_16bar"

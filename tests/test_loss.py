@@ -8,18 +8,18 @@ import torch.nn.functional as F
 from torch.distributions import Normal
 
 from loss import (
-    TRIO_DEPTHS,
     accuracy,
     beta_at,
     elbo_loss,
-    groove_losses,
     kl_divergence,
     learning_rate_at,
-    nade_logits,
     reconstruction_loss,
     sampling_probability_at,
     segments_at,
 )
+from outputs import OUTPUTS, groove_losses, nade_logits
+
+TRIO_DEPTHS = OUTPUTS["trio"].depths(692)
 
 
 def one_hot(labels, depth):
@@ -89,7 +89,7 @@ def test_a_certain_and_wrong_bit_costs_a_finite_sum():
 
 
 def test_a_nade_without_weights_is_refused():
-    with pytest.raises(ValueError, match="needs nade_weights"):
+    with pytest.raises(ValueError, match="needs output_weights"):
         reconstruction_loss(torch.zeros(1, 1, 2), torch.zeros(1, 1, 1), output="nade")
 
 

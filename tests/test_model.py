@@ -8,8 +8,9 @@ import torch.nn.functional as F
 
 from configs import CONFIGS
 from engine.lstm import draw_classes
-from loss import TRIO_DEPTHS, accuracy, reconstruction_loss, step_mask
-from model import ModelConfig, MusicVAE, draw_bits, dropped, frame_rows, rows_to_frames
+from loss import accuracy, reconstruction_loss, step_mask
+from model import ModelConfig, MusicVAE, dropped
+from outputs import draw_bits, one_hot_frames
 
 FLAT = ModelConfig(8, 10, 12, 4, enc_rnn_size=(6,), dec_rnn_size=(7, 5))
 HIERARCHICAL = replace(FLAT, segments=4)
@@ -52,7 +53,7 @@ def controls_for(config, batch=3):
 
 
 def how(model):
-    return {"output": model.config.output, "nade_weights": model.nade_weights}
+    return {"output": model.config.output, "output_weights": model.output_weights}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -69,12 +70,6 @@ def test_every_preset_fits_its_converter(name):
     assert logits.shape == (2, config.steps, config.nade_num_hidden + config.output_depth)
     controls = None if controls is None else controls[:, :17]
     assert model.sample(2, steps=17, controls=controls).shape == (2, 17, config.output_depth)
-
-
-def test_trio_depths_are_the_converters():
-    from music import converters
-
-    assert converters.TRIO_DEPTHS == TRIO_DEPTHS
 
 
 @ALL
@@ -289,7 +284,9 @@ def test_one_seed_one_sample():
 
 def test_samples_are_one_hot_in_each_part():
     sample = build(TRIO).sample(5, temperature=2.0)
-    assert all((part.sum(-1) == 1).all() and (part.max(-1).values == 1).all() for part in sample.split(TRIO_DEPTHS, -1))
+    assert all(
+        (part.sum(-1) == 1).all() and (part.max(-1).values == 1).all() for part in sample.split(TRIO.output_depths, -1)
+    )
 
 
 def test_bits_are_drawn_with_their_probability():
@@ -310,7 +307,7 @@ def either_way(request, monkeypatch):
 def test_classes_are_drawn_with_their_probability(either_way):
     logits, depths = torch.tensor([0.0, 1.0, -1.0, 0.5, 0.5]).expand(40_000, 5), (3, 2)
     drawn = draw_classes(logits, depths, 0.5, torch.rand(40_000, 2, generator=torch.Generator().manual_seed(0)))
-    frames = rows_to_frames(drawn, 5, torch.float32)
+    frames = one_hot_frames(drawn, 5, torch.float32)
     wanted = torch.cat([(2 * part).softmax(-1) for part in logits[0].split(depths)])
     torch.testing.assert_close(frames.mean(0), wanted, atol=0.01, rtol=0)
     assert draw_classes(logits[:1], depths, 0, torch.rand(1, 2)).tolist() == [[1, 3]]
@@ -323,13 +320,6 @@ def test_a_class_without_a_share_is_not_drawn(either_way):
     ends = torch.tensor([[0.0], [1 - 2**-24]])
     assert draw_classes(logits.expand(2, -1), (5,), 1.0, ends)[0].tolist() == [1]
     assert draw_classes(torch.zeros(2, 5), (5,), 1.0, ends).tolist() == [[0], [4]]
-
-
-def test_rows_and_frames_say_the_same():
-    frames = torch.tensor([[0.0, 1, 0, 0, 1], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]])
-    rows = frame_rows(frames, (3, 2))
-    assert rows.tolist() == [[1, 4], [5, 3], [5, 5]]
-    assert torch.equal(rows_to_frames(rows, 5, torch.float32), frames)
 
 
 def test_bits_of_a_nade_depend_on_the_ones_before():

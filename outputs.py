@@ -1,0 +1,276 @@
+"""Kinds of output: what a frame holds, what it costs given the decoder's logits, and how it is drawn from them.
+
+`ModelConfig.output` names one of the kinds in `OUTPUTS`:
+
+    categorical   one class, by a softmax
+    trio          a class each of melody, bass and drums, by three softmaxes that are independent given the logits
+    nade          bits, each conditioned on the bits before it (Larochelle & Murray 2011)
+    groove        a hit, a velocity in 0..1 and an offset in -1..1 per drum
+
+Numbers match Magenta's decoders (lstm_models.py). A new kind is a subclass of `Output` and its entry in `OUTPUTS`.
+
+Axes: D depth of a frame, P parts of a frame, H hidden units of a NADE, N any axes (batch and steps).
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.lstm import draw_classes
+
+NADE_EPSILON = 1e-6  # added to a probability before its logarithm (magenta/common/nade.py)
+GROOVE_EPSILON = 1e-7  # the same for the hits of a groove (tf.losses.log_loss)
+
+
+class Output(ABC):
+    """A kind of output. A subclass writes `nats`, `correct` and `draw`, and overrides whatever else differs.
+
+    Instances hold no tensors. A kind with parameters of its own makes them in `make_weights`; the model registers them
+    under the name of the kind and passes them as `weights`, which is None for all other kinds.
+    """
+
+    parts: tuple[str, ...] = ("all",)  # names of the parts of a frame, whose accuracy is measured separately
+    one_hot: bool = False  # whether every part of a frame is one class
+    has_hidden_units: bool = False  # whether the kind needs ModelConfig.nade_num_hidden
+    scheduled_temperature: float = 1.0  # of the draws that scheduled sampling feeds back to the decoder
+
+    def depths(self, depth: int) -> tuple[int, ...]:
+        """Depths of the parts of a frame [D].
+
+        Raises:
+            ValueError: frames of this kind never have this depth.
+        """
+        return (depth,)
+
+    def logit_depth(self, depth: int, hidden: int) -> int:
+        """Number of logits that a core decoder writes for a frame, or a part of it, of this depth."""
+        return depth
+
+    def make_weights(self, depth: int, hidden: int) -> nn.Module | None:
+        """Parameters beside the decoder's, newly initialised; None for a kind without any."""
+        return None
+
+    @abstractmethod
+    def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
+        """Negative log-likelihood of each frame: logits [N, logit_depth] and targets [N, D] -> nats [N]."""
+
+    @abstractmethod
+    def correct(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
+        """Whether the most likely frame is the target, 0 or 1 per part, or a share in between: [N, P]."""
+
+    def draws_per_frame(self, depth: int) -> int:
+        """How many uniform random numbers `draw` needs for a frame of this depth."""
+        return depth
+
+    @abstractmethod
+    def draw(self, logits: Tensor, temperature: float, uniforms: Tensor, weights: nn.Module | None = None) -> Tensor:
+        """Draws a frame in compact form, without waiting for the device.
+
+        Args:
+            logits: [N, logit_depth].
+            temperature: divides the logits; 0 takes the most likely class or bit.
+            uniforms: [N, draws_per_frame], in [0, 1).
+        """
+
+    def compact(self, frames: Tensor) -> Tensor:
+        """Frames [N, D] in the form that a decoder reads them back one at a time: here unchanged."""
+        return frames
+
+    def expand(self, compact: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
+        """Frames [N, D] from their compact form."""
+        return compact.to(dtype)
+
+
+class Softmaxes(Output):
+    """One class per part, each by a softmax of its own. The compact form is `class_indices`."""
+
+    one_hot = True
+
+    def __init__(self, parts: tuple[str, ...] = ("all",), depths: tuple[int, ...] = ()):
+        """Args: depths: classes of each part; a frame is a single part when empty."""
+        self.parts, self.part_depths = parts, depths
+
+    def depths(self, depth: int) -> tuple[int, ...]:
+        depths = self.part_depths or (depth,)
+        if sum(depths) != depth:
+            raise ValueError(f"a frame of {', '.join(self.parts)} must have depth {sum(depths)}, got {depth}")
+        return depths
+
+    def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
+        return sum(-(y * F.log_softmax(x, -1)).sum(-1) for x, y in self._split(logits, targets))
+
+    def correct(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
+        return torch.stack([x.argmax(-1) == y.argmax(-1) for x, y in self._split(logits, targets)], -1).float()
+
+    def draws_per_frame(self, depth: int) -> int:
+        return len(self.depths(depth))
+
+    def draw(self, logits: Tensor, temperature: float, uniforms: Tensor, weights: nn.Module | None = None) -> Tensor:
+        return draw_classes(logits, self.depths(logits.shape[-1]), temperature, uniforms)
+
+    def compact(self, frames: Tensor) -> Tensor:
+        return class_indices(frames, self.depths(frames.shape[-1]))
+
+    def expand(self, compact: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
+        return one_hot_frames(compact, depth, dtype)
+
+    def _split(self, logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        depths = self.depths(logits.shape[-1])
+        return zip(logits.split(depths, -1), targets.split(depths, -1), strict=True)
+
+
+def class_indices(frames: Tensor, depths: tuple[int, ...]) -> Tensor:
+    """Position of the one in each part of frames [N, D], counted over the whole frame; D for a part that is all zero.
+
+    Returns:
+        [N, P], int64.
+    """
+    indices, first = [], 0
+    for part in frames.split(depths, -1):
+        value, index = part.max(-1)
+        indices.append(torch.where(value > 0, index + first, frames.shape[-1]))
+        first += part.shape[-1]
+    return torch.stack(indices, -1)
+
+
+def one_hot_frames(indices: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
+    """Frames [N, D] from their `class_indices` [N, P]."""
+    zeros = torch.zeros(*indices.shape[:-1], depth + 1, dtype=dtype, device=indices.device)
+    return zeros.scatter_(-1, indices, 1.0)[..., :-1]
+
+
+class NadeWeights(nn.Module):
+    """Weights of a NADE, whose biases the decoder writes at every step (magenta/common/nade.py): enc, dec = weights."""
+
+    def __init__(self, depth: int, hidden: int):
+        super().__init__()
+        std = 1 / math.sqrt(depth)
+        for name in ("enc", "dec"):  # from each bit to the hidden units, and back
+            weight = nn.init.trunc_normal_(torch.empty(depth, hidden), std=std, a=-2 * std, b=2 * std)
+            self.register_parameter(name, nn.Parameter(weight))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.enc, self.dec))
+
+
+class Nade(Output):
+    """Bits, each conditioned on the bits before it in the frame. Logits: biases of the hidden units | of the bits."""
+
+    has_hidden_units = True
+    scheduled_temperature = 0.0  # the reference draws no bits here
+
+    def logit_depth(self, depth: int, hidden: int) -> int:
+        return hidden + depth
+
+    def make_weights(self, depth: int, hidden: int) -> NadeWeights:
+        return NadeWeights(depth, hidden)
+
+    def nats(self, logits: Tensor, targets: Tensor, weights: NadeWeights | None = None) -> Tensor:
+        return bit_nats(nade_logits(logits, targets, weights).sigmoid(), targets, NADE_EPSILON).sum(-1)
+
+    def correct(self, logits: Tensor, targets: Tensor, weights: NadeWeights | None = None) -> Tensor:
+        bits = nade_logits(logits, targets, weights).sigmoid() >= 0.5
+        return (bits == targets.bool()).all(-1, keepdim=True).float()
+
+    def draw(self, logits: Tensor, temperature: float, uniforms: Tensor, weights: NadeWeights | None = None) -> Tensor:
+        enc, dec = weights
+        hidden, biases = logits.float().split((enc.shape[1], enc.shape[0]), -1)
+        bits = []
+        for k in range(len(enc)):
+            coupling = (hidden.sigmoid() * dec[k]).sum(-1)  # no matrix product: autocast would lower its precision
+            bits.append(draw_bits(biases[:, k] + coupling, temperature, uniforms[:, k]))
+            hidden = torch.addcmul(hidden, bits[-1][:, None], enc[k])
+        return torch.stack(bits, -1)
+
+
+def nade_logits(logits: Tensor, bits: Tensor, weights: NadeWeights | tuple[Tensor, Tensor] | None) -> Tensor:
+    """Logit of each bit of a frame given the bits before it (Larochelle & Murray 2011; magenta/common/nade.py).
+
+    Args:
+        logits: [N, H + D], biases of the hidden units | of the bits.
+        bits: [N, D].
+        weights: from each bit to the hidden units and back, [D, H] each.
+
+    Returns:
+        [N, D].
+    """
+    if weights is None:
+        raise ValueError("output 'nade' needs output_weights, as MusicVAE.output_weights has them")
+    enc, dec = weights
+    hidden, biases = logits.split((enc.shape[1], enc.shape[0]), -1)
+    couplings = []
+    for k in range(len(enc)):  # bit by bit: a single call for all of them would need D times the memory
+        couplings.append(hidden.sigmoid() @ dec[k])
+        hidden = torch.addcmul(hidden, bits[..., k, None], enc[k])
+    return biases + torch.stack(couplings, -1)
+
+
+class Groove(Output):
+    """Hits | velocities | offsets of all drums: log loss of the hits, squared error of the rest (GrooveLstmDecoder)."""
+
+    def depths(self, depth: int) -> tuple[int, ...]:
+        if depth % 3:
+            raise ValueError(f"a groove frame must have a hit, a velocity and an offset per drum, got depth {depth}")
+        return (depth,)
+
+    def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
+        return sum(groove_losses(logits, targets))
+
+    def correct(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
+        """Share of the drums whose hit is right; the reference has no such number."""
+        hits = logits.chunk(3, -1)[0].sigmoid() >= 0.5
+        return (hits == targets.chunk(3, -1)[0].bool()).float().mean(-1, keepdim=True)
+
+    def draws_per_frame(self, depth: int) -> int:
+        return depth // 3
+
+    def draw(self, logits: Tensor, temperature: float, uniforms: Tensor, weights: nn.Module | None = None) -> Tensor:
+        """Draws the hits. Velocities and offsets are the decoder's own, whether or not there is a hit."""
+        hits, velocities, offsets = logits.float().chunk(3, -1)
+        return torch.cat([draw_bits(hits, temperature, uniforms), velocities.sigmoid(), offsets.tanh()], -1)
+
+
+def groove_losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Losses of hits, velocities and offsets, summed over the drums: [N, D] -> [N] each."""
+    hits, velocities, offsets = logits.chunk(3, -1)
+    hit_targets, velocity_targets, offset_targets = targets.chunk(3, -1)
+    return (
+        bit_nats(hits.sigmoid(), hit_targets, GROOVE_EPSILON).sum(-1),
+        (velocities.sigmoid() - velocity_targets).square().sum(-1),
+        (offsets.tanh() - offset_targets).square().sum(-1),
+    )
+
+
+def bit_nats(probabilities: Tensor, bits: Tensor, epsilon: float) -> Tensor:
+    """Negative log-likelihood of each bit; epsilon keeps it finite where a probability is 0 or 1."""
+    return -(bits * (probabilities + epsilon).log() + (1 - bits) * (1 - probabilities + epsilon).log())
+
+
+def draw_bits(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
+    """Bits drawn from sigmoids with uniform numbers of the same shape; temperature 0 takes the more likely value."""
+    if temperature == 0:
+        return (logits.sigmoid() >= 0.5).to(logits.dtype)
+    return (uniforms < (logits / temperature).sigmoid()).to(logits.dtype)
+
+
+OUTPUTS: dict[str, Output] = {
+    "categorical": Softmaxes(),
+    "trio": Softmaxes(("melody", "bass", "drums"), (90, 90, 512)),  # TrioConverter's classes
+    "nade": Nade(),
+    "groove": Groove(),
+}
+
+
+def output_kind(name: str) -> Output:
+    """The kind of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in OUTPUTS:
+        raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {name!r}")
+    return OUTPUTS[name]
