@@ -1,23 +1,28 @@
 """MusicVAE: bidirectional LSTM encoders and LSTM decoders, flat or hierarchical (Roberts et al. 2018, section 3).
 
-Conventions are Magenta's, so that its weights load and its numbers can be met (lstm_models.py): z (or the conductor's
-embedding) sets the decoder's initial state through a tanh layer and is read at every step beside the last frame. The
-conductor reads no input of its own. A flat decoder is a hierarchical one with a single segment whose embedding is z.
+    frames ──Encoder──▶ q(z|x) ──draw──▶ z ──Conductor──▶ embedding per segment ──CoreDecoder──▶ logits per frame
 
-Each LSTM layer has one trainable bias, as in TensorFlow; PyTorch's second one stays zero. Dropout acts on the inputs
-of every layer and only in training mode; the two directions of an encoder's layer share its draw, where the reference
-makes one for each, and the reference's conductor drops out in evaluation too.
+A flat decoder has no conductor: it is a single segment whose embedding is z.
 
-Axes: B batch, T steps, S segments (bars, or tracks), L steps of a segment (T = S * L), D depth of a frame, C depth of
-the controls, Z size of z, E size of an embedding, H width of a layer, N any batch, often B * S.
+Conventions match Magenta's lstm_models.py, so that its weights load and its numbers can be compared:
+
+- An embedding sets the decoder's initial state through a tanh layer, and is read at every step beside the last frame.
+- The conductor reads no input of its own.
+- Each LSTM layer has one trainable bias, as in TensorFlow. PyTorch's second bias stays zero.
+- Dropout acts on the inputs of every layer. Both directions of an encoder layer share one draw here; Magenta draws for
+  each. Here the conductor drops inputs in training mode alone; Magenta's does so in evaluation, too.
+
+Axes: B batch, T steps, S segments (bars or tracks), L steps per segment (T = S * L), D depth of a frame, P parts of a
+frame, C depth of the controls, Z size of z, E size of an embedding, H width of a layer, N any batch, often B * S.
 """
 
 import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import accumulate
+from textwrap import indent
 from typing import NamedTuple
 
 import torch
@@ -44,23 +49,34 @@ from outputs import Output, output_kind
 SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (base_model.py, lstm_utils.py)
 
 
+# ---- Sizes ----
+
+
+def one_field_per_line(config) -> str:
+    """A dataclass as Python code, one field per line."""
+    lines = [f"{field.name}={getattr(config, field.name)!r}," for field in fields(config)]
+    return "\n".join([f"{type(config).__name__}(", *(indent(line, "    ") for line in lines), ")"])
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a `MusicVAE` is built from."""
+    """Sizes and structure of a `MusicVAE`."""
 
-    steps: int  # T, length of a sequence in sixteenth notes; others of whole segments may be read and written, too
+    steps: int  # T, sixteenth notes per sequence; a model with segments also takes other numbers of whole segments
     input_depth: int  # depth of a frame that the encoder reads
-    output_depth: int  # depth of a frame that the decoder writes and reads back
+    output_depth: int  # D, depth of a frame that the decoder writes and reads back
     z_size: int
-    enc_rnn_size: tuple[int, ...]  # width of each bidirectional layer, in one direction
+    enc_rnn_size: tuple[int, ...]  # width of each bidirectional layer, per direction
     dec_rnn_size: tuple[int, ...]  # width of each layer of the decoder, and of the conductor
-    segments: int = 1  # S; 1 is the flat decoder, more a conductor that writes an embedding for each
+    segments: int = 1  # S of the decoder; 1: flat, more: a conductor writes an embedding per segment
     control_depth: int = 0  # C, depth of the conditioning that encoder and decoder read at every step
-    output: str = "categorical"  # what a frame holds: the name of a kind in `outputs.OUTPUTS`
-    encoder_segments: int = 1  # more than 1: the encoder reads each by itself, and then their embeddings
+    output: str = "categorical"  # kind of output: a name in `outputs.OUTPUTS`
+    encoder_segments: int = 1  # S of the encoder; more than 1: it reads each segment by itself, then their embeddings
     nade_num_hidden: int = 0  # hidden units of a NADE
     end_token: int | None = None  # class that ends a segment when it is drawn
-    dropout_keep_prob: float = 1.0  # share of every layer's inputs that training keeps
+    dropout_keep_prob: float = 1.0  # share of each layer's inputs that training keeps
+
+    __repr__ = one_field_per_line
 
     def __post_init__(self):
         segments = (self.segments, self.encoder_segments)
@@ -78,18 +94,18 @@ class ModelConfig:
 
     @property
     def segment_steps(self) -> int:
-        """L, steps that one embedding of the conductor covers."""
+        """L, steps per embedding of the conductor."""
         return self.steps // self.segments
 
     @property
     def whole_steps(self) -> int:
-        """What a sequence is made of: segments, or once all steps of a model without any."""
+        """Steps of the shortest sequence that divides into whole segments; T for a model without segments."""
         segments = [self.steps // parts for parts in (self.segments, self.encoder_segments) if parts > 1]
         return math.lcm(*segments) if segments else self.steps
 
     @property
     def output_kind(self) -> Output:
-        """What `output` names."""
+        """The kind that `output` names."""
         return output_kind(self.output)
 
     @property
@@ -99,20 +115,23 @@ class ModelConfig:
 
     @property
     def core_depths(self) -> tuple[int, ...]:
-        """Depth that each core decoder reads and writes: a hierarchical trio has a core for each part."""
+        """Depth that each core decoder reads and writes: a hierarchical model has one core per part of a frame."""
         return self.output_depths if self.segments > 1 else (self.output_depth,)
 
 
+# ---- Small pieces ----
+
+
 def dense(inputs: int, outputs: int, std: float | None = None) -> nn.Linear:
-    """A linear layer with zero bias and Glorot's uniform weights, or normal ones of the given deviation."""
+    """A linear layer with zero bias; its weights are Glorot uniform, or normal where a standard deviation is given."""
     layer = nn.Linear(inputs, outputs)
     nn.init.zeros_(layer.bias)
     nn.init.xavier_uniform_(layer.weight) if std is None else nn.init.normal_(layer.weight, std=std)
     return layer
 
 
-def side_by_side(parts: list[Tensor]) -> Tensor:
-    """Parts of a frame as one, at least one of them not empty; where that is the only one, it is not copied."""
+def join_parts(parts: list[Tensor]) -> Tensor:
+    """Concatenates parts [N, *] along their last axis. Empty parts are left out; a single part is not copied."""
     parts = [part for part in parts if part.shape[-1]]
     return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
@@ -121,12 +140,15 @@ Drop = Callable[[Tensor], Tensor] | None  # dropout of a layer's inputs
 
 
 def dropped(inputs: Tensor, keep: float, source: RandomSource) -> Tensor:
-    """Inputs of which a share is kept and made larger, and the rest is 0 (lstm_utils.py, rnn_cell)."""
+    """Keeps each input with probability `keep`, divided by it, and sets the others to 0 (lstm_utils.py, rnn_cell)."""
     return inputs * (uniform(inputs.shape, source, inputs.device) < keep) / keep
 
 
+# ---- Encoder ----
+
+
 def last_outputs(layers: nn.ModuleList, frames: Tensor, lengths: Tensor | None, drop: Drop) -> Tensor:
-    """The last bidirectional layer's final outputs, forward | backward; 0 of an empty sequence.
+    """Final outputs of stacked bidirectional layers, forward | backward; 0 for an empty sequence.
 
     frames [N, T, features], lengths [N] -> [N, 2H]
     """
@@ -143,7 +165,7 @@ def last_outputs(layers: nn.ModuleList, frames: Tensor, lengths: Tensor | None, 
 
 
 class Encoder(nn.Module):
-    """Stacked bidirectional LSTM (section 3.1), or two: one for every segment, one for the segments' embeddings."""
+    """Stacked bidirectional LSTM (section 3.1). With segments: one for each segment, one for their embeddings."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -154,14 +176,15 @@ class Encoder(nn.Module):
         self.mu = dense(size, config.z_size, SMALL_STD)
         self.sigma = dense(size, config.z_size, SMALL_STD)
 
-    def forward(self, frames: Tensor, lengths: Tensor | None, drop: Drop) -> Normal:  # (B, T, D + C), (B) or (B, S)
+    def forward(self, frames: Tensor, lengths: Tensor | None, drop: Drop) -> Normal:
+        """The posterior [B, Z]: frames [B, T, D + C], lengths [B] or [B, S]."""
         if self.upper_layers is None:
             last = last_outputs(self.layers, frames, lengths, drop)  # (B, 2H)
         else:
             segments = self._read_segments(frames, lengths, drop)  # (B * S, 2H)
             embeddings = segments.unflatten(0, (-1, frames.shape[1] // self.segment_steps))  # (B, S, 2H)
             last = last_outputs(self.upper_layers, embeddings, None, drop)
-        dtype = self.mu.weight.dtype  # the posterior keeps it, whatever precision the products have
+        dtype = self.mu.weight.dtype  # of the posterior, whatever the precision of the products
         return Normal(self.mu(last).to(dtype), F.softplus(self.sigma(last).to(dtype)), validate_args=False)
 
     def _read_segments(self, frames: Tensor, lengths: Tensor | None, drop: Drop) -> Tensor:  # -> (B * S, 2H)
@@ -170,28 +193,31 @@ class Encoder(nn.Module):
         return last_outputs(self.layers, frames.unflatten(1, (-1, self.segment_steps)).flatten(0, 1), lengths, drop)
 
 
+# ---- Decoder, all steps at once ----
+
+
 class InitialState(nn.Module):
-    """tanh layer from an embedding to the states of stacked layers, laid out c0, h0, c1, h1, ... (lstm_utils.py)."""
+    """Initial states of stacked layers from an embedding, by a tanh layer: c0 | h0 | c1 | h1 | ... (lstm_utils.py)."""
 
     def __init__(self, embedding_size: int, sizes: tuple[int, ...]):
         super().__init__()
         self.sizes = [size for size in sizes for _ in "ch"]
         self.dense = dense(embedding_size, sum(self.sizes), SMALL_STD)
 
-    def forward(self, embedding: Tensor) -> list[LstmState]:  # (N, E)
+    def forward(self, embedding: Tensor) -> list[LstmState]:  # (N, E) -> (N, H) for each layer
         parts = self.dense(embedding).tanh().split(self.sizes, -1)
         return [LstmState(h.contiguous(), c.contiguous()) for c, h in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def run_layers(layers: Iterable[LstmLayer], frames: Tensor, states: Iterable[LstmState], drop: Drop) -> Tensor:
-    """All steps of stacked one-way layers: [N, T, features] -> [N, T, H]."""
+    """Outputs of stacked one-way layers at all steps: [N, T, features] -> [N, T, H]."""
     for layer, state in zip(layers, states, strict=True):
         frames, _ = layer(drop(frames) if drop else frames, state)
     return frames
 
 
 class Conductor(nn.Module):
-    """Writes an embedding for each segment from z alone: its input is one zero at every step (section 3.2)."""
+    """Writes one embedding per segment from z alone: its input is a zero at every step (section 3.2)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -203,81 +229,109 @@ class Conductor(nn.Module):
 
 
 class CoreDecoder(nn.Module):
-    """Writes frames, each from the frame before, an embedding and the controls (section 3.2, "core" decoder)."""
+    """Writes each frame from the frame before it, the segment's embedding and the controls (section 3.2)."""
 
     def __init__(self, depth: int, embedding_size: int, config: ModelConfig):
         super().__init__()
         self.depth = depth
         self.initial_state = InitialState(embedding_size, config.dec_rnn_size)
         self.layers = lstm_layers(depth + embedding_size + config.control_depth, config.dec_rnn_size)
-        self.output = dense(config.dec_rnn_size[-1], config.output_kind.logit_depth(depth, config.nade_num_hidden))
+        logits = config.output_kind.logit_depth(depth, config.nade_num_hidden)
+        self.output = dense(config.dec_rnn_size[-1], logits)
 
     def forward(self, frames: Tensor, embedding: Tensor, controls: Tensor, drop: Drop) -> Tensor:
-        """Logits of all steps: frames [N, L, D], embedding [N, E], controls [N, L, C] -> [N, L, logits]."""
+        """Logits at all steps: frames [N, L, D], embedding [N, E], controls [N, L, C] -> [N, L, logits]."""
         states = self.initial_state(embedding)
-        inputs, constant = side_by_side([frames, controls]), embedding
+        inputs, constant = join_parts([frames, controls]), embedding
         if drop:
             inputs, constant = drop(insert_constant(inputs, embedding, self.depth)), None
-        first, _ = self.layers[0](inputs, states[0], constant, self.depth)
+        first, _ = self.layers[0](inputs, states[0], constant, self.depth)  # (N, L, H)
         return self.output(run_layers(self.layers[1:], first, states[1:], drop))
 
 
+# ---- Decoder, one step at a time ----
+
+
 class CoreSteps:
-    """A core decoder that goes one step at a time, without gradient, from the weights as they are at the start.
+    """A core decoder that goes one step at a time, without gradient.
+
+    What does not change from step to step is computed once: the first layer's share of the gates that each embedding
+    has, the initial states, and weights laid out for the products. Later changes of the weights are not seen.
 
     Args:
-        embeddings: [N, K, E], of all K segments to come.
-        before, after: depths of the parts of a frame that stand on either side of the core's own.
+        core: the decoder.
+        embeddings: [N, S, E], of all segments to come.
+        before, after: depth of the parts of a frame on either side of the core's own part.
     """
 
     def __init__(self, core: CoreDecoder, embeddings: Tensor, before: int, after: int):
-        dtype, rows, (first, *others) = compute_dtype(core.output.weight), len(embeddings), core.layers
+        dtype, batch, (first, *others) = compute_dtype(core.output.weight), len(embeddings), core.layers
         weight, recurrent, bias, _ = (w.to(dtype) for w in first.weights())
-        own, shared, self.following = weight.tensor_split([core.depth, core.depth + embeddings.shape[-1]], 1)
-        self.table = F.pad(own.t(), (0, 0, before, after + 1))  # a row for each class of a frame, and one of zeros
-        self.shares = F.linear(embeddings.transpose(0, 1).to(dtype), shared, bias)  # (K, N, 4H)
-        self.products = [prepare_linear(recurrent, None, rows)] + [
-            _joint_product(layer, dtype, rows) for layer in others
+        of_frame, of_embedding, self.of_controls = weight.tensor_split(
+            [core.depth, core.depth + embeddings.shape[-1]], 1
+        )
+        self.table = F.pad(of_frame.t(), (0, 0, before, after + 1))  # (D + 1, 4H): a row per class, then zeros
+        self.shares = F.linear(embeddings.transpose(0, 1).to(dtype), of_embedding, bias)  # (S, N, 4H)
+        self.products = [prepare_linear(recurrent, None, batch)] + [
+            joint_product(layer, dtype, batch) for layer in others
         ]
-        self.output = prepare_linear(core.output.weight.to(dtype), core.output.bias.to(dtype), rows)
+        self.output = prepare_linear(core.output.weight.to(dtype), core.output.bias.to(dtype), batch)
         starts = core.initial_state(embeddings.transpose(0, 1))
-        self.starts = [(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in starts]
+        self.starts = [(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in starts]  # (S, N, H)
 
-    def begin(self, k: int, controls: Tensor):
-        """Starts segment k: controls [N, L, C], where C may be 0."""
-        self.states = [LstmState(h[k], c[k]) for h, c in self.starts]
-        self.gates = self.shares[k].expand(controls.shape[1], -1, -1)  # (L, N, 4H)
+    def begin(self, segment: int, controls: Tensor):
+        """Sets the states to the start of a segment; controls [N, L, C], where C may be 0."""
+        self.states = [LstmState(h[segment], c[segment]) for h, c in self.starts]
+        self.gates = self.shares[segment].expand(controls.shape[1], -1, -1)  # (L, N, 4H)
         if controls.shape[-1]:
-            self.gates = self.gates + F.linear(controls.to(self.table.dtype).transpose(0, 1), self.following)
+            self.gates = self.gates + F.linear(controls.to(self.table.dtype).transpose(0, 1), self.of_controls)
 
     def step(self, frame: Tensor, t: int) -> Tensor:
-        """Logits [N, logits] of step t, from the frame before it: rows of the table [N, P], or dense [N, D]."""
-        dense = frame.is_floating_point()
-        table = frame.to(self.table.dtype) @ self.table[:-1] if dense else self.table
-        recurrent = self.products[0](self.states[0].h, self.gates[t])
-        self.states[0] = lstm_cell(table, None if dense else frame, recurrent, self.states[0].c)
+        """Logits [N, logits] of the segment's step t from the frame before it, dense [N, D] or class indices [N, P]."""
+        is_dense = frame.is_floating_point()
+        table = frame.to(self.table.dtype) @ self.table[:-1] if is_dense else self.table
+        recurrent = self.products[0](self.states[0].h, self.gates[t])  # (N, 4H)
+        self.states[0] = lstm_cell(table, None if is_dense else frame, recurrent, self.states[0].c)
         for k in range(1, len(self.states)):
             recurrent = self.products[k](self.states[k - 1].h, self.states[k].h)
             self.states[k] = lstm_cell(None, None, recurrent, self.states[k].c)
         return self.output(self.states[-1].h)
 
 
-def _joint_product(layer: LstmLayer, dtype: torch.dtype, rows: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """The sum of a layer's two products, of its input [rows, F] and of its state [rows, H]."""
+def joint_product(layer: LstmLayer, dtype: torch.dtype, batch: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of a layer's input [batch, F] and state h [batch, H] that sums both products and the bias."""
     weight, recurrent, bias, _ = (w.to(dtype) for w in layer.weights())
-    if rows == 1:  # both weights side by side would be no faster, and a copy
+    if batch == 1:  # joining the weights would cost a copy and save nothing
         of_input, of_state = prepare_linear(weight, bias), prepare_linear(recurrent)
         return lambda inputs, state: of_state(state, of_input(inputs))
-    both = prepare_linear(torch.cat([weight, recurrent], 1), bias, rows)
+    both = prepare_linear(torch.cat([weight, recurrent], 1), bias, batch)
     return lambda inputs, state: both(torch.cat([inputs, state], -1))
 
 
+class RollOut(NamedTuple):
+    """What decoding one step at a time starts from."""
+
+    first: Tensor  # [N, D], the frame before the first step
+    embeddings: Tensor  # [N, S, E]
+    controls: Tensor  # [N, steps, C]
+    uniforms: Tensor  # [N, steps, draws per frame], the random numbers
+    targets: Tensor | None = None  # [N, steps, D], frames to feed in place of draws
+    sampled: Tensor | None = None  # [N, steps, 1], True where the draw is fed all the same
+
+
+# ---- The model ----
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The context of a forward pass whose matrix products have a precision; weights stay as they are.
+    """The context of a forward pass with matrix products in the given precision. Weights keep theirs.
 
     Args:
-        precision: 'float32', 'bfloat16' (on a processor with instructions for it, or on a GPU whose cuDNN runs LSTMs
-            in it) or 'auto': bfloat16 where it runs, else float32.
+        device: of the model.
+        precision: 'float32'; 'bfloat16', for a CPU with instructions for it or a GPU whose cuDNN runs LSTMs in it; or
+            'auto', which is bfloat16 where that runs and float32 elsewhere.
+
+    Raises:
+        ValueError: another precision, or bfloat16 on a device that does not run it.
     """
     if precision not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
@@ -287,19 +341,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
 
 
-class RollOutInputs(NamedTuple):
-    """What decoding step by step needs, for N sequences."""
-
-    first: Tensor  # [N, D], the frame before the first step
-    embeddings: Tensor  # [N, S, E], one per segment
-    controls: Tensor  # [N, steps, C]
-    uniforms: Tensor  # [N, steps, draws per frame], the random numbers
-    targets: Tensor | None = None  # [N, steps, D], frames that may be fed in place of draws
-    sampled: Tensor | None = None  # [N, steps, 1], True where the draw is fed all the same
-
-
 class MusicVAE(nn.Module):
-    """`encode` music to a distribution over z, `decode` z to logits beside a known target, `sample` new music."""
+    """`encode` frames to a distribution over z, `decode` z to logits given the true frames, `sample` new frames."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -309,11 +352,11 @@ class MusicVAE(nn.Module):
         embedding_size = config.dec_rnn_size[-1] if self.conductor else config.z_size
         self.cores = nn.ModuleList(CoreDecoder(depth, embedding_size, config) for depth in config.core_depths)
         weights = config.output_kind.make_weights(config.output_depth, config.nade_num_hidden)
-        self.add_module(config.output, weights)  # "nade" in the names of a NADE's parameters
+        self.add_module(config.output, weights)  # a NADE's are nade.enc and nade.dec in the state dict
 
     @property
     def output_weights(self) -> nn.Module | None:
-        """Parameters that the kind of output has beside the decoder's, for `reconstruction_loss`; mostly None."""
+        """Parameters of the kind of output itself, which `reconstruction_loss` needs; None for most kinds."""
         return getattr(self, self.config.output)
 
     def encode(
@@ -326,21 +369,21 @@ class MusicVAE(nn.Module):
         """The posterior q(z|x) (section 3.1; base_model.py, encode).
 
         Args:
-            inputs: [B, T, input_depth], dense; a model with segments takes any whole number of them.
-            lengths: [B] steps that count, in 0..T, or with a hierarchical encoder [B, S] those of each segment, in
-                0..L; all of them when None.
-            controls: [B, T, control_depth], for a model that has any.
-            generator: source of dropout's draws, in training mode, on the model's device.
+            inputs: [B, T, input_depth], dense. A model with segments takes any number of whole segments.
+            lengths: [B], steps that count, 0 to T; a hierarchical encoder also takes [B, S], steps per segment, 0 to L.
+                All steps count when None.
+            controls: [B, T, control_depth], for a model with controls.
+            generator: random numbers of dropout in training mode, on the model's device.
 
         Returns:
-            Normal with mu (`loc`) and sigma (`scale`), [B, Z].
+            Normal with mu (`loc`) and sigma (`scale`), [B, Z] each.
 
         Raises:
             ValueError: a wrong shape.
         """
-        self._check("inputs", inputs, self.config.input_depth)
+        self._check_frames("inputs", inputs, self.config.input_depth)
         self._check_lengths(lengths, inputs, self.config.encoder_segments)
-        frames = side_by_side([inputs, self._controls(inputs, controls)])
+        frames = join_parts([inputs, self._controls_for(inputs, controls)])
         return self.encoder(frames, lengths, self._drop(generator))
 
     def decode(
@@ -352,42 +395,37 @@ class MusicVAE(nn.Module):
         sampling_probability: float = 0.0,
         generator: RandomSource = None,
     ) -> Tensor:
-        """Logits of every frame given the ones before it: teacher-forced, or with scheduled sampling (section 3.2).
+        """Logits of every frame given the frames before it, teacher-forced or with scheduled sampling (section 3.2).
 
-        All segments run as one batch. Scheduled sampling first draws, without gradient, what each step would have been
-        fed, and then takes the same path: gradients never flow through a draw.
+        Gradients never flow through scheduled sampling's draws: what each step is fed is drawn first, without gradient
+        or dropout, and all steps then run as in teacher forcing.
 
         Args:
             z: [B, Z].
-            targets: [B, T, output_depth], dense; a model with segments takes any whole number of them.
-            lengths: [B], or [B, S] those of each segment; logits past them are zero.
-            controls: [B, T, control_depth], for a model that has any.
-            sampling_probability: chance of each step and sequence to be fed the model's own draw of the frame before.
-            generator: source of those draws and of dropout's, on z's device.
+            targets: [B, T, output_depth], dense. A model with segments takes any number of whole segments.
+            lengths: [B], or [B, S], steps per segment; logits past them are zero.
+            controls: [B, T, control_depth], for a model with controls.
+            sampling_probability: chance that a step of a sequence is fed the model's own draw of the frame before it.
+            generator: random numbers of those draws and of dropout, on z's device.
 
         Returns:
-            Raw logits, [B, T, output_depth]; of a NADE [B, T, nade_num_hidden + output_depth].
+            Raw logits, [B, T, output_depth]; for a NADE [B, T, nade_num_hidden + output_depth].
 
         Raises:
             ValueError: a wrong shape.
         """
-        self._check("targets", targets, self.config.output_depth)
+        self._check_frames("targets", targets, self.config.output_depth)
         self._check_lengths(lengths, targets, self.config.segments)
         drop = self._drop(generator)
         embedding = self._embed(z, targets.shape[1], drop).flatten(0, 1)  # (B * S, E)
-        # what each step is fed; a segment begins with the frame before it, zero where that segment was not full
-        frames = self._segments(F.pad(targets, (0, 0, 1, -1)))
-        controls = self._segments(self._controls(targets, controls))
-        steps = frames.shape[1] - 1
-        if sampling_probability > 0 and steps:
-            sampled = uniform((len(frames), steps, 1), generator, z.device) < sampling_probability
-            uniforms = self._uniforms(len(frames), steps, generator, z.device)
-            fed = RollOutInputs(frames[:, 0], embedding[:, None], controls, uniforms, frames[:, 1:], sampled)
-            drawn = self._roll_out(fed, self.config.output_kind.scheduled_temperature)
-            frames = torch.cat([frames[:, :1], drawn], 1)
+        # a segment starts from the frame before it, which is zero where the segment before was not full
+        frames = self._by_segment(F.pad(targets, (0, 0, 1, -1)))  # (B * S, L, D)
+        controls = self._by_segment(self._controls_for(targets, controls))  # (B * S, L, C)
+        if sampling_probability > 0 and frames.shape[1] > 1:
+            frames = self._scheduled(frames, embedding, controls, sampling_probability, generator)
         parts = zip(self.cores, frames.split(self.config.core_depths, -1), strict=True)
-        logits = side_by_side([core(part, embedding, controls, drop) for core, part in parts])
-        logits = logits.reshape(*targets.shape[:2], -1)
+        logits = join_parts([core(part, embedding, controls, drop) for core, part in parts])
+        logits = logits.reshape(*targets.shape[:2], -1)  # (B, T, logits)
         return logits if lengths is None else logits * step_mask(lengths, logits.shape[1])[..., None]
 
     @torch.no_grad()
@@ -401,22 +439,22 @@ class MusicVAE(nn.Module):
         steps: int | None = None,
         generator: RandomSource = None,
     ) -> Tensor:
-        """New music, each frame drawn given the ones before it (section 3.2), without dropout.
+        """New frames, each drawn given the frames before it, without dropout (section 3.2).
 
         Args:
-            n: how many, when z is None.
-            z: [n, Z]; drawn from the prior when None.
-            controls: [n, steps, control_depth], for a model that has any.
-            temperature: of the softmaxes and sigmoids; 0 takes the most likely class, bit or hit at every step.
-            steps: length; the model's own when None. A conductor goes on for as many segments as that takes.
-            generator: source of every draw, on the model's device.
+            n: number of sequences, when z is None.
+            z: [n, Z]; drawn from N(0, I) when None.
+            controls: [n, steps, control_depth], for a model with controls.
+            temperature: divides the logits of softmaxes and sigmoids; 0 takes the most likely class or bit.
+            steps: length of a sequence; the model's own when None. A conductor writes as many embeddings as that needs.
+            generator: all random numbers, on the model's device.
 
         Returns:
-            Frames, [n, steps, output_depth]: as `reconstruction_loss` has targets, and zero past an end token up to
-            the end of its segment. A groove's velocities and offsets stand where no hit falls, too.
+            Frames [n, steps, output_depth], in the form of `reconstruction_loss`'s targets. Frames after an end token
+            are zero, up to the end of its segment. A groove has velocities and offsets where there is no hit, too.
 
         Raises:
-            ValueError: a temperature below 0, fewer than one step, or a wrong shape.
+            ValueError: a temperature below 0, n or steps below 1, or a wrong shape.
         """
         if not temperature >= 0:
             raise ValueError(f"temperature must be 0 (the most likely class) or more, got {temperature}")
@@ -426,60 +464,68 @@ class MusicVAE(nn.Module):
         weight = self.encoder.mu.weight
         if z is None:
             z = normal((n, self.config.z_size), generator, weight.device).to(weight.dtype)
-        frame = z.new_zeros(len(z), self.config.output_depth)
-        controls = self._controls(frame[:, None].expand(-1, steps, -1), controls)
-        embeddings = self._embed(z, steps, None)
-        uniforms = self._uniforms(len(z), steps, generator, z.device)
-        return self._roll_out(RollOutInputs(frame, embeddings, controls, uniforms), temperature)
+        first = z.new_zeros(len(z), self.config.output_depth)
+        controls = self._controls_for(first[:, None].expand(-1, steps, -1), controls)
+        embeddings, uniforms = self._embed(z, steps, None), self._uniforms(len(z), steps, generator, z.device)
+        return self._roll_out(RollOut(first, embeddings, controls, uniforms), temperature)
+
+    def _scheduled(
+        self, frames: Tensor, embedding: Tensor, controls: Tensor, probability: float, source: RandomSource
+    ) -> Tensor:
+        """Frames [N, L, D] that scheduled sampling feeds: some after the first are replaced by the model's draws."""
+        batch, steps = len(frames), frames.shape[1] - 1
+        sampled = uniform((batch, steps, 1), source, frames.device) < probability
+        uniforms = self._uniforms(batch, steps, source, frames.device)
+        roll_out = RollOut(frames[:, 0], embedding[:, None], controls, uniforms, frames[:, 1:], sampled)
+        drawn = self._roll_out(roll_out, self.config.output_kind.scheduled_temperature)
+        return torch.cat([frames[:, :1], drawn], 1)
+
+    def _uniforms(self, batch: int, steps: int, source: RandomSource, device: torch.device) -> Tensor:
+        """Random numbers of a roll-out, [batch, steps, draws per frame]."""
+        draws = self.config.output_kind.draws_per_frame(self.config.output_depth)
+        return uniform((batch, steps, draws), source, device)
 
     @torch.no_grad()
-    def _roll_out(self, inputs: RollOutInputs, temperature: float) -> Tensor:
-        """Frames drawn one step at a time, each fed back to the next step: [N, steps, D].
+    def _roll_out(self, start: RollOut, temperature: float) -> Tensor:
+        """Frames drawn one step at a time, each fed to the next step: [N, steps, D]. On a GPU as one CUDA graph."""
 
-        With targets, a step keeps its draw where `sampled` is True and takes the target elsewhere. Without targets,
-        frames are zero after an end token, up to the end of the segment.
-        """
-        if inputs.first.is_cuda:
-            return run_as_graph(self, self._steps_of, inputs, temperature)
-        return self._steps(inputs, temperature)
+        def from_tensors(*arguments) -> Tensor:  # `run_as_graph` records a function of plain tensors
+            return self._step_by_step(RollOut(*arguments[:-1]), arguments[-1])
 
-    def _steps_of(self, *arguments) -> Tensor:
-        """`_steps` with each tensor as an argument of its own."""
-        return self._steps(RollOutInputs(*arguments[:-1]), arguments[-1])
+        if start.first.is_cuda:
+            return run_as_graph(self, from_tensors, start, temperature)
+        return self._step_by_step(start, temperature)
 
-    def _steps(self, inputs: RollOutInputs, temperature: float) -> Tensor:
-        kind, end, steps = self.config.output_kind, self.config.end_token, inputs.uniforms.shape[1]
-        frame, targets = kind.compact(inputs.first), None if inputs.targets is None else kind.compact(inputs.targets)
-        length = self.config.segment_steps if inputs.embeddings.shape[1] > 1 else steps
-        cores, frames = self._core_steps(inputs.embeddings), []
+    def _step_by_step(self, start: RollOut, temperature: float) -> Tensor:
+        """The loop of `_roll_out`. Without targets, frames after an end token are zero to the end of the segment."""
+        kind, end, weights = self.config.output_kind, self.config.end_token, self.output_weights
+        steps = start.uniforms.shape[1]
+        length = self.config.segment_steps if start.embeddings.shape[1] > 1 else steps
+        frame, targets = kind.compact(start.first), None if start.targets is None else kind.compact(start.targets)
+        cores, frames = self._core_steps(start.embeddings), []
         for t in range(steps):
             if t % length == 0:
-                going = torch.ones_like(frame, dtype=torch.bool)
+                going = torch.ones_like(frame, dtype=torch.bool)  # no end token yet in this segment
                 for core in cores:
-                    core.begin(t // length, inputs.controls[:, t : t + length])
-            logits = side_by_side([core.step(frame, t % length) for core in cores])
-            frame = kind.draw(logits, temperature, inputs.uniforms[:, t], self.output_weights)
+                    core.begin(t // length, start.controls[:, t : t + length])
+            logits = join_parts([core.step(frame, t % length) for core in cores])  # (N, logits)
+            frame = kind.draw(logits, temperature, start.uniforms[:, t], weights)
             if targets is not None:
-                frame = torch.where(inputs.sampled[:, t], frame, targets[:, t])
+                frame = torch.where(start.sampled[:, t], frame, targets[:, t])
             elif end is not None:
-                frame = torch.where(going, frame, self.config.output_depth)
+                frame = torch.where(going, frame, self.config.output_depth)  # the index of a zero frame
                 going = going & (frame != end)
             frames.append(frame)
-        return kind.expand(torch.stack(frames, 1), self.config.output_depth, inputs.first.dtype)
+        return kind.expand(torch.stack(frames, 1), self.config.output_depth, start.first.dtype)
 
     def _core_steps(self, embeddings: Tensor) -> list[CoreSteps]:
-        """Every core, laid out for going step by step."""
+        """Every core, set up to go one step at a time."""
         ends = list(accumulate(self.config.core_depths))
         sides = ((end - core.depth, ends[-1] - end) for core, end in zip(self.cores, ends, strict=True))
         return [CoreSteps(core, embeddings, *side) for core, side in zip(self.cores, sides, strict=True)]
 
-    def _uniforms(self, rows: int, steps: int, source: RandomSource, device: torch.device) -> Tensor:
-        """The random numbers of a roll-out, [rows, steps, draws per frame]."""
-        draws = self.config.output_kind.draws_per_frame(self.config.output_depth)
-        return uniform((rows, steps, draws), source, device)
-
     def _drop(self, source: RandomSource) -> Drop:
-        """Dropout in training mode, where the model has any."""
+        """Dropout in training mode, for a model that has any."""
         keep = self.config.dropout_keep_prob
         return partial(dropped, keep=keep, source=source) if self.training and keep < 1 else None
 
@@ -489,11 +535,11 @@ class MusicVAE(nn.Module):
         segments = math.ceil(steps / self.config.segment_steps)
         return self.conductor(z, segments, drop) if self.conductor else z[:, None]
 
-    def _segments(self, frames: Tensor) -> Tensor:  # (B, T, D) -> (B * S, L, D)
+    def _by_segment(self, frames: Tensor) -> Tensor:  # (B, T, D) -> (B * S, L, D)
         return frames.unflatten(1, (-1, self.config.segment_steps)).flatten(0, 1) if self.conductor else frames
 
-    def _controls(self, frames: Tensor, controls: Tensor | None) -> Tensor:
-        """The controls beside frames [B, T, D]: [B, T, C], where C may be 0."""
+    def _controls_for(self, frames: Tensor, controls: Tensor | None) -> Tensor:
+        """Controls [B, T, C] that belong to frames [B, T, D]; C is 0 for a model without controls."""
         depth = self.config.control_depth
         if controls is None and depth == 0:
             return frames.new_zeros(*frames.shape[:2], 0)
@@ -502,9 +548,9 @@ class MusicVAE(nn.Module):
             raise ValueError(f"controls must be {[*frames.shape[:2], depth]} for this model, got {got}")
         return controls
 
-    def _check(self, name: str, frames: Tensor, depth: int):
+    def _check_frames(self, name: str, frames: Tensor, depth: int):
         steps, whole, shape = self.config.steps, self.config.whole_steps, list(frames.shape)
-        others = whole < steps  # whether there are segments, of which there may be more or fewer
+        others = whole < steps  # a model with segments takes other numbers of them
         fits = len(shape) == 3 and shape[2] == depth
         if not (fits and (shape[1] == steps or (others and shape[1] > 0 and shape[1] % whole == 0))):
             also = f" or other multiples of {whole} steps" if others else ""
