@@ -1,4 +1,4 @@
-"""Trained models as files: weights with what rebuilds their model and converter, and what a run needs to go on."""
+"""Trained models as files: weights, the preset that rebuilds model and converter, and what a run needs to resume."""
 
 import os
 from dataclasses import replace
@@ -12,7 +12,7 @@ from model import MusicVAE
 from prior import Prior
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
-FORMAT = 1  # of that file
+FORMAT = 1  # version of that file's content
 
 
 def save_checkpoint(
@@ -23,11 +23,14 @@ def save_checkpoint(
     optimizer: Adam | None = None,
     prior: Prior | None = None,
 ):
-    """Writes a model with what rebuilds it and its converter, atomically: a reader finds the old file or the new one.
+    """Writes a model to a file, atomically: a reader finds the old file or the new one.
 
     Args:
-        run, optimizer: what a run needs to go on; a model that is only to be used needs neither.
-        prior: that of a `TrainedModel`, written in the weights' precision.
+        path: the file; its folder is made where it is missing.
+        model: its weights and sizes are written.
+        config: the preset, whose converter and recipe are written.
+        run, optimizer: state of a training run, which it needs to resume; None for a model that is only used.
+        prior: a fitted prior of z, written in the weights' precision.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,17 +49,20 @@ def save_checkpoint(
 
 
 def read_checkpoint(path: str | Path) -> dict:
-    """The content of a checkpoint, on the CPU; no code from the file is run.
+    """The content of a checkpoint, with tensors on the CPU; no code from the file runs.
+
+    Args:
+        path: the file, or the folder of a run.
 
     Raises:
-        ValueError: no such file, or one that is truncated or no checkpoint of this version.
+        ValueError: no such file, a truncated file, or not a checkpoint of this version.
     """
     path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch raises half a dozen kinds for a file that is cut short
+    except Exception as fault:  # torch raises half a dozen kinds for a truncated file
         raise ValueError(f"{path} is truncated, or no checkpoint of ours ({type(fault).__name__})") from fault
     whole = isinstance(content, dict) and {"config", "model", "run"} <= set(content)
     if not whole or content.get("format") != FORMAT:
@@ -65,19 +71,19 @@ def read_checkpoint(path: str | Path) -> dict:
 
 
 def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
-    """A model, in evaluation mode, and its preset from a checkpoint, on the CPU.
+    """The model of a checkpoint, in evaluation mode on the CPU, and its preset.
 
     Args:
         path: the file, or the folder of a run.
 
     Raises:
-        ValueError: no such file, one that is truncated or no checkpoint, or weights that are not the preset's.
+        ValueError: no such file, a truncated file, not a checkpoint, or weights that do not fit its preset.
     """
     return rebuild(read_checkpoint(path), path)
 
 
 def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
-    """What `load_checkpoint` gives, of a checkpoint's content and the path to name in errors."""
+    """What `load_checkpoint` returns, from content that `read_checkpoint` has read; error messages name the path."""
     config = config_from_dict(content["config"])
     model = MusicVAE(config.model)
     try:
@@ -88,8 +94,5 @@ def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
 
 
 def stored_prior(content: dict) -> Prior | None:
-    """The prior in a checkpoint's content, if any; a first version knew one Gaussian alone, [Z] and [Z, Z]."""
-    if not content.get("prior"):
-        return None
-    means, scale, *weights = content["prior"]
-    return Prior(torch.atleast_2d(means), scale, *(weights or [torch.ones(1)]))
+    """The prior in a checkpoint's content; None where it has none."""
+    return Prior(*content["prior"]) if content.get("prior") else None

@@ -1,10 +1,16 @@
-"""The presets: a name, a model, a converter and a training recipe each, as plain frozen data.
+"""The presets: each has a name, a model, a converter and a training recipe, as plain frozen data.
 
 Names, sizes and recipes are those that Magenta released (its music_vae/configs.py). The paper's recipes differ in
-places: it trains 2-bar melodies with 48 free bits, a KL weight of 0.2 and a sampling rate of 2000. A preset whose name
-ends in `_tiny`, `_mini` or `16bar_small` is this project's own: the first trains in minutes on a laptop, the second in
-forty minutes to ninety, the third wants an accelerator; a flat one of the latter two has as many parameters as its
-hierarchical twin, and the same encoder. Change one with `dataclasses.replace`.
+places: it trains 2-bar melodies with 48 free bits, a KL weight of 0.2 and a sampling rate of 2000.
+
+This project's own presets have names that end in:
+
+    _tiny         trains in minutes on a laptop
+    _mini         trains in 40 to 90 minutes on a laptop
+    16bar_small   needs an accelerator
+
+A flat preset of the latter two has the same encoder and as many parameters as its hierarchical twin, `flat-` in place
+of `hier-`. Change a preset with `dataclasses.replace`.
 """
 
 import math
@@ -13,7 +19,7 @@ from difflib import get_close_matches
 from typing import get_args
 
 from loss import sampling_probability_at
-from model import ModelConfig
+from model import ModelConfig, one_field_per_line
 from music.converters import (
     Converter,
     DrumsConverter,
@@ -23,28 +29,30 @@ from music.converters import (
     TrioConverter,
 )
 
-CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}
+CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}  # by the name that `config_to_dict` writes
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained; what changes with the step is a function in loss.py."""
+    """A training recipe. Whatever changes with the step is a function in loss.py."""
 
-    batch_size: int  # windows an update
+    batch_size: int  # windows per update
     steps: int = 200_000  # updates
     learning_rate: float = 1e-3  # Adam's, at step 0
-    decay_rate: float = 0.9999  # of the learning rate, an update
-    min_learning_rate: float = 1e-5
-    beta2: float = 0.999  # Adam's decay of its second moments, an update
+    decay_rate: float = 0.9999  # factor on the learning rate per update
+    min_learning_rate: float = 1e-5  # what the learning rate decays to
+    beta2: float = 0.999  # Adam's decay of the second moments per update
     grad_clip: float = 1.0  # largest global norm of the gradients
-    max_beta: float = 1.0  # weight of the KL in the end
-    beta_rate: float = 0.0  # the nearer to 1 the slower that weight rises; 0 at once
+    max_beta: float = 1.0  # final weight of the KL
+    beta_rate: float = 0.0  # how slowly that weight rises: 0 at once, near 1 slowly, see `loss.beta_at`
     free_bits: float = 0.0  # bits of an example's total KL that cost nothing
     sampling_schedule: str = "constant"  # of scheduled sampling: 'constant', 'exponential' or 'inverse_sigmoid'
-    sampling_rate: float = 0.0  # that schedule's parameter
-    transpose_range: tuple[int, int] = (0, 0)  # semitones, both ends included, drawn for each window and epoch
-    curriculum: int = 0  # updates over which windows grow from a segment to their whole length
-    mixed: float = 0.0  # share of the windows of drums that get some of their drums from another window
+    sampling_rate: float = 0.0  # parameter of that schedule, see `loss.sampling_probability_at`
+    transpose_range: tuple[int, int] = (0, 0)  # semitones, both ends included; drawn for each window and epoch
+    curriculum: int = 0  # updates over which windows grow from one segment to their whole length
+    mixed: float = 0.0  # share of the drum windows that take some of their drums from another window
+
+    __repr__ = one_field_per_line
 
     def __post_init__(self):
         if min(self.batch_size, self.steps) < 1:
@@ -52,16 +60,16 @@ class TrainingConfig:
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
         if not 0 <= self.beta2 < 1:
-            raise ValueError(f"beta2 must be from 0 to below 1, got {self.beta2}")
+            raise ValueError(f"beta2 must be at least 0 and below 1, got {self.beta2}")
         if min(self.max_beta, self.free_bits, self.curriculum) < 0:
             given = f"{self.max_beta}, {self.free_bits} and {self.curriculum}"
-            raise ValueError(f"max_beta, free_bits and curriculum must not be below 0, got {given}")
+            raise ValueError(f"max_beta, free_bits and curriculum must be at least 0, got {given}")
         if self.curriculum >= self.steps:
-            raise ValueError(f"the curriculum, {self.curriculum} updates, must end before the {self.steps} do")
+            raise ValueError(f"curriculum must be below steps, got {self.curriculum} of {self.steps} updates")
         if self.transpose_range[0] > self.transpose_range[1]:
-            raise ValueError(f"transpose_range is from low to high, got {self.transpose_range}")
+            raise ValueError(f"transpose_range must go from low to high, got {self.transpose_range}")
         if not 0 <= self.mixed <= 1:
-            raise ValueError(f"mixed must be a share from 0 to 1, got {self.mixed}")
+            raise ValueError(f"mixed must be a share, 0 to 1, got {self.mixed}")
         sampling_probability_at(0, schedule=self.sampling_schedule, rate=self.sampling_rate)  # raises ValueError too
 
 
@@ -71,21 +79,23 @@ class Config:
 
     name: str
     model: ModelConfig
-    converter: Converter
+    converter: Converter  # how its music is read and written
     training: TrainingConfig
+
+    __repr__ = one_field_per_line
 
     def __post_init__(self):
         kind = type(self.converter)
         if self.training.mixed and kind is not DrumsConverter:
-            raise ValueError(f"a {kind.__name__} mixes no windows: leave mixed at 0")
+            raise ValueError(f"a {kind.__name__} cannot mix windows: leave mixed at 0")
         if self.training.curriculum and (self.model.whole_steps == self.model.steps or kind is MultitrackConverter):
-            raise ValueError(f"{self.name} has no bars as segments: leave curriculum at 0")
+            raise ValueError(f"the segments of {self.name} are not bars: leave curriculum at 0")
         if self.training.transpose_range != (0, 0) and kind in (DrumsConverter, GrooveConverter):
             raise ValueError(f"a {kind.__name__} has no pitch to transpose: leave transpose_range at (0, 0)")
 
 
 class Presets(dict[str, Config]):
-    """Presets by name; a name that is not there is an error that suggests the nearest."""
+    """Presets by name. A KeyError for an unknown name suggests the nearest ones."""
 
     def __missing__(self, name: str) -> Config:
         nearest = get_close_matches(name, self, n=3, cutoff=0.3)
@@ -96,7 +106,9 @@ def _presets(*configs: Config) -> Presets:
     return Presets((config.name, config) for config in configs)
 
 
-MELODY_2BAR = MelodyConverter(bars=2)  # programs 0-31
+# ---- Converters ----
+
+MELODY_2BAR = MelodyConverter(bars=2)  # General MIDI programs 0-31
 MELODY_16BAR = MelodyConverter(bars=16, programs=None)  # any program
 DRUMS_2BAR = DrumsConverter(bars=2)
 DRUMS_16BAR = DrumsConverter(bars=16)
@@ -112,16 +124,20 @@ HITS_CONTROL = GrooveConverter(bars=2, hits_control=True)
 TRACKS = MultitrackConverter()
 TRACKS_CHORDS = MultitrackConverter(chords=True)
 
-FLAT = {}  # what the models of a family have beside their sizes, as fields of ModelConfig
-FLAT_THREE = {"output": "trio"}
+# ---- Families: what their models have in common beside sizes, as fields of ModelConfig ----
+
+FLAT = {}
 CONDUCTOR = {"segments": 16}
-TWO_LEVELS = {"encoder_segments": 16}
-CONDUCTOR_THREE = CONDUCTOR | FLAT_THREE
-LEVELS = CONDUCTOR | TWO_LEVELS
-LEVELS_THREE = LEVELS | FLAT_THREE
+TWO_LEVEL_ENCODER = {"encoder_segments": 16}
+TWO_LEVELS = CONDUCTOR | TWO_LEVEL_ENCODER
+TRIO = {"output": "trio"}
 NADE = {"output": "nade", "nade_num_hidden": 128}
-GROOVE = {"output": "groove", "dropout_keep_prob": 0.3}
+GROOVE_OUTPUT = {"output": "groove"}
+GROOVE = GROOVE_OUTPUT | {"dropout_keep_prob": 0.3}
 MULTITRACK = {"segments": TRACKS.segments, "encoder_segments": TRACKS.segments, "end_token": TRACKS.end_token}
+
+
+# ---- Recipes ----
 
 SCHEDULED = TrainingConfig(batch_size=512, max_beta=0.2, sampling_schedule="inverse_sigmoid", sampling_rate=1000.0)
 MELODY = replace(SCHEDULED, beta_rate=0.99999, transpose_range=(-5, 5))
@@ -148,7 +164,7 @@ MINI_MELODY = replace(
     transpose_range=(-5, 5),
 )
 MINI_DRUMS = replace(MINI_MELODY, steps=28_000, decay_rate=0.99987, free_bits=448.0, transpose_range=(0, 0), mixed=0.5)
-MINI_LONG = replace(  # bars by themselves first: what one of them says is learned soonest there, and holds
+MINI_LONG = replace(  # the curriculum starts with single bars, which are learned fastest and not forgotten
     LONG,
     batch_size=8,
     steps=32_000,
@@ -176,7 +192,7 @@ SMALL_DRUMS = replace(SMALL_LONG, transpose_range=(0, 0), mixed=0.5)
 
 
 def _config(name, converter, training, z_size, enc_rnn_size, dec_rnn_size, family=FLAT) -> Config:
-    """A preset whose steps and depths are its converter's; `family` holds what else its model has."""
+    """A preset; steps and depths come from the converter, and `family` holds other fields of ModelConfig."""
     depths = (converter.steps, converter.input_depth, converter.output_depth)
     control_depth = {"control_depth": converter.control_depth}
     model = ModelConfig(*depths, z_size, enc_rnn_size, dec_rnn_size, **control_depth, **family)
@@ -195,10 +211,10 @@ CONFIGS = _presets(
     _config("nade-drums_2bar_full", FULL_ROLL_2BAR, DRUMS, 256, (1024,), (512, 512), NADE),
     _config("flat-mel_16bar", MELODY_16BAR, LONG, 512, (2048, 2048), (2048, 2048, 2048)),
     _config("hierdec-mel_16bar", MELODY_16BAR, LONG, 512, (2048, 2048), (1024, 1024), CONDUCTOR),
-    _config("hier-mel_16bar", MELODY_16BAR, LONG, 512, (1024,), (1024, 1024), LEVELS),
-    _config("flat-trio_16bar", TRIO_16BAR, FLAT_TRIO, 512, (2048, 2048), (2048, 2048, 2048), FLAT_THREE),
-    _config("hierdec-trio_16bar", TRIO_16BAR, LONG_TRIO, 512, (2048, 2048), (1024, 1024), CONDUCTOR_THREE),
-    _config("hier-trio_16bar", TRIO_16BAR, LONG_TRIO, 512, (1024,), (1024, 1024), LEVELS_THREE),
+    _config("hier-mel_16bar", MELODY_16BAR, LONG, 512, (1024,), (1024, 1024), TWO_LEVELS),
+    _config("flat-trio_16bar", TRIO_16BAR, FLAT_TRIO, 512, (2048, 2048), (2048, 2048, 2048), TRIO),
+    _config("hierdec-trio_16bar", TRIO_16BAR, LONG_TRIO, 512, (2048, 2048), (1024, 1024), CONDUCTOR | TRIO),
+    _config("hier-trio_16bar", TRIO_16BAR, LONG_TRIO, 512, (1024,), (1024, 1024), TWO_LEVELS | TRIO),
     _config("hier-multiperf_vel_1bar_med", TRACKS, TRACK, 512, (1024,), (512, 512, 512), MULTITRACK),
     _config("hier-multiperf_vel_1bar_big", TRACKS, TRACK, 512, (2048,), (1024, 1024, 1024), MULTITRACK),
     _config("hier-multiperf_vel_1bar_med_chords", TRACKS_CHORDS, TRACK, 512, (1024,), (512, 512, 512), MULTITRACK),
@@ -215,59 +231,51 @@ CONFIGS = _presets(
     _config("nade-drums_2bar_tiny", ROLL_2BAR, TINY_DRUMS, 24, (128,), (192,), NADE | {"nade_num_hidden": 32}),
     _config("flat-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 64, (128,), (160,)),
     _config("hierdec-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 64, (128,), (160,), CONDUCTOR),
-    _config("hier-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 64, (128,), (160,), LEVELS),
-    _config("flat-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), FLAT_THREE),
-    _config("hierdec-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), CONDUCTOR_THREE),
-    _config("hier-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), LEVELS_THREE),
+    _config("hier-mel_16bar_tiny", MELODY_16BAR, TINY_LONG, 64, (128,), (160,), TWO_LEVELS),
+    _config("flat-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), TRIO),
+    _config("hierdec-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), CONDUCTOR | TRIO),
+    _config("hier-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), TWO_LEVELS | TRIO),
     _config("hier-multiperf_vel_1bar_tiny", TRACKS, TINY_LONG, 64, (128,), (160,), MULTITRACK),
-    _config("groovae_2bar_humanize_tiny", HUMANIZE, TINY_DRUMS, 24, (128,), (192,), {"output": "groove"}),
+    _config("groovae_2bar_humanize_tiny", HUMANIZE, TINY_DRUMS, 24, (128,), (192,), GROOVE_OUTPUT),
     _config("cat-mel_2bar_mini", MELODY_2BAR, MINI_MELODY, 160, (224,), (256,)),
     _config("cat-drums_2bar_mini", DRUMS_2BAR, MINI_DRUMS, 256, (256,), (256,)),
-    _config("flat-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 256, (192,), (348,), TWO_LEVELS),
-    _config("hier-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 256, (192,), (256,), LEVELS),
-    _config("flat-drums_16bar_mini", DRUMS_16BAR, MINI_LONG_DRUMS, 192, (160,), (280,), TWO_LEVELS),
-    _config("hier-drums_16bar_mini", DRUMS_16BAR, MINI_LONG_DRUMS, 192, (160,), (224,), LEVELS),
-    _config("hier-trio_16bar_mini", TRIO_16BAR, MINI_TRIO, 160, (112,), (144,), LEVELS_THREE),
-    _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (800,), TWO_LEVELS),
-    _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (512,), LEVELS),
-    _config("flat-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (744,), TWO_LEVELS),
-    _config("hier-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (512,), LEVELS),
-    _config("hier-trio_16bar_small", TRIO_16BAR, SMALL_LONG, 256, (512,), (512,), LEVELS_THREE),
+    _config("flat-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 256, (192,), (348,), TWO_LEVEL_ENCODER),
+    _config("hier-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 256, (192,), (256,), TWO_LEVELS),
+    _config("flat-drums_16bar_mini", DRUMS_16BAR, MINI_LONG_DRUMS, 192, (160,), (280,), TWO_LEVEL_ENCODER),
+    _config("hier-drums_16bar_mini", DRUMS_16BAR, MINI_LONG_DRUMS, 192, (160,), (224,), TWO_LEVELS),
+    _config("hier-trio_16bar_mini", TRIO_16BAR, MINI_TRIO, 160, (112,), (144,), TWO_LEVELS | TRIO),
+    _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (800,), TWO_LEVEL_ENCODER),
+    _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (512,), TWO_LEVELS),
+    _config("flat-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (744,), TWO_LEVEL_ENCODER),
+    _config("hier-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (512,), TWO_LEVELS),
+    _config("hier-trio_16bar_small", TRIO_16BAR, SMALL_LONG, 256, (512,), (512,), TWO_LEVELS | TRIO),
 )
-CONFIGS["groovae_2bar_hits_control"] = CONFIGS["groovae_2bar_hits_control_tfds"]  # its name among the published files
+CONFIGS["groovae_2bar_hits_control"] = CONFIGS["groovae_2bar_hits_control_tfds"]  # the published file's name
 # fmt: on
 
 
 def config_to_dict(config: Config) -> dict:
-    """The preset as plain values that JSON can hold."""
+    """A preset as plain values that JSON can hold."""
     return asdict(config) | {"converter": {"kind": type(config.converter).__name__, **asdict(config.converter)}}
 
 
 def config_from_dict(data: dict) -> Config:
-    """The preset that `config_to_dict` wrote, straight or by way of JSON.
+    """The preset that `config_to_dict` wrote, directly or through JSON.
 
     Raises:
-        ValueError: a field that is missing, unknown or of the wrong value.
+        ValueError: a missing or unknown field, or a wrong value.
     """
     try:
-        model, converter = _with_encoder_segments(data["model"]), dict(data["converter"])
+        converter = dict(data["converter"])
         kind = CONVERTERS[converter.pop("kind")]
-        parts = ((ModelConfig, model), (kind, converter), (TrainingConfig, data["training"]))
+        parts = ((ModelConfig, data["model"]), (kind, converter), (TrainingConfig, data["training"]))
         return Config(data["name"], *(_rebuild(part, values) for part, values in parts))
     except (KeyError, TypeError) as fault:
         raise ValueError(f"not a preset of this version: {fault!r}") from fault
 
 
-def _with_encoder_segments(model: dict) -> dict:
-    """A model's fields as they are called now; a first version said whether the encoder has two levels."""
-    if "hierarchical_encoder" not in model:
-        return model
-    kept = {name: value for name, value in model.items() if name != "hierarchical_encoder"}
-    return kept | {"encoder_segments": model["segments"] if model["hierarchical_encoder"] else 1}
-
-
 def _rebuild(kind: type, values: dict):
-    """A frozen dataclass from its fields, lists as the tuples that they were."""
+    """A frozen dataclass from its fields; JSON's lists become tuples again."""
     unknown = set(values) - {field.name for field in fields(kind)}
     if unknown:
         raise TypeError(f"{kind.__name__} has no {sorted(unknown)}")

@@ -1,4 +1,4 @@
-"""Where songs lie among the latent vectors: a mixture of Gaussians that samples are drawn from.
+"""Priors fitted after training: a mixture of Gaussians over z, for samples that are nearer to the songs than N(0, I).
 
 Axes: n windows, K Gaussians, Z size of z.
 """
@@ -12,19 +12,29 @@ from torch.nn.functional import one_hot
 
 from engine.rng import normal
 
-WINDOWS_EACH = 64  # windows for each Gaussian, on average and at most
-ROUNDS = 15  # of expectation and maximisation
+WINDOWS_PER_GAUSSIAN = 64  # on average, and at most
+EM_ROUNDS = 15  # of an expectation and a maximisation step each
 
 
 class Prior(NamedTuple):
-    """K Gaussians of one covariance."""
+    """A mixture of K Gaussians that share one covariance."""
 
     means: Tensor  # [K, Z]
-    scale: Tensor  # [Z, Z], lower triangular: scale @ scale.T is the covariance of each
-    weights: Tensor  # [K], shares
+    scale: Tensor  # [Z, Z], lower triangular Cholesky factor: the covariance is scale @ scale.T
+    weights: Tensor  # [K], sum to 1
+
+    def __repr__(self) -> str:
+        count, z_size = self.means.shape
+        return f"mixture of {count} Gaussian{'s' * (count > 1)} over z of size {z_size}"
 
     def draw(self, n: int, generator: Generator | None = None, width: float = 1.0) -> Tensor:
-        """n latent vectors, [n, Z], each about a Gaussian's mean by so much of the deviation."""
+        """Draws n latent vectors, [n, Z].
+
+        Args:
+            n: number of vectors.
+            generator: random numbers, on the prior's device.
+            width: factor on the standard deviation of each Gaussian; less than 1 stays nearer to the means.
+        """
         noise = normal((n, len(self.scale)), generator, self.scale.device)
         which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         return self.means[which] + width * noise @ self.scale.T
@@ -36,25 +46,26 @@ class Prior(NamedTuple):
 
 
 def fit_prior(mu: Tensor, sigma: Tensor) -> Prior:
-    """The mixture that is nearest to posteriors, all together, by expectation and maximisation.
+    """Fits a mixture to the posteriors of many windows, by expectation maximisation.
 
-    It maximises a bound on the mean log density of draws of the posteriors; with one Gaussian, that mean itself.
+    It maximises a lower bound on the mean log density of draws from the posteriors; with a single Gaussian, that mean
+    itself. One Gaussian starts at every WINDOWS_PER_GAUSSIAN-th window.
     Source: Ghosh et al. 2020, "From Variational to Deterministic Autoencoders", section 4.
 
     Args:
-        mu, sigma: [n, Z], means and standard deviations; each WINDOWS_EACH windows, or what is left, have a Gaussian.
+        mu, sigma: [n, Z], means and standard deviations of the posteriors.
 
     Raises:
-        ValueError: means or deviations that are no numbers.
+        ValueError: means or standard deviations that are not finite.
     """
     if not (mu.isfinite().all() and sigma.isfinite().all()):
-        raise ValueError("these posteriors are no numbers: the model's training has diverged")
-    points, spread = mu.cpu().double(), sigma.cpu().double().square().mean(0).diag()
-    share = one_hot(torch.cdist(points, points[::WINDOWS_EACH]).argmin(1)).to(points)  # [n, K], of each window
-    for _ in range(ROUNDS):
+        raise ValueError("the posteriors are not finite: the model's training has diverged")
+    points, noise = mu.cpu().double(), sigma.cpu().double().square().mean(0).diag()  # (n, Z), (Z, Z)
+    share = one_hot(torch.cdist(points, points[::WINDOWS_PER_GAUSSIAN]).argmin(1)).to(points)  # (n, K)
+    for _ in range(EM_ROUNDS):
         weights = share.mean(0)
         means = share.T @ points / share.sum(0).clamp(min=1e-9)[:, None]
-        covariance = points.T @ points / len(points) - means.T * weights @ means + spread
+        covariance = points.T @ points / len(points) - means.T * weights @ means + noise
         precise = means @ covariance.inverse()
         share = (weights.log() + points @ precise.T - (precise * means).sum(1) / 2).softmax(1)
     return Prior(*(part.to(mu) for part in (means, torch.linalg.cholesky(covariance), weights)))

@@ -15,7 +15,7 @@ from helpers import shrink
 from magenta_checkpoint import load_magenta_checkpoint
 from magenta_formats.javascript import read_variables, tensorflow_variables
 from paper import publish
-from prior import WINDOWS_EACH
+from prior import WINDOWS_PER_GAUSSIAN
 from train import train
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ MODELS = sorted((ROOT / "pretrained").glob("*.pt"))
 def test_every_published_model_loads_plays_and_has_its_card_and_measurements(path):
     trained = TrainedModel.load(path)
     windows = {"drums_2bar": 21_056}.get(path.stem, PRIOR_WINDOWS)  # the others' sets have more than are taken
-    assert len(trained.prior.means) == windows // WINDOWS_EACH
+    assert len(trained.prior.means) == windows // WINDOWS_PER_GAUSSIAN
     assert trained.config == CONFIGS[trained.config.name]
     assert trained.config.name.startswith(publish.MODELS[path.stem])
     notes = [note for part in trained.sample(1, generator=0)[0].instruments for note in part.notes]
