@@ -13,7 +13,8 @@ from corpus import load_corpus
 from generate import PRIOR_WINDOWS, WIDTH, TrainedModel
 from helpers import shrink
 from magenta_checkpoint import load_magenta_checkpoint
-from magenta_formats.javascript import read_variables, tensorflow_variables
+from magenta_formats.javascript import read_shards
+from magenta_formats.variables import tensorflow_variables
 from paper import publish
 from prior import WINDOWS_EACH
 from train import train
@@ -59,7 +60,7 @@ def test_measurements_and_card_agree(published):
 def test_magenta_js_gets_the_same_weights(published):
     """To half a step of the 255 between a variable's least and greatest value."""
     folder = published / "pretrained" / "magenta_js" / "mel_2bar"
-    ours, theirs = TrainedModel.load(published / "pretrained" / "mel_2bar.pt").model, read_variables(folder)
+    ours, theirs = TrainedModel.load(published / "pretrained" / "mel_2bar.pt").model, read_shards(folder)
     for name, values in tensorflow_variables(ours).items():
         np.testing.assert_allclose(theirs[name], values, rtol=0, atol=1.001 * np.ptp(values) / 510)
     loaded = load_magenta_checkpoint(folder, "cat-mel_2bar_tiny")
