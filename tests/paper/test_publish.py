@@ -10,7 +10,7 @@ import torch
 from checkpoint import read_checkpoint
 from configs import CONFIGS
 from corpus import load_corpus
-from generate import PRIOR_WINDOWS, WIDTH, TrainedModel
+from generate import PRIOR_SCALE, PRIOR_WINDOWS, TrainedModel
 from helpers import shrink
 from magenta_checkpoint import load_magenta_checkpoint
 from magenta_formats.javascript import read_shards
@@ -177,9 +177,9 @@ def test_what_the_readme_says_of_the_results():
         f"as likely as real ones, {short['samples']:.2f} nats a step and {short['data']:.2f}",
         f"repeats the first in {percent(short_bars['samples'])} of its hits, "
         f"a real one in {percent(short_bars['data'])}",
-        f"a step of two-bar beats then costs {ways[f'width {WIDTH}']['cost']:.2f} nats, from the whole Gaussians "
+        f"a step of two-bar beats then costs {ways[f'width {PRIOR_SCALE}']['cost']:.2f} nats, from the whole Gaussians "
         f"{ways['width 1.0']['cost']:.2f}, from the standard normal {ways['standard normal']['cost']:.2f}.",
-        f"at {WIDTH} of their deviation",
+        f"at {PRIOR_SCALE} of their deviation",
         f"to cost {path['cost'][5]:.2f} nats, one of a mix of both {path['mixed_cost'][5]:.2f}",
         f"from {before[density]:.2f} to {added[density][density]:.2f} notes a step, "
         f"subtracted to {subtracted[density][density]:.2f}",
