@@ -34,8 +34,8 @@ PRIOR_SCALE = 0.8  # of the standard deviation of a fitted prior's Gaussians, se
 PRIOR_WINDOWS = 24_576  # largest number of windows that a prior is fitted to: 384 Gaussians
 MIN_SINE = 1e-6  # of the angle between two vectors; below it they count as parallel or opposite
 
-Song = PrettyMIDI | str | Path  # a piece of music, or the path of its MIDI file
-Music = Song | Iterable[Song] | Windows  # see `TrainedModel.encode`
+Midi = PrettyMIDI | str | Path  # a piece of music, or the path of its MIDI file
+Music = Midi | Iterable[Midi] | Windows  # see `TrainedModel.encode`
 Controls = Tensor | np.ndarray | Sequence[str]  # see `TrainedModel.sample`
 Programs = int | tuple[int, ...] | None  # General MIDI, from 0; see `TrainedModel.sample`
 
@@ -101,10 +101,9 @@ class TrainedModel:
         self.model = model.eval()
         self.config = config
         self.precision = precision
-        self.prior = prior and Prior(*(tensor.to(self.device, torch.float32) for tensor in prior))
-        is_groove = isinstance(
-            config.converter, GrooveConverter
-        )  # trained on Roland's drum map, which files do not use
+        self.prior = prior and prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
+        # a groove model is trained on Roland's drum map, but songs use General MIDI's
+        is_groove = isinstance(config.converter, GrooveConverter)
         self.converter = replace(config.converter, kit="general_midi") if is_groove else config.converter
 
     @classmethod
@@ -156,10 +155,10 @@ class TrainedModel:
 
     def _summary(self) -> dict[str, str]:
         """What distinguishes this model, by name."""
-        parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        trainable = (p for name, p in self.model.named_parameters() if "bias_hh" not in name)  # those stay zero
         return {
             "preset": self.config.name,
-            "parameters": f"{parameters:,}",
+            "parameters": f"{sum(p.numel() for p in trainable):,}",
             "z_size": str(self.model.config.z_size),
             "prior": str(self.prior or "N(0, I)"),
             "device": str(self.device),
@@ -297,8 +296,8 @@ class TrainedModel:
 
     def interpolate(
         self,
-        start: Song | Windows,
-        end: Song | Windows,
+        start: Midi | Windows,
+        end: Midi | Windows,
         num_steps: int,
         *,
         temperature: float = 1.0,
@@ -352,8 +351,8 @@ class TrainedModel:
             raise ValueError(f"windows must have {self.converter.steps} steps, got {windows.labels.shape[1]}")
         return windows
 
-    def _one_window_each(self, music: Song | Iterable[Song]) -> Windows:
-        songs = [music] if isinstance(music, Song) else list(music)
+    def _one_window_each(self, music: Midi | Iterable[Midi]) -> Windows:
+        songs = [music] if isinstance(music, Midi) else list(music)
         if not songs:
             raise ValueError("there is no music to encode")
         found = [self.converter.to_arrays(load_midi(song) if isinstance(song, str | Path) else song) for song in songs]

@@ -43,7 +43,7 @@ from music.converters import (
 )
 from music.grid import DRUM_CLASSES, DRUM_SETS, MAX_PITCH, MIN_PITCH
 
-MANIFEST = "weights_manifest.json"
+WEIGHTS_MANIFEST = "weights_manifest.json"
 CLIENT_CONFIG = "config.json"
 SHARD = "group1-shard{}of{}"
 SHARD_BYTES = 4 * 2**20  # as in TensorFlow.js's own converter
@@ -55,7 +55,7 @@ IGNORED = ("numSteps", "numSegments", "ignorePolyphony")  # lengths, and how a c
 
 def is_magenta_js(path: Path) -> bool:
     """Whether a path is a magenta.js folder."""
-    return (path / MANIFEST).is_file()
+    return (path / WEIGHTS_MANIFEST).is_file()
 
 
 # ---- Reading ----
@@ -101,7 +101,7 @@ def read_shards(folder: str | Path) -> Variables:
 
 def _read_json(path: Path, kind: type):
     if not path.is_file():
-        raise ValueError(f"no file {path}; a magenta.js folder holds {MANIFEST}, {CLIENT_CONFIG} and shards")
+        raise ValueError(f"no file {path}; a magenta.js folder holds {WEIGHTS_MANIFEST}, {CLIENT_CONFIG} and shards")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as fault:
@@ -112,7 +112,7 @@ def _read_json(path: Path, kind: type):
 
 
 def _read_manifest(folder: Path) -> list[Group]:
-    path = folder / MANIFEST
+    path = folder / WEIGHTS_MANIFEST
     groups = []
     for entry in _read_json(path, list):
         if not (isinstance(entry, dict) and all(isinstance(entry.get(key), list) for key in ("paths", "weights"))):
@@ -128,9 +128,9 @@ def _read_manifest(folder: Path) -> list[Group]:
 def _shard(folder: Path, name: str) -> Path:
     """The path of a shard, which must not lead out of the folder."""
     if not isinstance(name, str) or not name:
-        raise ValueError(f"{folder / MANIFEST}: a shard's path should be text, got {name!r}")
+        raise ValueError(f"{folder / WEIGHTS_MANIFEST}: a shard's path should be text, got {name!r}")
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts:
-        raise ValueError(f"{folder / MANIFEST}: the shard {name!r} is outside the folder")
+        raise ValueError(f"{folder / WEIGHTS_MANIFEST}: the shard {name!r} is outside the folder")
     return folder / name
 
 
@@ -244,7 +244,7 @@ def export_magenta_js(model: MusicVAE, config: Config, folder: str | Path, quant
     content = {CLIENT_CONFIG: client_config(_with_sizes_of(config, model.config))}
     variables = tensorflow_variables(model)
     with _new_folder(Path(folder)) as new:
-        content[MANIFEST] = _write_shards(new, variables, quantize)
+        content[WEIGHTS_MANIFEST] = _write_shards(new, variables, quantize)
         for name, value in content.items():
             (new / name).write_text(json.dumps(value, indent=2), encoding="utf-8")
 
@@ -289,7 +289,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _is_exported(path: Path) -> bool:
-    return path.is_file() and (path.name in (MANIFEST, CLIENT_CONFIG) or path.name.startswith("group1-shard"))
+    return path.is_file() and (path.name in (WEIGHTS_MANIFEST, CLIENT_CONFIG) or path.name.startswith("group1-shard"))
 
 
 def _write_shards(folder: Path, variables: Variables, quantize: str | None) -> list[dict]:
