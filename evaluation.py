@@ -24,7 +24,7 @@ from torch.distributions import Normal
 
 from checkpoint import read_checkpoint
 from corpus import MANIFEST, load_corpus
-from generate import BATCH, Encoding, TrainedModel, evenly, slerp, take
+from generate import Encoding, TrainedModel, evenly, slerp, take
 from loss import kl_divergence, output_depths, reconstruction_loss
 from midi_utils import SongDataset, Tensors, Windows
 from model import autocast
@@ -55,6 +55,7 @@ PAIRS = 256  # interpolations that are averaged; the paper has 1024
 SAMPLES = 256  # pieces drawn from the prior; as many as the paper adds attribute vectors to
 WIDTHS = (1.0, 0.8, 0.6)  # of a fitted prior's Gaussians, that samples are compared at
 PRIOR_DRAWS = 8192  # that say how far a prior lies off the standard normal
+BATCH = 256  # windows per forward pass
 TRAINING_WINDOWS = 8192  # that attribute vectors come from, evenly spaced
 BARS_BACK = (1, 2, 4, 8)
 NEW = "new"  # the group of windows that the training set does not have

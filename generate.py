@@ -1,10 +1,13 @@
-"""Music in, music out, with a trained model: sample, encode, decode, reconstruct, interpolate (paper, section 5).
+"""Makes music with a trained model: sample, encode, decode, reconstruct, interpolate (paper, section 5).
 
 The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMIDI in place of NoteSequence.
+
+Axes: n windows or pieces, Z size of z.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from html import escape
 from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
@@ -16,22 +19,25 @@ from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 from torch.distributions import Normal
 
-from checkpoint import read_checkpoint, rebuild, stored_prior
+from checkpoint import read_checkpoint, rebuild, save_checkpoint, stored_prior
 from configs import Config
 from engine.rng import normal
-from midi_utils import GrooveConverter, MultitrackConverter, SongDataset, Windows
+from magenta_checkpoint import is_magenta_checkpoint, load_magenta_model
+from midi_utils import GrooveConverter, MultitrackConverter, SongDataset, Windows, load_midi
 from model import MusicVAE, autocast
 from music.chords import chords_to_controls
 from prior import Prior, fit_prior
 
-BATCH = 256  # windows at a time, where they are encoded on a GPU or measured
-CACHED = 64  # encoded at a time on a processor: its caches hold what these need between two steps
-WIDTH = 0.8  # of a fitted prior's Gaussians in `sample`, see `evaluation.measure_priors`
-PRIOR_WINDOWS = 24_576  # that a prior is fitted to, at most: 384 Gaussians
-PARALLEL = 1e-6  # a sine of the angle below this: two vectors have no plane of their own
+GPU_BATCH = 256  # windows that a GPU encodes at a time
+CPU_ENCODE_BATCH = 64  # windows that a CPU encodes at a time; its caches hold the states of these between two steps
+PRIOR_SCALE = 0.8  # of the standard deviation of a fitted prior's Gaussians, see `evaluation.measure_priors`
+PRIOR_WINDOWS = 24_576  # largest number of windows that a prior is fitted to: 384 Gaussians
+MIN_SINE = 1e-6  # of the angle between two vectors; below it they count as parallel or opposite
 
-
+Midi = PrettyMIDI | str | Path  # a piece of music, or the path of its MIDI file
+Music = Midi | Iterable[Midi] | Windows  # see `TrainedModel.encode`
 Controls = Tensor | np.ndarray | Sequence[str]  # see `TrainedModel.sample`
+Programs = int | tuple[int, ...] | None  # General MIDI, from 0; see `TrainedModel.sample`
 
 
 class Encoding(NamedTuple):
@@ -43,18 +49,26 @@ class Encoding(NamedTuple):
 
 
 def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
-    """The point at t in 0..1 on the arc from one vector to another (paper, section 5; Shoemake 1985): [Z].
+    """Spherical interpolation: the point at t on the arc between two vectors (paper, section 5; Shoemake 1985).
 
-    Where the vectors are parallel (or one is zero) the arc is a straight line; where they are opposite, the half turn
-    goes through a direction that is orthogonal to both, and the norm changes evenly.
+    Parallel vectors, and a vector and zero, are joined by a straight line. Opposite vectors are joined by a half turn
+    through a direction that is orthogonal to both, along which the norm changes linearly.
+
+    Args:
+        start: [Z].
+        end: [Z].
+        t: position, from 0 (start) to 1 (end).
+
+    Returns:
+        [Z].
     """
     a, b = start.double(), end.double()
     norms = a.norm(), b.norm()
     if 0 in norms:
         return torch.lerp(start, end, t)
     u, v = a / norms[0], b / norms[1]
-    angle = 2 * torch.atan2((u - v).norm(), (u + v).norm())  # exact for small and for large angles, where arccos is not
-    if angle.sin() > PARALLEL:
+    angle = 2 * torch.atan2((u - v).norm(), (u + v).norm())  # accurate at all angles, unlike arccos
+    if angle.sin() > MIN_SINE:
         return ((((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()).to(start.dtype)
     if u @ v > 0 or len(u) == 1:
         return torch.lerp(start, end, t)
@@ -65,10 +79,19 @@ def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
 
 
 class TrainedModel:
-    """A model with the preset that says how its music is read and written."""
+    """A trained model with its preset: music in, music out.
 
-    def __init__(self, model: MusicVAE, config: Config, precision: str = "float32"):
-        """Args: precision: of the matrix products, 'float32', 'bfloat16' or 'auto', see `model.autocast`."""
+    Args:
+        model: put into evaluation mode.
+        config: the preset; its converter reads and writes the music.
+        precision: of the matrix products: 'float32', 'bfloat16' or 'auto', see `model.autocast`.
+        prior: distribution that `sample` draws z from, moved to the model's device; N(0, I) when None.
+
+    Raises:
+        ValueError: the model's length or depths are not those of the config's converter.
+    """
+
+    def __init__(self, model: MusicVAE, config: Config, precision: str = "float32", prior: Prior | None = None):
         depths = [(c.steps, c.input_depth, c.output_depth, c.control_depth) for c in (model.config, config.converter)]
         if depths[0] != depths[1]:
             raise ValueError(
@@ -76,31 +99,71 @@ class TrainedModel:
                 f"{config.name} makes {depths[1]}: give a config whose converter fits (dataclasses.replace)"
             )
         self.model = model.eval()
-        self.prior: Prior | None = None  # of z in `sample`; the standard normal when None
         self.config = config
         self.precision = precision
-        drums = isinstance(config.converter, GrooveConverter)  # trained on other drum kits than files have (data.py)
-        self.converter = replace(config.converter, kit="general_midi") if drums else config.converter
+        self.prior = prior and prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
+        # a groove model is trained on Roland's drum map, but songs use General MIDI's
+        is_groove = isinstance(config.converter, GrooveConverter)
+        self.converter = replace(config.converter, kit="general_midi") if is_groove else config.converter
 
     @classmethod
-    def load(cls, path: str | Path, device: torch.device | str = "cpu", precision: str = "float32") -> "TrainedModel":
-        """The model of a checkpoint, or of the run in a folder.
+    def load(
+        cls,
+        path: str | Path,
+        device: torch.device | str = "cpu",
+        precision: str = "float32",
+        config_name: str | None = None,
+    ) -> "TrainedModel":
+        """Loads a model of this project or one of Magenta's.
+
+        Args:
+            path: a checkpoint, the folder of a run, or a path that `load_magenta_checkpoint` takes: a TensorFlow
+                checkpoint's prefix, a folder with one, a published `.tar`, or a magenta.js folder.
+            device: where the model is put.
+            precision: see the class.
+            config_name: the preset of one of Magenta's models, needed where its file fits several; the error that
+                asks for it lists them.
 
         Raises:
-            ValueError: no such file, or one that is truncated or no checkpoint of ours; Magenta's are read by
-                `magenta_checkpoint.load_magenta_checkpoint`.
+            ValueError: the file is missing, truncated or of another format, or fits several presets.
+            KeyError: no preset has the name `config_name`.
         """
+        if is_magenta_checkpoint(path):
+            model, config = load_magenta_model(path, config_name)
+            return cls(model.to(device), config, precision)
         content = read_checkpoint(path)
         model, config = rebuild(content, path)
-        trained = cls(model.to(device), config, precision)
-        if prior := stored_prior(content):
-            trained.prior = Prior(*(tensor.to(device, torch.float32) for tensor in prior))
-        return trained
+        if config_name not in (None, config.name):
+            raise ValueError(f"{path} is a model of {config.name}, not of {config_name}: omit config_name")
+        return cls(model.to(device), config, precision, stored_prior(content))
+
+    def save(self, path: str | Path) -> None:
+        """Writes a checkpoint that `load` reads: weights in the precision that they have, the preset and the prior."""
+        save_checkpoint(path, self.model, self.config, prior=self.prior)
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """The device of the model."""
         return next(self.model.parameters()).device
+
+    def __repr__(self) -> str:
+        return f"TrainedModel({', '.join(f'{name}={value}' for name, value in self._summary().items())})"
+
+    def _repr_html_(self) -> str:
+        rows = (f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in self._summary().items())
+        return f"<table><caption>TrainedModel</caption>{''.join(rows)}</table>"
+
+    def _summary(self) -> dict[str, str]:
+        """What distinguishes this model, by name."""
+        trainable = (p for name, p in self.model.named_parameters() if "bias_hh" not in name)  # those stay zero
+        return {
+            "preset": self.config.name,
+            "parameters": f"{sum(p.numel() for p in trainable):,}",
+            "z_size": str(self.model.config.z_size),
+            "prior": str(self.prior or "N(0, I)"),
+            "device": str(self.device),
+            "precision": self.precision,
+        }
 
     def sample(
         self,
@@ -109,69 +172,79 @@ class TrainedModel:
         temperature: float = 1.0,
         length: int | None = None,
         controls: Controls | None = None,
+        seed: int | None = None,
         generator: Generator | int | None = None,
         qpm: float = 120.0,
-        program: int | tuple[int, ...] | None = None,
+        program: Programs = None,
     ) -> list[PrettyMIDI]:
-        """n new pieces, from latent vectors that `draw_z` gives.
+        """Makes n new pieces from latent vectors of `draw_z`.
 
         Args:
-            n: how many.
-            temperature: of each step's draw; 0 takes what is most likely.
-            length: steps (sixteenths); the preset's when None.
-            controls: for a model that has any: chord symbols that take equal shares of the length, classes [length] or
-                [n, length], or values [n, length, control_depth].
-            generator: source of every draw, on the model's device, or a seed; the same one gives the same music.
-            qpm: tempo, quarter notes a minute.
-            program: General MIDI instrument, from 0, or one a track; the converter's own when None.
+            n: number of pieces.
+            temperature: of the draw at each step; 0 takes the most likely class.
+            length: in steps (sixteenth notes); the preset's length when None.
+            controls: for a model with conditioning, one of
+                - a list of chord symbols, each of which takes an equal share of the length;
+                - chord classes, [length] or [n, length];
+                - values, [length, control_depth] or [n, length, control_depth].
+            seed: integer that makes the result repeatable; None draws from PyTorch's global generator.
+            generator: in place of a seed, a generator on the model's device.
+            qpm: tempo in quarter notes per minute.
+            program: General MIDI program, from 0, of all tracks or one per track; the converter's own when None.
 
         Raises:
-            ValueError: a temperature below 0, a size that is not positive, or controls of another model or length.
+            ValueError: the temperature is below 0, a size is not positive, the controls do not fit the model or the
+                length, or both seed and generator are given.
         """
-        generator = self._generator(generator)
-        return self._play(self.draw_z(n, generator), temperature, length, controls, generator, qpm, program)
+        source = self._random_source(seed, generator)
+        z = self.draw_z(n, source)
+        return self.decode(
+            z, temperature=temperature, length=length, controls=controls, generator=source, qpm=qpm, program=program
+        )
 
-    def draw_z(self, n: int, generator: Generator | int | None = None) -> Tensor:
-        """n latent vectors [n, Z] of the standard normal or, at WIDTH of their deviation, of what `fit_prior` found."""
+    def draw_z(self, n: int, generator: Generator | int | None = None, *, seed: int | None = None) -> Tensor:
+        """Draws n latent vectors [n, Z] from the prior, its Gaussians' standard deviation scaled by PRIOR_SCALE.
+
+        Without a prior they come from N(0, I), unscaled. `seed` and `generator` are as in `sample`.
+        """
         if n < 1:
-            raise ValueError(f"at least one piece has to be asked for, got n={n}")
-        generator = self._generator(generator)
+            raise ValueError(f"n must be at least 1, got n={n}")
+        source = self._random_source(seed, generator)
         if self.prior:
-            return self.prior.draw(n, generator, WIDTH)
-        return normal((n, self.model.config.z_size), generator, self.device)
+            return self.prior.draw(n, source, PRIOR_SCALE)
+        return normal((n, self.model.config.z_size), source, self.device)
 
     def fit_prior(self, songs: SongDataset) -> None:
-        """Has `sample` draw z from where these songs' posteriors lie: a Gaussian for every 64 windows, see prior.py.
+        """Fits a prior to the posteriors of songs, one Gaussian per 64 windows, from which `sample` draws z then.
 
-        With many free bits or a small beta a model's songs fill a part of the standard normal alone, and what lies
-        between them decodes to noise. Encoding, decoding and the bound stay as they are.
+        With many free bits or a small beta, songs occupy only a part of N(0, I), and z from the rest decodes to noise.
+        Encoding, decoding and the ELBO do not change. See prior.py.
 
         Args:
-            songs: what the model was trained on; of more than PRIOR_WINDOWS windows so many are taken, evenly spaced.
+            songs: the training set; at most PRIOR_WINDOWS windows of it are used, evenly spaced.
         """
         _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
         self.prior = fit_prior(mu, sigma)
 
-    def encode(
-        self, music: PrettyMIDI | list[PrettyMIDI] | Windows, generator: Generator | int | None = None
-    ) -> Encoding:
-        """Latent vectors of music: of each file's one window, or of every window given.
+    def encode(self, music: Music, generator: Generator | int | None = None, *, seed: int | None = None) -> Encoding:
+        """Encodes music to latent vectors: one per song, or one per window.
 
         Args:
-            music: files that hold exactly one window of the preset's length each, or windows that `to_arrays` cut.
-            generator: source of the draws of z, or a seed.
+            music: one song or a list of songs, each a `PrettyMIDI` or the path of a MIDI file and each exactly one
+                window of the preset's length; or windows that `converter.to_arrays` cut from a song.
+            generator: source of the draws of z, as is `seed`; see `sample`.
 
         Raises:
-            ValueError: a file that holds no window, or several.
+            ValueError: a song holds no window, or several, or a file cannot be read.
         """
         windows = self._as_windows(music)
         if not len(windows.labels):
             raise ValueError("there is no window to encode")
-        size = CACHED if self.device.type == "cpu" else BATCH
+        size = CPU_ENCODE_BATCH if self.device.type == "cpu" else GPU_BATCH
         starts = range(0, len(windows.labels), size)
         posteriors = [self._posterior(take(windows, slice(start, start + size))) for start in starts]
         mu, sigma = (torch.cat([getattr(posterior, name) for posterior in posteriors]) for name in ("loc", "scale"))
-        noise = torch.randn(mu.shape, generator=self._generator(generator), device=self.device)
+        noise = torch.randn(mu.shape, generator=self._random_source(seed, generator), device=self.device)
         return Encoding(mu + sigma * noise, mu, sigma)
 
     def decode(
@@ -181,40 +254,80 @@ class TrainedModel:
         temperature: float = 1.0,
         length: int | None = None,
         controls: Controls | None = None,
+        seed: int | None = None,
         generator: Generator | int | None = None,
         qpm: float = 120.0,
-        program: int | tuple[int, ...] | None = None,
+        program: Programs = None,
     ) -> list[PrettyMIDI]:
-        """A piece for each latent vector, z [n, Z]; the other arguments as in `sample`."""
-        return self._play(z.to(self.device), temperature, length, controls, generator, qpm, program)
+        """Makes a piece of each latent vector z [n, Z]. The other arguments are as in `sample`."""
+        source = self._random_source(seed, generator)
+        z, controls = z.to(self.device), self._as_controls(controls, len(z), length)
+        with autocast(self.device, self.precision):
+            outputs = self.model.sample(
+                len(z), z=z, controls=controls, temperature=temperature, steps=length, generator=source
+            )
+        return self._write(outputs, controls, qpm, program)
 
     def reconstruct(
-        self, music: PrettyMIDI | list[PrettyMIDI] | Windows, *, temperature: float = 0.0, **how
+        self,
+        music: Music,
+        *,
+        temperature: float = 0.0,
+        length: int | None = None,
+        controls: Controls | None = None,
+        seed: int | None = None,
+        generator: Generator | int | None = None,
+        qpm: float = 120.0,
+        program: Programs = None,
     ) -> list[PrettyMIDI]:
-        """Each window's posterior mean decoded, step by step without a look at the original; `how` as in `decode`.
+        """Decodes the posterior mean of each window, free-running: without the original's steps.
 
-        The windows' own controls are taken where none are given.
+        Args:
+            music: as in `encode`.
+            controls: as in `sample`; the windows' own when None. The other arguments are as in `sample`, too.
         """
-        windows = self._as_windows(music)
-        if self.converter.control_depth:
-            how = {"controls": self.converter.to_tensors(windows).controls} | how
-        return self.decode(self.encode(windows).mu, temperature=temperature, **how)
+        source, windows = self._random_source(seed, generator), self._as_windows(music)
+        if controls is None and self.converter.control_depth:
+            controls = self.converter.to_tensors(windows).controls
+        z = self.encode(windows).mu
+        return self.decode(
+            z, temperature=temperature, length=length, controls=controls, generator=source, qpm=qpm, program=program
+        )
 
     def interpolate(
-        self, start: PrettyMIDI | Windows, end: PrettyMIDI | Windows, num_steps: int, *, temperature: float = 1.0, **how
+        self,
+        start: Midi | Windows,
+        end: Midi | Windows,
+        num_steps: int,
+        *,
+        temperature: float = 1.0,
+        length: int | None = None,
+        controls: Controls | None = None,
+        seed: int | None = None,
+        generator: Generator | int | None = None,
+        qpm: float = 120.0,
+        program: Programs = None,
     ) -> list[PrettyMIDI]:
-        """Pieces on the arc between the posterior means of two windows, both ends included; `how` as in `decode`.
+        """Decodes points on the arc between the posterior means of two windows, see `slerp`.
+
+        Args:
+            start: one window, as in `encode`.
+            end: one window.
+            num_steps: number of pieces, with those at both ends. The other arguments are as in `sample`.
 
         Raises:
-            ValueError: fewer than one step, or music that does not hold exactly one window.
+            ValueError: num_steps is below 1, or start or end is not exactly one window.
         """
+        source = self._random_source(seed, generator)
         if num_steps < 1:
             raise ValueError(f"an interpolation needs at least one point, got num_steps={num_steps}")
-        ends = [self.encode(music).mu.cpu() for music in (start, end)]  # slerp's float64 is not on every device
+        ends = [self.encode(music).mu.cpu() for music in (start, end)]  # not every device has slerp's float64
         if any(len(mu) != 1 for mu in ends):
             raise ValueError(f"an interpolation goes from one window to one, got {len(ends[0])} and {len(ends[1])}")
         z = torch.stack([slerp(ends[0][0], ends[1][0], t) for t in torch.linspace(0, 1, num_steps).tolist()])
-        return self.decode(z, temperature=temperature, **how)
+        return self.decode(
+            z, temperature=temperature, length=length, controls=controls, generator=source, qpm=qpm, program=program
+        )
 
     @torch.no_grad()
     def _posterior(self, windows: Windows) -> Normal:
@@ -223,30 +336,46 @@ class TrainedModel:
         with autocast(self.device, self.precision):
             return self.model.encode(inputs, lengths, controls)
 
-    def _as_windows(self, music: PrettyMIDI | list[PrettyMIDI] | Windows) -> Windows:
+    def _random_source(self, seed: int | None, generator: Generator | int | None) -> Generator | None:
+        """The generator of a call; None for PyTorch's global one."""
+        if seed is not None and generator is not None:
+            raise ValueError(f"give a seed or a generator, not both: got seed={seed} and generator={generator}")
+        given = generator if seed is None else seed
+        return Generator(self.device).manual_seed(int(given)) if isinstance(given, Integral) else given
+
+    # ---- Music to windows, and back ----
+
+    def _as_windows(self, music: Music) -> Windows:
         windows = music if isinstance(music, Windows) else self._one_window_each(music)
         if windows.labels.shape[1] != self.converter.steps:
             raise ValueError(f"windows must have {self.converter.steps} steps, got {windows.labels.shape[1]}")
         return windows
 
-    def _one_window_each(self, music: PrettyMIDI | list[PrettyMIDI]) -> Windows:
-        files = music if isinstance(music, list | tuple) else [music]
-        found = [self.converter.to_arrays(midi) for midi in files]
-        if not found:
+    def _one_window_each(self, music: Midi | Iterable[Midi]) -> Windows:
+        songs = [music] if isinstance(music, Midi) else list(music)
+        if not songs:
             raise ValueError("there is no music to encode")
-        for k, windows in enumerate(found):
+        found = [self.converter.to_arrays(load_midi(song) if isinstance(song, str | Path) else song) for song in songs]
+        for k, (song, windows) in enumerate(zip(songs, found, strict=True), 1):
             if len(windows.labels) != 1:
+                name = f" ({song})" if isinstance(song, str | Path) else ""
                 raise ValueError(
-                    f"file {k + 1} of {len(found)} holds {len(windows.labels)} windows of "
-                    f"{self.converter.steps} steps, and one is needed{_reasons(windows)}: cut it with "
-                    "windows = trained.converter.to_arrays(midi) and encode those"
+                    f"file {k} of {len(found)}{name} holds {len(windows.labels)} windows of {self.converter.steps} "
+                    f"steps, and one is needed{_reasons(windows)}: cut it with windows = "
+                    "trained.converter.to_arrays(midi) and encode those"
                 )
         return _concatenate(found)
 
-    def _generator(self, generator: Generator | int | None) -> Generator | None:
-        return Generator(self.device).manual_seed(int(generator)) if isinstance(generator, Integral) else generator
+    def _write(self, outputs: Tensor, controls: Tensor | None, qpm: float, program: Programs) -> list[PrettyMIDI]:
+        labels = self.converter.from_tensors(outputs)
+        chords = [None] * len(labels)
+        if self._has_chords and controls is not None:
+            chords = torch.where(controls.any(-1), controls.argmax(-1), -1).cpu()
+        return [self.converter.from_arrays(one, qpm, program, own) for one, own in zip(labels, chords, strict=True)]
 
-    def _controls(self, controls: Controls | None, n: int, length: int | None) -> Tensor | None:
+    # ---- Controls ----
+
+    def _as_controls(self, controls: Controls | None, n: int, length: int | None) -> Tensor | None:
         """Controls as the model reads them, [n, length, control_depth], on its device."""
         if controls is None:
             return None
@@ -255,16 +384,13 @@ class TrainedModel:
         if isinstance(controls, np.ndarray) and controls.dtype.kind not in "biuf":
             raise ValueError(f"controls must be chord symbols or numbers, got an array of {controls.dtype}")
         controls = torch.as_tensor(controls, device=self.device)
-        depth = self.config.model.control_depth
         if self._has_chords and not controls.is_floating_point():
-            if controls.ndim > 2 or controls.min() < -1 or controls.max() >= depth:
-                raise ValueError(f"chord classes lie from -1 to {depth - 1}, in [length] or [n, length]")
-            controls = F.one_hot(controls.long().clamp(min=0), depth) * (controls >= 0)[..., None]
+            controls = self._one_hot_chords(controls)
         controls = controls.to(self.model.encoder.mu.weight.dtype)
         return controls.expand(n, -1, -1) if controls.ndim == 2 else controls
 
     def _chord_classes(self, symbols: Sequence[str], length: int) -> np.ndarray:
-        """Chord symbols, a list of them, as classes [length]."""
+        """Classes [length] of a list of chord symbols."""
         if not self._has_chords:
             raise ValueError(f"{self.config.name} does not follow chords; its controls have to be numbers")
         if isinstance(symbols, str) or not all(isinstance(symbol, str) for symbol in symbols):
@@ -275,43 +401,35 @@ class TrainedModel:
             raise ValueError(f"chords of several tracks need the preset's own length, {self.converter.steps}")
         return chords_to_controls(symbols, length)
 
+    def _one_hot_chords(self, classes: Tensor) -> Tensor:
+        """Chord classes [length] or [n, length] as [..., control_depth]; class -1 is all zero."""
+        depth = self.config.model.control_depth
+        if classes.ndim > 2 or classes.min() < -1 or classes.max() >= depth:
+            raise ValueError(f"chord classes must be from -1 to {depth - 1}, in [length] or [n, length]")
+        return F.one_hot(classes.long().clamp(min=0), depth) * (classes >= 0)[..., None]
+
     @property
     def _has_chords(self) -> bool:
         return getattr(self.converter, "chords", False)
 
-    def _play(self, z, temperature, length, controls, generator, qpm, program) -> list[PrettyMIDI]:
-        """A piece of each latent vector z [n, Z]; the other arguments of `sample`."""
-        controls = self._controls(controls, len(z), length)
-        how = {"temperature": temperature, "steps": length, "generator": self._generator(generator)}
-        with autocast(self.device, self.precision):
-            outputs = self.model.sample(len(z), z=z, controls=controls, **how)
-        return self._write(outputs, controls, qpm, program)
-
-    def _write(self, outputs: Tensor, controls: Tensor | None, qpm: float, program) -> list[PrettyMIDI]:
-        labels = self.converter.from_tensors(outputs)
-        chords = [None] * len(labels)
-        if self._has_chords and controls is not None:
-            chords = torch.where(controls.any(-1), controls.argmax(-1), -1).cpu()
-        return [self.converter.from_arrays(one, qpm, program, own) for one, own in zip(labels, chords, strict=True)]
-
 
 def _reasons(windows: Windows) -> str:
-    """What a song without windows lacks."""
+    """Why a song has no window, in parentheses."""
     return "".join(f" ({skipped.reason})" for skipped in windows.skipped if skipped.what == "song")
 
 
 def evenly(total: int, count: int) -> np.ndarray:
-    """Indices of so many of a number of windows, evenly spaced; of all where they are no more."""
+    """Indices of `count` evenly spaced items out of `total`; all indices if `total` is not larger."""
     return np.linspace(0, total - 1, min(total, count)).round().astype(int)
 
 
 def take(windows: Windows, part: slice) -> Windows:
-    """Some windows of a song, without where they lie in it."""
+    """A slice of the windows of a song, without their positions in the song."""
     return Windows(*(None if array is None else array[part] for array in windows[:3]))
 
 
 def _concatenate(parts: list[Windows]) -> Windows:
-    """The windows of several songs as one."""
+    """The windows of several songs in one, without their positions in the songs."""
     arrays = (
         None if arrays[0] is None else np.concatenate(arrays)
         for arrays in zip(*(part[:3] for part in parts), strict=True)

@@ -1,1 +1,1 @@
-"""Magenta's files: variables as TensorFlow names them, TensorFlow checkpoints, and magenta.js folders."""
+"""File formats of Magenta's models: one file per format, and variables.py, which they share."""

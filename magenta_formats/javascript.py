@@ -1,20 +1,26 @@
-"""Folders of magenta.js, in and out: a manifest of variables, values in shards, and a config that says what music.
+"""Reads and writes magenta.js folders: a manifest of variables, shards with their values, and a config of the music.
 
-The variables have TensorFlow's names and layout (magenta_checkpoint.py). magenta.js reads three kinds of model, and
-`export_magenta_js` writes no other (@magenta/music 1.23, src/music_vae/model.ts): one bidirectional layer and a flat
-decoder; the same with a NADE or groove output; and, for music in segments, the two-level encoder and a conductor, with
-a core decoder for each part. Presets named `hierdec-` encode without segments, and flat trios have one decoder for
-three parts: neither plays there.
+The variables have TensorFlow's names and layout, see variables.py. magenta.js reads three kinds of model, and
+`export_magenta_js` writes only those (@magenta/music 1.23, src/music_vae/model.ts):
 
-Three things magenta.js does otherwise than Magenta. Of the notes of a drum pattern it says that a step is empty in the
-step before. Behind an end token it goes on to write, and the next track starts from there. And it does not leave out
-the drums that a model is to add (`added_classes`): who plays there must.
+- one bidirectional encoder layer and a flat decoder;
+- the same with a NADE or groove output;
+- for music in segments, the two-level encoder and a conductor, with one core decoder per part.
+
+magenta.js therefore plays neither the presets named `hierdec-`, which encode without segments, nor flat trios, which
+have one decoder for three parts.
+
+magenta.js differs from Magenta in three ways:
+
+- The tensors that it makes of a drum pattern mark an empty step one step too early.
+- It keeps decoding after an end token, and the next track starts from there.
+- It does not remove the drums that a model is to add (`added_classes`); the caller has to.
 """
 
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -22,11 +28,9 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from configs import CONFIGS, Config
-from magenta_checkpoint import FORGET_BIAS, GATE_ORDER, LSTM_PARTS, tensorflow_scopes, variable_parts
+from magenta_formats.variables import Variables, tensorflow_variables
 from model import ModelConfig, MusicVAE
 from music import performance
 from music.converters import (
@@ -39,26 +43,30 @@ from music.converters import (
 )
 from music.grid import DRUM_CLASSES, DRUM_SETS, MAX_PITCH, MIN_PITCH
 
-MANIFEST = "weights_manifest.json"
+WEIGHTS_MANIFEST = "weights_manifest.json"
 CLIENT_CONFIG = "config.json"
 SHARD = "group1-shard{}of{}"
-SHARD_BYTES = 4 * 2**20  # as TensorFlow.js's own converter cuts them
-DTYPES = {"float32": "<f4", "int32": "<i4", "bool": "?"}  # of variables, as they lie in a shard
-QUANTIZED = {"uint8": "<u1", "uint16": "<u2", "float16": "<f2"}  # of values that stand for others
+SHARD_BYTES = 4 * 2**20  # as in TensorFlow.js's own converter
+FLOAT32 = np.dtype("<f4")
+QUANTIZED = {"uint8": np.dtype("<u1"), "uint16": np.dtype("<u2")}  # how Magenta's converter can store a float32
 CLIENT_DEFAULTS = {"pitchClasses": DRUM_CLASSES, "stepsPerQuarter": 4, "maxPitch": 127}
 IGNORED = ("numSteps", "numSegments", "ignorePolyphony")  # lengths, and how a client reads polyphonic notes
 
 
-# ---- In ----
+def is_magenta_js(path: Path) -> bool:
+    """Whether a path is a magenta.js folder."""
+    return (path / WEIGHTS_MANIFEST).is_file()
+
+
+# ---- Reading ----
 
 
 class Weight(NamedTuple):
-    """One variable as the manifest describes it."""
+    """One variable as the manifest describes it; its values are float32."""
 
     name: str
     shape: tuple[int, ...]
-    dtype: np.dtype  # of its values
-    stored: np.dtype  # of the numbers in the shard
+    stored: np.dtype  # type of the numbers in the shard
     scale: float = 1.0  # value = number * scale + least
     least: float = 0.0
 
@@ -69,21 +77,21 @@ class Weight(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Variables whose values lie one after the other in the shards' bytes, joined."""
+    """Variables whose values follow one another in the joined bytes of some shards."""
 
     shards: tuple[Path, ...]
     weights: tuple[Weight, ...]
 
 
-def read_variables(folder: str | Path) -> dict[str, np.ndarray]:
-    """All variables of a magenta.js folder, by name; quantised ones as the values that they stand for.
+def read_shards(folder: str | Path) -> Variables:
+    """All variables of a magenta.js folder, by name, float32; quantised ones are converted back.
 
     Args:
         folder: holds `weights_manifest.json` and the shards that it names.
 
     Raises:
-        ValueError: a missing, truncated or foreign file, or a manifest that contradicts itself or its shards; names the
-            variable and what was expected, and nothing is read.
+        ValueError: a file is missing, truncated or of another format, or the manifest contradicts itself or the sizes
+            of its shards. The message names the variable. All sizes are checked before any value is read.
     """
     groups = _read_manifest(Path(folder))
     for group in groups:
@@ -93,7 +101,7 @@ def read_variables(folder: str | Path) -> dict[str, np.ndarray]:
 
 def _read_json(path: Path, kind: type):
     if not path.is_file():
-        raise ValueError(f"no file {path}; a magenta.js folder holds {MANIFEST}, {CLIENT_CONFIG} and shards")
+        raise ValueError(f"no file {path}; a magenta.js folder holds {WEIGHTS_MANIFEST}, {CLIENT_CONFIG} and shards")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as fault:
@@ -104,7 +112,7 @@ def _read_json(path: Path, kind: type):
 
 
 def _read_manifest(folder: Path) -> list[Group]:
-    path = folder / MANIFEST
+    path = folder / WEIGHTS_MANIFEST
     groups = []
     for entry in _read_json(path, list):
         if not (isinstance(entry, dict) and all(isinstance(entry.get(key), list) for key in ("paths", "weights"))):
@@ -113,55 +121,53 @@ def _read_manifest(folder: Path) -> list[Group]:
         groups.append(Group(shards, tuple(_weight(path, weight) for weight in entry["weights"])))
     names = [weight.name for group in groups for weight in group.weights]
     if len(names) != len(set(names)):
-        raise ValueError(f"{path}: variable {max(names, key=names.count)} stands there more than once")
+        raise ValueError(f"{path} lists variable {max(names, key=names.count)} more than once")
     return groups
 
 
 def _shard(folder: Path, name: str) -> Path:
-    """The path of a shard, which may not leave the folder."""
+    """The path of a shard, which must not lead out of the folder."""
     if not isinstance(name, str) or not name:
-        raise ValueError(f"{folder / MANIFEST}: a shard's path should be text, got {name!r}")
+        raise ValueError(f"{folder / WEIGHTS_MANIFEST}: a shard's path should be text, got {name!r}")
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts:
-        raise ValueError(f"{folder / MANIFEST}: the shard {name!r} lies outside the folder")
+        raise ValueError(f"{folder / WEIGHTS_MANIFEST}: the shard {name!r} is outside the folder")
     return folder / name
 
 
 def _weight(path: Path, entry: dict) -> Weight:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise ValueError(f"{path}: a variable should have a name, got {str(entry)[:80]}")
-    name, shape, dtype = entry["name"], entry.get("shape"), entry.get("dtype")
+    name, shape = entry["name"], entry.get("shape")
     if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
-        raise ValueError(f"{path}: variable {name} should have a list of sizes for a shape, got {shape!r}")
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"{path}: variable {name} should be of {_either(DTYPES)}, got {dtype!r}")
-    values = np.dtype(DTYPES[dtype])
+        raise ValueError(f"{path}: variable {name} should have a list of sizes as its shape, got {shape!r}")
+    if entry.get("dtype") != "float32":
+        raise ValueError(f"{path}: variable {name} should be of float32, got {entry.get('dtype')!r}")
     if "quantization" not in entry:
-        return Weight(name, tuple(shape), values, values)
-    return Weight(name, tuple(shape), values, *_quantization(f"{path}: variable {name}", dtype, entry["quantization"]))
+        return Weight(name, tuple(shape), FLOAT32)
+    return Weight(name, tuple(shape), *_quantization(f"{path}: variable {name}", entry["quantization"]))
 
 
-def _quantization(where: str, dtype: str, entry: dict) -> tuple[np.dtype, float, float]:
-    """How a quantised variable is stored, its scale and its least value."""
+def _quantization(where: str, entry: dict) -> tuple[np.dtype, float, float]:
+    """Stored type, scale and least value of a quantised variable."""
     stored = entry.get("dtype") if isinstance(entry, dict) else None
-    if not isinstance(stored, str) or stored not in QUANTIZED or dtype == "bool":
-        raise ValueError(f"{where} of {dtype} should be quantised to {_either(QUANTIZED)}, got {entry!r}")
-    if stored == "float16":
-        return np.dtype(QUANTIZED[stored]), 1.0, 0.0
+    if not isinstance(stored, str) or stored not in QUANTIZED:
+        raise ValueError(f"{where} of float32 should be quantised to {_either(QUANTIZED)}, got {entry!r}")
     scale, least = entry.get("scale"), entry.get("min")
     if not all(type(number) in (int, float) and abs(number) < 1e38 for number in (scale, least)):
         raise ValueError(f"{where} of {stored} should have a finite scale and min, got {scale!r} and {least!r}")
-    return np.dtype(QUANTIZED[stored]), float(scale), float(least)
+    return QUANTIZED[stored], float(scale), float(least)
 
 
-def _either(names) -> str:
-    return f"{', '.join(list(names)[:-1])} or {list(names)[-1]}"
+def _either(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
 
 
 def _check_sizes(group: Group):
-    """Whether the shards hold just the bytes that the variables need."""
+    """Raises a ValueError unless the shards hold exactly the bytes that the variables need."""
     for shard in group.shards:
         if not shard.is_file():
-            needing = f", which holds {group.weights[0].name} or others" if group.weights else ""
+            needing = f", needed for {group.weights[0].name} or others" if group.weights else ""
             raise ValueError(f"no file {shard}{needing}")
     held, end = sum(shard.stat().st_size for shard in group.shards), 0
     names = f"{', '.join(str(shard) for shard in group.shards[:3])}{', ...' * (len(group.shards) > 3)}"
@@ -178,7 +184,6 @@ def _check_sizes(group: Group):
 
 
 def _values(group: Group) -> Iterator[tuple[str, np.ndarray]]:
-    """Each variable's values, an array of its own."""
     start = 0
     for weight in group.weights:
         stored = _read_bytes(group, start, weight.size).view(weight.stored)
@@ -187,7 +192,7 @@ def _values(group: Group) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _read_bytes(group: Group, start: int, size: int) -> np.ndarray:
-    """A stretch [size] uint8 of the shards' bytes, joined."""
+    """A range of the joined bytes of the shards: [size] uint8."""
     data, filled, first = np.empty(size, np.uint8), 0, 0
     for shard in group.shards:
         held = shard.stat().st_size
@@ -203,48 +208,49 @@ def _read_bytes(group: Group, start: int, size: int) -> np.ndarray:
 
 
 def _dequantized(stored: np.ndarray, weight: Weight) -> np.ndarray:
-    """The values that numbers stand for, computed as TensorFlow.js does: in double precision, and then rounded."""
-    if weight.stored == weight.dtype:
+    """The values of stored numbers, computed as in TensorFlow.js: in double precision, then rounded to float32."""
+    if weight.stored == FLOAT32:
         return stored
     values = stored.astype(np.float64)
     values *= weight.scale
     values += weight.least
-    return (np.floor(values + 0.5) if weight.dtype.kind == "i" else values).astype(weight.dtype)
+    return values.astype(np.float32)
 
 
-# ---- Out ----
+# ---- Writing ----
 
 
 def export_magenta_js(model: MusicVAE, config: Config, folder: str | Path, quantize: str | None = None) -> None:
-    """Writes a folder that magenta.js loads: `new MusicVAE(url_of_the_folder)`.
+    """Writes a folder that magenta.js loads with `new MusicVAE(url_of_the_folder)`.
 
-    Whoever reads the folder back gets the same variables, but for the forget gates' biases: they are written less 1,
-    which rounds them by up to 6e-8. The folder appears under its name when it is whole.
+    `load_magenta_checkpoint` reads the folder back with the same weights, except for the biases of the forget gates:
+    Magenta stores them less 1, which rounds them by up to 6e-8. The folder appears under its name only once it is
+    complete.
 
     Args:
-        model: its weights are written, as float32.
-        config: the preset, which says what music the model reads and writes.
-        folder: made here; an earlier export there is replaced.
-        quantize: None, or 'uint8' or 'uint16' for a quarter or half of the size and values rounded to 256 or 65,536
-            levels between a variable's least and greatest.
+        model: its weights are written as float32.
+        config: the preset of the model; its converter says what music the model reads and writes.
+        folder: created here; an earlier export in its place is replaced.
+        quantize: None for float32; 'uint8' or 'uint16' for a quarter or half of the size, with the values of each
+            variable rounded to 256 or 65,536 levels between its least and its greatest.
 
     Raises:
-        ValueError: a model that magenta.js does not know, or one that is not of the preset; values that are not finite;
-            a folder that holds something else.
+        ValueError: magenta.js has no such model, the model is not of the preset, a weight is not finite, or the folder
+            holds something other than an earlier export.
     """
-    if quantize not in (None, "uint8", "uint16"):
+    if quantize not in (None, *QUANTIZED):
         raise ValueError(f"quantize must be None, 'uint8' or 'uint16', got {quantize!r}")
-    _check_sizes_known(model.config)
-    content = {CLIENT_CONFIG: client_config(_of_model(config, model.config))}
+    _check_layers(model.config)
+    content = {CLIENT_CONFIG: client_config(_with_sizes_of(config, model.config))}
     variables = tensorflow_variables(model)
     with _new_folder(Path(folder)) as new:
-        content[MANIFEST] = _write_shards(new, variables, quantize)
+        content[WEIGHTS_MANIFEST] = _write_shards(new, variables, quantize)
         for name, value in content.items():
             (new / name).write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
-def _of_model(config: Config, model: ModelConfig) -> Config:
-    """The preset with the sizes of a model, which must read and write what the preset's converter does."""
+def _with_sizes_of(config: Config, model: ModelConfig) -> Config:
+    """The preset with the sizes of a model, whose length and depths must be those of the preset's converter."""
     converter = config.converter
     wanted = (converter.steps, converter.input_depth, converter.output_depth, converter.control_depth)
     has = (model.steps, model.input_depth, model.output_depth, model.control_depth)
@@ -255,19 +261,19 @@ def _of_model(config: Config, model: ModelConfig) -> Config:
     return replace(config, model=model)
 
 
-def _check_sizes_known(model: ModelConfig):
-    """Whether magenta.js, which reads fewer shapes than we do, knows the layers."""
+def _check_layers(model: ModelConfig):
+    """Raises a ValueError for layers that magenta.js does not support."""
     if len(model.enc_rnn_size) > 1:
-        raise ValueError(f"magenta.js knows one layer in an encoder, this one has widths {model.enc_rnn_size}")
+        raise ValueError(f"magenta.js supports one layer in an encoder, this one has widths {model.enc_rnn_size}")
     if len(set(model.dec_rnn_size)) > 1:
-        raise ValueError(f"magenta.js knows layers of one width in a decoder, this one has {model.dec_rnn_size}")
+        raise ValueError(f"magenta.js supports decoder layers of one width, this one has {model.dec_rnn_size}")
 
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside the one asked for, which takes its place when all is written, and goes when something fails."""
+    """A temporary folder that replaces the given one on success and is deleted on failure."""
     folder = folder.resolve()
-    if folder.exists() and not (folder.is_dir() and all(map(_is_ours, folder.iterdir()))):
+    if folder.exists() and not (folder.is_dir() and all(map(_is_exported, folder.iterdir()))):
         raise ValueError(f"{folder} holds something other than a magenta.js model; give another folder")
     new, old = (folder.with_name(f".{folder.name}-{uuid4().hex}") for _ in range(2))
     new.mkdir(parents=True)
@@ -282,13 +288,13 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _is_ours(path: Path) -> bool:
-    return path.is_file() and (path.name in (MANIFEST, CLIENT_CONFIG) or path.name.startswith("group1-shard"))
+def _is_exported(path: Path) -> bool:
+    return path.is_file() and (path.name in (WEIGHTS_MANIFEST, CLIENT_CONFIG) or path.name.startswith("group1-shard"))
 
 
-def _write_shards(folder: Path, variables: dict[str, np.ndarray], quantize: str | None) -> list[dict]:
-    """Writes the values, shard after shard, and gives the manifest."""
-    itemsize = np.dtype(QUANTIZED[quantize] if quantize else DTYPES["float32"]).itemsize
+def _write_shards(folder: Path, variables: Variables, quantize: str | None) -> list[dict]:
+    """Writes the values, shard by shard, and returns the manifest."""
+    itemsize = QUANTIZED.get(quantize, FLOAT32).itemsize
     count = math.ceil(sum(values.size for values in variables.values()) * itemsize / SHARD_BYTES)
     paths, weights, data = [SHARD.format(k + 1, count) for k in range(count)], [], bytearray()
     rest = iter(paths)
@@ -305,46 +311,46 @@ def _write_shards(folder: Path, variables: dict[str, np.ndarray], quantize: str 
 
 
 def _stored(name: str, values: np.ndarray, quantize: str | None) -> tuple[dict, np.ndarray]:
-    """The manifest's entry of a variable, and the numbers that go into the shards."""
+    """The manifest's entry of a variable, and the numbers for the shards."""
     if not np.isfinite(values).all():
         raise ValueError(f"variable {name} holds values that are not finite")
     entry = {"name": name, "shape": list(values.shape), "dtype": "float32"}
     if quantize is None:
-        return entry, values.astype(DTYPES["float32"])
+        return entry, values.astype(FLOAT32)
     least, greatest = float(values.min()), float(values.max())
     scale = (greatest - least) / np.iinfo(QUANTIZED[quantize]).max or 1.0
     entry["quantization"] = {"dtype": quantize, "scale": scale, "min": least}
     return entry, np.rint((values.astype(np.float64) - least) / scale).astype(QUANTIZED[quantize])
 
 
-# ---- Which music a model reads and writes ----
+# ---- From a preset to config.json ----
 
 
 def client_config(config: Config) -> dict:
-    """What config.json says of a preset; the key `preset` is this project's, and magenta.js passes over it.
+    """The content of config.json for a preset. Its key `preset` is this project's own; magenta.js ignores it.
 
     Raises:
-        ValueError: a preset whose structure magenta.js does not know.
+        ValueError: magenta.js does not support the structure of the preset.
     """
     model, converter = config.model, config.converter
     if model.encoder_segments != model.segments:
         raise ValueError(
-            f"magenta.js does not know the encoder of {config.name}: it reads music in segments with the two-level "
-            "encoder alone, as in hier-mel_16bar, and other music without"
+            f"magenta.js does not support the encoder of {config.name}: a model with a conductor needs the two-level "
+            "encoder, as in hier-mel_16bar, and a flat model the flat one"
         )
     if model.segments == 1 and len(model.output_depths) > 1:
         raise ValueError(
-            f"magenta.js does not know the decoder of {config.name}: a trio has one for each part there, as in "
+            f"magenta.js does not support the decoder of {config.name}: a trio needs one decoder per part, as in "
             "hier-trio_16bar"
         )
     kind, args = _client_converter(converter)
     args = {"numSteps": model.steps} | ({"numSegments": model.segments} if model.segments > 1 else {}) | args
-    said = {"type": "MusicVAE", "dataConverter": {"type": kind, "args": args}} | _controls(converter)
-    return said | {"preset": config.name}
+    content = {"type": "MusicVAE", "dataConverter": {"type": kind, "args": args}} | _client_controls(converter)
+    return content | {"preset": config.name}
 
 
 def _client_converter(converter: Converter) -> tuple[str, dict]:
-    """The type of magenta.js's converter, and its arguments beside the length."""
+    """The type of magenta.js's converter, and its arguments other than the length."""
     pitches = {"minPitch": MIN_PITCH, "maxPitch": MAX_PITCH}
     classes = getattr(converter, "classes", DRUM_CLASSES)
     drums = {"pitchClasses": [list(pitches) for pitches in DRUM_SETS[classes]]}  # a groove's as in General MIDI
@@ -362,11 +368,11 @@ def _client_converter(converter: Converter) -> tuple[str, dict]:
         case MultitrackConverter():
             steps = {"stepsPerQuarter": performance.STEPS_PER_QUARTER, "totalSteps": performance.STEPS_PER_BAR}
             return "MultitrackConverter", steps | {"numVelocityBins": performance.VELOCITY_BINS}
-    raise TypeError(f"no converter: {converter!r}")
+    raise ValueError(f"magenta.js has no converter like {converter!r}")
 
 
-def _controls(converter: Converter) -> dict:
-    """What magenta.js asks for beside the music."""
+def _client_controls(converter: Converter) -> dict:
+    """The conditioning that magenta.js asks its caller for."""
     if getattr(converter, "chords", False):
         return {"chordEncoder": "TriadChordEncoder"}
     if getattr(converter, "hits_control", False):
@@ -374,67 +380,79 @@ def _controls(converter: Converter) -> dict:
     return {}
 
 
-def preset_from_config(path: str | Path, config_name: str | None = None) -> Config:
-    """The preset that a magenta.js folder's config.json says, at the length that it says.
+# ---- From config.json to a preset ----
 
-    Sizes of z and of the layers are not in it: presets that differ in them alone count as one, and the first is taken.
+
+def find_preset(folder: str | Path, config_name: str | None, variables: Variables) -> Config:
+    """The preset of a magenta.js folder, from its config.json; the variables have no say."""
+    return preset_from_config(Path(folder) / CLIENT_CONFIG, config_name)
+
+
+def preset_from_config(path: str | Path, config_name: str | None = None) -> Config:
+    """The preset that a config.json describes, at the length given there.
+
+    config.json does not hold z_size and layer widths. Presets that differ only in these count as one, and the first
+    of them is returned.
 
     Args:
         path: of config.json.
-        config_name: the preset to take where config.json leaves a choice.
+        config_name: the preset to take where config.json fits several.
 
     Raises:
-        ValueError: no such file, no MusicVAE, or music of no preset, of several, or of another than `config_name`;
-            names the choices.
-        KeyError: no such preset.
+        ValueError: the file is missing, is not of a MusicVAE, or fits no preset, several presets, or not
+            `config_name`. The message lists the presets.
+        KeyError: no preset has that name.
     """
-    said = _read_config(Path(path))
+    content = _read_config(Path(path))
     asked = CONFIGS if config_name is None else {config_name: CONFIGS[config_name]}
-    fitting = [config for preset in asked.values() if (config := _fitted(preset, said))]
-    for better in (lambda config: config.name == said.get("preset"), _said_in_full):
+    fitting = [config for preset in asked.values() if (config := _fitted(preset, content))]
+    for better in (lambda config: config.name == content.get("preset"), _is_fully_described):
         fitting = list(filter(better, fitting)) or fitting
     kinds = {_structure(config): config for config in reversed(fitting)}
     if len(kinds) == 1:
         return fitting[0]
     if kinds:
         choices = [config.name for config in fitting if config in kinds.values()]
-        raise ValueError(f"{path} says {_summary(said)}, which may be {_either(choices)}: name one")
-    raise ValueError(f"{path} says {_summary(said)}, which is none of {', '.join(asked)}")
+        fault = f"which may be {_either(choices)}: choose one with config_name"
+        raise ValueError(f"{path} describes {_summary(content)}, {fault}")
+    raise ValueError(f"{path} describes {_summary(content)}, which is none of {', '.join(asked)}")
 
 
 def _read_config(path: Path) -> dict:
-    said = _read_json(path, dict)
-    converter = said.get("dataConverter")
-    if said.get("type") != "MusicVAE" or not isinstance(converter, dict) or not isinstance(converter.get("args"), dict):
-        raise ValueError(f"{path} should be of type MusicVAE with a dataConverter and its args, got {str(said)[:80]}")
-    steps, segments = _length(said)
+    content = _read_json(path, dict)
+    converter = content.get("dataConverter")
+    is_vae = content.get("type") == "MusicVAE" and isinstance(converter, dict)
+    if not is_vae or not isinstance(converter.get("args"), dict):
+        got = str(content)[:80]
+        raise ValueError(f"{path} should be of type MusicVAE with a dataConverter and its args, got {got}")
+    steps, segments = _length(content)
     if type(steps) is not int or type(segments) is not int or min(steps, segments) < 1 or steps % segments:
         raise ValueError(f"{path}: numSteps should be whole segments, got {steps!r} steps and {segments!r} segments")
-    return said
+    return content
 
 
-def _length(said: dict) -> tuple[int, int]:
-    """Steps and segments; 1 segment where none is said."""
-    args = said["dataConverter"]["args"]
+def _length(content: dict) -> tuple[int, int]:
+    """Steps and segments; 1 segment if the file has no number."""
+    args = content["dataConverter"]["args"]
     return args.get("numSteps"), args.get("numSegments") or 1
 
 
-def _summary(said: dict) -> str:
-    steps, segments = _length(said)
-    return f"{said['dataConverter'].get('type')}, {steps} steps in {segments} segment{'s' * (segments > 1)}"
+def _summary(content: dict) -> str:
+    steps, segments = _length(content)
+    return f"{content['dataConverter'].get('type')}, {steps} steps in {segments} segment{'s' * (segments > 1)}"
 
 
-def _fitted(preset: Config, said: dict) -> Config | None:
-    """The preset at the length that config.json says, if its music is what config.json says."""
+def _fitted(preset: Config, content: dict) -> Config | None:
+    """The preset at the length of a config.json, or None if its music differs."""
     try:
-        config = _at_length(preset, *_length(said))
-        return config if config and _music(client_config(config)) == _music(said) else None
-    except ValueError:  # magenta.js does not know it
+        config = _at_length(preset, *_length(content))
+        return config if config and _music(client_config(config)) == _music(content) else None
+    except ValueError:  # magenta.js does not support the preset
         return None
 
 
 def _at_length(preset: Config, steps: int, segments: int) -> Config | None:
-    """The preset with so many steps and segments, if it can have them."""
+    """The preset with another number of steps and segments, or None if it cannot have them."""
     if (steps, segments) == (preset.model.steps, preset.model.segments):
         return preset
     bar = preset.converter.steps_per_bar
@@ -446,60 +464,33 @@ def _at_length(preset: Config, steps: int, segments: int) -> Config | None:
     return replace(preset, converter=replace(preset.converter, bars=steps // bar), model=model)
 
 
-def _said_in_full(config: Config) -> bool:
-    """Whether config.json can say all that makes the preset, the length too: not which drums its input lacks."""
+def _is_fully_described(config: Config) -> bool:
+    """Whether config.json can hold all that defines the preset: its own length, and no drums removed from the input."""
     return config == CONFIGS[config.name] and not getattr(config.converter, "added_classes", ())
 
 
 def _structure(config: Config) -> tuple:
-    """What makes two presets one for who loads them: all but name, sizes, and what is of training alone."""
+    """What distinguishes presets for a loader: all but the name, the sizes and what only training uses."""
     hidden = min(config.model.nade_num_hidden, 1)
     sizes = {"z_size": 1, "enc_rnn_size": (1,), "dec_rnn_size": (1,), "nade_num_hidden": hidden}
     training = {"note_dropout": 0.0} if isinstance(config.converter, GrooveConverter) else {}
     return replace(config.model, dropout_keep_prob=1.0, **sizes), replace(config.converter, **training)
 
 
-def _music(said: dict) -> dict:
-    """What a config.json says of the music, but its length: what stands at its default counts as left out."""
-    converter = said["dataConverter"]
-    rest = {key: value for key, value in said.items() if key not in ("type", "dataConverter", "preset")}
-    return _plain(rest | converter["args"] | {"type": converter.get("type")})
+def _music(content: dict) -> dict:
+    """What a config.json says about the music except its length, without values that equal their default."""
+    converter = content["dataConverter"]
+    rest = {key: value for key, value in content.items() if key not in ("type", "dataConverter", "preset")}
+    return _without_defaults(rest | converter["args"] | {"type": converter.get("type")})
 
 
-def _plain(values: dict) -> dict:
-    plain = {}
+def _without_defaults(values: dict) -> dict:
+    kept = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            value = _plain(value)
+            value = _without_defaults(value)
         if key == "pitchClasses" and isinstance(value, list):
-            value = len(value)  # which pitches make a class is no matter of the network's
+            value = len(value)  # the network does not depend on which pitches form a class
         if value and key not in IGNORED and value != CLIENT_DEFAULTS.get(key):
-            plain[key] = value
-    return plain
-
-
-# ---- Our layers as TensorFlow's variables ----
-
-
-def tensorflow_variables(model: MusicVAE) -> dict[str, np.ndarray]:
-    """A model's weights under TensorFlow's names and in its layout, float32: what `load_magenta_checkpoint` reads."""
-    state = {name: value.detach().cpu().float() for name, value in model.state_dict().items()}
-    variables = {}
-    for name, scope in tensorflow_scopes(model.config).items():
-        if "{}" in name:
-            parts = lstm_variables(*(state[name.format(part)] for part in LSTM_PARTS))
-        elif name == "nade":
-            parts = state["nade.enc"][:, None], state["nade.dec"][..., None]
-        else:
-            parts = state[f"{name}.weight"].T, state[f"{name}.bias"]
-        variables |= {f"{scope}/{part}": value.numpy() for part, value in zip(variable_parts(name), parts, strict=True)}
-    return variables
-
-
-def lstm_variables(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
-    """TensorFlow's kernel [input + H, 4H] and bias [4H] of a layer of ours: the way back of its reading."""
-    size, order = weight_hh.shape[1], np.argsort(GATE_ORDER)
-    bias = bias_ih + bias_hh
-    bias[size : 2 * size] -= FORGET_BIAS
-    kernel = torch.cat([weight_ih, weight_hh], 1).view(4, size, -1)[order].flatten(0, 1).T
-    return kernel, bias.view(4, size)[order].flatten()
+            kept[key] = value
+    return kept

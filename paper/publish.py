@@ -18,7 +18,7 @@ from pathlib import Path
 from checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from corpus import MANIFEST, load_corpus
 from evaluation import NEW, evaluate, summary, to_json
-from generate import WIDTH, TrainedModel
+from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset
 from paper.figures import KINDS, markdown, number, paper_accuracy
@@ -107,7 +107,7 @@ def card(name: str, found: dict) -> str:
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
         prior_bits=found["prior_bits"],
-        width=WIDTH,
+        width=PRIOR_SCALE,
         limits=LIMITS[kind],
         **facts,
     )

@@ -1,6 +1,7 @@
-"""A trained model from the outside: MIDI in, MIDI out, repeatable, with errors that say what to do."""
+"""TrainedModel: MIDI in and out, seeds, files, and errors that say what to do."""
 
 import io
+import tarfile
 from copy import deepcopy
 from dataclasses import replace
 
@@ -8,10 +9,14 @@ import numpy as np
 import pretty_midi
 import pytest
 import torch
+from IPython.core.formatters import HTMLFormatter
 
-from checkpoint import save_checkpoint
-from generate import WIDTH, TrainedModel, slerp
-from helpers import made_songs, needs_bfloat16, shrink
+from checkpoint import read_checkpoint
+from configs import CONFIGS
+from generate import PRIOR_SCALE, TrainedModel, slerp
+from helpers import BUILT_IN, PARITY, made_songs, needs_bfloat16, shrink
+from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
+from midi_utils import midi_files
 from model import MusicVAE
 from music.chords import chords_to_controls
 
@@ -22,7 +27,7 @@ def trained(request):
 
 
 def untrained(name):
-    """A model with weights that say something, as random as they are."""
+    """A model of random weights, so large that its outputs depend on its inputs."""
     torch.manual_seed(0)
     config = shrink(name)
     model = MusicVAE(config.model)
@@ -33,7 +38,7 @@ def untrained(name):
 
 
 def one_window(trained, seed=0):
-    """A file that holds one window of the model's length."""
+    """A song of exactly one window of the model's length."""
     songs = made_songs(trained.config.converter, windows=1, songs=1, seed=seed)
     return trained.config.converter.from_arrays(songs.labels[0])
 
@@ -47,7 +52,7 @@ def notes(midi):
 
 
 def test_samples_are_midi_files(trained, tmp_path):
-    for k, midi in enumerate(trained.sample(3, generator=0, qpm=90)):
+    for k, midi in enumerate(trained.sample(3, seed=0, qpm=90)):
         midi.write(str(tmp_path / f"{k}.mid"))
         again = pretty_midi.PrettyMIDI(str(tmp_path / f"{k}.mid"))
         assert notes(again)
@@ -56,30 +61,47 @@ def test_samples_are_midi_files(trained, tmp_path):
 
 
 def test_a_seed_repeats_a_sample(trained):
-    one, same, other = ([notes(m) for m in trained.sample(4, generator=seed)] for seed in (1, 1, 2))
+    one, same, other = ([notes(m) for m in trained.sample(4, seed=seed)] for seed in (1, 1, 2))
     assert one == same != other
-    generator = torch.Generator().manual_seed(1)
-    assert [notes(m) for m in trained.sample(4, generator=generator)] == one
 
 
-def test_length_and_program(trained):
+def test_every_method_takes_its_randomness_under_the_same_names(trained):
+    """A seed, a generator with that seed, and that integer as `generator` give the same; two of them are refused."""
+    window, z = one_window(trained), torch.zeros(2, trained.config.model.z_size)
+    calls = {
+        "sample": lambda **source: trained.sample(2, **source),
+        "draw_z": lambda **source: trained.draw_z(2, **source),
+        "encode": lambda **source: trained.encode(window, **source).z,
+        "decode": lambda **source: trained.decode(z, **source),
+        "reconstruct": lambda **source: trained.reconstruct(window, temperature=1.0, **source),
+        "interpolate": lambda **source: trained.interpolate(window, window, 2, **source),
+    }
+    for name, call in calls.items():
+        results = call(seed=1), call(generator=torch.Generator().manual_seed(1)), call(generator=np.int64(1))
+        first, *others = ([notes(midi) for midi in r] if isinstance(r, list) else r.tolist() for r in results)
+        assert others == [first, first], name
+        with pytest.raises(ValueError, match="a seed or a generator, not both: got seed=1 and generator=0"):
+            call(seed=1, generator=0)
+
+
+def test_a_sample_has_the_length_and_programs_that_are_asked_for(trained):
     programs = (20, 35, 8) if trained.config.model.output == "trio" else 20
-    (midi,) = trained.sample(1, length=48, generator=0, program=programs)
+    (midi,) = trained.sample(1, length=48, seed=0, program=programs)
     assert midi.get_end_time() <= 48 / 8 + 1e-3
     assert midi.instruments[0].program == 20
 
 
-def test_encode_gives_latents_of_each_file(trained):
-    z, mu, sigma = trained.encode([one_window(trained, 0), one_window(trained, 1)], generator=3)
+def test_encode_gives_one_latent_vector_per_song(trained):
+    z, mu, sigma = trained.encode([one_window(trained, 0), one_window(trained, 1)], seed=3)
     assert z.shape == mu.shape == sigma.shape == (2, trained.config.model.z_size)
     assert (sigma > 0).all()
     assert not torch.equal(mu[0], mu[1])
-    torch.testing.assert_close(trained.encode(one_window(trained, 1), generator=3).mu, mu[1:], rtol=0, atol=1e-6)
-    assert torch.equal(trained.encode([one_window(trained, 0), one_window(trained, 1)], generator=3).z, z)
+    torch.testing.assert_close(trained.encode(one_window(trained, 1), seed=3).mu, mu[1:], rtol=0, atol=1e-6)
+    assert torch.equal(trained.encode([one_window(trained, 0), one_window(trained, 1)], seed=3).z, z)
 
 
 def test_windows_of_another_length_are_refused():
-    """A model with segments could read them; what it wrote would have its own length."""
+    """A model with segments could read them, but would write its own length."""
     trained = untrained("hier-mel_16bar_tiny")
     windows = trained.converter.to_arrays(one_window(trained))
     with pytest.raises(ValueError, match="windows must have 256 steps, got 128"):
@@ -89,11 +111,11 @@ def test_windows_of_another_length_are_refused():
 def test_many_windows_are_encoded_in_batches(trained, monkeypatch):
     songs = made_songs(trained.config.converter, windows=7, songs=2)
     whole = trained.encode(songs.windows(range(7))).mu
-    monkeypatch.setattr("generate.CACHED", 3)
+    monkeypatch.setattr("generate.CPU_ENCODE_BATCH", 3)
     torch.testing.assert_close(trained.encode(songs.windows(range(7))).mu, whole, rtol=0, atol=1e-6)
 
 
-def test_a_file_with_no_window_or_several_says_how_to_cut_it(trained):
+def test_a_song_with_no_window_or_several_is_refused_with_the_way_to_cut_it(trained):
     with pytest.raises(ValueError, match=r"file 2 of 2 holds 0 windows .*to_arrays\(midi\)"):
         trained.encode([one_window(trained), pretty_midi.PrettyMIDI()])
     converter = trained.config.converter
@@ -102,7 +124,7 @@ def test_a_file_with_no_window_or_several_says_how_to_cut_it(trained):
         trained.encode(converter.from_arrays(double))
 
 
-def test_reconstruct_and_interpolate(trained):
+def test_an_interpolation_starts_and_ends_at_the_reconstructions(trained):
     a, b = one_window(trained, 0), one_window(trained, 1)
     ends = [notes(m) for m in trained.reconstruct([a, b])]
     path = [notes(m) for m in trained.interpolate(a, b, 5, temperature=0)]
@@ -114,14 +136,41 @@ def test_reconstruct_and_interpolate(trained):
         trained.interpolate(a, b, 0)
 
 
-def test_a_saved_model_is_the_same_model(trained, tmp_path):
-    save_checkpoint(tmp_path / "model.pt", trained.model, trained.config)
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+def test_songs_may_be_given_as_paths(trained, tmp_path, kind):
+    songs = [one_window(trained, seed) for seed in (0, 1)]
+    paths = [kind(tmp_path / f"{k}.mid") for k in range(2)]
+    for song, path in zip(songs, paths, strict=True):
+        song.write(str(path))
+    mu = trained.encode(songs).mu
+    assert torch.equal(trained.encode(paths).mu, mu)
+    assert torch.equal(trained.encode(iter([paths[0], songs[1]])).mu, mu)
+    torch.testing.assert_close(trained.encode(paths[0]).mu, mu[:1], rtol=0, atol=1e-6)
+    assert [notes(m) for m in trained.reconstruct(paths)] == [notes(m) for m in trained.reconstruct(songs)]
+    ours, theirs = (trained.interpolate(*ends, 3, temperature=0) for ends in (paths, songs))
+    assert [notes(m) for m in ours] == [notes(m) for m in theirs]
+
+
+def test_a_path_is_named_where_its_song_is_not_one_window(trained):
+    song = max(midi_files(BUILT_IN), key=lambda path: path.stat().st_size)
+    with pytest.raises(ValueError, match=rf"file 1 of 1 \(.*{song.name}\) holds \d+ windows"):
+        trained.encode(song)
+    with pytest.raises(ValueError, match=r"nowhere\.mid"):
+        trained.encode("nowhere.mid")
+
+
+# ---- Files ----
+
+
+def test_a_saved_model_is_loaded_as_the_same_model(trained, tmp_path):
+    trained.save(tmp_path / "model.pt")
     again = TrainedModel.load(tmp_path / "model.pt")
     assert again.config == trained.config
-    assert [notes(m) for m in again.sample(2, generator=0)] == [notes(m) for m in trained.sample(2, generator=0)]
+    assert again.prior is None
+    assert [notes(m) for m in again.sample(2, seed=0)] == [notes(m) for m in trained.sample(2, seed=0)]
 
 
-def test_a_fitted_prior_has_the_mean_and_the_spread_of_the_songs_posteriors(trained, tmp_path):
+def test_a_fitted_prior_has_the_mean_and_covariance_of_the_songs_posteriors_and_is_saved(trained, tmp_path):
     torch.manual_seed(0)
     songs = made_songs(trained.config.converter, windows=40, songs=4)
     standard = trained.draw_z(3, 0)
@@ -130,18 +179,23 @@ def test_a_fitted_prior_has_the_mean_and_the_spread_of_the_songs_posteriors(trai
     drawn, posterior = fitted.draw_z(20_000, 0), fitted.encode(songs.windows(slice(None)))
     repeated = torch.cat([posterior.mu + posterior.sigma * torch.randn_like(posterior.mu) for _ in range(400)])
     torch.testing.assert_close(drawn.mean(0), posterior.mu.mean(0), rtol=0, atol=0.05)
-    torch.testing.assert_close(torch.cov(drawn.T), WIDTH**2 * torch.cov(repeated.T), rtol=0, atol=0.1)
+    torch.testing.assert_close(torch.cov(drawn.T), PRIOR_SCALE**2 * torch.cov(repeated.T), rtol=0, atol=0.1)
     assert torch.equal(trained.draw_z(3, 0), standard)
-    save_checkpoint(tmp_path / "model.pt", fitted.model, fitted.config, prior=fitted.prior)
+    fitted.save(tmp_path / "model.pt")
     again = TrainedModel.load(tmp_path / "model.pt")
     assert torch.equal(again.draw_z(3, 0), fitted.draw_z(3, 0))
-    assert [notes(m) for m in again.sample(2, generator=0)] == [notes(m) for m in fitted.sample(2, generator=0)]
+    assert torch.equal(
+        TrainedModel(trained.model, trained.config, prior=fitted.prior).draw_z(3, 0), fitted.draw_z(3, 0)
+    )
+    assert [notes(m) for m in again.sample(2, seed=0)] == [notes(m) for m in fitted.sample(2, seed=0)]
 
 
-def test_a_prior_is_stored_in_the_precision_of_its_model(trained, tmp_path):
+def test_weights_and_prior_are_saved_in_the_precision_of_the_model(trained, tmp_path):
     whole = TrainedModel(deepcopy(trained.model), trained.config)
     whole.fit_prior(made_songs(trained.config.converter, windows=200, songs=4))
-    save_checkpoint(tmp_path / "half.pt", whole.model.half(), whole.config, prior=whole.prior)
+    TrainedModel(whole.model.half(), whole.config, prior=whole.prior).save(tmp_path / "half.pt")
+    content = read_checkpoint(tmp_path / "half.pt")
+    assert {tensor.dtype for tensor in (*content["model"].values(), *content["prior"])} == {torch.float16}
     half = TrainedModel.load(tmp_path / "half.pt")
     assert len(half.prior.means) == 4
     for ours, theirs in zip(half.prior, whole.prior, strict=True):
@@ -151,7 +205,71 @@ def test_a_prior_is_stored_in_the_precision_of_its_model(trained, tmp_path):
     torch.testing.assert_close(half.prior.log_prob(z), whole.prior.log_prob(z), rtol=0, atol=0.5)
 
 
-def test_windows_that_are_none_or_too_many_are_named(trained):
+def test_a_model_says_what_it_is(trained):
+    config = trained.config.model
+    parameters = sum(p.numel() for p in trained.model.parameters() if p.requires_grad)
+    text = f"preset={trained.config.name}, parameters={parameters:,}, z_size={config.z_size}, prior=N(0, I), device=cpu"
+    assert repr(trained) == f"TrainedModel({text}, precision=float32)"
+    html = HTMLFormatter()(trained)
+    assert f"<tr><th>parameters</th><td>{parameters:,}</td></tr>" in html
+    assert "<tr><th>prior</th><td>N(0, I)</td></tr>" in html
+
+
+MAGENTA = PARITY[0] / "cat-mel_2bar_small"
+INDEX, DATA = "model.ckpt.index", "model.ckpt.data-00000-of-00001"
+
+
+def test_magentas_checkpoints_are_loaded_from_a_prefix_a_folder_and_an_archive(tmp_path):
+    with tarfile.open(tmp_path / "cat-mel_2bar_small.tar", "w") as tar:
+        for name in (INDEX, DATA):
+            tar.add(MAGENTA / name, name)
+    model = load_magenta_checkpoint(MAGENTA / "model.ckpt")
+    for path in (MAGENTA / "model.ckpt", str(MAGENTA), tmp_path / "cat-mel_2bar_small.tar"):
+        trained = TrainedModel.load(path, precision="auto")
+        assert trained.config == replace(CONFIGS["cat-mel_2bar_small"], model=model.config)
+        assert trained.precision == "auto"
+        assert all(torch.equal(*pair) for pair in zip(trained.model.parameters(), model.parameters(), strict=True))
+
+
+def test_a_magenta_js_folder_is_loaded_at_its_own_length(tmp_path):
+    config = shrink("cat-drums_2bar_small", bars=4)
+    export_magenta_js(MusicVAE(config.model), config, tmp_path / "model")
+    trained = TrainedModel.load(tmp_path / "model")
+    assert (trained.config.name, trained.converter.bars, trained.config.model) == (config.name, 4, config.model)
+    assert len(trained.sample(2, seed=0)) == 2
+
+
+def test_the_preset_of_a_magenta_checkpoint_is_asked_for_where_several_fit():
+    path = PARITY[0] / "hier-multiperf_vel_1bar_med" / "model.ckpt"
+    fitting = "hier-multiperf_vel_1bar_med, hier-multiperf_vel_1bar_big"
+    with pytest.raises(ValueError, match=f"fit several presets: {fitting}; choose one with config_name"):
+        TrainedModel.load(path)
+    trained = TrainedModel.load(path, config_name="hier-multiperf_vel_1bar_med")
+    assert trained.converter == CONFIGS["hier-multiperf_vel_1bar_med"].converter
+
+
+def test_the_preset_of_our_own_checkpoint_cannot_be_changed(trained, tmp_path):
+    trained.save(tmp_path / "model.pt")
+    assert TrainedModel.load(tmp_path / "model.pt", config_name=trained.config.name).config == trained.config
+    with pytest.raises(ValueError, match=f"is a model of {trained.config.name}, not of flat-mel_16bar: omit"):
+        TrainedModel.load(tmp_path / "model.pt", config_name="flat-mel_16bar")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no checkpoint at .*model.pt"), (b"", "truncated"), (b"no checkpoint" * 100, "truncated")],
+)
+def test_a_missing_or_damaged_file_is_named(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        TrainedModel.load(tmp_path / "model.pt")
+
+
+# ---- Arguments ----
+
+
+def test_no_windows_or_too_many_are_refused(trained):
     songs = made_songs(trained.config.converter, windows=3, songs=1)
     with pytest.raises(ValueError, match="no music to encode"):
         trained.encode([])
@@ -161,7 +279,7 @@ def test_windows_that_are_none_or_too_many_are_named(trained):
         trained.interpolate(songs.windows([0, 1]), songs.windows([2]), 3)
 
 
-def test_errors(trained):
+def test_arguments_out_of_range_are_named(trained):
     with pytest.raises(ValueError, match="temperature"):
         trained.sample(1, temperature=-1)
     with pytest.raises(ValueError, match="n=0"):
@@ -173,9 +291,9 @@ def test_errors(trained):
 
 
 @needs_bfloat16
-def test_bfloat16_gives_music_too(trained):
+def test_bfloat16_gives_music_and_nearly_the_same_mu(trained):
     half = TrainedModel(trained.model, trained.config, precision="bfloat16")
-    assert all(notes(m) for m in half.sample(2, generator=0))
+    assert all(notes(m) for m in half.sample(2, seed=0))
     mu = trained.encode(one_window(trained)).mu
     torch.testing.assert_close(half.encode(one_window(trained)).mu, mu, rtol=0.1, atol=0.1)
 
@@ -184,7 +302,7 @@ E, N = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
 
 
 @pytest.mark.parametrize("end", [N, E, 2 * E, -E, -2 * E, torch.zeros(3), E + 1e-9 * N, -E + 1e-7 * N, E + N])
-def test_slerp_keeps_its_ends_and_never_breaks(end):
+def test_slerp_reaches_both_ends_and_never_jumps(end):
     points = torch.stack([slerp(E, end, t) for t in torch.linspace(0, 1, 9).tolist()])
     assert torch.isfinite(points).all()
     torch.testing.assert_close(points[0], E, atol=1e-5, rtol=0)
@@ -193,7 +311,7 @@ def test_slerp_keeps_its_ends_and_never_breaks(end):
 
 
 def test_slerp_is_an_arc():
-    """Between orthogonal unit vectors every point has length one, half way at 45 degrees; a half turn keeps off 0."""
+    """Between orthogonal unit vectors every point has length 1; the midpoint is at 45 degrees; a half turn avoids 0."""
     x, y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     torch.testing.assert_close(slerp(x, y, 0.5), torch.tensor([0.5**0.5, 0.5**0.5]))
     assert all(slerp(x, y, t).norm().item() == pytest.approx(1) for t in (0.1, 0.7))
@@ -201,40 +319,40 @@ def test_slerp_is_an_arc():
     assert slerp(E, E, 0.3).tolist() == E.tolist()
 
 
-def test_midi_is_written_to_bytes_too(trained):
+def test_a_sample_can_be_written_to_a_buffer(trained):
     buffer = io.BytesIO()
-    trained.sample(1, generator=0)[0].write(buffer)
+    trained.sample(1, seed=0)[0].write(buffer)
     assert buffer.getvalue()[:4] == b"MThd"
 
 
 @pytest.mark.parametrize(
     "name", ["hier-multiperf_vel_1bar_tiny", "groovae_4bar", "nade-drums_2bar_full", "hier-mel_16bar"]
 )
-def test_every_family_makes_music(name):
+def test_every_family_of_models_samples_reconstructs_and_interpolates(name):
     trained = untrained(name)
-    assert notes(trained.sample(1, generator=0)[0])
+    assert notes(trained.sample(1, seed=0)[0])
     window = one_window(trained)
     assert trained.encode(window).mu.shape == (1, 16)
     (again,) = trained.reconstruct(window)
     assert again.instruments
-    assert len(trained.interpolate(window, one_window(trained, 1), 3, generator=0)) == 3
+    assert len(trained.interpolate(window, one_window(trained, 1), 3, seed=0)) == 3
 
 
-def test_chords_are_given_as_symbols_as_classes_or_as_values():
+def test_chords_may_be_given_as_symbols_classes_or_values():
     trained = untrained("cat-mel_2bar_med_chords")
     classes = chords_to_controls(["C", "Am"], 32)
     values = torch.nn.functional.one_hot(torch.tensor(classes).long(), 49).float()
     kinds = (["C", "Am"], classes, np.tile(classes, (2, 1)), values, values.expand(2, -1, -1))
-    music = [[notes(midi) for midi in trained.sample(2, controls=controls, generator=0)] for controls in kinds]
+    music = [[notes(midi) for midi in trained.sample(2, controls=controls, seed=0)] for controls in kinds]
     assert all(each == music[0] for each in music)
-    (midi,) = trained.sample(1, controls=["C", "Am"], generator=0)
+    (midi,) = trained.sample(1, controls=["C", "Am"], seed=0)
     assert [(event.text, event.time) for event in midi.text_events] == [("C", 0), ("Am", 2)]
-    assert notes(midi) != notes(trained.sample(1, controls=["F", "G"], generator=0)[0])
-    (longer,) = trained.sample(1, controls=["C", "Am", "F", "G"], length=64, generator=0)
+    assert notes(midi) != notes(trained.sample(1, controls=["F", "G"], seed=0)[0])
+    (longer,) = trained.sample(1, controls=["C", "Am", "F", "G"], length=64, seed=0)
     assert [event.text for event in longer.text_events] == ["C", "Am", "F", "G"]
 
 
-def test_a_reconstruction_follows_its_own_chords():
+def test_a_reconstruction_follows_the_windows_chords_unless_others_are_given():
     trained = untrained("cat-mel_2bar_med_chords")
     windows = made_songs(trained.config.converter, windows=2, songs=1).windows(range(2))
     own = trained.config.converter.to_tensors(windows).controls
@@ -244,10 +362,10 @@ def test_a_reconstruction_follows_its_own_chords():
     assert [notes(midi) for midi in trained.reconstruct(windows, controls=["F"])] != wanted
 
 
-def test_several_tracks_take_the_one_chord_that_their_converter_makes():
+def test_several_tracks_take_one_chord():
     trained = untrained("hier-multiperf_vel_1bar_med_chords")
     classes = trained.converter.chord_controls(["Am"])
-    both = [[notes(m) for m in trained.sample(1, controls=controls, generator=0)] for controls in (["Am"], classes)]
+    both = [[notes(m) for m in trained.sample(1, controls=controls, seed=0)] for controls in (["Am"], classes)]
     assert both[0] == both[1]
     with pytest.raises(ValueError, match="takes one chord, not 4"):
         trained.sample(1, controls=["C", "Am", "F", "G"])
@@ -259,20 +377,20 @@ def test_several_tracks_take_the_one_chord_that_their_converter_makes():
         ([1, 5, 7], "a list of chord symbols"),
         (["C", None], "a list of chord symbols"),
         (np.array(["C", "F"]), "chord symbols or numbers"),
-        (np.full(32, 49), "from -1 to 48"),
+        (np.full(32, 49), "must be from -1 to 48"),
     ],
 )
-def test_controls_that_are_none_are_named(controls, message):
+def test_other_values_than_controls_are_refused(controls, message):
     with pytest.raises(ValueError, match=message):
         untrained("cat-mel_2bar_med_chords").sample(1, controls=controls)
 
 
-def test_controls_of_any_float_type_are_taken():
+def test_controls_may_be_of_any_float_type_or_boolean():
     trained = untrained("groovae_2bar_hits_control_tfds")
     hits = (np.arange(32 * 9).reshape(32, 9) % 5 == 0).astype(float)
-    music = [[notes(m) for m in trained.sample(1, controls=kind, generator=0)] for kind in (hits, hits.astype("f4"))]
+    music = [[notes(m) for m in trained.sample(1, controls=kind, seed=0)] for kind in (hits, hits.astype("f4"))]
     assert music[0] == music[1]
-    assert music[0] == [notes(m) for m in trained.sample(1, controls=hits.astype(bool), generator=0)]
+    assert music[0] == [notes(m) for m in trained.sample(1, controls=hits.astype(bool), seed=0)]
 
 
 def test_a_model_of_another_length_than_its_config_is_refused(trained):
@@ -281,7 +399,7 @@ def test_a_model_of_another_length_than_its_config_is_refused(trained):
         TrainedModel(MusicVAE(longer), trained.config)
 
 
-def test_controls_that_are_missing_or_of_another_kind_are_named():
+def test_missing_controls_and_those_of_another_shape_or_kind_are_refused():
     with pytest.raises(ValueError, match=r"controls must be \[2, 32, 49\] for this model, got None"):
         untrained("cat-mel_2bar_med_chords").sample(2)
     with pytest.raises(ValueError, match=r"controls must be \[1, 32, 49\] for this model, got \[1, 16, 49\]"):
@@ -290,8 +408,8 @@ def test_controls_that_are_missing_or_of_another_kind_are_named():
         untrained("groovae_2bar_hits_control_tfds").sample(1, controls=["C"])
 
 
-def test_the_hits_of_a_groove_are_played_with_a_feeling():
-    """Hits as controls of a window of its own; the file is read by the General MIDI map, whatever kit it trained on."""
+def test_a_groove_model_takes_hits_as_controls_and_reads_general_midi_drums():
+    """The General MIDI drum map is used for files, whatever drum map the model was trained on."""
     trained = untrained("groovae_2bar_hits_control_tfds")
     songs = made_songs(trained.config.converter, windows=1, songs=1)
     (midi,) = trained.reconstruct(songs.windows([0]))

@@ -24,7 +24,8 @@ from loss import (
     sampling_probability_at,
     step_mask,
 )
-from magenta_checkpoint import _fill, load_magenta_checkpoint, tensorflow_scopes, variable_parts
+from magenta_checkpoint import load_magenta_checkpoint
+from magenta_formats.variables import fill_state, layers_of
 from midi_utils import Tensors
 from outputs import Softmaxes, groove_losses
 
@@ -226,20 +227,20 @@ def test_the_norm_of_each_gradient(name, monkeypatch):
     order = json.loads((parity_folder(name, PARITY[1:]) / "meta.json").read_text())["grad_order"]
     wanted = dict(zip(order, reference(name)[2]["grad_l2"].tolist(), strict=True))
     model, ours = gradients(name, monkeypatch)
-    for layer, scope in tensorflow_scopes(model.config).items():
-        for variable, names in zip(variable_parts(layer), our_parts(layer), strict=True):
+    for layer in layers_of(model.config):
+        for variable, names in zip(layer.variables, our_parts(layer), strict=True):
             norm = math.hypot(*(ours[name].norm() for name in names))
-            assert math.isclose(norm, wanted.pop(f"{scope}/{variable}"), rel_tol=UNSTABLE.get(name, 1e-3)), scope
+            assert math.isclose(norm, wanted.pop(variable), rel_tol=UNSTABLE.get(name, 1e-3)), variable
     assert not wanted
 
 
 def our_parts(layer):
-    """Our parameters that each of the two variables of a layer holds."""
-    if layer == "nade":
-        return ("nade.enc",), ("nade.dec",)
-    if "{}" in layer:
-        return (layer.format("weight_ih"), layer.format("weight_hh")), (layer.format("bias_ih"),)
-    return (f"{layer}.weight",), (f"{layer}.bias",)
+    """Our trained parameters in each of the two variables of a layer."""
+    if layer.kind == "lstm":
+        weight_ih, weight_hh, bias_ih, _ = layer.parameters
+        return (weight_ih, weight_hh), (bias_ih,)
+    first, second = layer.parameters
+    return (first,), (second,)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -251,7 +252,7 @@ def test_each_gradient(name, monkeypatch):
         pytest.skip(f"no gradients in the reference data for {name}")
     model, ours = gradients(name, monkeypatch)
     theirs = {key: torch.zeros_like(value) for key, value in model.state_dict().items()}
-    _fill(theirs, model.config, wanted, forget_bias=0.0)
+    fill_state(theirs, model.config, wanted, forget_bias=0.0)
     for key, value in ours.items():
         assert (value - theirs[key]).norm() <= 1e-3 * theirs[key].norm(), key
 

@@ -10,10 +10,11 @@ import torch
 from checkpoint import read_checkpoint
 from configs import CONFIGS
 from corpus import load_corpus
-from generate import PRIOR_WINDOWS, WIDTH, TrainedModel
+from generate import PRIOR_SCALE, PRIOR_WINDOWS, TrainedModel
 from helpers import shrink
 from magenta_checkpoint import load_magenta_checkpoint
-from magenta_formats.javascript import read_variables, tensorflow_variables
+from magenta_formats.javascript import read_shards
+from magenta_formats.variables import tensorflow_variables
 from paper import publish
 from prior import WINDOWS_PER_GAUSSIAN
 from train import train
@@ -59,7 +60,7 @@ def test_measurements_and_card_agree(published):
 def test_magenta_js_gets_the_same_weights(published):
     """To half a step of the 255 between a variable's least and greatest value."""
     folder = published / "pretrained" / "magenta_js" / "mel_2bar"
-    ours, theirs = TrainedModel.load(published / "pretrained" / "mel_2bar.pt").model, read_variables(folder)
+    ours, theirs = TrainedModel.load(published / "pretrained" / "mel_2bar.pt").model, read_shards(folder)
     for name, values in tensorflow_variables(ours).items():
         np.testing.assert_allclose(theirs[name], values, rtol=0, atol=1.001 * np.ptp(values) / 510)
     loaded = load_magenta_checkpoint(folder, "cat-mel_2bar_tiny")
@@ -176,9 +177,9 @@ def test_what_the_readme_says_of_the_results():
         f"as likely as real ones, {short['samples']:.2f} nats a step and {short['data']:.2f}",
         f"repeats the first in {percent(short_bars['samples'])} of its hits, "
         f"a real one in {percent(short_bars['data'])}",
-        f"a step of two-bar beats then costs {ways[f'width {WIDTH}']['cost']:.2f} nats, from the whole Gaussians "
+        f"a step of two-bar beats then costs {ways[f'width {PRIOR_SCALE}']['cost']:.2f} nats, from the whole Gaussians "
         f"{ways['width 1.0']['cost']:.2f}, from the standard normal {ways['standard normal']['cost']:.2f}.",
-        f"at {WIDTH} of their deviation",
+        f"at {PRIOR_SCALE} of their deviation",
         f"to cost {path['cost'][5]:.2f} nats, one of a mix of both {path['mixed_cost'][5]:.2f}",
         f"from {before[density]:.2f} to {added[density][density]:.2f} notes a step, "
         f"subtracted to {subtracted[density][density]:.2f}",
