@@ -248,7 +248,7 @@ def test_the_minutes_of_the_published_models():
 def test_the_readme_counts_the_songs():
     with open(ROOT / "paper" / "corpus.csv", newline="", encoding="utf-8") as file:
         songs = sum(row["split"] == "train" for row in csv.DictReader(file))
-    assert f"ours {songs:,} songs" in README
+    assert f"ours on {songs:,} songs" in README
     assert f"{len(midi_files(BUILT_IN))} built-in songs" in README
 
 
