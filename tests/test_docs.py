@@ -107,6 +107,13 @@ def test_presets_that_are_named_exist(path):
     assert set(named) <= set(CONFIGS)
 
 
+def test_functions_in_the_table_of_tasks_exist():
+    table = README[README.index("| task |") : README.index("## Your own music")]
+    called = {name for row in table_rows(table) for name in re.findall(r"\b(\w+)\(", row[1])} - {"replace"}
+    source = "\n".join(path.read_text() for path in ROOT.glob("*.py"))
+    assert [name for name in called if not re.search(rf"\b{name}\b", source)] == []
+
+
 # ---- Commands ----
 
 
