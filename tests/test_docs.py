@@ -21,10 +21,9 @@ import train as training
 from configs import CONFIGS, CONVERTERS, TrainingConfig
 from helpers import BUILT_IN, parity_folder
 from magenta_checkpoint import export_magenta_js
-from midi_utils import midi_files
+from midi_utils import MelodyConverter, midi_files
 from model import MusicVAE
 from music.attributes import ATTRIBUTES
-from music.grid import MELODY_PROGRAMS
 from outputs import OUTPUTS
 
 ROOT = Path(__file__).parents[1]
@@ -209,7 +208,7 @@ def test_every_preset_has_one_row_of_what_it_takes():
         ((takes, window),) = (row[1:] for row in rows if any(fnmatch(name, p) for p in patterns(row[0])))
         converter = config.converter
         assert str(converter.bars) in window
-        assert ("0 to 31" in takes) == (getattr(converter, "programs", None) == MELODY_PROGRAMS)
+        assert ("0 to 31" in takes) == (getattr(converter, "programs", None) == MelodyConverter().programs)
         assert ("61 instruments" in takes) == (getattr(converter, "classes", 9) == 61)
 
 
