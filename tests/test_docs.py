@@ -155,22 +155,28 @@ def test_programs_that_are_named_exist():
     assert [name for name in missing if not (ROOT / f"{name.replace('.', '/')}.py").exists()] == []
 
 
+@pytest.fixture
+def options_of(monkeypatch, capsys):
+    """A function: a program's long options, by its --help."""
+
+    def run(program: str) -> set[str]:
+        monkeypatch.setattr(sys, "argv", [program, "--help"])
+        monkeypatch.setattr(sys, "path", [*sys.path])  # programs in folders add the root to it
+        start, name = (runpy.run_path, str(ROOT / program)) if program.endswith(".py") else (runpy.run_module, program)
+        with pytest.raises(SystemExit):
+            start(name, run_name="__main__")
+        return set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+
+    return run
+
+
 @pytest.mark.parametrize("program", [program for program, options in programs().items() if options])
-def test_a_program_accepts_the_options_that_the_pages_give(program, monkeypatch, capsys):
-    if program == "venv":
-        pytest.skip("Python's own")
-    monkeypatch.setattr(sys, "argv", [program, "--help"])
-    monkeypatch.setattr(sys, "path", [*sys.path])  # programs in folders add the root to it
-    start, name = (runpy.run_path, str(ROOT / program)) if program.endswith(".py") else (runpy.run_module, program)
-    with pytest.raises(SystemExit):
-        start(name, run_name="__main__")
-    assert programs()[program] <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+def test_a_program_accepts_the_options_that_the_pages_give(program, options_of):
+    assert programs()[program] <= options_of(program)
 
 
-def test_the_page_on_training_has_every_option():
-    page = set(re.findall(r"^\| `(--[a-z-]+)` \|", TRAINING, re.M))
-    source = set(re.findall(r'"(--[a-z-]+)"', (ROOT / "train.py").read_text()))
-    assert page == source
+def test_the_page_on_training_has_every_option(options_of):
+    assert set(re.findall(r"^\| `(--[a-z-]+)` \|", TRAINING, re.M)) == options_of("train.py")
 
 
 # ---- Tables and figures ----
