@@ -185,7 +185,7 @@ def test_what_paper_ipynb_states():
     back, bars = STATISTICS["mel_16bar"]["repetition at 8 bars"], STATISTICS["drums_2bar"]["repetition at 1 bars"]
     assert_stated(
         f"eight bars back in {percent(back['samples'])} of their events",
-        f"({percent(bars['samples'])} of the hits, {percent(bars['data'])})",
+        f"({percent(bars['samples'])} of the hits, {percent(bars['data'])} in real drums)",
         f"made {max(result['steps'] for result in FOUND.values()):,} small updates",
         text=notebook,
     )
