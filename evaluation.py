@@ -1,19 +1,20 @@
-"""What a trained model has learned: the measurements of the paper's section 5 (Roberts et al. 2018, arXiv 1803.05428).
+"""The measurements of the paper's section 5 on a trained model (Roberts et al. 2018, arXiv 1803.05428).
 
     python evaluation.py --checkpoint runs/x --data FOLDER --out results/x.json
 
-FOLDER holds the songs that a manifest names (corpus.py); the model is measured on the songs of one split, which it has
-not seen. Every draw comes from one seed, so that a second run gives the same numbers. The musical measures, which need
-no model, are in attributes.py.
+FOLDER holds the songs that a manifest lists (corpus.py). The model is measured on the songs of one split, by default
+the test split. Every random draw comes from one seed, so a second run gives the same numbers. Measures of music that
+need no model are in music/attributes.py.
 
-Axes: n windows, steps, parts (three of a trio, else one), Z size of z.
+Axes: n windows, steps, parts (three for a trio, else one), Z size of z.
 """
 
 import argparse
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from torch.distributions import Normal
 from checkpoint import read_checkpoint
 from corpus import MANIFEST, load_corpus
 from generate import Encoding, TrainedModel, evenly, slerp, take
-from loss import kl_divergence, output_depths, reconstruction_loss
+from loss import kl_divergence, reconstruction_loss
 from midi_utils import SongDataset, Tensors, Windows
 from model import autocast
 from music.attributes import (
@@ -48,21 +49,21 @@ from music.converters import DRUMS_DEPTH, Converter
 from music.grid import FIRST_PITCH, MELODY_DEPTH
 from outputs import OUTPUTS
 
-RESAMPLES = 1000  # of the songs, for an interval
-ACTIVE_VARIANCE = 0.01  # of a dimension's posterior mean over the data (Burda et al. 2016)
-POINTS = 11  # of an interpolation, both ends included
-PAIRS = 256  # interpolations that are averaged; the paper has 1024
-SAMPLES = 256  # pieces drawn from the prior; as many as the paper adds attribute vectors to
-WIDTHS = (1.0, 0.8, 0.6)  # of a fitted prior's Gaussians, that samples are compared at
-PRIOR_DRAWS = 8192  # that say how far a prior lies off the standard normal
 BATCH = 256  # windows per forward pass
-TRAINING_WINDOWS = 8192  # that attribute vectors come from, evenly spaced
-BARS_BACK = (1, 2, 4, 8)
-NEW = "new"  # the group of windows that the training set does not have
+RESAMPLES = 1000  # bootstrap resamples of the songs per interval
+ACTIVE_VARIANCE = 0.01  # variance of a dimension's posterior mean over the data (Burda et al. 2016)
+POINTS = 11  # points of an interpolation, both ends included
+PAIRS = 256  # interpolations that are averaged; the paper has 1024
+SAMPLES = 256  # pieces drawn from the prior; the paper adds attribute vectors to 256, too
+PRIOR_SCALES = (1.0, 0.8, 0.6)  # factors on a fitted prior's standard deviation at which samples are compared
+PRIOR_DRAWS = 8192  # draws that estimate the KL of a fitted prior from N(0, I)
+TRAINING_WINDOWS = 8192  # evenly spaced training windows from which attribute vectors are computed
+BARS_BACK = (1, 2, 4, 8)  # distances in bars at which repetition is measured
+NEW = "new"  # the group of windows that do not occur in the training set
 
 
 class Interval(NamedTuple):
-    """A mean over windows, and what holds 95 % of the means when the songs are drawn anew."""
+    """A mean over windows with its 95 % bootstrap interval over songs."""
 
     mean: float
     low: float
@@ -70,11 +71,11 @@ class Interval(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """Share of the steps that come out as they were."""
+    """Share of the steps that are reconstructed correctly, per part."""
 
     parts: dict[str, Interval]
-    by_step: dict[str, list[float]]  # over a window's steps
-    by_group: dict[str, dict[str, float]]  # of each part the mean over a group of windows, see `window_groups`
+    by_step: dict[str, list[float]]  # per step of a window
+    by_group: dict[str, dict[str, float]]  # per group of windows (see `window_groups`), then per part
 
 
 class Reconstruction(NamedTuple):
@@ -87,88 +88,105 @@ class Reconstruction(NamedTuple):
 
 
 class Elbo(NamedTuple):
-    """The bound on held-out music with one draw of z a window."""
+    """The evidence lower bound on held-out music, with one draw of z per window."""
 
-    nats: Interval  # -ELBO a window: reconstruction + KL
+    nats: Interval  # -ELBO per window: reconstruction + KL
     bits_a_step: float
-    reconstruction: Interval  # nats a window: the distortion
-    kl_bits: Interval  # a window: the rate
+    reconstruction: Interval  # nats per window: the distortion
+    kl_bits: Interval  # per window: the rate
     active_dimensions: int
     dimensions: int
 
 
 class Interpolation(NamedTuple):
-    """Means over pairs of windows at each point, from one end to the other (paper, section 5)."""
+    """Means over pairs of windows at each point between the two (paper, section 5)."""
 
     points: list[float]  # 0 to 1
     to_start: list[float]  # Hamming distance, share of the steps
     to_end: list[float]
-    cost: list[float]  # nats a step under the n-gram model of the training set
-    mixed_to_start: list[float]  # the same of a Bernoulli mix of the two ends' steps
+    cost: list[float]  # nats per step under the n-gram model of the training set
+    mixed_to_start: list[float]  # the same three for the baseline, a Bernoulli mix of the two windows' steps
     mixed_to_end: list[float]
     mixed_cost: list[float]
 
 
 class AttributeTable(NamedTuple):
-    """What adding and subtracting attribute vectors does to samples (paper, section 5)."""
+    """The effect of adding and subtracting attribute vectors on samples (paper, section 5)."""
 
     names: list[str]
-    before: list[float]  # mean of each attribute over samples
-    added: list[list[float]]  # row: the vector added; column: mean of each attribute then
+    before: list[float]  # mean of each attribute over the samples
+    added: list[list[float]]  # one row per added vector, one column per attribute: its mean afterwards
     subtracted: list[list[float]]
 
 
-class Likeness(NamedTuple):
-    """A number, or a histogram, of samples and of held-out music."""
+class Comparison(NamedTuple):
+    """A number or a histogram, measured on samples and on held-out music."""
 
     samples: float | list[float] | list[list[float]]
     data: float | list[float] | list[list[float]]
-    divergence_bits: float | None = None  # Jensen-Shannon, of two histograms
+    divergence_bits: float | None = None  # Jensen-Shannon divergence of two histograms
 
 
 class Samples(NamedTuple):
-    """Samples of the prior beside held-out music."""
+    """Samples from the prior compared with held-out music."""
 
-    statistics: dict[str, Likeness]
-    copies: Likeness  # share of windows that the training set has, in any key
-    nearest: Likeness  # median Hamming distance to the nearest training window, share of the steps
+    statistics: dict[str, Comparison]
+    copies: Comparison  # share of windows that occur in the training set, in any key
+    nearest: Comparison  # median Hamming distance to the nearest training window, share of the steps
 
 
 class PriorSamples(NamedTuple):
-    """What samples are like whose z are drawn in one way."""
+    """Means over samples whose z come from one prior."""
 
-    cost: float  # nats a step under the n-gram model of the training set
+    cost: float  # nats per step under the n-gram model of the training set
     repetition: float  # of the bar before
-    copies: float  # share that the training set has, in any key
+    copies: float  # share that occurs in the training set, in any key
 
 
 class Evaluation(NamedTuple):
-    """All of it; what a model has no music for is None."""
+    """All measurements of one model; None where one does not apply."""
 
     preset: str
     parameters: int
     steps: int | None  # of training
-    minutes: float | None
-    seed: int | None
+    minutes: float | None  # of training
+    seed: int | None  # of training
     split: str
     songs: int
     windows: int
-    groups: dict[str, int]  # windows in each
-    still: dict[str, float]  # share of the commonest label: the accuracy of saying always that
+    groups: dict[str, int]  # number of windows per group
+    still: dict[str, float]  # share of the majority label per part: the accuracy of always predicting it
     reconstruction: Reconstruction
     elbo: Elbo
     interpolation: Interpolation
     attributes: AttributeTable | None
     samples: Samples
-    priors: dict[str, PriorSamples]  # by where z comes from: the standard normal, or the fitted prior at a width
-    prior_bits: float | None  # of the KL: how far the fitted prior that samples come from lies off the standard normal
+    priors: dict[str, PriorSamples]  # by prior: the standard normal, or the fitted prior at a scale ("width")
+    prior_bits: float | None  # KL of the fitted prior from N(0, I)
+
+
+class HeldOut(NamedTuple):
+    """Windows to measure on."""
+
+    windows: Windows
+    song: np.ndarray  # [n] the song of each window
+    groups: dict[str, np.ndarray]  # masks [n], see `window_groups`
+
+
+class TrainingSet(NamedTuple):
+    """A model's training set in the forms that samples are compared with."""
+
+    songs: SongDataset
+    windows: set[bytes]  # `key_invariant` of all windows
+    ngram: NGram
 
 
 def bootstrap(values: np.ndarray, song: np.ndarray, seed: int = 0) -> Interval:
     """Mean over windows, with the percentile interval over songs drawn with replacement (Efron 1979).
 
     Args:
-        values, song: [n], a number of each window and the song it is of.
+        values: [n] one number per window.
+        song: [n] the song of each window.
     """
     song = np.unique(song, return_inverse=True)[1]
     counts, sums = np.bincount(song), np.bincount(song, values)
@@ -177,11 +195,11 @@ def bootstrap(values: np.ndarray, song: np.ndarray, seed: int = 0) -> Interval:
     return Interval(float(values.mean()), float(low), float(high))
 
 
-# ---- Reconstruction and the bound (sections 5 and 2.1) ----
+# ---- Reconstruction and the ELBO (paper, sections 5 and 2.1) ----
 
 
-def in_batches(trained: TrainedModel, windows: Windows) -> Iterator[tuple[slice, Tensors]]:
-    """The windows' tensors on the model's device, some at a time, and where they stand."""
+def tensor_batches(trained: TrainedModel, windows: Windows) -> Iterator[tuple[slice, Tensors]]:
+    """Yields the tensors of BATCH windows at a time, on the model's device, with their slice of all windows."""
     for start in range(0, len(windows.labels), BATCH):
         part = slice(start, start + BATCH)
         tensors = trained.converter.to_tensors(take(windows, part))
@@ -189,17 +207,17 @@ def in_batches(trained: TrainedModel, windows: Windows) -> Iterator[tuple[slice,
 
 
 @torch.no_grad()
-def teacher_forced(trained: TrainedModel, windows: Windows, z: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest label of each step given the true ones before it, and each window's reconstruction loss.
+def decode_teacher_forced(trained: TrainedModel, windows: Windows, z: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The most likely label of each step given the true steps before it, and each window's reconstruction loss.
 
     Args:
-        z: [n, Z], a latent vector of each window.
+        z: [n, Z] one latent vector per window.
 
     Returns:
         Labels [n, steps] or [n, steps, 3], and nats [n].
     """
     labels, nats = [], []
-    for part, (_, targets, lengths, controls) in in_batches(trained, windows):
+    for part, (_, targets, lengths, controls) in tensor_batches(trained, windows):
         with autocast(trained.device, trained.precision):
             logits = trained.model.decode(z[part], targets, lengths, controls)
         labels.append(trained.converter.from_tensors(logits).cpu())
@@ -208,79 +226,86 @@ def teacher_forced(trained: TrainedModel, windows: Windows, z: Tensor) -> tuple[
 
 
 @torch.no_grad()
-def sampled(trained: TrainedModel, z: Tensor, generator: Generator) -> np.ndarray:
-    """Labels that latent vectors [n, Z] decode to, each step drawn and read back: [n, steps] or [n, steps, 3]."""
+def decode_sampled(trained: TrainedModel, z: Tensor, generator: Generator) -> np.ndarray:
+    """Decodes latent vectors [n, Z], each step drawn at temperature 1: labels [n, steps] or [n, steps, 3]."""
     with autocast(trained.device, trained.precision):
         parts = [trained.model.sample(len(part), z=part, generator=generator) for part in z.split(BATCH)]
     return trained.converter.from_tensors(torch.cat(parts)).cpu().numpy()
 
 
-def in_one_key(converter: Converter, labels: np.ndarray) -> list[bytes]:
-    """Each window [n, steps] or [n, steps, 3], moved until its lowest note is the lowest key: equal but for the key."""
+def key_invariant(converter: Converter, labels: np.ndarray) -> list[bytes]:
+    """Each window [n, steps] or [n, steps, 3] as bytes that are equal for windows that differ in their key only.
+
+    Each window is transposed so that its lowest note is the lowest pitch that the converter has.
+    """
     pitched = (labels[..., :2] if labels.ndim == 3 else labels).reshape(len(labels), -1).astype(int)
     lowest = np.where(pitched < FIRST_PITCH, MELODY_DEPTH, pitched).min(1)
     moved = converter.transpose(torch.from_numpy(labels.astype(np.int16)), torch.from_numpy(FIRST_PITCH - lowest))
     return [window.tobytes() for window in moved.numpy()]
 
 
-def known(converter: Converter, labels: np.ndarray, training: set[bytes]) -> np.ndarray:
-    """Whether each window is one of a training set's, which `in_one_key` gives, in whatever key: [n]."""
-    return np.array([window in training for window in in_one_key(converter, labels)])
+def is_copy(converter: Converter, labels: np.ndarray, training: set[bytes]) -> np.ndarray:
+    """Whether each window occurs in a training set in any key: [n] bool.
+
+    Args:
+        training: `key_invariant` of the training set's windows.
+    """
+    return np.array([window in training for window in key_invariant(converter, labels)])
 
 
 def window_groups(
     converter: Converter, windows: Windows, names: np.ndarray, training: set[bytes]
 ) -> dict[str, np.ndarray]:
-    """Masks [n] of windows that are in no key among the training set's, and of those of each source.
+    """Masks [n]: one for the windows that do not occur in the training set in any key, and one per source.
 
     Args:
-        names: [n], the song of each window; its folder is its source.
-        training: the training set's windows, `in_one_key`.
+        names: [n] the path of each window's song; its folder is its source.
+        training: `key_invariant` of the training set's windows.
     """
     source = np.array([name.rpartition("/")[0] for name in names])
     of_source = {name: source == name for name in np.unique(source) if name}
-    return {NEW: ~known(converter, windows.labels, training)} | of_source
+    return {NEW: ~is_copy(converter, windows.labels, training)} | of_source
 
 
-def accuracy(
-    written: np.ndarray, windows: Windows, song: np.ndarray, names: tuple[str, ...], groups: dict[str, np.ndarray]
-) -> Accuracy:
-    """Share of the steps that are the windows' own, for each part, with its interval over songs."""
-    right = (written == windows.labels).reshape(*written.shape[:2], -1)
-    of_part = {name: right[..., k] for k, name in enumerate(names)}
+def measure_accuracy(predicted: np.ndarray, held_out: HeldOut, names: Sequence[str]) -> Accuracy:
+    """Share of the predicted labels that equal the windows' own, per part.
+
+    Args:
+        predicted: labels [n, steps] or [n, steps, 3].
+        names: one per part.
+    """
+    correct = (predicted == held_out.windows.labels).reshape(*predicted.shape[:2], -1)
+    parts = {name: correct[..., k] for k, name in enumerate(names)}
+    groups = {name: mask for name, mask in held_out.groups.items() if mask.any()}
     return Accuracy(
-        {name: bootstrap(part.mean(1), song) for name, part in of_part.items()},
-        {name: part.mean(0).round(4).tolist() for name, part in of_part.items()},
-        {
-            g: {name: float(part[mask].mean()) for name, part in of_part.items()}
-            for g, mask in groups.items()
-            if mask.any()
-        },
+        {name: bootstrap(part.mean(1), held_out.song) for name, part in parts.items()},
+        {name: part.mean(0).round(4).tolist() for name, part in parts.items()},
+        {group: {name: float(part[mask].mean()) for name, part in parts.items()} for group, mask in groups.items()},
     )
 
 
 def measure_reconstruction(
-    trained: TrainedModel,
-    windows: Windows,
-    song: np.ndarray,
-    groups: dict[str, np.ndarray],
-    encoding: Encoding,
-    generator: Generator,
+    trained: TrainedModel, held_out: HeldOut, encoding: Encoding, generator: Generator
 ) -> tuple[Reconstruction, np.ndarray]:
-    """The four accuracies, and the reconstruction loss from the draw, nats [n]."""
-    names, found, nats = trained.model.config.output_kind.parts, [], []
+    """The four accuracies, and each window's reconstruction loss from the posterior's draw: nats [n]."""
+    names, decoded, nats = trained.model.config.output_kind.parts, [], []
     for z in (encoding.z, encoding.mu):
-        labels, loss = teacher_forced(trained, windows, z)
-        found += [labels, sampled(trained, z, generator)]
+        labels, loss = decode_teacher_forced(trained, held_out.windows, z)
+        decoded += [labels, decode_sampled(trained, z, generator)]
         nats.append(loss)
-    return Reconstruction(*(accuracy(labels, windows, song, names, groups) for labels in found)), nats[0]
+    return Reconstruction(*(measure_accuracy(labels, held_out, names) for labels in decoded)), nats[0]
 
 
 def measure_elbo(encoding: Encoding, nats: np.ndarray, song: np.ndarray, steps: int) -> Elbo:
-    """The bound from posteriors and reconstruction losses [n]; active dimensions are those whose mean varies.
+    """The ELBO from posteriors and reconstruction losses.
 
-    nats = reconstruction + KL(q(z|x) || N(0, 1)); bits a step = nats / (steps ln 2); a dimension is active where
+    -ELBO = reconstruction + KL(q(z|x) || N(0, I)); bits per step = -ELBO / (steps ln 2). A dimension of z is active if
     Var_x(mu) > 0.01 (Burda et al. 2016).
+
+    Args:
+        nats: [n] reconstruction loss of each window.
+        song: [n] the song of each window.
+        steps: of a window.
     """
     kl = kl_divergence(Normal(encoding.mu, encoding.sigma)).cpu().numpy()
     total = bootstrap(nats + kl, song)
@@ -289,76 +314,71 @@ def measure_elbo(encoding: Encoding, nats: np.ndarray, song: np.ndarray, steps: 
     return Elbo(total, total.mean / steps / math.log(2), bootstrap(nats, song), rate, active, encoding.mu.shape[1])
 
 
-# ---- Interpolation (section 5, "Interpolations") ----
+# ---- Interpolation (paper, section 5, "Interpolations") ----
 
 
-def different_songs(song: np.ndarray, pairs: int, rng: np.random.Generator) -> np.ndarray:
-    """Indices of windows of two songs, [pairs, 2].
+def pairs_of_songs(song: np.ndarray, pairs: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices of random pairs of windows from two different songs: [pairs, 2].
 
     Raises:
-        ValueError: windows of one song alone.
+        ValueError: all windows are from one song.
     """
     if len(np.unique(song)) < 2:
-        raise ValueError("an interpolation needs windows of two songs")
+        raise ValueError("interpolation needs windows from at least two songs, but all windows are from one")
     first = rng.integers(len(song), size=pairs)
     return np.array([(one, rng.choice(np.flatnonzero(song != song[one]))) for one in first])
 
 
-def mixed(start: np.ndarray, end: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
-    """The paper's baseline: each step from the end with probability t, else from the start; labels [n, steps, ...]."""
+def mix_steps(start: np.ndarray, end: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
+    """The paper's baseline: each step from `end` with probability t, else from `start`; labels [n, steps, ...]."""
     ends = rng.random(start.shape[:2]) < t
     return np.where(ends.reshape(ends.shape + (1,) * (start.ndim - 2)), end, start)
 
 
 def measure_interpolation(
-    trained: TrainedModel,
-    windows: Windows,
-    song: np.ndarray,
-    mu: Tensor,
-    ngram: NGram,
-    pairs: int,
-    generator: Generator,
+    trained: TrainedModel, held_out: HeldOut, mu: Tensor, ngram: NGram, pairs: int, generator: Generator
 ) -> Interpolation:
-    """Points on the arc between posterior means, each drawn at temperature 1, and the baseline's."""
+    """Points on the arc between posterior means [n, Z], decoded at temperature 1, and the baseline."""
     rng = np.random.default_rng(generator.initial_seed())
-    first, last = different_songs(song, pairs, rng).T
-    start, end, mu = windows.labels[first], windows.labels[last], mu.cpu()
+    first, last = pairs_of_songs(held_out.song, pairs, rng).T
+    start, end, mu = held_out.windows.labels[first], held_out.windows.labels[last], mu.cpu()
     rows = []
     for t in np.linspace(0, 1, POINTS):
         z = torch.stack([slerp(mu[a], mu[b], float(t)) for a, b in zip(first, last, strict=True)])
         row = [t]
-        for labels in (sampled(trained, z.to(trained.device), generator), mixed(start, end, t, rng)):
+        for labels in (decode_sampled(trained, z.to(trained.device), generator), mix_steps(start, end, t, rng)):
             row += [hamming(labels, start).mean(), hamming(labels, end).mean(), ngram.cost(first_part(labels)).mean()]
         rows.append(row)
     return Interpolation(*np.transpose(rows).round(5).tolist())
 
 
 def first_part(labels: np.ndarray) -> np.ndarray:
-    """A trio's melody; of the others all: [n, steps]."""
+    """The melody of a trio [n, steps, 3], else the labels themselves: [n, steps]."""
     return labels[..., 0] if labels.ndim == 3 else labels
 
 
 def fit_ngram(trained: TrainedModel, train_set: SongDataset) -> NGram:
-    """The n-gram model of a training set's windows that do not overlap; of trios it reads the melody."""
-    config, apart = trained.model.config, train_set.start_bar % trained.converter.bars == 0
+    """The n-gram model of the training set's non-overlapping windows; it reads the melody of a trio."""
+    apart = train_set.start_bar % trained.converter.bars == 0
     labels = train_set.labels[np.flatnonzero(apart)]
-    return NGram.fit(first_part(labels), output_depths(config.output, config.output_depth)[0])
+    return NGram.fit(first_part(labels), trained.model.config.output_depths[0])
 
 
-# ---- Attributes (section 5, "Attribute Vector Arithmetic") ----
+# ---- Attributes (paper, section 5, "Attribute Vector Arithmetic") ----
 
 
 def attribute_vectors(labels: np.ndarray, mu: np.ndarray) -> np.ndarray:
-    """For each attribute the mean mu of the windows in its top quartile less that of those in the bottom one: [5, Z].
+    """Per attribute, the mean mu of the windows in its top quartile minus the mean of those in its bottom: [5, Z].
 
     Args:
-        labels, mu: of training windows, [n, steps] and [n, Z].
+        labels: [n, steps] of training windows.
+        mu: [n, Z] their posterior means.
     """
-    return np.stack([_difference(measure(labels), mu) for measure in ATTRIBUTES.values()])
+    return np.stack([_quartile_difference(measure(labels), mu) for measure in ATTRIBUTES.values()])
 
 
-def _difference(values: np.ndarray, mu: np.ndarray) -> np.ndarray:
-    """Equal values go the same way: where the quartiles' bounds are equal, the top is what lies above them."""
+def _quartile_difference(values: np.ndarray, mu: np.ndarray) -> np.ndarray:
+    """Equal values are in one group: if the quartiles' bounds are equal, the top group is what lies above them."""
     low, high = np.nanquantile(values, (0.25, 0.75))
     top, bottom = values >= high if high > low else values > low, values <= low
     return mu[top].mean(0) - mu[bottom].mean(0) if top.any() else np.zeros(mu.shape[1])
@@ -370,117 +390,168 @@ def attribute_means(labels: np.ndarray) -> list[float]:
 
 
 def measure_attributes(trained: TrainedModel, train_set: SongDataset, count: int, seed: int) -> AttributeTable:
-    """Adds each vector to so many draws of the prior, and subtracts it; all decode with the same uniform numbers."""
-    chosen = evenly(len(train_set), TRAINING_WINDOWS)
-    windows = train_set.windows(chosen)
+    """Adds each attribute vector to `count` draws of the prior and subtracts it.
+
+    All variants are decoded with the same random numbers.
+    """
+    windows = train_set.windows(evenly(len(train_set), TRAINING_WINDOWS))
     vectors = attribute_vectors(first_part(windows.labels), trained.encode(windows).mu.cpu().numpy())
     z = trained.draw_z(count, seed)
 
-    def after(change: np.ndarray) -> list[float]:
+    def means_after(change: np.ndarray) -> list[float]:
         moved = z + torch.from_numpy(change).float().to(trained.device)
-        return attribute_means(first_part(sampled(trained, moved, generator_of(trained, seed + 1))))  # not z's numbers
+        generator = make_generator(trained, seed + 1)  # other numbers than those that z was drawn with
+        return attribute_means(first_part(decode_sampled(trained, moved, generator)))
 
-    before = after(np.zeros(len(z[0])))
-    return AttributeTable(list(ATTRIBUTES), before, [after(v) for v in vectors], [after(-v) for v in vectors])
+    before = means_after(np.zeros(len(z[0])))
+    added, subtracted = ([means_after(sign * vector) for vector in vectors] for sign in (1, -1))
+    return AttributeTable(list(ATTRIBUTES), before, added, subtracted)
 
 
-# ---- Samples beside data ----
+# ---- Samples compared with held-out music ----
 
 
-def compare(name: str, statistic, samples: np.ndarray, data: np.ndarray) -> dict[str, Likeness]:
-    """A histogram of both and its divergence."""
-    histograms = statistic(samples), statistic(data)
+def compare_histograms(histogram: Callable, samples: np.ndarray, data: np.ndarray) -> Comparison:
+    """A histogram of both sets of labels, and its divergence."""
+    histograms = histogram(samples), histogram(data)
     bits = None if np.isnan(histograms[0]).any() else jensen_shannon_bits(*histograms)
-    return {name: Likeness(*(h.round(5).tolist() for h in histograms), bits)}
+    return Comparison(*(shares.round(5).tolist() for shares in histograms), bits)
 
 
-def compare_means(name: str, measure, samples: np.ndarray, data: np.ndarray) -> dict[str, Likeness]:
-    """The means of a measure of windows."""
-    return {name: Likeness(*(float(np.nanmean(measure(labels))) for labels in (samples, data)))}
+def compare_means(measure: Callable, samples: np.ndarray, data: np.ndarray) -> Comparison:
+    """The mean of a measure over the windows of both sets of labels."""
+    return Comparison(*(float(np.nanmean(measure(labels))) for labels in (samples, data)))
 
 
-def part_statistics(prefix: str, drums: bool, samples: np.ndarray, data: np.ndarray) -> dict[str, Likeness]:
-    """Histograms and density of a part, [n, steps] both."""
+def compare_part(prefix: str, drums: bool, samples: np.ndarray, data: np.ndarray) -> dict[str, Comparison]:
+    """Histograms and density of one part, labels [n, steps]."""
     if drums:
-        found = compare(f"{prefix}drum classes", drum_histogram, samples, data)
-        return found | compare_means(f"{prefix}hits a step", hit_density, samples, data)
-    found = compare(f"{prefix}pitch classes", pitch_class_histogram, samples, data)
-    found |= compare(f"{prefix}durations", duration_histogram, samples, data)
-    return found | compare_means(f"{prefix}notes a step", note_density, samples, data)
+        return {
+            f"{prefix}drum classes": compare_histograms(drum_histogram, samples, data),
+            f"{prefix}hits a step": compare_means(hit_density, samples, data),
+        }
+    return {
+        f"{prefix}pitch classes": compare_histograms(pitch_class_histogram, samples, data),
+        f"{prefix}durations": compare_histograms(duration_histogram, samples, data),
+        f"{prefix}notes a step": compare_means(note_density, samples, data),
+    }
 
 
-def statistics(samples: np.ndarray, data: np.ndarray, ngram: NGram, depths: tuple[int, ...]) -> dict[str, Likeness]:
-    """All that compares samples with data, labels [n, steps] or [n, steps, 3]; depths: classes of each part."""
+def compare_statistics(
+    samples: np.ndarray, data: np.ndarray, ngram: NGram, depths: Sequence[int]
+) -> dict[str, Comparison]:
+    """Every statistic of samples and data, labels [n, steps] or [n, steps, 3].
+
+    Args:
+        depths: number of classes of each part.
+    """
     found, bars = {}, data.shape[1] // STEPS_PER_BAR
     names = OUTPUTS["trio"].parts if len(depths) == 3 else ("",)
     for k, (name, depth) in enumerate(zip(names, depths, strict=True)):
         parts = (labels.reshape(*labels.shape[:2], -1)[..., k] for labels in (samples, data))
-        found |= part_statistics(f"{name} ".lstrip(), depth == DRUMS_DEPTH, *parts)
+        found |= compare_part(f"{name} ".lstrip(), depth == DRUMS_DEPTH, *parts)
     for back in (back for back in BARS_BACK if back < bars):
-        found |= compare_means(f"repetition at {back} bars", lambda x, k=back: repetition(x, k), samples, data)
-    found |= compare_means("repetition by chance", chance_repetition, samples, data)
-    found |= compare_means("n-gram cost, nats a step", lambda x: ngram.cost(first_part(x)), samples, data)
-    return found | {"self-similarity": Likeness(*(self_similarity(x).round(4).tolist() for x in (samples, data)))}
+        found[f"repetition at {back} bars"] = compare_means(partial(repetition, bars_back=back), samples, data)
+    found["repetition by chance"] = compare_means(chance_repetition, samples, data)
+    found["n-gram cost, nats a step"] = compare_means(lambda x: ngram.cost(first_part(x)), samples, data)
+    found["self-similarity"] = Comparison(*(self_similarity(x).round(4).tolist() for x in (samples, data)))
+    return found
 
 
 def measure_samples(
-    trained: TrainedModel,
-    train_set: SongDataset,
-    training: set[bytes],
-    data: np.ndarray,
-    ngram: NGram,
-    count: int,
-    generator: Generator,
+    trained: TrainedModel, training: TrainingSet, data: np.ndarray, count: int, generator: Generator
 ) -> Samples:
-    """So many samples of the prior beside held-out windows, and how near both come to the training set.
+    """Compares `count` samples of the prior with held-out windows, and both with the training set.
 
     Args:
-        training: the training set's windows, `in_one_key`.
         data: labels of the held-out windows.
     """
-    config = trained.model.config
-    samples = sampled(trained, trained.draw_z(count, generator), generator)
+    samples = decode_sampled(trained, trained.draw_z(count, generator), generator)
     pair = samples, data[evenly(len(data), count)]
-    train_labels = train_set.labels[:]
+    train_labels = training.songs.labels[:]
     return Samples(
-        statistics(samples, data, ngram, output_depths(config.output, config.output_depth)),
-        Likeness(*(float(known(trained.converter, labels, training).mean()) for labels in pair)),
-        Likeness(*(float(np.median(nearest_distance(labels, train_labels))) for labels in pair)),
+        compare_statistics(samples, data, training.ngram, trained.model.config.output_depths),
+        Comparison(*(float(is_copy(trained.converter, labels, training.windows).mean()) for labels in pair)),
+        Comparison(*(float(np.median(nearest_distance(labels, train_labels))) for labels in pair)),
     )
 
 
-def measure_priors(
-    trained: TrainedModel, training: set[bytes], ngram: NGram, count: int, seed: int
-) -> dict[str, PriorSamples]:
-    """So many samples for each way to draw z, with the same random numbers.
+def measure_priors(trained: TrainedModel, training: TrainingSet, count: int, seed: int) -> dict[str, PriorSamples]:
+    """Measures `count` samples for each prior, with the same random numbers.
 
-    In the narrower of the fitted Gaussians samples are nearer to the songs: more like music, and less new (Kingma &
-    Dhariwal 2018, "Glow", on samples of a reduced temperature).
+    A smaller scale of the fitted prior gives samples that are closer to the songs and less new (Kingma & Dhariwal
+    2018, "Glow", on sampling at a reduced temperature).
     """
     draws = {"standard normal": TrainedModel(trained.model, trained.config).draw_z(count, seed)}
-    for width in WIDTHS if trained.prior else ():
-        draws[f"width {width}"] = trained.prior.draw(count, generator_of(trained, seed), width)
+    for scale in PRIOR_SCALES if trained.prior else ():
+        draws[f"width {scale}"] = trained.prior.draw(count, make_generator(trained, seed), scale)
     found = {}
     for name, z in draws.items():
-        samples = sampled(trained, z, generator_of(trained, seed + 1))  # not z's numbers
-        cost, back = ngram.cost(first_part(samples)), repetition(samples, 1)
-        copies = known(trained.converter, samples, training)
+        samples = decode_sampled(trained, z, make_generator(trained, seed + 1))
+        cost, back = training.ngram.cost(first_part(samples)), repetition(samples, 1)
+        copies = is_copy(trained.converter, samples, training.windows)
         found[name] = PriorSamples(*(float(np.nanmean(values)) for values in (cost, back, copies)))
     return found
 
 
-# ---- All of it ----
+def measure_prior_bits(trained: TrainedModel) -> float | None:
+    """KL of the fitted prior from N(0, I) in bits, estimated from PRIOR_DRAWS draws; None without a fitted prior.
+
+    The mean KL of the songs' posteriors has two parts: the information that z carries about a song, and the gap between
+    the aggregate posterior and N(0, I) (Hoffman & Johnson 2016). This is the fitted prior's estimate of the gap.
+    """
+    if trained.prior is None:
+        return None
+    z = trained.prior.draw(PRIOR_DRAWS, make_generator(trained, 0))
+    return float((trained.prior.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(1)).mean()) / math.log(2)
 
 
-def generator_of(trained: TrainedModel, seed: int) -> Generator:
-    """A generator on the model's device."""
+# ---- The whole evaluation ----
+
+
+def make_generator(trained: TrainedModel, seed: int) -> Generator:
+    """A seeded generator on the model's device."""
     return Generator(trained.device).manual_seed(seed)
 
 
-def commonest(labels: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
-    """For each part the share of its commonest label."""
+def majority_shares(labels: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    """The share of the most common label in each part of labels [n, steps] or [n, steps, 3]."""
     parts = labels.reshape(-1, len(names)).T
     return {name: float(np.bincount(part).max() / len(part)) for name, part in zip(names, parts, strict=True)}
+
+
+def check_measurable(trained: TrainedModel):
+    """Raises a ValueError for models that the measurements are not defined for."""
+    model = trained.model.config
+    if not model.output_kind.one_hot or model.control_depth or model.end_token is not None:
+        raise ValueError(f"{trained.config.name} cannot be measured; melodies without chords, drums and trios can")
+
+
+def read_training_set(trained: TrainedModel, train_set: SongDataset) -> TrainingSet:
+    """The training set with its windows in one key and its n-gram model."""
+    windows = set(key_invariant(trained.converter, train_set.labels[:]))
+    return TrainingSet(train_set, windows, fit_ngram(trained, train_set))
+
+
+def choose_held_out(
+    trained: TrainedModel, test_set: SongDataset, training: TrainingSet, limit: int | None = None
+) -> HeldOut:
+    """The windows of a test set, or `limit` of them, evenly spaced, with their songs and groups."""
+    chosen = evenly(len(test_set), limit or len(test_set))
+    windows, song = test_set.windows(chosen), test_set.song[chosen]
+    groups = window_groups(trained.converter, windows, np.array(test_set.names)[song], training.windows)
+    return HeldOut(windows, song, groups)
+
+
+def describe(trained: TrainedModel, run: dict) -> dict:
+    """The fields of an `Evaluation` that describe the model and its training."""
+    return {
+        "preset": trained.config.name,
+        "parameters": sum(p.numel() for p in trained.model.parameters() if p.requires_grad),
+        "steps": run.get("step"),
+        "minutes": run.get("seconds") and round(run["seconds"] / 60, 1),
+        "seed": run.get("seed"),
+    }
 
 
 def evaluate(
@@ -493,119 +564,112 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Every measurement of a model of melodies, drums (as one class a step) or trios.
+    """Takes every measurement of a model of melodies, drums (as one class per step) or trios.
 
     Args:
-        train_set: what it was trained on: attribute vectors, the n-gram model and copies come from it.
-        test_set: songs it has not seen.
-        split: what to call them.
-        run: what a checkpoint says of its training.
-        limit: windows, pairs and samples to make do with; the whole set, PAIRS and SAMPLES when None.
+        train_set: the songs that it was trained on; attribute vectors, the n-gram model and copies come from them.
+        test_set: songs that it was not trained on.
+        split: name of the test set in the result.
+        run: what a checkpoint records about its training (`read_checkpoint(path)["run"]`).
+        limit: maximum of windows, of pairs and of samples; the whole test set, PAIRS and SAMPLES when None.
         seed: of every draw.
 
     Raises:
-        ValueError: a model of anything else, or held-out windows of one song alone.
+        ValueError: a model of another kind of music, or a test set of a single song.
     """
-    model = trained.model.config
-    if not model.output_kind.one_hot or model.control_depth or model.end_token is not None:
-        raise ValueError(f"{trained.config.name} cannot be measured; melodies without chords, drums and trios can")
-    run, chosen = run or {}, evenly(len(test_set), limit or len(test_set))
-    windows, song, generator = test_set.windows(chosen), test_set.song[chosen], generator_of(trained, seed)
+    check_measurable(trained)
+    training = read_training_set(trained, train_set)
+    held_out, generator = choose_held_out(trained, test_set, training, limit), make_generator(trained, seed)
+    windows, song, groups = held_out
     encoding = trained.encode(windows, generator)
-    training = set(in_one_key(trained.converter, train_set.labels[:]))
-    groups = window_groups(trained.converter, windows, np.array(test_set.names)[song], training)
-    reconstruction, nats = measure_reconstruction(trained, windows, song, groups, encoding, generator)
-    ngram, pairs, count = fit_ngram(trained, train_set), min(PAIRS, len(chosen)), min(SAMPLES, len(chosen))
-    melodies = model.output_depths != (DRUMS_DEPTH,)
+    reconstruction, nats = measure_reconstruction(trained, held_out, encoding, generator)
+    pairs, count = min(PAIRS, len(song)), min(SAMPLES, len(song))
+    model = trained.model.config
+    has_melody = model.output_depths[0] != DRUMS_DEPTH
     return Evaluation(
-        preset=trained.config.name,
-        parameters=sum(p.numel() for p in trained.model.parameters() if p.requires_grad),
-        steps=run.get("step"),
-        minutes=run.get("seconds") and round(run["seconds"] / 60, 1),
-        seed=run.get("seed"),
+        **describe(trained, run or {}),
         split=split,
         songs=len(np.unique(song)),
-        windows=len(chosen),
+        windows=len(song),
         groups={name: int(mask.sum()) for name, mask in groups.items()},
-        still=commonest(windows.labels, model.output_kind.parts),
+        still=majority_shares(windows.labels, model.output_kind.parts),
         reconstruction=reconstruction,
         elbo=measure_elbo(encoding, nats, song, trained.converter.steps),
-        interpolation=measure_interpolation(trained, windows, song, encoding.mu, ngram, pairs, generator),
-        attributes=measure_attributes(trained, train_set, count, seed) if melodies else None,
-        samples=measure_samples(trained, train_set, training, windows.labels, ngram, count, generator),
-        priors=measure_priors(trained, training, ngram, count, seed),
-        prior_bits=prior_bits(trained),
+        interpolation=measure_interpolation(trained, held_out, encoding.mu, training.ngram, pairs, generator),
+        attributes=measure_attributes(trained, train_set, count, seed) if has_melody else None,
+        samples=measure_samples(trained, training, windows.labels, count, generator),
+        priors=measure_priors(trained, training, count, seed),
+        prior_bits=measure_prior_bits(trained),
     )
 
 
-def prior_bits(trained: TrainedModel) -> float | None:
-    """KL of the fitted prior from the standard normal, a part of the mean KL of the songs' posteriors; None if none.
-
-    That mean is what z says of a song and how far the posteriors of all songs together lie off the standard normal
-    (Hoffman & Johnson 2016); of the latter this is what the fitted Gaussians see, from so many of their draws.
-    """
-    if trained.prior is None:
-        return None
-    z = trained.prior.draw(PRIOR_DRAWS, generator_of(trained, 0))
-    return float((trained.prior.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(1)).mean()) / math.log(2)
-
-
 def to_json(value) -> str:
-    """Named tuples as objects, numbers rounded to what a table needs, a list of numbers on one line."""
-    text = json.dumps(plain(value), indent=1)
+    """JSON with named tuples as objects, floats rounded to six digits, and each list of numbers on one line."""
+    text = json.dumps(to_plain(value), indent=1)
     return re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
 
 
-def plain(value):
-    """Named tuples as dictionaries, all the way down."""
+def to_plain(value):
+    """Converts named tuples to dictionaries, at every level, and rounds floats to six digits."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     return round(value, 6) if isinstance(value, float) else value
 
 
 def summary(found: Evaluation) -> str:
-    """The numbers that one looks at first."""
+    """The main numbers in a few lines."""
     lines = [f"{found.preset}, {found.windows} windows of {found.songs} songs ({found.split})"]
-    for part, still in found.still.items():
-        forced, drawn = (getattr(found.reconstruction, name).parts[part] for name in Reconstruction._fields[:2])
-        lines.append(
-            f"  accuracy ({part}): teacher-forced {forced.mean:.3f}, sampled {drawn.mean:.3f}; commonest {still:.3f}"
-        )
-    elbo = found.elbo
-    lines.append(
-        f"  -ELBO {elbo.nats.mean:.1f} nats ({elbo.bits_a_step:.3f} bits a step), KL {elbo.kl_bits.mean:.1f} bits"
-    )
+    for part, majority in found.still.items():
+        forced, drawn = (getattr(found.reconstruction, name).parts[part].mean for name in Reconstruction._fields[:2])
+        accuracies = f"teacher-forced {forced:.3f}, sampled {drawn:.3f}; majority label {majority:.3f}"
+        lines.append(f"  accuracy ({part}): {accuracies}")
+    nats, bits, kl = found.elbo.nats.mean, found.elbo.bits_a_step, found.elbo.kl_bits.mean
+    lines.append(f"  -ELBO {nats:.1f} nats per window ({bits:.3f} bits per step), KL {kl:.1f} bits")
     return "\n".join(lines)
+
+
+# ---- The command ----
+
+
+def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool = True):
+    """Adds the options that say where a corpus is: --data, --manifest and --cache."""
+    parser.add_argument("--data", required=required, help="folder of the songs that the manifest lists")
+    parser.add_argument("--manifest", default=MANIFEST, help="CSV of paths and splits (default: paper/corpus.csv)")
+    parser.add_argument("--cache", help="folder that keeps the songs' labels for the next run")
+
+
+def load_splits(options: argparse.Namespace, converter: Converter, splits: Sequence[str]) -> list[SongDataset]:
+    """The splits of the corpus that the options of `add_corpus_arguments` name."""
+    return [
+        load_corpus(options.data, split, converter, manifest=options.manifest, cache=options.cache) for split in splits
+    ]
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
-    parser = argparse.ArgumentParser(description="Measure a trained model on songs that it has not seen.")
-    parser.add_argument("--checkpoint", required=True, help="file, or the folder of a run")
-    parser.add_argument("--data", required=True, help="folder of the songs that the manifest names")
-    parser.add_argument("--manifest", default=MANIFEST, help="CSV of paths and splits (default corpus.csv)")
-    parser.add_argument("--split", default="test", help="which songs to measure on (default test)")
-    parser.add_argument("--cache", help="folder that keeps what was read, for the next time")
-    parser.add_argument("--limit", type=int, help="windows to make do with; all by default")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
+    parser = argparse.ArgumentParser(description="Measure a trained model on songs that it was not trained on.")
+    parser.add_argument("--checkpoint", required=True, help="checkpoint file, or the folder of a run")
+    add_corpus_arguments(parser)
+    parser.add_argument("--split", default="test", help="split to measure on (default: test)")
+    parser.add_argument("--limit", type=int, help="maximum number of windows (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of every draw (default: 0)")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     parser.add_argument("--out", help="JSON file to write")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None):
-    """The command: a checkpoint and songs to numbers."""
+    """The command: measures a checkpoint, prints a summary and writes the numbers."""
     options = parse_arguments(arguments)
     try:
         trained = TrainedModel.load(options.checkpoint, options.device)
-        how = {"manifest": options.manifest, "cache": options.cache}
-        splits = [load_corpus(options.data, part, trained.converter, **how) for part in ("train", options.split)]
+        songs = load_splits(options, trained.converter, ("train", options.split))
         run = read_checkpoint(options.checkpoint)["run"]
-        found = evaluate(trained, *splits, split=options.split, run=run, limit=options.limit, seed=options.seed)
+        found = evaluate(trained, *songs, split=options.split, run=run, limit=options.limit, seed=options.seed)
     except ValueError as fault:
         raise SystemExit(f"error: {fault}") from None
     print(summary(found))

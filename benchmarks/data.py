@@ -1,11 +1,11 @@
-"""Measures how fast a folder becomes a data set, and projects it to a larger collection:
+"""Measures how fast a folder of MIDI files becomes a data set, and projects it to a larger collection.
 
-    python benchmarks/data.py FOLDER                   200 of its files, 176,581 projected: the Lakh MIDI Dataset
-    python benchmarks/data.py FOLDER --files 1000      more of them, evenly spaced
+    python benchmarks/data.py FOLDER                   200 of its files, projected to 176,581: the Lakh MIDI Dataset
+    python benchmarks/data.py FOLDER --files 1000      1,000 of its files, evenly spaced
 
-Of reading, what the workers do is shared by the cores, and what the process that started them does is not: the longer
-of the two is the time on so many cores. Windows and bytes grow as the files do; twins across a larger collection, which
-would be dropped, are not foreseen.
+The work of the worker processes is shared by the cores; the work of the main process is not. The longer of the two is
+the time on a number of cores. Windows and bytes grow in proportion to the files. Duplicates across a larger collection,
+which `load_songs` would drop, are not predicted.
 """
 
 import argparse
@@ -30,20 +30,20 @@ BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 class Rates(NamedTuple):
-    """What a file takes and gives, mean over those measured."""
+    """Time and size per file, mean over the measured files."""
 
     preset: str
-    files: int  # measured
+    files: int  # number of measured files
     windows: float
     label_bytes: float  # chords included
     cache_bytes: float
-    core_seconds: float  # of processor time, all work in one process
-    own_seconds: float  # of processor time, in the process that starts the workers
-    cached_seconds: float  # the second time, from the cache
+    core_seconds: float  # processor time with all work in one process
+    own_seconds: float  # processor time of the main process when there are workers
+    cached_seconds: float  # wall time from the cache
 
 
 class Projection(NamedTuple):
-    """What a collection takes and gives."""
+    """Time and size of a whole collection."""
 
     windows: int
     label_bytes: float
@@ -53,7 +53,7 @@ class Projection(NamedTuple):
 
 
 def measure(paths: Sequence[Path], preset: str) -> Rates:
-    """Reads these files in one process, with two workers, and from a cache."""
+    """Reads the files in one process, with two workers, and from a cache."""
     converter, n = CONFIGS[preset].converter, len(paths)
     _, _, core_seconds = timed_load(paths, converter, workers=1)
     songs, _, own_seconds = timed_load(paths, converter, workers=2)
@@ -67,34 +67,34 @@ def measure(paths: Sequence[Path], preset: str) -> Rates:
 
 
 def timed_load(paths: Sequence[Path], converter, **options) -> tuple[SongDataset, float, float]:
-    """The data set, the seconds that it took, and those of them that this process computed."""
+    """The data set, the wall time in seconds and this process's processor time in seconds."""
     wall, own = time.perf_counter(), time.process_time()
     songs = load_songs(paths, converter, progress=False, **options)
     return songs, time.perf_counter() - wall, time.process_time() - own
 
 
 def project(rates: Rates, files: int) -> Projection:
-    """What so many files of this kind take and give."""
+    """Time and size of `files` files of this kind."""
     seconds = tuple(files * max(rates.core_seconds / cores, rates.own_seconds) for cores in CORES)
     sizes = (round(files * rates.windows), files * rates.label_bytes, files * rates.cache_bytes)
     return Projection(*sizes, seconds, files * rates.cached_seconds)
 
 
 def in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
-    """Two digits or more, and the largest unit of which there is one."""
+    """A value with at least two digits, in the largest unit that is not greater than the value."""
     size, unit = next((unit for unit in units if value >= unit[0]), units[-1])
     return f"{value / size:.{0 if value >= 10 * size else 1}f} {unit}"
 
 
 def sample(folder: str | Path, count: int) -> list[Path]:
-    """So many of a folder's MIDI files, evenly spaced in the order of their names."""
+    """`count` of a folder's MIDI files, evenly spaced in the order of their names; all if there are fewer."""
     found = sorted(midi_files(Path(folder)))
     return [found[k * len(found) // count] for k in range(count)] if len(found) > count else found
 
 
 def rates_table(measured: Sequence[Rates]) -> str:
-    """Markdown."""
-    header, rows = ("preset", "files/s a core", "files/s from the cache", "windows a file", "their labels"), []
+    """Speed and size per preset, Markdown."""
+    header, rows = ("preset", "files/s per core", "files/s from the cache", "windows per file", "labels per file"), []
     for rates in measured:
         speeds = [f"{1 / s:,.0f}" for s in (rates.core_seconds, rates.cached_seconds)]
         rows.append((f"`{rates.preset}`", *speeds, f"{rates.windows:.1f}", in_units(rates.label_bytes, BYTES)))
@@ -102,7 +102,7 @@ def rates_table(measured: Sequence[Rates]) -> str:
 
 
 def projection_table(measured: Sequence[Rates], files: int) -> str:
-    """Markdown."""
+    """Time and size of a whole collection per preset, Markdown."""
     header, rows = (f"{files:,} files", *(f"{n} cores" for n in CORES), "second load", "windows", "labels", "cache"), []
     for rates in measured:
         whole = project(rates, files)
@@ -113,17 +113,21 @@ def projection_table(measured: Sequence[Rates], files: int) -> str:
 
 
 def main():
-    """The command."""
+    """The command: measures every preset of PRESETS and prints two tables."""
     parser = argparse.ArgumentParser(description="Measure and project how fast MIDI files become a data set.")
-    parser.add_argument("folder", help="MIDI files like those to be read")
-    parser.add_argument("--files", type=int, default=200, help="how many of them are measured (default 200)")
-    parser.add_argument("--of", type=int, default=LAKH_FILES, help="files projected (default 176,581, Lakh's)")
+    parser.add_argument("folder", help="MIDI files that resemble the collection")
+    parser.add_argument("--files", type=int, default=200, help="number of files to measure (default: 200)")
+    parser.add_argument(
+        "--of",
+        type=int,
+        default=LAKH_FILES,
+        help="number of files to project to (default: 176,581, the Lakh MIDI Dataset)",
+    )
     options = parser.parse_args()
     paths = sample(options.folder, options.files)
     if len(paths) <= CHUNK_FILES:
-        raise SystemExit(
-            f"error: {len(paths)} MIDI files of {options.folder}; one worker reads {CHUNK_FILES} at a time"
-        )
+        fault = f"{options.folder} has {len(paths)} MIDI files; measuring needs more than one worker reads at a time"
+        raise SystemExit(f"error: {fault} ({CHUNK_FILES})")
     mean_bytes = sum(path.stat().st_size for path in paths) / len(paths)
     print(f"{len(paths)} files of {in_units(mean_bytes, BYTES)} on average\n")
     measured = [measure(paths, preset) for preset in PRESETS]

@@ -1,10 +1,12 @@
-"""Step time against batch, length and width, and where each turns linear: docs/growth.png and results/growth.json.
+"""Measures how the time of a training step grows with batch, length and width.
 
     python benchmarks/growth.py
 
-A panel each, for the 2-bar melody model of `BASE`, of which one size varies. A curve turns linear where its slope on
-two logarithmic axes comes within a tenth of 1, and is no less from there to the end: below, a step pays for what does
-not depend on that size. The products grow with the square of the width, so that its curve goes on to a slope of 2.
+The command writes docs/growth.png and benchmarks/results/growth.json. The figure has one panel per size that varies;
+the model is the 2-bar melody model of `BASE`. A curve turns linear at the first size where its slope on two
+logarithmic axes is at least 0.9, both there and on average from there to the last size. Below that size, a step also
+takes time for work that does not depend on the size. The number of operations grows with the square of the width, so
+the curve of the width goes on to a slope of 2.
 """
 
 import argparse
@@ -27,35 +29,35 @@ from benchmarks.tables import markdown, results_path
 from configs import CONFIGS, Config
 
 PICTURE = ROOT / "docs" / "growth.png"
-BASE = "cat-mel_2bar_small"  # 512 wide encoder, 256 wide decoder, 2 bars
-NEAR = 0.9  # share of a slope from which on a curve counts as having it
-BUDGET = 0.3  # seconds of calls at each point; three calls at least
+BASE = "cat-mel_2bar_small"  # 2 bars, encoder 512 units wide, decoder 256
+NEAR = 0.9  # a curve has a slope where it reaches this share of it
+BUDGET = 0.3  # seconds of calls per point; at least three calls
 STEPS_PER_BAR = 16  # sixteenth notes
 BATCHES = tuple(2**k for k in range(3, 11))  # 8 to 1024
 BARS = (2, 4, 8, 16, 32, 64)
 WIDTHS = (256, 384, 512, 768, 1024, 1536, 2048)
-COLOURS = {"float32": "tab:blue"}  # the half precision has another
+COLOURS = {"float32": "tab:blue"}  # other precisions are orange
 
 
 class Panel(NamedTuple):
-    """A size that varies while the others stay."""
+    """A size that varies while the others are fixed."""
 
     title: str
     axis: str
     sizes: tuple[int, ...]
-    batch: int  # where the batch is not what varies
-    guides: tuple[int, ...] = (1,)  # slopes to compare the curves with
+    batch: int  # batch size; 0 where the batch varies
+    guides: tuple[int, ...] = (1,)  # slopes that the curves are compared with
 
 
 PANELS = {
     "batch": Panel(f"{BASE}, 2 bars", "batch (sequences)", BATCHES, 0),
     "bars": Panel(f"{BASE}, batch 16", "length (bars)", BARS, 16),
-    "width": Panel("all layers as wide, 2 bars, batch 32", "width (units)", WIDTHS, 32, (1, 2)),
+    "width": Panel("layers of one width, 2 bars, batch 32", "width (units)", WIDTHS, 32, (1, 2)),
 }
 
 
 class Curve(NamedTuple):
-    """Seconds of a training step at each size of a panel, the shortest of several."""
+    """Seconds of the fastest of several training steps at each size of a panel."""
 
     panel: str
     device: str
@@ -65,7 +67,7 @@ class Curve(NamedTuple):
 
 
 def sized_config(panel: str, size: int) -> tuple[Config, int]:
-    """The preset at a size of a panel, and its batch."""
+    """The preset at a size of a panel, and its batch size."""
     config = CONFIGS[BASE]
     batch = size if panel == "batch" else PANELS[panel].batch
     config = replace(config, training=replace(config.training, sampling_schedule="constant", sampling_rate=0.0))
@@ -79,7 +81,7 @@ def sized_config(panel: str, size: int) -> tuple[Config, int]:
 
 
 def step_seconds(panel: str, size: int, device: str, precision: str) -> float:
-    """Seconds of a training step at a size, the shortest of several."""
+    """Seconds of the fastest of several training steps."""
     config, batch = sized_config(panel, size)
     step = training(Row(device, precision, BASE, "train", batch), config, ROOT)
     step()
@@ -87,7 +89,7 @@ def step_seconds(panel: str, size: int, device: str, precision: str) -> float:
 
 
 def measure_curve(panel: str, device: str, precision: str) -> Curve:
-    """A curve from the smallest size to the largest."""
+    """Measures a panel's curve on one device in one precision."""
     sizes = list(PANELS[panel].sizes)
     seconds = [step_seconds(panel, size, device, precision) for size in sizes]
     print(panel, device, precision, *(f"{one:.3g}" for one in seconds), file=sys.stderr)
@@ -96,32 +98,32 @@ def measure_curve(panel: str, device: str, precision: str) -> Curve:
 
 
 def slope_between(curve: Curve, first: int, last: int) -> float:
-    """Slope on logarithmic axes from one size to another, given by their indices."""
+    """Slope on logarithmic axes between the sizes with these two indices."""
     rise, run = (math.log(values[last] / values[first]) for values in (curve.seconds, curve.sizes))
     return rise / run
 
 
 def slopes(curve: Curve) -> list[float]:
-    """Slope at each size, over its neighbours."""
+    """Slope at each size, between its neighbours."""
     last = len(curve.sizes) - 1
     return [slope_between(curve, max(k - 1, 0), min(k + 1, last)) for k in range(last + 1)]
 
 
 def turn(curve: Curve, slope: int = 1) -> int | None:
-    """Index of the first size that has a slope, nearly, there and from there to the end; None where there is none."""
+    """Index of the first size with about this slope, there and on average from there to the end; None if none has."""
     found, last = slopes(curve), len(curve.sizes) - 1
     steady = (k for k in range(last) if min(found[k], slope_between(curve, k, last)) >= NEAR * slope)
     return next(steady, None)
 
 
 def turn_text(curve: Curve, slope: int) -> str:
-    """Where a curve takes on a slope."""
+    """The size from which on a curve has this slope, in words."""
     k = turn(curve, slope)
     return "not in this range" if k is None else f"from {curve.sizes[k]:,}"
 
 
 def turns_text(curves: list[Curve]) -> str:
-    """A table of the curves."""
+    """The curves' ends and slopes, Markdown."""
     header = ("growing", "precision", "from", "ms", "to", "ms", "slope 1", "slope 2", "last slope")
     rows = []
     for curve in curves:
@@ -135,7 +137,7 @@ def turns_text(curves: list[Curve]) -> str:
 
 
 def draw_curve(axes: plt.Axes, curve: Curve):
-    """A curve with a ring where it takes on a slope; the legend has the size."""
+    """A curve with a ring where it reaches each slope; the legend states the size."""
     colour, style = COLOURS.get(curve.precision, "tab:orange"), "--" if curve.device == "cuda" else "-"
     guides = PANELS[curve.panel].guides
     turns = ", ".join(f"slope {slope} {turn_text(curve, slope)}" for slope in guides)
@@ -146,7 +148,7 @@ def draw_curve(axes: plt.Axes, curve: Curve):
 
 
 def draw_panel(axes: plt.Axes, panel: str, curves: list[Curve]):
-    """The curves of a panel, and lines to compare their slopes with."""
+    """The curves of a panel, with lines of the slopes that they are compared with."""
     title, label, sizes, _, guides = PANELS[panel]
     for curve in curves:
         draw_curve(axes, curve)
@@ -154,19 +156,26 @@ def draw_panel(axes: plt.Axes, panel: str, curves: list[Curve]):
     for slope, style in zip(guides, (":", "-.")):
         line = [low * (size / sizes[0]) ** slope for size in sizes]
         axes.loglog(sizes, line, style, color="grey", label=f"slope {slope}")
-    axes.set(title=title, xlabel=label, ylabel="seconds a training step")
+    axes.set(title=title, xlabel=label, ylabel="seconds per training step")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16))  # below, where no curve is
+    axes.legend(
+        fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16)
+    )  # below the axes, away from the curves
 
 
 def draw(curves: list[Curve]) -> plt.Figure:
-    """The figure: a panel for each size that grows."""
+    """The figure, one panel per size that varies."""
     figure, columns = plt.subplots(1, len(PANELS), figsize=(15, 5.2), layout="constrained")
     for axes, panel in zip(columns, PANELS):
         draw_panel(axes, panel, [curve for curve in curves if curve.panel == panel])
     return figure
+
+
+def write_picture(curves: list[Curve]):
+    """Writes the figure to docs/growth.png."""
+    draw(curves).savefig(PICTURE, dpi=110)
 
 
 def load_growth() -> list[Curve]:
@@ -175,13 +184,13 @@ def load_growth() -> list[Curve]:
 
 
 def main():
-    """Measures the curves, in float32 and in what 'auto' takes, writes them and draws them."""
+    """The command: measures the curves in float32 and in what 'auto' selects, writes them and draws them."""
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     halved = [d for d in devices if product_type(torch.device(d), "auto") != torch.float32]
     kinds = [(d, p) for d in devices for p in (("float32", "auto") if d in halved else ("float32",))]
     curves = [measure_curve(panel, *kind) for panel in PANELS for kind in kinds]
     results_path("growth").write_text(json.dumps([curve._asdict() for curve in curves], indent=1) + "\n")
-    draw(curves).savefig(PICTURE, dpi=110)
+    write_picture(curves)
     print(turns_text(curves))
 
 

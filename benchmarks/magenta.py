@@ -1,16 +1,16 @@
-"""Times one row of Magenta's own MusicVAE and prints a measurement as JSON; for the Python that has Magenta installed.
+"""Times one row with Magenta's own MusicVAE and prints a measurement as JSON; for a Python that has Magenta installed.
 
     DIR/bin/python benchmarks/magenta.py '{"config": "cat-mel_2bar_small", "work": "train", "batch": 64, ...}'
 
-run.py starts it, and says what the fields are (`magenta_task`). Training is built as music_vae_train.py builds it, with
-the batch kept in the graph; the rest goes through `TrainedModel`.
+run.py starts it; `magenta_task` in run.py lists the fields. The training step is built as in music_vae_train.py, except
+that the batch is stored in the graph. Everything else goes through Magenta's `TrainedModel`.
 """
 
-# ruff: noqa: E402 (the imports are timed, so that a clock stands before them)
+# ruff: noqa: E402 (the imports are timed, so the clock starts before them)
 
 import time
 
-START = time.perf_counter()  # before the imports, which are timed too
+START = time.perf_counter()
 
 import os
 
@@ -25,7 +25,7 @@ import tempfile
 import warnings
 from unittest import mock
 
-sys.path.pop(0)  # this folder, where this very file would be taken for the package that it imports
+sys.path.pop(0)  # this folder, where Python would take this file for the package magenta
 warnings.filterwarnings("ignore")
 
 import numpy as np
@@ -40,19 +40,19 @@ IMPORTED = time.perf_counter()
 
 
 def sized_config(task):
-    """Magenta's config at the sizes, the batch and the scheduled sampling of a task."""
+    """Magenta's config with the sizes, the batch size and the scheduled sampling of a task."""
     config = copy.deepcopy(configs.CONFIG_MAP[task["config"]])
     changes = dict(task["sizes"], batch_size=task["batch"])
     changes.update(sampling_schedule="constant", sampling_rate=task["sampling_probability"])
     for name, value in changes.items():
         if name in config.hparams:
-            config.hparams.del_hparam(name)  # it holds a type, too: some presets' rates are whole numbers
+            config.hparams.del_hparam(name)  # it fixes the type, and some presets have integer rates
         config.hparams.add_hparam(name, value)
     return config
 
 
 def random_frames(task, steps):
-    """One-hot frames of classes that are all as likely: [batch, steps, depth], a trio's parts side by side."""
+    """One-hot frames of uniformly random classes: [batch, steps, depth], a trio's parts concatenated."""
     random = np.random.RandomState(0)
     shape = (task["batch"], steps)
     parts = [np.eye(depth, dtype=np.float32)[random.randint(0, depth, shape)] for depth in task["depths"]]
@@ -60,7 +60,7 @@ def random_frames(task, steps):
 
 
 def clipped(gradients, norm, hparams):
-    """Gradients of a norm of at most the limit, and zeros where it is beyond all measure."""
+    """Gradients clipped to the limit on their norm; zeros if the norm exceeds grad_norm_clip_to_zero."""
     return tf.cond(
         norm < hparams.grad_norm_clip_to_zero,
         lambda: tf.clip_by_global_norm(gradients, hparams.grad_clip, use_norm=norm)[0],
@@ -69,7 +69,7 @@ def clipped(gradients, norm, hparams):
 
 
 def training(task, folder):
-    """A training step."""
+    """One training step."""
     config = sized_config(task)
     steps = config.hparams.max_seq_len
     config.model.build(config.hparams, config.data_converter.output_depth, is_training=True)
@@ -86,7 +86,7 @@ def training(task, folder):
 
 
 def untrained(task, folder):
-    """A `TrainedModel` whose weights are drawn where it would restore them."""
+    """A `TrainedModel` with random weights in place of restored ones."""
     path = os.path.join(folder, "none")
     open(path, "w").close()
 
@@ -98,7 +98,7 @@ def untrained(task, folder):
 
 
 def sampling(task, folder):
-    """New pieces, as NoteSequences."""
+    """New pieces as NoteSequences."""
     model, config = untrained(task, folder), sized_config(task)
     return lambda: model.sample(n=task["batch"], length=config.hparams.max_seq_len, temperature=1.0)
 
@@ -119,7 +119,7 @@ def saving(task, folder):
 
 
 def loading(task, folder):
-    """Files that were just written to a model that is ready."""
+    """Files in the disk cache to a model."""
     saving(task, folder)()
     path = os.path.join(folder, "model.ckpt")
     return lambda: TrainedModel(sized_config(task), batch_size=task["batch"], checkpoint_dir_or_path=path)
@@ -154,7 +154,7 @@ def seconds_of(call):
 
 
 def durations(call, task):
-    """Seconds of each of several calls after the first one, by the same rule as for our own."""
+    """Seconds of each of several calls, by the same rule as `durations` in measure.py."""
     warm = seconds_of(call)
     least, seconds = (2, [warm]) if warm > task["slow"] else (3, [])
     while len(seconds) < least or (sum(seconds) < task["budget"] and len(seconds) < task["most_calls"]):
@@ -163,7 +163,7 @@ def durations(call, task):
 
 
 def measure(task):
-    """The fields of a `Measurement` that have nothing to do with floors."""
+    """The fields of a `Measurement` that are not lower bounds."""
     with tempfile.TemporaryDirectory() as folder:
         call = WORKS[task["work"]](task, folder)
         call()

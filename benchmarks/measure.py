@@ -1,13 +1,13 @@
-"""Times one row in a fresh process and prints a `Measurement` as JSON; run.py starts it.
+"""Times one row in a fresh process and prints a `Measurement` as JSON. run.py starts it.
 
 python -m benchmarks.measure '["cpu", "float32", "cat-mel_2bar_small", "train", 64]' 2.0
 """
 
-# ruff: noqa: E402 (the imports are timed, so that a clock stands before them)
+# ruff: noqa: E402 (the imports are timed, so the clock starts before them)
 
 import time
 
-START = time.perf_counter()  # before the imports, which are timed too
+START = time.perf_counter()
 
 import json
 import os
@@ -35,37 +35,37 @@ from train import update
 from training.batches import Labels, batch_tensors, labels_at
 
 IMPORTED = time.perf_counter()
-SLOW = 1.0  # seconds of a call from which on two of them are enough, and the first is warm-up enough
+SLOW = 1.0  # seconds; two calls that each take longer are enough, and the warm-up counts as one of them
 MOST_CALLS = 50
 ROOT = Path(__file__).resolve().parents[1]
 SONGS = ROOT / "midi_songs" / "built_in"
 
 
 class Measurement(NamedTuple):
-    """What a process found out about its row."""
+    """The measurements of one process."""
 
     seconds: float  # median of the calls
     first_seconds: float  # from the end of the imports to the end of the first call
     import_seconds: float
-    memory: int  # bytes at the peak: resident, or allocated on the GPU
-    items: int = 1  # sequences, or files, of a call
-    flops: int = 0  # that a call needs
-    bytes_seconds: float = 0.0  # that moving the bytes that a call needs takes here
-    memory_floor: int = 0  # bytes that a call has to hold at once; 0 where nobody counts them
+    memory: int  # peak in bytes: resident, or allocated on the GPU
+    items: int = 1  # sequences or files per call
+    flops: int = 0  # operations that a call needs
+    bytes_seconds: float = 0.0  # time to move the bytes that a call needs on this machine
+    memory_floor: int = 0  # bytes that a call has to hold at once; 0 where they are not counted
 
 
 Call = Callable[[], object]
 
 
 def random_labels(config: ModelConfig, n: int) -> np.ndarray:
-    """Labels of n windows, each class as likely as another: [n, steps], or of a trio [n, steps, 3]."""
+    """Uniformly random labels of n windows: [n, steps], or [n, steps, 3] for a trio."""
     random = np.random.default_rng(0)
     parts = [random.integers(0, depth, (n, config.steps)) for depth in config.output_depths]
     return np.stack(parts, -1).astype(np.int16) if len(parts) > 1 else parts[0].astype(np.uint8)
 
 
 def training(row: Row, config: Config, folder: Path) -> Call:
-    """A step as the training loop makes it, from labels to new weights."""
+    """One step of the training loop, from labels to updated weights."""
     device = torch.device(row.device)
     model = MusicVAE(config.model).to(device).train()
     optimizer, indices = Adam(model), torch.arange(row.batch)
@@ -80,25 +80,25 @@ def training(row: Row, config: Config, folder: Path) -> Call:
 
 
 def trained(row: Row, config: Config) -> TrainedModel:
-    """A model as it is before training."""
+    """An untrained model."""
     return TrainedModel(MusicVAE(config.model).to(row.device), config, row.precision)
 
 
 def encoding(row: Row, config: Config, folder: Path) -> Call:
-    """Windows of labels to latent vectors."""
+    """Label windows to latent vectors."""
     model = trained(row, config)
     windows = Windows(random_labels(config.model, row.batch), np.full(row.batch, config.model.steps, np.int32))
     return lambda: model.encode(windows)
 
 
 def sampling(row: Row, config: Config, folder: Path) -> Call:
-    """New pieces, as `PrettyMIDI`."""
+    """New pieces as `PrettyMIDI`."""
     model = trained(row, config)
     return lambda: model.sample(row.batch)
 
 
 def drawing(row: Row, config: Config, folder: Path) -> Call:
-    """New pieces as frames on the device, nothing written out."""
+    """New pieces as frames on the device, without conversion to MIDI."""
     device = torch.device(row.device)
     model = MusicVAE(config.model).to(device).eval()
 
@@ -110,24 +110,24 @@ def drawing(row: Row, config: Config, folder: Path) -> Call:
 
 
 def saving(row: Row, config: Config, folder: Path) -> Call:
-    """A model to a file that lies safely on the disk."""
+    """A model to a file; the call returns when the file is on the disk."""
     model = MusicVAE(config.model)
     return lambda: save_checkpoint(folder / CHECKPOINT, model, config)
 
 
 def loading(row: Row, config: Config, folder: Path) -> Call:
-    """A file that was just written to a model that is ready."""
+    """A file in the disk cache to a model."""
     save_checkpoint(folder / CHECKPOINT, MusicVAE(config.model), config)
     return lambda: TrainedModel.load(folder / CHECKPOINT)
 
 
 def reading(row: Row, config: Config, folder: Path) -> Call:
-    """The built-in songs to labels, as `load_songs` does it unasked."""
+    """The built-in songs to labels, without a cache."""
     return lambda: load_songs(SONGS, config.converter, progress=False)
 
 
 def reading_again(row: Row, config: Config, folder: Path) -> Call:
-    """The same songs to labels from a cache that knows them."""
+    """The built-in songs to labels, from a cache."""
     load_songs(SONGS, config.converter, cache=folder, progress=False)
     return lambda: load_songs(SONGS, config.converter, cache=folder, progress=False)
 
@@ -146,10 +146,10 @@ WORKS = {
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: of the process, resident, or on a GPU those that torch allocated."""
+    """Peak memory in bytes: resident memory of the process, or what torch allocated on a GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")  # Linux; getrusage counts the process that started this one, too
+    status = Path("/proc/self/status")  # Linux, where getrusage includes the parent process
     if status.exists():
         return 1024 * int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
     import resource  # not on Windows
@@ -158,7 +158,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def durations(call: Call, device: torch.device, budget: float) -> list[float]:
-    """Seconds of each of several calls after the first one: as many as the budget in seconds allows, three at least."""
+    """Seconds of each of several calls: as many as the budget in seconds allows, and at least three (two if slow)."""
     warm = floors.seconds_of(call, device)
     least, seconds = (2, [warm]) if warm > SLOW else (3, [])
     while len(seconds) < least or (sum(seconds) < budget and len(seconds) < MOST_CALLS):
@@ -167,7 +167,7 @@ def durations(call: Call, device: torch.device, budget: float) -> list[float]:
 
 
 def file_seconds(work: str, path: Path) -> float:
-    """Seconds of writing, or of reading, a plain file of the size of the one at `path`."""
+    """Seconds of writing or reading a plain file with the content of the one at `path`."""
     content, plain = path.read_bytes(), path.with_name("plain")
 
     def write():
@@ -181,12 +181,12 @@ def file_seconds(work: str, path: Path) -> float:
 
 
 def read_seconds(device: torch.device, size: int, read: int) -> float:
-    """Seconds of reading so many bytes in all, round and round in a buffer of a size."""
+    """Seconds of reading `read` bytes in total from a buffer of `size` bytes."""
     return read / floors.read_rate(device, size)
 
 
 def floor_of(row: Row, config: Config, folder: Path) -> dict:
-    """The fields of a `Measurement` that say what its row cannot do without."""
+    """The fields of a `Measurement` that give lower bounds on time and memory."""
     device, model = torch.device(row.device), config.model
     itemsize = floors.product_type(device, row.precision).itemsize
     if row.work.startswith("train"):
@@ -208,7 +208,7 @@ def floor_of(row: Row, config: Config, folder: Path) -> dict:
 
 
 def measure(row: Row, budget: float) -> Measurement:
-    """Times a row for about so many seconds, and then what bounds it."""
+    """Times a row for about `budget` seconds, then measures its lower bounds."""
     config, device = config_of(row), torch.device(row.device)
     with tempfile.TemporaryDirectory() as folder:
         call = WORKS[row.work](row, config, Path(folder))

@@ -1,8 +1,8 @@
-"""Whether bfloat16 trains as well as float32: held-out loss of `cat-mel_2bar_small` at batch 64, three seeds of each.
+"""Compares training in bfloat16 and in float32: held-out loss of `cat-mel_2bar_small` at batch size 64, three seeds.
 
     python benchmarks/precision.py TRAIN_FOLDER VALID_FOLDER
 
-Runs lie in runs/precision and go on where they stopped; the result is benchmarks/results/precision.json.
+Runs are kept in runs/precision and continue where they stopped. The result is benchmarks/results/precision.json.
 """
 
 import argparse
@@ -25,26 +25,26 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def preset() -> Config:
-    """`cat-mel_2bar_small` at batch 64."""
+    """`cat-mel_2bar_small` with batch size 64."""
     config = CONFIGS["cat-mel_2bar_small"]
     return replace(config, training=replace(config.training, batch_size=BATCH))
 
 
 def held_out_loss(train_set: SongDataset, valid_set: SongDataset, precision: str, seed: int) -> float:
-    """Nats a window after the last step."""
-    how = {"steps": STEPS, "eval_every": STEPS, "device": "cpu", "precision": precision, "seed": seed}
+    """Held-out loss after the last step, in nats per window."""
+    options = {"steps": STEPS, "eval_every": STEPS, "device": "cpu", "precision": precision, "seed": seed}
     out_dir = Path("runs") / "precision" / f"{precision}-{seed}"
-    return train(preset(), train_set, valid_set, out_dir=out_dir, **how).history[-1].valid.loss
+    return train(preset(), train_set, valid_set, out_dir=out_dir, **options).history[-1].valid.loss
 
 
 def summary(losses: dict[str, list[float]]) -> dict:
-    """The losses of each precision, their means, and how far bfloat16's lies above float32's, as a share."""
+    """The losses and their means per precision, and the relative excess of bfloat16's mean over float32's."""
     means = {precision: sum(values) / len(values) for precision, values in losses.items()}
     return {"losses": losses, "means": means, "excess": means["bfloat16"] / means["float32"] - 1}
 
 
 def main(train_folder: str, valid_folder: str):
-    """Trains all six, prints and writes what came out."""
+    """The command: trains all six models, prints and writes the losses."""
     sets = [load_songs(folder, preset().converter) for folder in (train_folder, valid_folder)]
     losses = {precision: [held_out_loss(*sets, precision, seed) for seed in SEEDS] for precision in PRECISIONS}
     content = {"preset": preset().name, "batch": BATCH, "steps": STEPS, "seeds": SEEDS, "torch": torch.__version__}

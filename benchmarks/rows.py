@@ -1,4 +1,4 @@
-"""The rows of the benchmark: which work of which model, in which batch, precision and on which device."""
+"""The rows of the benchmark. Each names a device, a precision, a model, the work that is timed and a batch size."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -10,26 +10,26 @@ from configs import CONFIGS, Config
 
 
 class Row(NamedTuple):
-    """One thing that is timed, in a process of its own."""
+    """One measurement, which runs in a process of its own."""
 
     device: str  # 'cpu' or 'cuda'
-    precision: str  # 'float32' or 'auto', see `model.autocast`
+    precision: str  # 'float32' or 'auto' (see `model.autocast`)
     model: str  # one of MODELS
     work: str  # one of WORKS in measure.py
-    batch: int  # sequences at a time; 1 where the work has none
+    batch: int  # sequences per call; 1 for work without a batch
 
     @property
     def name(self) -> str:
-        """The words that `select` looks at."""
+        """The text that `select` searches."""
         return f"{self.device} {self.precision} {self.model} {self.work} {self.batch}"
 
 
 class Model(NamedTuple):
-    """A preset at a size, and what Magenta calls it."""
+    """A preset, its name in Magenta, and sizes that differ from the preset's."""
 
     preset: str
-    magenta: str  # its name there; sizes are handed over with it
-    sizes: dict  # fields of ModelConfig that differ from the preset's
+    magenta: str  # name of the config in Magenta, which gets the same sizes
+    sizes: dict  # changed fields of ModelConfig
 
 
 REDUCED = {"z_size": 256, "enc_rnn_size": (512, 512), "dec_rnn_size": (256, 256)}
@@ -39,7 +39,7 @@ MODELS = {
     "hierdec-mel_16bar": Model("hierdec-mel_16bar", "hierdec-mel_16bar", {}),
     "hierdec-trio_16bar_tiny": Model("hierdec-trio_16bar_tiny", "hierdec-trio_16bar", {}),
 }
-SCHEDULED = 0.5  # probability of 'train scheduled', scheduled sampling
+SAMPLING_RATE = 0.5  # probability of scheduled sampling in 'train scheduled'
 
 # fmt: off
 PLAN = (
@@ -68,13 +68,13 @@ PLAN = (
     ("hierdec-trio_16bar_tiny", "sample", (1, 64), (1, 64)),
 )
 # fmt: on
-ONE_PRECISION = ("save", "load", "MIDI to labels", "MIDI from cache")  # works without a matrix product
-# what Magenta cannot do: the one takes it over 23 GB at batch 8, of the other it has nothing
+ONE_PRECISION = ("save", "load", "MIDI to labels", "MIDI from cache")  # work without a matrix product
+# Magenta needs more than 23 GB for the first of these at batch 8, and has no cache
 OURS_ALONE = (("hierdec-mel_16bar", "train"), ("cat-mel_2bar_small", "MIDI from cache"))
 
 
 def all_rows(devices: tuple[str, ...]) -> list[Row]:
-    """Every row of some devices; 'auto' only where it is another precision than float32."""
+    """All rows for these devices; 'auto' only on devices where it differs from float32."""
     halved = [device for device in devices if product_type(torch.device(device), "auto") != torch.float32]
     rows = []
     for model, work, *batches in PLAN:
@@ -86,14 +86,14 @@ def all_rows(devices: tuple[str, ...]) -> list[Row]:
 
 
 def select(rows: list[Row], words: list[str]) -> list[Row]:
-    """Rows whose names hold every word."""
+    """The rows whose names contain all of the words."""
     return [row for row in rows if all(word in row.name for word in words)]
 
 
 def config_of(row: Row) -> Config:
-    """The preset of a row at the row's size, with its batch and its scheduled sampling."""
+    """The preset of a row with the row's sizes, batch size and scheduled sampling."""
     model = MODELS[row.model]
     config = CONFIGS[model.preset]
-    rate = SCHEDULED if row.work == "train scheduled" else 0.0
+    rate = SAMPLING_RATE if row.work == "train scheduled" else 0.0
     recipe = {"batch_size": row.batch, "sampling_schedule": "constant", "sampling_rate": rate}
     return replace(config, model=replace(config.model, **model.sizes), training=replace(config.training, **recipe))

@@ -1,12 +1,12 @@
-"""Times this project, and Magenta beside it, row by row, each in a fresh process; prints tables and writes JSON.
+"""Times this project, and optionally Magenta, row by row; prints tables and writes JSON.
 
-    python benchmarks/run.py                                  every row; results/NAME.json, NAME after the machine
-    python benchmarks/run.py --peer DIR                       with Magenta, installed in the environment DIR, in turn
-    python benchmarks/run.py --rows train 512 --name trial    rows whose names hold every word, into trial.json
-    python benchmarks/run.py --docs                           no timing: the tables of docs/speed.md from the JSON
+    python benchmarks/run.py                                  every row, into results/NAME.json; NAME is the machine's
+    python benchmarks/run.py --peer DIR                       also Magenta, installed in the environment DIR
+    python benchmarks/run.py --rows train 512 --name trial    rows whose names contain all words, into trial.json
+    python benchmarks/run.py --docs                           no timing: makes docs/speed.md from the JSON
 
-A row's floor is the longer of two times: of the operations that it must do at the rate of a large matrix product in its
-precision, and of the bytes that it must move at the rate at which a buffer of that size is read; see floors.py.
+Each row runs in a fresh process. A row's floor is the longer of two times: its operations at the rate of a large matrix
+product in its precision, and its bytes at the rate of reading a buffer of that size (see floors.py).
 """
 
 import argparse
@@ -26,6 +26,7 @@ import torch
 
 from benchmarks import floors
 from benchmarks.measure import MOST_CALLS, ROOT, SLOW, SONGS, Measurement
+from benchmarks.page import write_page
 from benchmarks.rows import MODELS, OURS_ALONE, Row, all_rows, config_of, select
 from benchmarks.tables import (
     Machine,
@@ -37,34 +38,37 @@ from benchmarks.tables import (
     save_results,
     speed_text,
     start_text,
-    write_docs,
 )
 
 MAGENTA = Path(__file__).with_name("magenta.py")
-ROUNDS = 3  # with Magenta: ours and theirs in turn, so often
-BUDGET = 1.5  # seconds that calls of a row are timed, shared by its rounds
+ROUNDS = 3  # with Magenta: ours and theirs alternate this many times
+BUDGET = 1.5  # seconds of timed calls per row, shared by its rounds
 QUICK_BUDGET = 0.1
 
 
-class Failed(RuntimeError):
-    """A process that did not come to its end."""
+class ProcessFailed(RuntimeError):
+    """A process that ended with an error."""
 
 
-def child(command: list[str]) -> Measurement:
-    """What a process measured; raises `Failed` with its last words where there is nothing."""
+def run_process(command: list[str]) -> Measurement:
+    """The measurement that a process prints.
+
+    Raises:
+        ProcessFailed: it ended with an error; the message is the last line that it wrote.
+    """
     ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if ran.returncode:
-        raise Failed((ran.stderr.strip().splitlines() or [f"ended with {ran.returncode}"])[-1])
+        raise ProcessFailed((ran.stderr.strip().splitlines() or [f"ended with {ran.returncode}"])[-1])
     return Measurement(**json.loads(ran.stdout.strip().splitlines()[-1]))
 
 
-def ours(row: Row, budget: float) -> Measurement:
-    """A row of this project."""
-    return child([sys.executable, "-m", "benchmarks.measure", json.dumps(row), str(budget)])
+def measure_ours(row: Row, budget: float) -> Measurement:
+    """Times a row of this project."""
+    return run_process([sys.executable, "-m", "benchmarks.measure", json.dumps(row), str(budget)])
 
 
 def magenta_task(row: Row, budget: float) -> dict:
-    """What benchmarks/magenta.py has to know of a row."""
+    """The description of a row that benchmarks/magenta.py takes."""
     config = config_of(row)
     return {
         "config": MODELS[row.model].magenta,
@@ -80,22 +84,22 @@ def magenta_task(row: Row, budget: float) -> dict:
     }
 
 
-def magentas(row: Row, budget: float, peer: Path) -> list[Measurement]:
-    """The same row of Magenta's, on the processor; none where it fails, which says so."""
+def measure_magenta(row: Row, budget: float, peer: Path) -> list[Measurement]:
+    """Times the same row of Magenta's on the processor; an empty list if that fails, with a line on stderr."""
     try:
-        return [child([str(peer / "bin" / "python"), str(MAGENTA), json.dumps(magenta_task(row, budget))])]
-    except Failed as fault:
+        return [run_process([str(peer / "bin" / "python"), str(MAGENTA), json.dumps(magenta_task(row, budget))])]
+    except ProcessFailed as fault:
         print(f"\nMagenta, {row.name}: {fault}", file=sys.stderr)
         return []
 
 
 def medians(rounds: list[Measurement]) -> Measurement:
-    """Field by field."""
+    """The median of each field."""
     return Measurement(*map(statistics.median, zip(*rounds)))
 
 
 def result(row: Row, rounds: list[Measurement], theirs: list[Measurement]) -> Result:
-    """A row's line from its rounds."""
+    """The result of a row from its rounds."""
     found = medians(rounds)._asdict() | {"seconds": [one.seconds for one in rounds]}
     if theirs:
         other = medians(theirs)
@@ -105,28 +109,28 @@ def result(row: Row, rounds: list[Measurement], theirs: list[Measurement]) -> Re
 
 
 class Options(NamedTuple):
-    """How rows are timed."""
+    """Seconds of timed calls per row, and the environment with Magenta."""
 
     budget: float
     peer: Path | None = None
 
 
 def timed_group(rows: list[Row], options: Options) -> list[Result]:
-    """Rows that differ in precision alone, each with Magenta's one row, all of them in turn."""
+    """Times rows that differ in precision only, in turn with the one row of Magenta's."""
     first = rows[0]
     paired = options.peer and first.device == "cpu" and (first.model, first.work) not in OURS_ALONE
     rounds = ROUNDS if paired else 1
     ours_of, theirs, budget = {row: [] for row in rows}, [], options.budget / rounds
     for _ in range(rounds):
         for row in rows:
-            ours_of[row].append(ours(row, budget))
+            ours_of[row].append(measure_ours(row, budget))
         if paired:
-            theirs += magentas(first, budget, options.peer)
+            theirs += measure_magenta(first, budget, options.peer)
     return [result(row, found, theirs) for row, found in ours_of.items()]
 
 
 def groups(rows: list[Row]) -> list[list[Row]]:
-    """Rows that differ in precision alone, together."""
+    """The rows in groups that differ in precision only."""
     found = {}
     for row in rows:
         found.setdefault(row._replace(precision=""), []).append(row)
@@ -134,27 +138,27 @@ def groups(rows: list[Row]) -> list[list[Row]]:
 
 
 def timed(rows: list[Row], options: Options) -> list[Result]:
-    """All rows; one that fails is named with its reason and left out."""
+    """Times all rows; a group that fails is left out, with a line on stderr."""
     results = []
     for group in groups(rows):
         try:
             results += timed_group(group, options)
             print(".", end="", file=sys.stderr, flush=True)
-        except Failed as fault:
+        except ProcessFailed as fault:
             print(f"\n{group[0].name}: {fault}", file=sys.stderr)
     print(file=sys.stderr)
     return results
 
 
 def processor_name() -> str:
-    """The processor's name, as the system has it."""
+    """The processor's name, from the operating system."""
     listed = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*: (.+)", listed.read_text()) if listed.exists() else None
     return found[1] if found else platform.processor() or platform.machine()
 
 
 def matrix_rates(devices: tuple[str, ...]) -> dict[str, float]:
-    """FLOP/s by device and precision."""
+    """FLOP/s of a large matrix product by device and precision."""
     rates = {}
     for device in map(torch.device, devices):
         for precision in ("float32", "auto"):
@@ -164,7 +168,7 @@ def matrix_rates(devices: tuple[str, ...]) -> dict[str, float]:
 
 
 def describe_machine(devices: tuple[str, ...]) -> Machine:
-    """This machine and what it can do."""
+    """This machine with its matrix rates."""
     precisions = {d: str(floors.product_type(torch.device(d), "auto")).removeprefix("torch.") for d in devices}
     gpu = torch.cuda.get_device_name() if "cuda" in devices else None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -173,24 +177,24 @@ def describe_machine(devices: tuple[str, ...]) -> Machine:
 
 
 def default_name(machine: Machine) -> str:
-    """A name for the results that says where they are from."""
+    """A name for the results of a machine."""
     return re.sub(r"\W+", "_", f"{machine.cores}_cores {machine.gpu or ''}".strip().lower())
 
 
-def better(one: Machine, other: Machine) -> Machine:
+def with_best_rates(one: Machine, other: Machine) -> Machine:
     """A machine with the higher of two measurements of each rate."""
     return one._replace(rates={key: max(rate, other.rates[key]) for key, rate in one.rates.items()})
 
 
 def benchmark(rows: list[Row], options: Options, devices: tuple[str, ...]) -> Results:
-    """Times rows between two looks at the machine's rates, of which the better counts."""
+    """Times rows between two measurements of the machine's rates, of which the higher ones count."""
     before = describe_machine(devices)
     timings = timed(rows, options)
-    return Results(better(before, before._replace(rates=matrix_rates(devices))), timings)
+    return Results(with_best_rates(before, before._replace(rates=matrix_rates(devices))), timings)
 
 
-def merged(new: Results, name: str) -> Results:
-    """Results with the rows of the same name and machine that were not timed again, in the plan's order."""
+def merge_results(new: Results, name: str) -> Results:
+    """New results with those rows of the stored results of this machine that were not timed again, in PLAN's order."""
     if not results_path(name).exists():
         return new
     old = load_results(name)
@@ -199,42 +203,47 @@ def merged(new: Results, name: str) -> Results:
     rows = {row[:5]: row for row in old.rows} | {row[:5]: row for row in new.rows}
     order = {tuple(row): k for k, row in enumerate(all_rows(tuple(new.machine.precisions)))}
     known = sorted(rows, key=lambda row: order.get(tuple(row), len(order)))
-    return Results(better(old.machine, new.machine), [rows[key] for key in known])
+    return Results(with_best_rates(old.machine, new.machine), [rows[key] for key in known])
 
 
 def report(results: Results) -> str:
-    """What the command prints."""
+    """The tables that the command prints."""
     return "\n\n".join([machine_text(results), speed_text(results), start_text(results)])
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
-    parser = argparse.ArgumentParser(description="Time this project, and Magenta beside it.")
+    parser = argparse.ArgumentParser(description="Time this project, and optionally Magenta.")
     parser.add_argument("--peer", type=Path, help="virtual environment with magenta 2.1.4")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="only rows whose names hold every word")
-    parser.add_argument("--name", help="of the results; a selection of rows is written only under a name")
-    parser.add_argument("--quick", action="store_true", help="as few calls as will do: a trial, not a measurement")
-    parser.add_argument("--docs", action="store_true", help="only make the tables of docs/speed.md anew")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="WORD", help="only rows whose names contain all words")
+    parser.add_argument(
+        "--name",
+        help="name of the results (default: the machine's; with --rows or --quick nothing is written without a name)",
+    )
+    parser.add_argument("--quick", action="store_true", help="few calls per row: a trial run, not a measurement")
+    parser.add_argument(
+        "--docs", action="store_true", help="no timing: only make the tables and the figure of docs/speed.md anew"
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None):
-    """The command."""
+    """The command: times rows, prints tables and writes the results."""
     options = parse_arguments(arguments)
     if options.docs:
-        return write_docs()
+        return write_page()
     if options.peer and not (options.peer / "bin" / "python").exists():
-        raise SystemExit(f"error: there is no Python environment in {options.peer}")
+        raise SystemExit(f"error: {options.peer} is not a Python environment")
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     rows = select(all_rows(devices), options.rows)
     if not rows:
         names = "\n".join(row.name for row in all_rows(devices))
-        raise SystemExit(f"error: no row has all of {options.rows} in its name; the rows are:\n{names}")
+        raise SystemExit(f"error: no row's name contains all of {options.rows}; the rows are:\n{names}")
     results = benchmark(rows, Options(QUICK_BUDGET if options.quick else BUDGET, options.peer), devices)
     print(report(results))
     name = options.name or (None if options.rows or options.quick else default_name(results.machine))
     if name:
-        save_results(name, merged(results, name))
+        save_results(name, merge_results(results, name))
         print(f"\n{results_path(name).relative_to(ROOT)}")
 
 

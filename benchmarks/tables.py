@@ -1,7 +1,6 @@
-"""The benchmark's results as JSON and as tables, and the tables of docs/speed.md."""
+"""The benchmark's results as JSON and as Markdown tables."""
 
 import json
-import re
 import statistics
 from pathlib import Path
 from typing import NamedTuple
@@ -10,31 +9,29 @@ from benchmarks.rows import ONE_PRECISION
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-DOCS = ROOT / "docs" / "speed.md"
-TABLE = re.compile(r"(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end -->)", re.S)  # results and kind of table
 
 
 class Machine(NamedTuple):
-    """What the rows ran on."""
+    """The machine that the rows ran on."""
 
     processor: str
     cores: int
     gpu: str | None
     python: str
     torch: str
-    precisions: dict[str, str]  # what 'auto' takes on each device
+    precisions: dict[str, str]  # the precision that 'auto' selects on each device
     rates: dict[str, float]  # FLOP/s of a large product, by device and precision: "cpu float32"
 
 
 class Result(NamedTuple):
-    """A row, measured in one round or several, Magenta in turn; medians of the rounds but for `seconds`."""
+    """The measurement of a row: medians over one or several rounds, except for `seconds`."""
 
     device: str
     precision: str
     model: str
     work: str
     batch: int
-    seconds: list[float]  # of a call, one median a round
+    seconds: list[float]  # per call, one median per round
     first_seconds: float
     import_seconds: float
     memory: float  # bytes
@@ -42,21 +39,21 @@ class Result(NamedTuple):
     flops: int
     bytes_seconds: float
     memory_floor: int
-    magenta_seconds: list[float] = []  # noqa: RUF012  (a NamedTuple's default, never changed)
+    magenta_seconds: list[float] = []  # noqa: RUF012  (a default of a NamedTuple, never changed)
     magenta_first_seconds: float | None = None
     magenta_import_seconds: float | None = None
     magenta_memory: float | None = None
 
 
 class Results(NamedTuple):
-    """A run of the benchmark."""
+    """The results of one run of the benchmark."""
 
     machine: Machine
     rows: list[Result]
 
 
 def results_path(name: str) -> Path:
-    """Where the results of a name lie."""
+    """The file of the results with this name."""
     return RESULTS / f"{name}.json"
 
 
@@ -68,23 +65,23 @@ def save_results(name: str, results: Results):
 
 
 def load_results(name: str) -> Results:
-    """Reads what `save_results` wrote."""
+    """Reads results that `save_results` wrote."""
     content = json.loads(results_path(name).read_text())
     return Results(Machine(**content["machine"]), [Result(**row) for row in content["rows"]])
 
 
 def floor_seconds(row: Result, machine: Machine) -> float:
-    """The longer of the products at the machine's rate and of moving the bytes."""
+    """The lower bound on a row's time: its products at the machine's rate, or moving its bytes, whichever is longer."""
     return max(row.flops / machine.rates[f"{row.device} {row.precision}"], row.bytes_seconds)
 
 
 def ratio(theirs: float | None, ours: float) -> str:
-    """How many times as good as theirs ours is."""
+    """Their value over ours; empty if there is none of theirs."""
     return f"{theirs / ours:.2f}" if theirs else ""
 
 
 def number(value: float | None, unit: float = 1.0) -> str:
-    """Three digits that count, in a unit."""
+    """A value in a unit, to three significant digits; empty for None and 0."""
     if not value:
         return ""
     value /= unit
@@ -92,7 +89,7 @@ def number(value: float | None, unit: float = 1.0) -> str:
 
 
 def markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A table whose columns line up in plain text, too: words to the left, numbers to the right."""
+    """A table whose columns line up in plain text: words to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows)]
     left = [column in WORDS or k == 0 for k, column in enumerate(header)]
 
@@ -104,27 +101,27 @@ def markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join([line(header), "| " + " | ".join(rule) + " |", *map(line, rows)])
 
 
-WORDS = ("work", "precision", "model", "growing")  # columns of words, as the first is
-SPEED = ("work", "precision", "ms", "a second", "Magenta, ms", "times as fast", "floor, ms", "share",
+WORDS = ("work", "precision", "model", "growing")  # columns of words, like the first column
+SPEED = ("work", "precision", "ms", "per second", "Magenta, ms", "speedup", "floor, ms", "share",
          "MB", "Magenta, MB")  # fmt: skip
-START = ("model", "work", "precision", "imports, s", "first step, s", "Magenta, s", "times as fast", "floor, s",
+START = ("model", "work", "precision", "imports, s", "first step, s", "Magenta, s", "speedup", "floor, s",
          "MB", "Magenta, MB", "floor, MB", "share")  # fmt: skip
 
 
 def precision_name(row: Result, machine: Machine) -> str:
-    """The precision of a row's products; nothing for a work that has none."""
+    """The precision of a row's products; empty for work without products."""
     if row.work in ONE_PRECISION:
         return ""
     return machine.precisions[row.device] if row.precision == "auto" else row.precision
 
 
 def work_name(row: Result) -> str:
-    """The work and its batch."""
+    """The work with its number of items per call."""
     return f"{row.work}, {row.items}" if row.items > 1 or row.work.startswith("sample") else row.work
 
 
 def speed_cells(row: Result, machine: Machine) -> tuple[str, ...]:
-    """A line of the table of speeds."""
+    """A row of the table of speeds."""
     ours, floor = statistics.median(row.seconds), floor_seconds(row, machine)
     theirs = statistics.median(row.magenta_seconds) if row.magenta_seconds else None
     return (
@@ -135,7 +132,7 @@ def speed_cells(row: Result, machine: Machine) -> tuple[str, ...]:
 
 
 def start_cells(row: Result, machine: Machine) -> tuple[str, ...]:
-    """A line of the table of first steps and of memory."""
+    """A row of the table of first steps and memory."""
     return (
         row.model, work_name(row), precision_name(row, machine), number(row.import_seconds), number(row.first_seconds),
         number(row.magenta_first_seconds), ratio(row.magenta_first_seconds, row.first_seconds),
@@ -145,17 +142,17 @@ def start_cells(row: Result, machine: Machine) -> tuple[str, ...]:
 
 
 def machine_text(results: Results) -> str:
-    """A sentence on the machine, and one on its rates."""
+    """A line with the machine's parts and versions, and a line with its matrix rates."""
     m = results.machine
     gpu = f", {m.gpu}" if m.gpu else ""
     names = {f"{device} auto": f"{device} {name}" for device, name in m.precisions.items()}
-    said = [(names.get(key, key), rate) for key, rate in m.rates.items() if names.get(key) not in m.rates]
-    rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in said)
+    distinct = [(names.get(key, key), rate) for key, rate in m.rates.items() if names.get(key) not in m.rates]
+    rates = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in distinct)
     return f"{m.processor}, {m.cores} cores{gpu}; Python {m.python}, torch {m.torch}.\nMatrix rates: {rates}."
 
 
 def speed_text(results: Results) -> str:
-    """A table of speeds for each device and model."""
+    """One table of speeds per device and model."""
     parts = []
     for device, model in dict.fromkeys((row.device, row.model) for row in results.rows):
         rows = [row for row in results.rows if (row.device, row.model) == (device, model)]
@@ -165,28 +162,6 @@ def speed_text(results: Results) -> str:
 
 
 def start_text(results: Results) -> str:
-    """The table of first steps and of memory."""
+    """The table of first steps and memory."""
     rows = [row for row in results.rows if row.work == "train"]
     return markdown(START, [start_cells(row, results.machine) for row in rows]) if rows else ""
-
-
-KINDS = {"machine": machine_text, "speed": speed_text, "start": start_text}
-
-
-def render(name: str, kind: str) -> str:
-    """A table of docs/speed.md, made from the results of a name."""
-    if kind == "growth":
-        from benchmarks.growth import load_growth, turns_text  # needs matplotlib
-
-        return turns_text(load_growth())
-    return KINDS[kind](load_results(name))
-
-
-def rendered(text: str) -> str:
-    """A document with each of its tables made anew, between `<!-- table: NAME KIND -->` and `<!-- end -->`."""
-    return TABLE.sub(lambda found: f"{found[1]}\n{render(found[2], found[3])}\n\n{found[4]}", text)
-
-
-def write_docs():
-    """Makes the tables of docs/speed.md anew."""
-    DOCS.write_text(rendered(DOCS.read_text()))

@@ -1,1 +1,1 @@
-"""The paper's experiments: the corpus, figures and tables, rate-distortion runs, and publishing of trained models."""
+"""The paper's experiments: the corpus's manifest, tables and figures, rate and distortion, and publishing models."""

@@ -1,12 +1,13 @@
-"""A corpus that pip can install: the Bach chorales and the fiddle tunes that come with music21, as MIDI files.
+"""A corpus that pip can install: the Bach chorales and fiddle tunes of music21's own corpus, as MIDI files.
 
     pip install music21 -c constraints.txt
     python -m paper.music21_corpus runs/music21
 
-writes those in 4/4, 2/2 and 2/4 (in doubled note values, as the same reels are written elsewhere) and a manifest,
-`corpus.csv`, which `train.py --manifest` and `evaluation.py --manifest` read. One version of music21 gives the same
-bytes each time. Repeats are played, and a pickup stands at the end of a bar of its own. A tenth of the tunes is for
-valid and a tenth for test; pieces of one title, or whose melodies begin alike in any key, are in one part.
+This writes the pieces in 4/4, 2/2 and 2/4, and a manifest, `corpus.csv`, for `train.py --manifest` and
+`evaluation.py --manifest`. Pieces in 2/4 are written in doubled note values, as other collections write the same reels.
+The same version of music21 gives the same bytes each time. Repeats are played out, and a pickup is at the end of a bar
+of its own. A tenth of the tunes goes to the valid split and a tenth to the test split. Pieces that have the same title,
+or whose melodies begin alike in any key, go to the same split.
 """
 
 import argparse
@@ -22,42 +23,45 @@ from tqdm.auto import tqdm
 
 from corpus import Entry, file_sha1, write_manifest
 
-SOURCES = {"chorales": ("bach", "bwv*.mxl"), "fiddle": ("ryansMammoth", "*.abc")}  # here, and in music21
+SOURCES = {
+    "chorales": ("bach", "bwv*.mxl"),
+    "fiddle": ("ryansMammoth", "*.abc"),
+}  # our name of a source: its folder and files in music21
 VOICES = ("Soprano", "Alto", "Tenor", "Bass")
 PROGRAM = 0  # General MIDI, from 0: the piano
-QPM = 120.0  # quarters a minute; the sources seldom say
+QPM = 120.0  # quarter notes per minute; few sources state a tempo
 VELOCITY = 80
-METRES = {(4, 4): 1, (2, 2): 1, (2, 4): 2}  # those written, and by how much their note values grow
-INCIPIT = 12  # notes that tell a melody from others
-SHARES = ("valid", "test", *["train"] * 8)  # parts that a tune falls into, one as likely as another
+METRES = {(4, 4): 1, (2, 2): 1, (2, 4): 2}  # metres that are written, and the factor on their note values
+INCIPIT = 12  # first notes of a melody that are compared
+SHARES = ("valid", "test", *["train"] * 8)  # a tune goes to each with equal probability
 
 
 class Note(NamedTuple):
-    """A note of a part."""
+    """A note of a voice."""
 
-    start: Fraction  # quarters
-    end: Fraction  # quarters
+    start: Fraction  # quarter notes
+    end: Fraction  # quarter notes
     pitch: int
 
 
 class Piece(NamedTuple):
-    """A piece as it is written to a file."""
+    """A piece in the form in which it is written to a file."""
 
-    path: str  # in the corpus's folder
+    path: str  # relative to the corpus's folder
     title: str
     metre: tuple[int, int]
     parts: dict[str, list[Note]]  # the melody first
 
 
 class Unfit(ValueError):
-    """A piece that gives no file, and why."""
+    """A piece that cannot be written, with the reason."""
 
 
 def import_music21():
-    """music21, which is optional.
+    """Imports music21, an optional dependency.
 
     Raises:
-        ImportError: it is not there; says how to get it.
+        ImportError: music21 is not installed; the message says how to install it.
     """
     try:
         import music21
@@ -67,7 +71,7 @@ def import_music21():
 
 
 def find_pieces() -> list[tuple[str, Path]]:
-    """The files of both collections in music21's own corpus, and where each is to be written."""
+    """The files of both collections in music21's corpus, each with the path that its piece is written to."""
     root = Path(import_music21().common.getCorpusFilePath())
     found = [(name, path) for name, (source, files) in SOURCES.items() for path in (root / source).glob(files)]
     return sorted((f"{name}/{path.stem}.mid", path) for name, path in found)
@@ -76,57 +80,85 @@ def find_pieces() -> list[tuple[str, Path]]:
 def read_piece(name: str, path: Path) -> Piece:
     """Reads a chorale or a tune.
 
+    Args:
+        name: path that the piece is written to, relative to the corpus's folder.
+        path: its file in music21's corpus.
+
     Raises:
-        Unfit: a metre that is not written, no four voices, or bars that do not add up.
+        Unfit: another metre, a chorale without the four voices, or bars that do not add up.
     """
-    score = import_music21().converter.parse(path, forceSource=True)
-    parts = list(score.parts)
-    if path.suffix != ".abc":
-        voices = {part.partName: part for part in parts}
-        if not voices.keys() >= set(VOICES):
-            raise Unfit("not for four voices")
-        parts = [voices[name] for name in VOICES]
+    score, chorale = import_music21().converter.parse(path, forceSource=True), path.suffix != ".abc"
+    parts, metre = chorale_parts(score) if chorale else list(score.parts), read_metre(score)
+    title = chorale_title(path) if chorale else score.metadata.title or path.stem
+    notes = {part.partName or "Melody": read_part(part, metre) for part in parts}
+    return Piece(name, title, (2, 2) if METRES[metre] == 2 else metre, notes)
+
+
+def chorale_parts(score) -> list:
+    """The four voices of a chorale, from the highest to the lowest.
+
+    Raises:
+        Unfit: one of them is missing.
+    """
+    voices = {part.partName: part for part in score.parts}
+    if not voices.keys() >= set(VOICES):
+        raise Unfit("not for four voices")
+    return [voices[name] for name in VOICES]
+
+
+def read_metre(score) -> tuple[int, int]:
+    """The only metre of a score.
+
+    Raises:
+        Unfit: it is not one of METRES, or there are several.
+    """
     metres = {(metre.numerator, metre.denominator) for metre in score.recurse().getElementsByClass("TimeSignature")}
     if len(metres) != 1 or not metres <= METRES.keys():
         raise Unfit("not in 4/4, 2/2 or 2/4 throughout")
-    metre = metres.pop()
-    title = chorale_title(path) if path.suffix != ".abc" else score.metadata.title or path.stem
-    played = {part.partName or "Melody": read_part(part, metre) for part in parts}
-    return Piece(name, title, (2, 2) if METRES[metre] == 2 else metre, played)
+    return metres.pop()
 
 
 def read_part(part, metre: tuple[int, int]) -> list[Note]:
-    """The notes of a part as it is played, in order, its first bar filled up with a rest.
+    """The notes of a part in playing order; a rest fills up its first bar.
 
     Raises:
-        Unfit: a full bar begins off the bar lines.
+        Unfit: repeats that do not match, or a full bar that begins off the bar lines.
     """
-    music21, grow = import_music21(), METRES[metre]
+    music21, factor = import_music21(), METRES[metre]
     try:
         played = part.expandRepeats()
     except music21.repeat.ExpanderException:
         raise Unfit("repeats that do not match") from None
-    bar = Fraction(4 * metre[0], metre[1])
-    bars = [(Fraction(m.offset), Fraction(m.duration.quarterLength)) for m in played.getElementsByClass("Measure")]
-    lead = -bars[0][1] % bar
-    if any(length > bar or (length == bar and (lead + start) % bar) for start, length in bars):
-        raise Unfit("bars that do not add up")
-    flat = played.flatten()
+    lead, flat = leading_rest(played, metre), played.flatten()
     flat.stripTies(inPlace=True)
     sounding = [n for n in flat.notes if n.duration.quarterLength and "ChordSymbol" not in n.classes]  # no grace notes
     times = [(lead + Fraction(n.offset), Fraction(n.duration.quarterLength), n.pitches) for n in sounding]
-    return sorted(Note(grow * at, grow * (at + length), p.midi) for at, length, pitches in times for p in pitches)
+    return sorted(Note(factor * at, factor * (at + length), p.midi) for at, length, pitches in times for p in pitches)
+
+
+def leading_rest(played, metre: tuple[int, int]) -> Fraction:
+    """The rest that fills up a part's first bar, in quarter notes.
+
+    Raises:
+        Unfit: a full bar begins off the bar lines.
+    """
+    full = Fraction(4 * metre[0], metre[1])
+    bars = [(Fraction(m.offset), Fraction(m.duration.quarterLength)) for m in played.getElementsByClass("Measure")]
+    lead = -bars[0][1] % full
+    if any(length > full or (length == full and (lead + start) % full) for start, length in bars):
+        raise Unfit("bars that do not add up")
+    return lead
 
 
 def chorale_title(path: Path) -> str:
-    """The title of a chorale by its number among Bach's works; the number itself where music21 lists none."""
+    """The title that music21 lists for a chorale; its BWV number where music21 lists none."""
     number = path.stem.removeprefix("bwv")
     titles = import_music21().corpus.chorales.ChoraleListRKBWV().byBWV
     return titles[number]["title"] if number in titles else path.stem
 
 
 def write_piece(folder: Path, piece: Piece) -> None:
-    """Writes a piece as a MIDI file, a track a part."""
+    """Writes a piece as a MIDI file with one track per part."""
     midi = pretty_midi.PrettyMIDI(initial_tempo=QPM)
     midi.time_signature_changes.append(pretty_midi.TimeSignature(*piece.metre, 0.0))
     for name, notes in piece.parts.items():
@@ -139,18 +171,18 @@ def write_piece(folder: Path, piece: Piece) -> None:
     midi.write(str(path))
 
 
-def signs(piece: Piece) -> tuple[str, str]:
-    """What related pieces share: the title without the kind of dance, and the steps that the melody begins with."""
+def signatures(piece: Piece) -> tuple[str, str]:
+    """Two keys that related pieces share: the title without the kind of dance, and the melody's first intervals."""
     title = "".join(filter(str.isalnum, piece.title.split(" -- ")[0].casefold()))
     pitches = [note.pitch for note in next(iter(piece.parts.values()))[:INCIPIT]]
     return f"title {title}", f"steps {[b - a for a, b in itertools.pairwise(pitches)]}"
 
 
 def groups(pieces: Iterable[Piece]) -> dict[str, str]:
-    """The group of each piece by its path: pieces that share a sign, or are linked by others, have one name."""
-    group = {}  # of each sign and path
+    """The group of each piece by its path. Pieces that share a signature, directly or in a chain, are in one group."""
+    group = {}  # of each signature and path
     for piece in pieces:
-        names = (*signs(piece), piece.path)
+        names = (*signatures(piece), piece.path)
         joined = {group[name] for name in names if name in group}
         group |= {name: piece.path for name, known in group.items() if known in joined}
         group |= dict.fromkeys(names, piece.path)
@@ -158,12 +190,12 @@ def groups(pieces: Iterable[Piece]) -> dict[str, str]:
 
 
 def split_of(group: str, seed: int) -> str:
-    """The part that a group falls into, whatever other groups there are."""
+    """The split of a group; it does not depend on the other groups."""
     return SHARES[int(hashlib.sha256(f"{seed} {group}".encode()).hexdigest(), 16) % len(SHARES)]
 
 
 def read_all(found: Iterable[tuple[str, Path]], unfit: dict[str, str]) -> Iterator[Piece]:
-    """The pieces that can be written; why the others cannot goes into `unfit`."""
+    """Yields the pieces that can be written, and adds the reason of each other piece to `unfit`."""
     for name, path in found:
         try:
             yield read_piece(name, path)
@@ -172,7 +204,7 @@ def read_all(found: Iterable[tuple[str, Path]], unfit: dict[str, str]) -> Iterat
 
 
 def write_corpus(folder: Path, seed: int = 0, progress: bool = True) -> dict[str, str]:
-    """Writes the files and their manifest; returns the pieces left out, each with its reason."""
+    """Writes the files and their manifest; returns the pieces that were left out, each with the reason."""
     unfit, pieces = {}, []
     for piece in read_all(tqdm(find_pieces(), "Writing MIDI", disable=not progress), unfit):
         write_piece(folder, piece)
@@ -184,10 +216,10 @@ def write_corpus(folder: Path, seed: int = 0, progress: bool = True) -> dict[str
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
+    """The command: writes the corpus and counts what was left out, by reason."""
     parser = argparse.ArgumentParser(description="Write music21's Bach chorales and fiddle tunes as MIDI files.")
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--seed", type=int, default=0, help="of the split (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split (default: 0)")
     options = parser.parse_args(arguments)
     try:
         unfit = write_corpus(options.out, options.seed)

@@ -1,29 +1,29 @@
-"""Makes of finished runs what others start from: weights, their measurements, and a card for each.
+"""Publishes trained models: weights, measurements, a card for each, and the tables of the documents.
 
     python -m paper.publish --runs runs --data FOLDER [--size small]
+    python -m paper.publish --docs
 
-For each model of MODELS whose run lies in RUNS/PRESET, the preset of that size: pretrained/NAME.pt (half precision, no
-optimizer, a prior fitted to its songs), results/NAME.json (evaluation.py on the test split, of exactly these weights),
-pretrained/NAME.md (its card) and, of those that magenta.js knows, pretrained/magenta_js/NAME. Then the README's table
-of results, from all there are.
-FOLDER holds the songs of corpus.csv, see docs/corpus.md.
+The first form publishes each model of MODELS whose run is in RUNS/PRESET, where PRESET is the preset of that size. It
+writes pretrained/NAME.pt (half precision, no optimizer, a prior fitted to the training songs), results/NAME.json (from
+evaluation.py on the test split, with exactly these weights), pretrained/NAME.md (the card) and, for FOR_MAGENTA_JS,
+pretrained/magenta_js/NAME. FOLDER holds the songs of corpus.csv, see docs/corpus.md.
+
+Both forms then rewrite all cards, the tables of docs/results.md and the README's table of models from results/.
 """
 
 import argparse
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from corpus import MANIFEST, load_corpus
-from evaluation import NEW, evaluate, summary, to_json
+from evaluation import NEW, add_corpus_arguments, evaluate, load_splits, summary, to_json
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset
-from paper.figures import KINDS, markdown, number, paper_accuracy
+from paper.tables import KINDS, markdown, number, paper_accuracy
 
-MODELS = {  # name of what is published: preset of the run, without its size
+MODELS = {  # name of the published file: preset of the run, without its size
     "mel_2bar": "cat-mel_2bar",
     "drums_2bar": "cat-drums_2bar",
     "mel_16bar": "hier-mel_16bar",
@@ -32,153 +32,230 @@ MODELS = {  # name of what is published: preset of the run, without its size
     "drums_16bar_flat": "flat-drums_16bar",
     "trio_16bar": "hier-trio_16bar",
 }
-ALSO_MEASURED = ("music21_mel_2bar",)  # in the README's table, and not published
-FOR_MAGENTA_JS = ("mel_2bar", "drums_2bar", "mel_16bar")  # of those it knows, what 40 MB have room for
-KEPT = ("step", "seconds", "seed", "data")  # of what a run says of itself
+ALSO_MEASURED = ("music21_mel_2bar",)  # in docs/results.md, but not published
+FOR_MAGENTA_JS = ("mel_2bar", "drums_2bar", "mel_16bar")  # models that magenta.js can read and that fit into 40 MB
+RUN_FACTS = ("step", "seconds", "seed", "data")  # what a published file keeps of a run's record
 CARD = """# {name}
 
-`TrainedModel.load("pretrained/{name}.pt")`: {windows_of}, preset `{preset}`, {parameters:,} parameters.
+`TrainedModel.load("pretrained/{name}.pt")`: {bars} bars of {music}, preset `{preset}`, {parameters:,} parameters.
 
 | | |
 |---|---|
-| trained on | the train split of [corpus.csv](../paper/corpus.csv), chosen on its valid split |
+| trained on | the train split of [corpus.csv](../paper/corpus.csv); the recipe was chosen on its valid split |
 | training | {steps:,} steps, {minutes:.0f} minutes, seed {seed} |
 | command | `python train.py --config {preset} --data FOLDER --manifest paper/corpus.csv --out runs/{preset}` |
 | measured on | {windows:,} windows of {songs} songs of the test split |
 {accuracies}
-| -ELBO | {nats:.1f} nats a window ({bits:.3f} bits a step), its KL {kl:.0f} bits |
-| dimensions of z | {dimensions}, {active} of them active |
-| prior | Gaussians fitted to the training songs' posteriors, {prior_bits:.0f} bits off the standard normal |
-| samples | drawn from it at {width} of the Gaussians' deviation |
+| -ELBO | {nats:.1f} nats per window ({bits:.3f} bits per step), of which the KL is {kl:.0f} bits |
+| dimensions of z | {dimensions}, of which {active} are active |
+| prior | Gaussians fitted to the posteriors of the training songs; KL from N(0, I) {prior_bits:.0f} bits |
+| samples | drawn from this prior with its standard deviation scaled by {scale} |
 
-All measurements: [results/{name}.json](../results/{name}.json). Weights are in half precision; they were measured so.
+All measurements: [results/{name}.json](../results/{name}.json). The weights are stored in half precision and were
+measured in this form.
 
-**Data and licences.** Songs of public sources alone whose terms let weights be published, each credited in
-[docs/corpus.md](../docs/corpus.md): the Groove MIDI Dataset (Google LLC, CC BY 4.0), Freedoom (BSD 3-clause), Simutrans
-(Artistic License), OpenEWLD (MIT, public-domain scores), Open Hymnal (public domain), the Nottingham tunes (GPL-3.0
-repository, traditional tunes), and tunes and examples with accompaniments by MMA (GPL-2.0). The weights are
-published under this project's licence, as far as that is ours to say.
+**Data and licences.** Every song comes from a public source whose terms allow publishing weights. All sources are
+credited in [docs/corpus.md](../docs/corpus.md): the Groove MIDI Dataset (Google LLC, CC BY 4.0), Freedoom (BSD
+3-clause), Simutrans (Artistic License), OpenEWLD (MIT, public-domain scores), Open Hymnal (public domain), the
+Nottingham tunes (GPL-3.0 repository, traditional tunes), and tunes and examples with accompaniments by MMA (GPL-2.0).
+The weights are published under this project's licence, as far as we can decide that.
 
-**Limits.** {limits} Western tunes in 4/4 on a grid of sixteenths, mostly folk songs, hymns and standards; no
-performance timing, no dynamics. The paper's models had 1.5 million files and far more training; see the README's table.
+**Limits.** {limits}
+The songs are Western tunes in 4/4 on a grid of sixteenths, mostly folk songs, hymns and standards, without performance
+timing and dynamics. The paper's models were trained on 1.5 million files and for far longer;
+[docs/results.md](../docs/results.md) compares the numbers.
 """
-MARKS = ("<!-- results, by publish.py -->", "<!-- end of results -->")  # around the README's table
+MUSIC = {"mel": "melody", "drums": "drums", "trio": "melody, bass and drums"}  # by the first word of a name
 LIMITS = {
-    "mel": "One voice at a time; most of the windows are of songs whose accompaniment a program made.",
+    "mel": "One voice at a time. Most windows are from songs whose accompaniment a program made.",
     "drums": "Nine drum classes.",
-    "trio": "A melody, a bass and nine drum classes; most training trios have accompaniments made by a program.",
+    "trio": "A melody, a bass and nine drum classes. Most training trios have accompaniments that a program made.",
 }
 
 
 def publish(name: str, run: Path, trained: TrainedModel, weights: Path) -> None:
-    """Writes a run's weights in half precision, with its model's prior and what it says of itself."""
+    """Writes a run's weights in half precision, with the model's prior and the facts of the run."""
     model, config, facts = trained.model.half(), trained.config, read_checkpoint(run)["run"]
-    save_checkpoint(weights / f"{name}.pt", model, config, {key: facts[key] for key in KEPT}, prior=trained.prior)
+    save_checkpoint(weights / f"{name}.pt", model, config, {key: facts[key] for key in RUN_FACTS}, prior=trained.prior)
     if name in FOR_MAGENTA_JS:
         export_magenta_js(load_checkpoint(weights / f"{name}.pt")[0], config, weights / "magenta_js" / name, "uint8")
 
 
-def measure(name: str, weights: Path, results: Path, train_set: SongDataset, test_set: SongDataset) -> dict:
-    """Measures published weights on the test split; writes and returns the numbers."""
+def measure(name: str, weights: Path, results: Path, train_set: SongDataset, test_set: SongDataset) -> None:
+    """Measures published weights on the test split and writes the numbers."""
     path = weights / f"{name}.pt"
     found = evaluate(TrainedModel.load(path), train_set, test_set, run=read_checkpoint(path)["run"])
     print(summary(found), flush=True)
     results.mkdir(parents=True, exist_ok=True)
     (results / f"{name}.json").write_text(to_json(found) + "\n")
-    return json.loads(to_json(found))
+
+
+def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
+    """Writes a run's weights and measurements."""
+    weights, trained = options.to / "pretrained", TrainedModel.load(run)
+    songs = load_splits(options, trained.converter, ("train", "test"))
+    trained.fit_prior(songs[0])
+    publish(name, run, trained, weights)
+    measure(name, weights, options.to / "results", *songs)
+
+
+# --- documents --------------------------------------------------------------------------------------------------------
 
 
 def card(name: str, found: dict) -> str:
     """The card of a model from its measurements, Markdown."""
     kind, bars, *_ = name.split("_")
-    elbo, rows = found["elbo"], []
-    for part, still in found["still"].items():
-        forced, drawn = (found["reconstruction"][how]["parts"][part]["mean"] for how in ("teacher_forced", "sampled"))
-        share = f"{forced:.3f} teacher-forced, {drawn:.3f} sampled ({still:.3f} by always saying what is commonest)"
-        rows.append(f"| accuracy{'' if part == 'all' else ', ' + part} | {share} |")
+    elbo = found["elbo"]
     facts = {key: found[key] for key in ("preset", "parameters", "steps", "minutes", "seed", "windows", "songs")}
     return CARD.format(
         name=name,
-        windows_of=f"{bars.removesuffix('bar')} bars of {'melody' if kind == 'mel' else kind}",
-        accuracies="\n".join(rows),
+        bars=bars.removesuffix("bar"),
+        music=MUSIC[kind],
+        accuracies="\n".join(f"| accuracy{label} | {text} |" for label, text in _card_accuracies(found)),
         nats=elbo["nats"]["mean"],
         bits=elbo["bits_a_step"],
         kl=elbo["kl_bits"]["mean"],
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
         prior_bits=found["prior_bits"],
-        width=PRIOR_SCALE,
+        scale=PRIOR_SCALE,
         limits=LIMITS[kind],
         **facts,
     )
 
 
-def results_table(results: Path) -> str:
-    """Every measured model's accuracy from a draw of z beside the paper's, and what its training took; Markdown."""
-    header = ("model", "part", "preset", "parameters", "steps", "minutes", "seed", "commonest label")
-    header += ("teacher-forced", "the paper's", "sampled", "the paper's", "sampled, new windows")
-    paths = [results / f"{name}.json" for name in (*MODELS, *ALSO_MEASURED)]
-    return markdown(header, (row for path in paths if path.exists() for row in _result_rows(path)))
+def _card_accuracies(found: dict) -> Iterator[tuple[str, str]]:
+    for part, majority in found["still"].items():
+        forced, sampled = _accuracies(found, part)
+        text = f"{forced:.3f} teacher-forced, {sampled:.3f} sampled (majority label: {majority:.3f})"
+        yield "" if part == "all" else f", {part}", text
 
 
-def _result_rows(path: Path) -> Iterator[tuple[str, ...]]:
-    found = json.loads(path.read_text())
-    run = (f"`{found['preset']}`", number(found["parameters"], 0), number(found["steps"], 0))
-    run += (number(found["minutes"], 0), str(found["seed"]))
-    for part, still in found["still"].items():
-        ours = (number(found["reconstruction"][how]["parts"][part]["mean"]) for how in KINDS[:2])
-        theirs = map(number, paper_accuracy(found["preset"], part))
-        new = number(found["reconstruction"]["sampled"]["by_group"].get(NEW, {}).get(part))
-        yield path.stem, part, *run, number(still), *itertools.chain(*zip(ours, theirs, strict=True)), new
+def _accuracies(found: dict, part: str) -> list[float]:
+    """Teacher-forced and sampled."""
+    return [found["reconstruction"][kind]["parts"][part]["mean"] for kind in KINDS[:2]]
 
 
-def put_into(text: str, table: str) -> str:
-    """A text with the table between its two marks."""
-    before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-    return f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}"
+def read_results(folder: Path, names: tuple[str, ...]) -> dict[str, dict]:
+    """The results of these names that exist, in their order."""
+    paths = {name: folder / f"{name}.json" for name in names}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+
+
+def models_table(results: Path) -> str:
+    """The published models with their size and their sampled accuracy beside the paper's, Markdown."""
+    header = ("file", "bars", "parameters", "sampled accuracy", "the paper's")
+    return markdown(header, (_models_row(*item) for item in read_results(results, (*MODELS,)).items()))
+
+
+def _models_row(name: str, found: dict) -> tuple[str, ...]:
+    bars = name.split("_")[1].removesuffix("bar")
+    ours = {part: _accuracies(found, part)[1] for part in found["still"]}
+    theirs = {part: paper_accuracy(found["preset"], part)[1] for part in ours}
+    cells = (
+        ", ".join(f"{part} {number(share)}".removeprefix("all ") for part, share in row.items())
+        for row in (ours, theirs)
+    )
+    return f"`{name}.pt`", bars, number(found["parameters"], 0), *cells
+
+
+def accuracy_table(results: Path) -> str:
+    """Accuracy of every measured model from a draw of z, beside the paper's, Markdown."""
+    header = ("model", "part", "majority label", "teacher-forced", "the paper's", "sampled", "the paper's")
+    header += ("sampled, new windows",)
+    found = read_results(results, (*MODELS, *ALSO_MEASURED))
+    return markdown(header, (row for item in found.items() for row in _accuracy_rows(*item)))
+
+
+def _accuracy_rows(name: str, found: dict) -> Iterator[tuple[str, ...]]:
+    for part, majority in found["still"].items():
+        ours, theirs = _accuracies(found, part), paper_accuracy(found["preset"], part)
+        new = found["reconstruction"]["sampled"]["by_group"].get(NEW, {}).get(part)
+        yield name, part, *map(number, (majority, ours[0], theirs[0], ours[1], theirs[1], new))
+
+
+def training_table(results: Path) -> str:
+    """Preset, size and training of every measured model, Markdown."""
+    header = ("model", "preset", "parameters", "steps", "minutes", "seed")
+    found = read_results(results, (*MODELS, *ALSO_MEASURED))
+    return markdown(header, (_training_row(*item) for item in found.items()))
+
+
+def _training_row(name: str, found: dict) -> tuple[str, ...]:
+    facts = (number(found[key], 0) for key in ("parameters", "steps", "minutes", "seed"))
+    return name, f"`{found['preset']}`", *facts
+
+
+TABLES = {"models": models_table, "accuracy": accuracy_table, "training": training_table}  # by the name in their marks
+DOCUMENTS = ("README.md", "docs/results.md")
+
+
+def marks(name: str) -> tuple[str, str]:
+    """The two lines of a document between which the table of this name stands."""
+    return f"<!-- {name}, by paper/publish.py -->", f"<!-- end of {name} -->"
+
+
+def with_tables(text: str, results: Path) -> str:
+    """A document with each of its tables made anew."""
+    for name, table in TABLES.items():
+        first, last = marks(name)
+        if first in text:
+            before, after = text.split(first)[0], text.split(last)[1]
+            text = f"{before}{first}\n{table(results)}\n{last}{after}"
+    return text
+
+
+def write_documents(folder: Path) -> None:
+    """Rewrites the cards and the documents' tables from the results in a folder."""
+    for name, found in read_results(folder / "results", (*MODELS,)).items():
+        (folder / "pretrained" / f"{name}.md").write_text(card(name, found))
+    for path in (folder / document for document in DOCUMENTS):
+        if path.exists():
+            path.write_text(with_tables(path.read_text(), folder / "results"))
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
-    parser = argparse.ArgumentParser(description="Publish and measure the runs of MODELS.")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs, each under its preset")
-    parser.add_argument("--data", required=True, help="folder of the songs that the manifest names")
-    parser.add_argument("--manifest", default=MANIFEST, help="CSV of paths and splits (default corpus.csv)")
-    parser.add_argument("--cache", help="folder that keeps what was read, for the next time")
+    parser = argparse.ArgumentParser(description="Publish and measure trained models.")
     parser.add_argument(
-        "--to", type=Path, default=Path(), help="folder that gets pretrained/ and results/ (default: this)"
+        "--runs", type=Path, default=Path("runs"), help="folder with one run per preset (default: runs)"
     )
-    parser.add_argument("--size", default="mini", help="of the presets: mini (default), or small")
-    parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS))
+    add_corpus_arguments(parser, required=False)
+    here = "folder that gets pretrained/ and results/ (default: the current one)"
+    parser.add_argument("--to", type=Path, default=Path(), help=here)
+    parser.add_argument("--size", default="mini", help="size of the presets: mini (default) or small")
+    parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS), help="models (default: all)")
+    parser.add_argument("--docs", action="store_true", help="only rewrite cards and tables from results/")
     return parser.parse_args(arguments)
 
 
-def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
-    """A run's weights, measurements and card."""
-    weights, how = options.to / "pretrained", {"manifest": options.manifest, "cache": options.cache}
-    trained = TrainedModel.load(run)
-    parts = [load_corpus(options.data, part, trained.converter, **how) for part in ("train", "test")]
-    trained.fit_prior(parts[0])
-    publish(name, run, trained, weights)
-    found = measure(name, weights, options.to / "results", *parts)
-    (weights / f"{name}.md").write_text(card(name, found))
+def find_runs(options: argparse.Namespace) -> dict[str, Path]:
+    """The runs to publish by name.
+
+    Raises:
+        ValueError: no --data, or none of the runs exists.
+    """
+    if not options.data:
+        raise ValueError("publishing needs --data FOLDER; --docs alone rewrites cards and tables")
+    runs = {name: options.runs / f"{MODELS[name]}_{options.size}" for name in options.only}
+    found = {name: run for name, run in runs.items() if run.is_dir()}
+    if not found:
+        raise ValueError(f"none of these runs exists: {', '.join(map(str, runs.values()))}")
+    return found
 
 
 def main(arguments: list[str] | None = None):
-    """The command: every model whose run is there."""
+    """The command: publishes every model whose run exists, then writes the documents."""
     options = parse_arguments(arguments)
-    runs = {name: options.runs / f"{MODELS[name]}_{options.size}" for name in options.only}
-    there = {name: run for name, run in runs.items() if run.is_dir()}
-    if not there:
-        raise SystemExit(f"error: none of the runs is there: {', '.join(map(str, runs.values()))}")
     try:
-        for name, run in there.items():
+        for name, run in {} if options.docs else find_runs(options).items():
             publish_and_measure(name, run, options)
     except ValueError as fault:
         raise SystemExit(f"error: {fault}") from None
-    readme = options.to / "README.md"
-    if readme.exists():
-        readme.write_text(put_into(readme.read_text(), results_table(options.to / "results")))
+    write_documents(options.to)
 
 
 if __name__ == "__main__":

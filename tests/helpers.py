@@ -31,6 +31,11 @@ def parity_folder(name, places=PARITY):
     pytest.skip(f"reference data for {name} not present")
 
 
+def table_rows(table):
+    """The cells of a Markdown table without its header, one list per row."""
+    return [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+
+
 def shrink(name, bars=None, **training):
     """A preset at a size, and of a length, that trains in seconds."""
     config = CONFIGS[name]

@@ -1,4 +1,4 @@
-"""The paper's measurements: cases worked by hand, and a whole evaluation of small models."""
+"""The measurements give values worked out by hand, and a whole evaluation of small models is consistent."""
 
 import json
 import math
@@ -10,26 +10,29 @@ import torch
 import evaluation
 from checkpoint import save_checkpoint
 from evaluation import (
-    accuracy,
+    HeldOut,
+    TrainingSet,
     attribute_vectors,
     bootstrap,
-    commonest,
-    different_songs,
+    decode_sampled,
+    decode_teacher_forced,
     evaluate,
     first_part,
     fit_ngram,
-    generator_of,
-    in_one_key,
-    known,
+    is_copy,
+    key_invariant,
     main,
+    majority_shares,
+    make_generator,
+    measure_accuracy,
     measure_elbo,
+    measure_prior_bits,
     measure_priors,
-    mixed,
-    plain,
-    prior_bits,
-    sampled,
-    teacher_forced,
+    mix_steps,
+    pairs_of_songs,
+    read_training_set,
     to_json,
+    to_plain,
     window_groups,
 )
 from generate import Encoding, TrainedModel
@@ -38,7 +41,6 @@ from loss import accuracy as step_accuracy
 from midi_utils import DrumsConverter, MelodyConverter, TrioConverter, Windows
 from model import MusicVAE
 from music.attributes import ATTRIBUTES
-from paper import rate_distortion
 from prior import Prior
 from train import train
 
@@ -48,27 +50,27 @@ def windows_of(labels):
     return Windows(labels, np.full(len(labels), labels.shape[1], np.int32), None)
 
 
-def test_an_interval_draws_songs_and_not_windows():
-    """Song a has one window of 0, song b three of 1: the four draws of two songs give 0, 0.75 twice, and 1."""
+def test_bootstrap_draws_songs_not_windows():
+    """Song 5 has one window of 0, song 9 three of 1. The four draws of two songs give 0, 0.75 twice, and 1."""
     values, song = np.array([0.0, 1, 1, 1]), np.array([5, 9, 9, 9])
     assert bootstrap(values, song) == (0.75, 0.0, 1.0)
     assert bootstrap(values, np.zeros(4, int)) == (0.75, 0.75, 0.75)
     assert bootstrap(values, song, seed=1) == bootstrap(values, song, seed=1)
 
 
-def test_accuracy_of_steps_and_parts():
+def test_accuracy_counts_steps_per_part():
     windows = windows_of([[2, 0, 1, 0], [3, 0, 0, 0]])
-    written = np.array([[2, 0, 1, 4], [4, 0, 0, 0]])
-    found = accuracy(written, windows, np.array([0, 1]), ("all",), {})
+    predicted = np.array([[2, 0, 1, 4], [4, 0, 0, 0]])
+    found = measure_accuracy(predicted, HeldOut(windows, np.array([0, 1]), {}), ("all",))
     assert found.parts["all"].mean == 6 / 8
     assert found.by_step["all"] == [0.5, 1.0, 1.0, 0.5]
-    trio = windows_of([[[2, 3, 4], [0, 0, 0]]])
-    found = accuracy(np.array([[[2, 9, 4], [0, 9, 1]]]), trio, np.array([0]), ("melody", "bass", "drums"), {})
-    assert [found.parts[name].mean for name in ("melody", "bass", "drums")] == [1.0, 0.0, 0.5]
+    trio, names = HeldOut(windows_of([[[2, 3, 4], [0, 0, 0]]]), np.array([0]), {}), ("melody", "bass", "drums")
+    found = measure_accuracy(np.array([[[2, 9, 4], [0, 9, 1]]]), trio, names)
+    assert [found.parts[name].mean for name in names] == [1.0, 0.0, 0.5]
 
 
-def test_the_bound_of_posteriors_worked_by_hand():
-    """KL of N(m, 1) is m^2 / 2 nats: 0.5 and 2 of the two windows; only the first dimension's mean varies."""
+def test_elbo_equals_the_value_worked_out_by_hand():
+    """KL of N(m, 1) is m^2 / 2 nats: 0.5 and 2 for the two windows. Only the first dimension's mean varies."""
     mu = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
     found = measure_elbo(Encoding(mu, mu, torch.ones(2, 2)), np.array([3.0, 4.5]), np.array([0, 1]), steps=32)
     assert found.nats.mean == pytest.approx((3.5 + 6.5) / 2)
@@ -78,89 +80,94 @@ def test_the_bound_of_posteriors_worked_by_hand():
     assert (found.active_dimensions, found.dimensions) == (1, 2)
 
 
-def test_the_likeliest_of_saying_always_the_same():
-    assert commonest(np.array([[0, 0, 0, 5], [0, 2, 0, 5]]), ("all",)) == {"all": 5 / 8}
-    assert commonest(np.array([[[1, 0, 7], [1, 2, 7]]]), ("a", "b", "c")) == {"a": 1.0, "b": 0.5, "c": 1.0}
+def test_majority_shares_are_those_of_the_most_common_label():
+    assert majority_shares(np.array([[0, 0, 0, 5], [0, 2, 0, 5]]), ("all",)) == {"all": 5 / 8}
+    assert majority_shares(np.array([[[1, 0, 7], [1, 2, 7]]]), ("a", "b", "c")) == {"a": 1.0, "b": 0.5, "c": 1.0}
 
 
-def test_the_baseline_takes_each_step_from_either_end():
+def test_mixing_takes_each_step_from_one_of_the_two_ends():
     rng = np.random.default_rng(0)
     start, end = np.zeros((50, 16), int), np.ones((50, 16), int)
-    assert (mixed(start, end, 0.0, rng) == start).all()
-    assert (mixed(start, end, 1.0, rng) == end).all()
-    assert mixed(start, end, 0.25, rng).mean() == pytest.approx(0.25, abs=0.05)
-    trio = mixed(np.zeros((50, 16, 3), int), np.ones((50, 16, 3), int), 0.5, rng)
-    assert (trio.min(-1) == trio.max(-1)).all()  # the parts of a step stay together
+    assert (mix_steps(start, end, 0.0, rng) == start).all()
+    assert (mix_steps(start, end, 1.0, rng) == end).all()
+    assert mix_steps(start, end, 0.25, rng).mean() == pytest.approx(0.25, abs=0.05)
+    trio = mix_steps(np.zeros((50, 16, 3), int), np.ones((50, 16, 3), int), 0.5, rng)
+    assert (trio.min(-1) == trio.max(-1)).all()  # all parts of a step come from one end
 
 
-def test_pairs_are_of_two_songs():
+def test_pairs_come_from_two_songs():
     song = np.array([0, 0, 0, 0, 0, 0, 0, 1])
-    pairs = different_songs(song, 20, np.random.default_rng(0))
+    pairs = pairs_of_songs(song, 20, np.random.default_rng(0))
     assert pairs.shape == (20, 2)
     assert (song[pairs[:, 0]] != song[pairs[:, 1]]).all()
     with pytest.raises(ValueError, match="two songs"):
-        different_songs(np.zeros(9, int), 2, np.random.default_rng(0))
+        pairs_of_songs(np.zeros(9, int), 2, np.random.default_rng(0))
 
 
-def test_a_pair_for_each_that_is_asked_for():
-    """Even where nearly all windows are of one song."""
+def test_all_requested_pairs_are_drawn():
+    """Even if nearly all windows are from one song."""
     song = np.array([0] * 9999 + [1])
-    pairs = different_songs(song, 64, np.random.default_rng(0))
+    pairs = pairs_of_songs(song, 64, np.random.default_rng(0))
     assert (song[pairs[:, 0]] != song[pairs[:, 1]]).all()
     assert len(pairs) == 64
 
 
-def known_in(converter, labels, training):
-    return known(converter, labels, set(in_one_key(converter, training)))
+def copies_in(converter, labels, training):
+    return is_copy(converter, labels, set(key_invariant(converter, training)))
 
 
-def test_windows_known_in_another_key():
-    """A melody moved by a tone is known; one with an interval changed is not, nor one with a rest for a held note."""
+def test_copies_are_found_in_any_key():
+    """A transposed melody is a copy. A melody with a changed interval or with a rest for a held note is not."""
     tune, rest = np.array([41, 0, 45, 0, 41, 1, 0, 0]), np.zeros(8, int)
     moved, changed, rested = tune.copy(), tune.copy(), tune.copy()
     moved[tune > 1] += 2
     changed[2], rested[1] = 46, 1
     training = np.stack([tune, rest]).astype(np.uint8)
     labels = np.stack([moved, changed, rested, rest, tune]).astype(np.uint8)
-    assert known_in(MelodyConverter(), labels, training).tolist() == [True, False, False, True, True]
+    assert copies_in(MelodyConverter(), labels, training).tolist() == [True, False, False, True, True]
 
 
-def test_drums_have_no_key_and_a_trios_melody_and_bass_have_one():
+def test_drums_have_no_key_and_a_trios_melody_and_bass_share_one():
     beat = np.array([[1, 0, 4, 0, 2, 0, 4, 0]], np.uint16)
-    assert known_in(DrumsConverter(), beat, beat).all()
-    assert not known_in(DrumsConverter(), beat << 1, beat).any()
+    assert copies_in(DrumsConverter(), beat, beat).all()
+    assert not copies_in(DrumsConverter(), beat << 1, beat).any()
     trio = np.stack([beat + 40, beat + 20, beat], -1)
     up, apart = trio + np.array([3, 3, 0]), trio + np.array([3, 2, 0])
-    found = known_in(TrioConverter(), np.concatenate([up, apart]).astype(np.uint16), trio.astype(np.uint16))
+    found = copies_in(TrioConverter(), np.concatenate([up, apart]).astype(np.uint16), trio.astype(np.uint16))
     assert found.tolist() == [True, False]
 
 
-def test_groups_of_windows_by_hand():
-    """Two right steps of four in the window that is new, four of four in the known one."""
+def test_accuracy_by_group_is_a_mean_over_the_groups_windows():
+    """The new window has every second step right, the copy has all of them right."""
     training = made_songs(MelodyConverter(), 4)
     labels = np.stack([training.labels[0], 91 - training.labels[1]])
-    names, known_windows = np.array(["a/b/x.mid", "y.mid"]), set(in_one_key(training.converter, training.labels))
-    groups = window_groups(training.converter, Windows(labels, np.full(2, 32)), names, known_windows)
+    names, copied = np.array(["a/b/x.mid", "y.mid"]), set(key_invariant(training.converter, training.labels))
+    windows = Windows(labels, np.full(2, 32))
+    groups = window_groups(training.converter, windows, names, copied)
     assert {name: mask.tolist() for name, mask in groups.items()} == {"new": [False, True], "a/b": [True, False]}
-    written = labels.copy()
-    written[1, ::2] = 99
-    found = accuracy(written, Windows(labels, None), np.arange(2), ("all",), groups | {"none": np.zeros(2, bool)})
+    predicted = labels.copy()
+    predicted[1, ::2] = 99
+    held_out = HeldOut(windows, np.arange(2), groups | {"empty": np.zeros(2, bool)})
+    found = measure_accuracy(predicted, held_out, ("all",))
     assert found.by_group == {"new": {"all": 0.5}, "a/b": {"all": 1.0}}
 
 
-def test_attribute_vectors_by_hand():
-    """Windows of 1, 2, 3 and 4 notes in 8 steps: the denser quartile is the last alone, the other the first."""
+def test_attribute_vectors_equal_the_values_worked_out_by_hand():
+    """Windows of 1, 2, 3 and 4 notes in 8 steps: the top quartile is the last window, the bottom one the first."""
     labels = np.zeros((4, 8), np.uint8)
     for notes in range(4):
         labels[notes, : 2 * notes + 1 : 2] = 41  # C major's C, on the eighths
     mu = np.array([[0.0, 1], [5, 5], [7, 7], [10, -1]])
     vectors = dict(zip(ATTRIBUTES, attribute_vectors(labels, mu), strict=True))
     assert vectors["note_density"].tolist() == [10, -2]
-    assert vectors["c_diatonic"].tolist() == [0, 0]  # the same in all: no direction
+    assert vectors["c_diatonic"].tolist() == [0, 0]  # equal in all windows: no direction
     syncopated = labels.copy()
     syncopated[3] = [0, 41, 0, 0, 0, 0, 0, 0]
     vectors = dict(zip(ATTRIBUTES, attribute_vectors(syncopated, mu), strict=True))
-    assert vectors["syncopation_16th"].tolist() == [10 - 4, -1 - 13 / 3]  # against all those that have none
+    assert vectors["syncopation_16th"].tolist() == [
+        10 - 4,
+        -1 - 13 / 3,
+    ]  # minus the mean of all windows without syncopation
 
 
 FAMILIES = ["cat-mel_2bar_tiny", "cat-drums_2bar_tiny", "hierdec-mel_16bar_tiny", "hierdec-trio_16bar_tiny"]
@@ -173,45 +180,45 @@ def trained(request):
     return TrainedModel(MusicVAE(config.model), config)
 
 
-def test_bits_of_a_fitted_prior_by_hand():
-    """Two priors that are standard normal but for one dimension.
+def test_prior_bits_equal_the_values_worked_out_by_hand():
+    """Two priors that are standard normal in all dimensions but one.
 
-    Of mean 1 and variance 4 there: (4 + 1 - 1 - ln 4) / 2 nats. At -9 or at 9: 81 / 2 less the ln 2 that say which.
+    With mean 1 and variance 4 there: (4 + 1 - 1 - ln 4) / 2 nats. As a mixture of means -9 and 9: 81 / 2 - ln 2 nats.
     """
     config = shrink("cat-mel_2bar_tiny")
     trained = TrainedModel(MusicVAE(config.model), config)
-    assert prior_bits(trained) is None
+    assert measure_prior_bits(trained) is None
     first, second = torch.eye(config.model.z_size)[:2]
     trained.prior = Prior(first[None], torch.diag(1 + first), torch.ones(1))
-    assert prior_bits(trained) == pytest.approx((4 - math.log(4)) / 2 / math.log(2), rel=0.03)
+    assert measure_prior_bits(trained) == pytest.approx((4 - math.log(4)) / 2 / math.log(2), rel=0.03)
     trained.prior = Prior(9 * torch.stack([second, -second]), torch.eye(len(first)), torch.full((2,), 0.5))
-    assert prior_bits(trained) == pytest.approx((81 / 2 - math.log(2)) / math.log(2), rel=0.01)
+    assert measure_prior_bits(trained) == pytest.approx((81 / 2 - math.log(2)) / math.log(2), rel=0.01)
 
 
-def test_each_way_to_draw_z_has_its_samples(trained):
-    """A prior of no spread about the origin: at every width the same samples, which are those of z = 0."""
+def test_each_prior_gives_its_own_samples(trained):
+    """A prior without spread around the origin gives the samples of z = 0 at every scale."""
     for parameter in trained.model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)  # so that z is heard
+        torch.nn.init.normal_(parameter, std=0.3)  # so that the output depends on z
     songs, count = made_songs(trained.converter, 40), 6
-    ngram, training = fit_ngram(trained, songs), set(in_one_key(trained.converter, songs.labels))
-    assert list(measure_priors(trained, training, ngram, count, seed=0)) == ["standard normal"]
+    training = read_training_set(trained, songs)
+    assert list(measure_priors(trained, training, count, seed=0)) == ["standard normal"]
     size = trained.model.config.z_size
     trained.prior = Prior(torch.zeros(1, size), torch.zeros(size, size), torch.ones(1))
-    normals, *fitted = measure_priors(trained, training, ngram, count, seed=0).values()
-    samples = sampled(trained, torch.zeros(count, size), generator_of(trained, 1))
-    cost = float(np.nanmean(ngram.cost(first_part(samples))))
+    normals, *fitted = measure_priors(trained, training, count, seed=0).values()
+    samples = decode_sampled(trained, torch.zeros(count, size), make_generator(trained, 1))
+    cost = float(np.nanmean(training.ngram.cost(first_part(samples))))
     assert normals.cost != cost
-    assert [way.cost for way in fitted] == [cost] * 3
-    assert [way.copies for way in fitted] == [0.0] * 3
-    everything = set(in_one_key(trained.converter, samples))
-    assert measure_priors(trained, everything, ngram, count, seed=0)["width 1.0"].copies == 1.0
+    assert [prior.cost for prior in fitted] == [cost] * 3
+    assert [prior.copies for prior in fitted] == [0.0] * 3
+    learned = TrainingSet(songs, set(key_invariant(trained.converter, samples)), fit_ngram(trained, songs))
+    assert measure_priors(trained, learned, count, seed=0)["width 1.0"].copies == 1.0
 
 
-def test_a_whole_evaluation(trained):
+def test_a_whole_evaluation_is_reproducible_and_consistent(trained):
     songs, held_out = (made_songs(trained.converter, 40, seed=k) for k in range(2))
     found = evaluate(trained, songs, held_out)
     assert to_json(found) == to_json(evaluate(trained, songs, held_out))
-    assert json.loads(to_json(found)) == plain(found)
+    assert json.loads(to_json(found)) == to_plain(found)
     assert found.reconstruction != evaluate(trained, songs, held_out, seed=1).reconstruction
     assert found.windows == 40
     assert found.elbo.nats.mean == pytest.approx(
@@ -226,23 +233,23 @@ def test_a_whole_evaluation(trained):
     assert (found.attributes is None) == ("drums_" in found.preset)
 
 
-def test_the_teacher_forced_labels_are_the_losss(trained):
-    """One draw of z: accuracy and nats as the training loop counts them."""
+def test_teacher_forced_accuracy_equals_that_of_the_loss(trained):
+    """For the same z, both count the same labels as correct."""
     songs = made_songs(trained.converter, 12)
     windows = songs.windows(slice(None))
     z = trained.encode(windows, 0).z
-    labels, nats = teacher_forced(trained, windows, z)
+    labels, nats = decode_teacher_forced(trained, windows, z)
     tensors = trained.converter.to_tensors(windows)
     with torch.no_grad():
         logits = trained.model.decode(z, tensors.targets)
     wanted = step_accuracy(logits, tensors.targets, output=trained.model.config.output)
-    right = (labels == windows.labels).reshape(*labels.shape[:2], -1).mean((0, 1))
-    assert right == pytest.approx(wanted.numpy(), abs=1e-6)
+    share = (labels == windows.labels).reshape(*labels.shape[:2], -1).mean((0, 1))
+    assert share == pytest.approx(wanted.numpy(), abs=1e-6)
     assert nats.shape == (12,)
 
 
-def test_a_model_that_has_learned_is_told_from_one_that_has_not(tmp_path):
-    """It reconstructs better, its bound is lower, and its samples are nearer to music."""
+def test_a_trained_model_measures_better_than_an_untrained_one(tmp_path):
+    """It reconstructs better, its -ELBO is lower, and its samples are closer to the training songs."""
     config = shrink("cat-mel_2bar_tiny", transpose_range=(0, 0))
     songs = made_songs(config.converter, 64)
     result = train(config, songs, out_dir=tmp_path, steps=150, progress=False, device="cpu")
@@ -258,24 +265,24 @@ def test_a_model_that_has_learned_is_told_from_one_that_has_not(tmp_path):
     assert cost.data < cost.samples < fresh.samples.statistics["n-gram cost, nats a step"].samples
 
 
-def test_a_limit_makes_do_with_fewer_windows_pairs_and_samples(trained, monkeypatch):
-    asked = []
+def test_a_limit_applies_to_windows_pairs_and_samples(trained, monkeypatch):
+    counts = []
 
-    def noted(of):
-        return lambda *arguments: asked.append(arguments[1]) or of(*arguments)
+    def recorded(function):
+        return lambda *arguments: counts.append(arguments[1]) or function(*arguments)
 
-    monkeypatch.setattr(TrainedModel, "draw_z", noted(TrainedModel.draw_z))
-    monkeypatch.setattr(evaluation, "different_songs", noted(different_songs))
+    monkeypatch.setattr(TrainedModel, "draw_z", recorded(TrainedModel.draw_z))
+    monkeypatch.setattr(evaluation, "pairs_of_songs", recorded(pairs_of_songs))
     songs = made_songs(trained.converter, 40)
     assert evaluate(trained, songs, songs, limit=12).windows == 12
-    assert len(asked) > 1
-    assert set(asked) == {12}
+    assert len(counts) > 1
+    assert set(counts) == {12}
 
 
 @pytest.mark.parametrize(
     "name", ["groovae_2bar_humanize_tiny", "hier-multiperf_vel_1bar_tiny", "cat-mel_2bar_chords_tiny"]
 )
-def test_other_models_are_refused(name):
+def test_models_of_other_music_are_refused(name):
     config = shrink(name)
     songs = made_songs(config.converter)
     with pytest.raises(ValueError, match=f"{name} cannot be measured"):
@@ -304,18 +311,6 @@ def test_the_command_writes_the_same_file_twice(corpus_arguments, tmp_path, caps
     assert "sampled" in capsys.readouterr().out
 
 
-def test_the_command_says_what_is_missing(corpus_arguments, tmp_path):
+def test_the_command_names_a_missing_checkpoint(corpus_arguments, tmp_path):
     with pytest.raises(SystemExit, match="no checkpoint at"):
         main(["--checkpoint", str(tmp_path / "none.pt"), *corpus_arguments])
-
-
-def test_points_of_rate_and_distortion(corpus_arguments, tmp_path, monkeypatch):
-    monkeypatch.setattr(rate_distortion, "PAIRS", ((0.0, 1.0), (48.0, 0.0)))
-    monkeypatch.setitem(rate_distortion.CONFIGS, "cat-mel_2bar_tiny", shrink("cat-mel_2bar_tiny"))
-    out = tmp_path / "points.json"
-    rate_distortion.main(
-        [*corpus_arguments, "--steps", "40", "--device", "cpu", "--runs", str(tmp_path / "runs"), "--out", str(out)]
-    )
-    dear, free = json.loads(out.read_text())
-    assert (dear["beta"], free["free_bits"]) == (1.0, 48.0)
-    assert dear["kl_bits"] < free["kl_bits"]

@@ -1,0 +1,168 @@
+"""The tables of the paper's section 5 (Roberts et al. 2018, arXiv 1803.05428) from measured results, as Markdown.
+
+A result is a file that `python evaluation.py ... --out results/NAME.json` wrote, read with `json.loads`: the fields of
+`evaluation.Evaluation` as plain dictionaries and lists. The paper's numbers stand beside ours where the paper has them.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from evaluation import NEW
+
+# Reconstruction accuracy by preset, without its size, and part: teacher-forced, sampled (the paper's tables 1 and 2,
+# quoted from memory). The flat models are the paper's baseline.
+PAPER = {
+    "cat-mel_2bar": {"all": (0.986, 0.951)},
+    "cat-drums_2bar": {"all": (0.979, 0.917)},
+    "flat-mel_16bar": {"all": (0.883, 0.620)},
+    "hier-mel_16bar": {"all": (0.919, 0.812)},
+    "flat-drums_16bar": {"all": (0.884, 0.549)},
+    "hier-drums_16bar": {"all": (0.928, 0.879)},
+    "flat-trio_16bar": {"melody": (0.796, 0.579), "bass": (0.829, 0.565), "drums": (0.903, 0.641)},
+    "hier-trio_16bar": {"melody": (0.848, 0.753), "bass": (0.880, 0.773), "drums": (0.912, 0.863)},
+}
+SIZE_SUFFIX = re.compile("_(tiny|mini|small|med|big)$")
+KINDS = ("teacher_forced", "sampled", "teacher_forced_from_mean", "sampled_from_mean")
+MISSING = "–"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with this many decimals; a dash for None and nan."""
+    return MISSING if value is None or math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def with_interval(interval: dict[str, float], digits: int = 3) -> str:
+    """A mean and its 95 % interval."""
+    mean, low, high = (number(interval[key], digits) for key in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+def paper_accuracy(preset: str, part: str) -> tuple[float | None, float | None]:
+    """The paper's accuracies, teacher-forced and sampled, for a preset of any size; None where the paper has none."""
+    family = SIZE_SUFFIX.sub("", preset).replace("hierdec-", "hier-")
+    return PAPER.get(family, {}).get(part, (None, None))
+
+
+def accuracy_table(results: Sequence[dict]) -> str:
+    """Reconstruction accuracy from a draw of z, beside the paper's, and from the posterior's mean."""
+    header = ("model", "part", "majority label", "teacher-forced", "the paper's", "sampled", "the paper's")
+    header += ("teacher-forced, from the mean", "sampled, from the mean")
+    return markdown(header, (row for result in results for row in _accuracy_rows(result)))
+
+
+def _accuracy_rows(result: dict) -> Iterable[list[str]]:
+    for part, majority in result["still"].items():
+        ours = [with_interval(result["reconstruction"][kind]["parts"][part]) for kind in KINDS]
+        forced, drawn = map(number, paper_accuracy(result["preset"], part))
+        yield [result["preset"], part, number(majority), ours[0], forced, ours[1], drawn, *ours[2:]]
+
+
+def group_table(results: Sequence[dict]) -> str:
+    """Sampled accuracy from a draw of z: over all windows, over the new ones, and per source."""
+    sources = sorted({group for result in results for group in result["groups"]} - {NEW})
+    rows = (row for result in results for row in _group_rows(result, sources))
+    return markdown(("model", "part", "all", "new", *sources), rows)
+
+
+def _group_rows(result: dict, sources: Sequence[str]) -> Iterable[list[str]]:
+    found = result["reconstruction"]["sampled"]
+    for part in result["still"]:
+        shares = [found["by_group"].get(group, {}).get(part) for group in (NEW, *sources)]
+        yield [result["preset"], part, number(found["parts"][part]["mean"]), *map(number, shares)]
+
+
+def hierarchy_table(results: Sequence[dict]) -> str:
+    """The accuracy that each hierarchical decoder gains over the flat one of its size, per group of windows."""
+    header = ("music", "part", "windows", "teacher-forced, gain", "the paper's", "sampled, gain", "the paper's")
+    of_preset = {result["preset"]: result for result in results}
+    pairs = [(of_preset.get(_flat_twin(name)), hierarchical) for name, hierarchical in of_preset.items()]
+    return markdown(header, (row for pair in pairs if pair[0] not in (None, pair[1]) for row in _gain_rows(*pair)))
+
+
+def _flat_twin(preset: str) -> str:
+    return "flat-" + preset.partition("-")[2]
+
+
+def _gain_rows(flat: dict, hierarchical: dict) -> Iterable[list[str]]:
+    pairs = [[result["reconstruction"][kind] for result in (hierarchical, flat)] for kind in KINDS[:2]]
+    for part in flat["still"]:
+        music = [flat["preset"].removeprefix("flat-"), part]
+        forced, drawn = (f"{high['parts'][part]['mean'] - low['parts'][part]['mean']:+.3f}" for high, low in pairs)
+        theirs = _paper_gains(flat["preset"], hierarchical["preset"], part)
+        yield [*music, f"all {flat['windows']:,}", forced, theirs[0], drawn, theirs[1]]
+        for group in pairs[0][0]["by_group"]:
+            gains = (high["by_group"][group][part] - low["by_group"][group][part] for high, low in pairs)
+            forced, drawn = map("{:+.3f}".format, gains)
+            yield [*music, f"{group}, {flat['groups'][group]:,}", forced, MISSING, drawn, MISSING]
+
+
+def _paper_gains(flat: str, hierarchical: str, part: str) -> list[str]:
+    """The paper's gains, teacher-forced and sampled."""
+    pairs = zip(paper_accuracy(hierarchical, part), paper_accuracy(flat, part), strict=True)
+    return [MISSING if None in pair else f"{pair[0] - pair[1]:+.3f}" for pair in pairs]
+
+
+def facts_table(results: Sequence[dict]) -> str:
+    """How each model was trained, and what it was measured on."""
+    header = ("model", "parameters", "steps", "minutes", "seed", "measured on", "songs", "windows")
+    return markdown(header, map(_facts_row, results))
+
+
+def _facts_row(result: dict) -> list[str]:
+    training = (number(result[key], int(key == "minutes")) for key in ("parameters", "steps", "minutes", "seed"))
+    return [result["preset"], *training, result["split"], *(number(result[key], 0) for key in ("songs", "windows"))]
+
+
+def bound_table(results: Sequence[dict]) -> str:
+    """The ELBO on held-out music: rate and distortion of each model at its own beta and free bits."""
+    header = ("model", "-ELBO, nats per window", "bits per step", "reconstruction, nats", "KL, bits")
+    header += ("gap to N(0, I), bits", "active dimensions")
+    return markdown(header, map(_bound_row, results))
+
+
+def _bound_row(result: dict) -> list[str]:
+    elbo = result["elbo"]
+    nats, reconstruction, rate = (with_interval(elbo[key], 1) for key in ("nats", "reconstruction", "kl_bits"))
+    active = f"{elbo['active_dimensions']} of {elbo['dimensions']}"
+    gap = number(result["prior_bits"], 1)
+    return [result["preset"], nats, number(elbo["bits_a_step"]), reconstruction, rate, gap, active]
+
+
+def novelty_table(results: Sequence[dict]) -> str:
+    """Copies of training windows, distance to the nearest, and n-gram cost: of samples and of held-out music."""
+    header = ["model"]
+    for name in ("copies of training windows", "distance to the nearest", "n-gram cost, nats per step"):
+        header += [f"{name}: samples", "held-out music"]
+    return markdown(header, (_novelty_row(result["preset"], result["samples"]) for result in results))
+
+
+def _novelty_row(preset: str, samples: dict) -> list[str]:
+    cost = samples["statistics"]["n-gram cost, nats a step"]
+    comparisons = (samples["copies"], samples["nearest"], cost)
+    return [preset, *(number(comparison[of]) for comparison in comparisons for of in ("samples", "data"))]
+
+
+def prior_table(results: Sequence[dict]) -> str:
+    """Samples per prior that z is drawn from: n-gram cost, repetition of the bar before, and copies in each cell."""
+    priors = list(dict.fromkeys(prior for result in results for prior in result["priors"]))
+    header = ("model", *(prior.replace("width", "scale") for prior in priors), "held-out music")
+    return markdown(header, (_prior_row(result, priors) for result in results))
+
+
+def _prior_row(result: dict, priors: Sequence[str]) -> list[str]:
+    samples = result["samples"]
+    names = ("n-gram cost, nats a step", "repetition at 1 bars")
+    real = [samples["statistics"][name]["data"] for name in names] + [samples["copies"]["data"]]
+    found = [result["priors"][prior].values() if prior in result["priors"] else () for prior in priors]
+    return [result["preset"], *(_prior_cell(*values) if values else MISSING for values in (*found, real))]
+
+
+def _prior_cell(cost: float, back: float, copies: float) -> str:
+    return f"{cost:.2f} nats, {100 * back:.0f} % repeated, {100 * copies:.1f} % copies"

@@ -1,0 +1,82 @@
+"""docs/speed.md and the README state the numbers of benchmarks/results."""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+from benchmarks import page, run, tables
+from benchmarks.rows import Row
+
+ROOT = Path(__file__).parents[2]
+TEXT = " ".join(page.PAGE.read_text().split())
+
+
+@pytest.fixture(scope="module")
+def ratios():
+    """Magenta's time over ours per work, of bfloat16 and of reading MIDI."""
+    found = {}
+    for row in tables.load_results("2_cores").rows:
+        if (row.precision == "auto" or row.work == "MIDI to labels") and row.magenta_seconds:
+            ratio = statistics.median(row.magenta_seconds) / statistics.median(row.seconds)
+            found.setdefault("single" if (row.work, row.batch) == ("sample", 1) else row.work, []).append(ratio)
+    return found
+
+
+def times(ratios):
+    """The range of some ratios in words."""
+    low, high = min(ratios), max(ratios)
+    return f"{low:.1f} times" if low == high else f"{low:.1f} to {high:.1f} times"
+
+
+def test_tables_are_made_from_the_results(machine, measured, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    row = Row("cpu", "auto", "cat-mel_2bar_small", "train", 64)
+    tables.save_results("some", tables.Results(machine, [run.result(row, [measured(items=64)], [])]))
+    text = "before\n<!-- table: some speed -->\nold\n<!-- end -->\nbetween\n<!-- table: some start -->\n<!-- end -->\n"
+    made = page.with_tables(text)
+    assert "old" not in made
+    assert made.startswith("before\n")
+    assert "\nbetween\n" in made
+    assert "| train, 64 | bfloat16  | 200 |" in made
+    assert page.with_tables(made) == made
+
+
+def test_the_pages_tables_are_those_of_the_results():
+    text = page.PAGE.read_text()
+    assert len(page.TABLE.findall(text)) == 6
+    assert page.with_tables(text) == text
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_the_page_states_the_losses_of_each_precision(precision):
+    found = json.loads((ROOT / "benchmarks" / "results" / "precision.json").read_text())
+    cells = "| {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} |"
+    assert cells.format(precision, *found["losses"][precision], found["means"][precision]) in TEXT
+    assert "| precision | seed 0 | seed 1 | seed 2 | mean |" in TEXT
+    assert f"{found['steps']:,} steps of {found['batch']} windows" in TEXT
+
+
+def test_the_processor_without_bfloat16_is_a_quarter_as_fast():
+    rates = [tables.load_results(f"2_cores{which}").machine.rates["cpu float32"] for which in ("", "_without_bfloat16")]
+    assert "a quarter as fast as the one above" in TEXT
+    assert rates[1] / rates[0] == pytest.approx(1 / 4, rel=0.1)
+
+
+def test_the_pages_summary_states_the_ratios_to_magenta(ratios):
+    for phrase in (
+        f"Training is {times(ratios['train'])} as fast",
+        f"Sampling a batch is {times(ratios['sample'])} as fast",
+        f"sampling a single piece {times(ratios['single'])}",
+        f"Encoding is {times(ratios['encode'])} as fast",
+        f"Reading MIDI is {times(ratios['MIDI to labels'])} as fast",
+    ):
+        assert phrase in TEXT
+
+
+def test_every_ratio_in_the_readme_is_one_of_the_results(ratios):
+    text = " ".join((ROOT / "README.md").read_text().split())
+    stated = set(re.findall(r"\d+\.\d (?:to \d+\.\d )?times", text))
+    assert stated <= {times(values) for values in ratios.values()}

@@ -1,0 +1,78 @@
+"""A made-up result for the tests of tables and figures."""
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import pytest
+
+from evaluation import (
+    Accuracy,
+    AttributeTable,
+    Comparison,
+    Elbo,
+    Evaluation,
+    Interpolation,
+    Interval,
+    PriorSamples,
+    Reconstruction,
+    Samples,
+    to_plain,
+)
+
+ATTRIBUTES = ["c_diatonic", "note_density"]
+
+
+@pytest.fixture
+def made():
+    """A function that makes results."""
+    return made_result
+
+
+def around(mean):
+    """A mean with an interval of 0.01 on either side."""
+    return Interval(mean, mean - 0.01, mean + 0.01)
+
+
+def made_result(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
+    """What evaluation.py writes for a model of this many bars, read back."""
+    accuracies = [
+        Accuracy(
+            dict.fromkeys(parts, around(share)),
+            {part: [share] * 8 * bars + [0.5] * 8 * bars for part in parts},
+            {"new": dict.fromkeys(parts, share - 0.1), "groove": dict.fromkeys(parts, share / 2)},
+        )
+        for share in (forced, sampled, forced + 0.02, sampled + 0.02)
+    ]
+    durations = Comparison([0, 0.5] + [0.0] * 15 + [0.5] + [0.0] * 15, [0, 1.0] + [0.0] * 31, 0.25)
+    statistics = {
+        "pitch classes": Comparison([0.5, *[0.0] * 10, 0.5], [1.0, *[0.0] * 11], 0.311),
+        "durations": durations,
+        "notes a step": Comparison(0.25, 0.5),
+        "repetition at 1 bars": Comparison(0.1, 0.4),
+        "repetition by chance": Comparison(0.05, 0.06),
+        "n-gram cost, nats a step": Comparison(1.5, 1.25),
+        "self-similarity": Comparison([[1.0, 0.1], [0.1, 1.0]], [[1.0, 0.4], [0.4, 1.0]]),
+    }
+    line = [0.0, 0.5, 1.0]
+    return to_plain(
+        Evaluation(
+            preset=preset,
+            parameters=764_058,
+            steps=None,
+            minutes=31.25,
+            seed=0,
+            split="test",
+            songs=46,
+            windows=1064,
+            groups={"new": 700, "groove": 64},
+            still=dict.fromkeys(parts, 0.613),
+            reconstruction=Reconstruction(*accuracies),
+            elbo=Elbo(Interval(444.7, 382.1, 504.5), 2.506, around(314.7), around(187.5), 111, 128),
+            interpolation=Interpolation(line, [0.1, 0.3, 0.5], [0.5, 0.3, 0.1], [2.0] * 3, line, line[::-1], [3.0] * 3),
+            attributes=AttributeTable(ATTRIBUTES, [0.5, 0.0], [[0.75, 0.1], [0.5, 0.2]], [[0.25, 0], [0.55, 0]]),
+            samples=Samples(statistics, Comparison(0.0625, 0.125), Comparison(0.2, 0.1)),
+            priors={"standard normal": PriorSamples(3.5, 0.1, 0.0), "width 0.8": PriorSamples(1.5, 0.25, 0.0625)},
+            prior_bits=12.34,
+        )
+    )

@@ -1,0 +1,191 @@
+"""Every number that docs/results.md and paper.ipynb state in words comes from the results."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import CONFIGS
+from corpus import read_manifest
+from generate import PRIOR_SCALE
+from music.attributes import NGram
+from paper.publish import MODELS
+from paper.tables import paper_accuracy
+from prior import WINDOWS_PER_GAUSSIAN
+
+ROOT = Path(__file__).parents[2]
+TEXT = " ".join((ROOT / "docs" / "results.md").read_text().split())
+FOUND = {name: json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in MODELS}
+STATISTICS = {name: result["samples"]["statistics"] for name, result in FOUND.items()}
+
+
+def percent(value, digits=0):
+    return f"{value:.{digits}%}".replace("%", " %")
+
+
+def share(name, kind="sampled", group=None, part="all"):
+    """Accuracy of a model."""
+    accuracy = FOUND[name]["reconstruction"][kind]
+    return accuracy["by_group"][group][part] if group else accuracy["parts"][part]["mean"]
+
+
+def assert_stated(*phrases, text=TEXT):
+    for phrase in phrases:
+        assert phrase in text
+
+
+def test_the_setup():
+    train = [entry for entry in read_manifest() if entry.split == "train"]
+    assert_stated(f"train split of `paper/corpus.csv`: {len(train):,} public songs", "under a 5-gram model")
+    assert len(NGram.fit(np.zeros((1, 8), int), classes=2).followers) == 5
+
+
+def test_two_bars():
+    tunes, drums = (f"{share(name):.3f}" for name in ("mel_2bar", "drums_2bar"))
+    paper = [paper_accuracy(FOUND[name]["preset"], "all")[1] for name in ("mel_2bar", "drums_2bar")]
+    new = [percent(FOUND[name]["groups"]["new"] / FOUND[name]["windows"]) for name in ("mel_2bar", "drums_2bar")]
+    assert_stated(
+        f"Sampled accuracy of 2-bar melodies is {tunes} (the paper's: {paper[0]:.3f}). "
+        f"For 2-bar drums it is {drums} (the paper's: {paper[1]:.3f}).",
+        f"the accuracies are {share('mel_2bar', group='new'):.2f} and {share('drums_2bar', group='new'):.2f}. "
+        f"New are {new[0]} of the melody windows and {new[1]} of the drum windows.",
+    )
+    assert share("mel_2bar") > paper[0]
+    assert share("drums_2bar") > paper[1]
+
+
+def test_sixteen_bars():
+    def above(part):
+        return share("trio_16bar", part=part) - FOUND["trio_16bar"]["still"][part]
+
+    melodies, (_, paper) = FOUND["mel_16bar"], paper_accuracy("hier-mel_16bar", "all")
+    assert_stated(
+        f"Sampled accuracy of 16-bar melodies is {share('mel_16bar'):.2f}. The majority label scores "
+        f"{melodies['still']['all']:.2f}, and the paper's model {paper:.2f}.",
+        f"the bass reaches the paper's accuracy, {share('trio_16bar', part='bass'):.2f}. "
+        f"The drums score {above('drums'):.2f} more than the majority label.",
+        "The melody scores less than the majority label.",
+    )
+    assert f"{paper_accuracy('hier-trio_16bar', 'bass')[1]:.2f}" == f"{share('trio_16bar', part='bass'):.2f}"
+    assert above("melody") < -0.01
+
+
+def test_sources():
+    assert_stated(
+        f"| 16-bar melodies | Nottingham dance tunes | {share('mel_16bar', group='nottingham'):.2f} |",
+        f"| 16-bar melodies | soundtrack of a game (Simutrans) | {share('mel_16bar', group='simutrans'):.2f} |",
+        f"| 16-bar melodies | soundtrack of a game (Freedoom) | {share('mel_16bar', group='freedoom'):.2f} |",
+        f"| 16-bar drums | parts made by MMA for OpenEWLD | {share('drums_16bar', group='mma_openewld'):.2f} |",
+        f"| 16-bar drums | human drumming (Groove MIDI Dataset) | {share('drums_16bar', group='groove'):.2f} |",
+        "More than half of the melody windows come from songs that a program, MMA, accompanied",
+    )
+    for name in ("mel_2bar", "mel_16bar"):
+        groups = FOUND[name]["groups"]
+        assert sum(groups[source] for source in groups if source.startswith("mma_")) > FOUND[name]["windows"] / 2
+
+
+def gain(music, kind="sampled", group=None):
+    return share(f"{music}_16bar", kind, group) - share(f"{music}_16bar_flat", kind, group)
+
+
+@pytest.mark.parametrize("music, words", [("mel", "16-bar melodies"), ("drums", "16-bar drums")])
+def test_gains_of_the_conductor(music, words):
+    theirs = np.subtract(*(paper_accuracy(f"{kind}-{music}_16bar", "all") for kind in ("hier", "flat")))
+    ours = gain(music, "teacher_forced"), gain(music)
+    pairs = " | ".join(f"{our:+.3f} | {their:+.3f}" for our, their in zip(ours, theirs, strict=True))
+    assert_stated(f"| {words} | {pairs} |")
+
+
+def test_where_the_conductor_helps():
+    def bars(name):
+        steps = FOUND[name]["reconstruction"]["sampled"]["by_step"]["all"]
+        return np.reshape(steps, (16, 16)).mean(1)
+
+    for words, name in (("flat", "mel_16bar_flat"), ("with a conductor", "mel_16bar")):
+        assert_stated(f"| {words} | {bars(name)[0]:.2f} | {np.mean(bars(name)[8:]):.2f} |")
+    assert_stated(f"{gain('mel', group='mma_nottingham'):+.3f} sampled on `mma_nottingham`")
+    sources = [source for source in FOUND["mel_16bar"]["groups"] if source != "new"]
+    assert max(sources, key=lambda source: gain("mel", group=source)) == "mma_nottingham"
+
+
+def test_recipes_of_the_16_bar_models():
+    configs = [CONFIGS[FOUND[name]["preset"]] for name in MODELS if "16bar" in name]
+    assert all(config.model.encoder_segments == 16 and config.training.curriculum for config in configs)
+    assert {config.training.mixed for config in configs if "drums" in config.name} == {0.5}
+    assert_stated("The encoders of all 16-bar models read bar by bar.", "In half of the training windows")
+
+
+def test_interpolation_and_attributes():
+    tunes = FOUND["mel_2bar"]
+    names, path = tunes["attributes"]["names"], tunes["interpolation"]
+    density, major = names.index("note_density"), names.index("c_diatonic")
+    before, added, subtracted = (tunes["attributes"][key] for key in ("before", "added", "subtracted"))
+    middle = path["points"].index(0.5)
+    assert_stated(
+        f"cost {path['cost'][middle]:.2f} nats per step under the n-gram model. "
+        f"The paper's baseline, a mix of both melodies' steps, costs {path['mixed_cost'][middle]:.2f}.",
+        f"| notes per step | {before[density]:.2f} | {added[density][density]:.2f} | "
+        f"{subtracted[density][density]:.2f} |",
+        f"| share of notes in C major | {before[major]:.2f} | {added[major][major]:.2f} | "
+        f"{subtracted[major][major]:.2f} |",
+    )
+
+
+def test_priors():
+    melodies, priors = FOUND["mel_16bar"], FOUND["drums_2bar"]["priors"]
+    assert_stated(
+        f"this gap accounts for {melodies['prior_bits']:.0f} of the {melodies['elbo']['kl_bits']['mean']:.0f} bits "
+        "of KL of the 16-bar melodies",
+        f"one per {WINDOWS_PER_GAUSSIAN} windows",
+        f"with its standard deviation scaled by {PRIOR_SCALE}",
+        f"| fitted, scale {PRIOR_SCALE} | {priors[f'width {PRIOR_SCALE}']['cost']:.2f} |",
+        f"| fitted, scale 1 | {priors['width 1.0']['cost']:.2f} |",
+        f"| N(0, I) | {priors['standard normal']['cost']:.2f} |",
+    )
+
+
+@pytest.mark.parametrize(
+    "name, measure, words, show",
+    [
+        ("drums_2bar", "n-gram cost, nats a step", "n-gram cost, nats per step", "{:.2f}".format),
+        ("drums_2bar", "repetition at 1 bars", "repetition at 1 bar", percent),
+        ("mel_16bar", "notes a step", "notes per step", "{:.2f}".format),
+        ("mel_16bar", "repetition at 8 bars", "repetition at 8 bars", percent),
+        ("drums_16bar", "repetition at 8 bars", "repetition at 8 bars", percent),
+        ("drums_16bar", "n-gram cost, nats a step", "n-gram cost, nats per step", "{:.2f}".format),
+    ],
+)
+def test_samples_and_held_out_music(name, measure, words, show):
+    samples, data = (show(STATISTICS[name][measure][of]) for of in ("samples", "data"))
+    assert_stated(f"| {words} | `{name}` | {samples} | {data} |")
+
+
+def test_copies_and_nearest_windows():
+    copies, nearest = FOUND["mel_2bar"]["samples"]["copies"], FOUND["drums_16bar"]["samples"]["nearest"]
+    assert_stated(
+        f"occur in the training set in some key | `mel_2bar` | {percent(copies['samples'], 1)} | "
+        f"{percent(copies['data'])} |",
+        f"nearest training window, median | `drums_16bar` | {percent(nearest['samples'])} | "
+        f"{percent(nearest['data'])} |",
+    )
+
+
+def test_statements_in_words():
+    costs = {name: found["n-gram cost, nats a step"] for name, found in STATISTICS.items()}
+    melodies, long, short = (costs[name] for name in ("mel_16bar", "drums_16bar", "drums_2bar"))
+    assert melodies["samples"] == pytest.approx(melodies["data"], abs=0.05)  # as likely as real ones
+    assert long["samples"] < long["data"] - 0.1  # plainer
+    assert short["samples"] == pytest.approx(short["data"], abs=0.15)  # as likely
+    assert_stated("16-bar drums are plainer than real drums")
+
+
+def test_what_paper_ipynb_states():
+    notebook = (ROOT / "paper.ipynb").read_text()
+    back, bars = STATISTICS["mel_16bar"]["repetition at 8 bars"], STATISTICS["drums_2bar"]["repetition at 1 bars"]
+    assert_stated(
+        f"eight bars back in {percent(back['samples'])} of their events",
+        f"({percent(bars['samples'])} of the hits, {percent(bars['data'])} in real drums)",
+        f"made {max(result['steps'] for result in FOUND.values()):,} small updates",
+        text=notebook,
+    )

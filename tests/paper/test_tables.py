@@ -1,0 +1,93 @@
+"""The tables hold our numbers and the paper's."""
+
+import pytest
+
+from helpers import table_rows
+from paper import tables
+
+
+def test_accuracy_table_has_our_numbers_beside_the_papers(made):
+    table = tables.accuracy_table([made("hier-mel_16bar_mini", 0.9, 0.7)])
+    assert table_rows(table) == [
+        ["hier-mel_16bar_mini", "all", "0.613", "0.900 (0.890 to 0.910)", "0.919", "0.700 (0.690 to 0.710)", "0.812",
+         "0.920 (0.910 to 0.930)", "0.720 (0.710 to 0.730)"],
+    ]  # fmt: skip
+    columns = [len(line.split(" | ")) for line in table.splitlines()]
+    assert columns == [9, 9, 9]
+
+
+@pytest.mark.parametrize(
+    ("preset", "part", "paper"),
+    [
+        ("cat-mel_2bar_small", "all", (0.986, 0.951)),
+        ("cat-drums_2bar_mini", "all", (0.979, 0.917)),
+        ("flat-mel_16bar_mini", "all", (0.883, 0.620)),
+        ("flat-drums_16bar_small", "all", (0.884, 0.549)),
+        ("hier-drums_16bar_mini", "all", (0.928, 0.879)),
+        ("hierdec-trio_16bar", "bass", (0.880, 0.773)),
+        ("flat-trio_16bar_tiny", "drums", (0.903, 0.641)),
+        ("hier-mel_16bar_tiny", "all", (0.919, 0.812)),
+        ("cat-mel_2bar_med_chords", "all", (None, None)),
+    ],
+)
+def test_paper_accuracy_follows_from_the_presets_name(preset, part, paper):
+    assert tables.paper_accuracy(preset, part) == paper
+
+
+def test_numbers_that_the_paper_lacks_are_dashes(made):
+    (row,) = table_rows(tables.accuracy_table([made("cat-mel_2bar_med_chords")]))
+    assert [row[4], row[6]] == ["–", "–"]
+
+
+def test_a_trio_has_one_row_per_part(made):
+    table = table_rows(tables.accuracy_table([made("hier-trio_16bar_mini", parts=("melody", "bass", "drums"))]))
+    assert [row[1] for row in table] == ["melody", "bass", "drums"]
+    assert [row[6] for row in table] == ["0.753", "0.773", "0.863"]
+
+
+def test_hierarchy_table_compares_with_the_flat_twin_of_the_same_size(made):
+    results = [
+        made("hier-mel_16bar_mini", 0.9, 0.7),
+        made("flat-mel_16bar_mini", 0.8, 0.75),
+        made("hier-drums_16bar_mini"),
+        made("flat-drums_16bar_small"),
+        made("cat-mel_2bar_mini"),
+    ]
+    assert table_rows(tables.hierarchy_table(results)) == [
+        ["mel_16bar_mini", "all", "all 1,064", "+0.100", "+0.036", "-0.050", "+0.192"],
+        ["mel_16bar_mini", "all", "new, 700", "+0.100", "–", "-0.050", "–"],
+        ["mel_16bar_mini", "all", "groove, 64", "+0.050", "–", "-0.025", "–"],
+    ]
+
+
+def test_group_table_has_one_column_per_source(made):
+    results = [made("hier-mel_16bar_mini", sampled=0.7), made("cat-mel_2bar_mini", sampled=0.5)]
+    del results[1]["groups"]["groove"], results[1]["reconstruction"]["sampled"]["by_group"]["groove"]
+    table = tables.group_table(results)
+    assert table.splitlines()[0] == "| model | part | all | new | groove |"
+    assert table_rows(table) == [
+        ["hier-mel_16bar_mini", "all", "0.700", "0.600", "0.350"],
+        ["cat-mel_2bar_mini", "all", "0.500", "0.400", "–"],
+    ]
+
+
+def test_facts_bound_and_novelty_tables_show_the_results(made):
+    results = [made("cat-mel_2bar_mini")]
+    (facts,), (bound,), (novelty,) = (
+        table_rows(make_table(results)) for make_table in (tables.facts_table, tables.bound_table, tables.novelty_table)
+    )
+    assert facts[1:] == ["764,058", "–", "31.2", "0", "test", "46", "1,064"]
+    assert bound[1:3] == ["444.7 (382.1 to 504.5)", "2.506"]
+    assert bound[-2:] == ["12.3", "111 of 128"]
+    assert novelty[1:] == ["0.062", "0.125", "0.200", "0.100", "1.500", "1.250"]
+
+
+def test_priors_that_a_model_lacks_are_dashes(made):
+    with_prior, without = made("cat-mel_2bar_mini"), made("cat-drums_2bar_mini")
+    del without["priors"]["width 0.8"]
+    table = tables.prior_table([without, with_prior])
+    assert table.splitlines()[0] == "| model | standard normal | scale 0.8 | held-out music |"
+    normals, narrow = "3.50 nats, 10 % repeated, 0.0 % copies", "1.50 nats, 25 % repeated, 6.2 % copies"
+    assert [row[1:3] for row in table_rows(table)] == [[normals, "–"], [normals, narrow]]
+    assert table_rows(table)[0][3].startswith("1.25 nats")
+    assert table_rows(table)[0][3].endswith("12.5 % copies")
