@@ -1,8 +1,8 @@
 // node play.bundle.js REQUESTS.json ANSWERS.json
 //
-// Each request names a folder and gives notes (a NoteSequence each), inputs ([n][steps][depth]), z ([n][z_size]) and,
-// for a model that has any, controls. Its answer holds what magenta.js makes of them: the tensors of the notes and their
-// mu; mu of the inputs; the most likely frames for z, and the notes that they stand for; or the error that it throws.
+// Each request holds a folder, notes (one NoteSequence per song), inputs ([n][steps][depth]), z ([n][z_size]) and, for a
+// model with conditioning, controls. Its answer holds the tensors of the notes and their mu, the mu of the inputs, the
+// most likely frames for z and the notes of these frames; or the error that magenta.js throws.
 globalThis.performance = globalThis.performance || require('perf_hooks').performance;
 const fs = require('fs');
 const http = require('http');
