@@ -1,4 +1,4 @@
-"""Losses on cases that can be worked by hand."""
+"""Losses, accuracies and schedules in cases that can be computed by hand."""
 
 import math
 
@@ -26,24 +26,24 @@ def one_hot(labels, depth):
     return F.one_hot(torch.tensor(labels), depth).float()
 
 
-def test_kl_of_the_prior_is_zero():
+def test_the_kl_of_the_prior_is_zero():
     assert kl_divergence(Normal(torch.zeros(3, 8), torch.ones(3, 8))).tolist() == [0, 0, 0]
 
 
-def test_kl_by_hand():
+def test_the_kl_of_a_posterior_is_the_one_computed_by_hand():
     """0.5 * (mu^2 + sigma^2 - 1) - ln sigma, summed over the dimensions."""
     posterior = Normal(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 2.0]]))
     assert kl_divergence(posterior).item() == pytest.approx(0.5 + 1.5 - math.log(2))
 
 
-def test_uniform_logits_cost_t_log_k():
+def test_uniform_logits_cost_the_logarithm_of_the_classes_per_step():
     targets = one_hot([[0, 1, 2, 3, 4]], 90)
     assert reconstruction_loss(torch.zeros(1, 5, 90), targets, output="categorical").item() == pytest.approx(
         5 * math.log(90)
     )
 
 
-def test_uniform_logits_of_a_trio_cost_the_sum_of_its_parts():
+def test_uniform_logits_of_a_trio_cost_the_sum_over_its_parts():
     targets = torch.cat([one_hot([[1, 2]], depth) for depth in TRIO_DEPTHS], -1)
     nats = reconstruction_loss(torch.zeros(1, 2, sum(TRIO_DEPTHS)), targets, output="trio")
     assert nats.item() == pytest.approx(2 * sum(map(math.log, TRIO_DEPTHS)))
@@ -57,8 +57,8 @@ def test_steps_past_the_length_cost_nothing():
     )
 
 
-def test_a_nade_spreads_one_over_all_frames():
-    """The probabilities of the eight frames of three bits sum to 1, and their first bit's odds are its own bias."""
+def test_the_probabilities_of_a_nade_sum_to_one():
+    """Over the eight frames of three bits; the first bit depends on no other bit."""
     random = torch.Generator().manual_seed(0)
     weights = torch.randn(3, 5, generator=random), torch.randn(3, 5, generator=random)
     frames = torch.tensor([[k >> 2 & 1, k >> 1 & 1, k & 1] for k in range(8)]).float()[:, None]  # (8, 1, 3)
@@ -67,12 +67,12 @@ def test_a_nade_spreads_one_over_all_frames():
     assert probability.sum().item() == pytest.approx(1, abs=1e-4)
     first = logits[0, 0, 5] + logits[0, 0, :5].sigmoid() @ weights[1][0]
     assert probability[4:].sum().item() == pytest.approx(first.sigmoid().item(), abs=1e-4)
-    one_more = nade_logits(logits, frames, weights)[:, 0]
-    assert torch.equal(one_more[:4, 0], one_more[4:, 0])  # the first bit knows nothing of itself
-    assert not torch.equal(one_more[:4, 1], one_more[4:, 1])
+    conditional = nade_logits(logits, frames, weights)[:, 0]
+    assert torch.equal(conditional[:4, 0], conditional[4:, 0])  # a bit's logit does not depend on the bit itself
+    assert not torch.equal(conditional[:4, 1], conditional[4:, 1])
 
 
-def test_a_nade_without_couplings_is_independent_bits():
+def test_the_bits_of_a_nade_without_couplings_are_independent():
     weights = torch.zeros(2, 3), torch.zeros(2, 3)
     logits, bits = torch.tensor([[[9.0, 9, 9, 0, 2]]]), torch.tensor([[[1.0, 0]]])
     nats = reconstruction_loss(logits, bits, output="nade", nade_weights=weights)
@@ -81,28 +81,28 @@ def test_a_nade_without_couplings_is_independent_bits():
     assert accuracy(logits, torch.ones(1, 1, 2), output="nade", nade_weights=weights).tolist() == [1]
 
 
-def test_a_certain_and_wrong_bit_costs_a_finite_sum():
+def test_a_bit_that_is_certain_and_wrong_costs_a_finite_number_of_nats():
     weights = torch.zeros(1, 1), torch.zeros(1, 1)
     nats = reconstruction_loss(torch.tensor([[[0.0, 1e4]]]), torch.zeros(1, 1, 1), output="nade", nade_weights=weights)
     assert nats.item() == pytest.approx(-math.log(1e-6), rel=1e-3)
     assert reconstruction_loss(torch.tensor([[[1e4, 0, 0]]]), torch.zeros(1, 1, 3), output="groove").isfinite()
 
 
-def test_a_nade_without_weights_is_refused():
+def test_a_nade_needs_its_weights():
     with pytest.raises(ValueError, match="needs output_weights"):
         reconstruction_loss(torch.zeros(1, 1, 2), torch.zeros(1, 1, 1), output="nade")
 
 
-def test_a_groove_by_hand():
-    """One drum: ln 2 for an even hit, the squares of 0.5 - 1 and of 0 - 0.2 for its velocity and offset."""
+def test_the_losses_of_a_groove_are_the_ones_computed_by_hand():
+    """One drum: ln 2 for a hit of probability 0.5, (0.5 - 1)^2 for its velocity, (0 - 0.2)^2 for its offset."""
     logits, targets = torch.zeros(1, 1, 3), torch.tensor([[[1.0, 1.0, 0.2]]])
     assert [part.item() for part in groove_losses(logits, targets)] == pytest.approx([math.log(2), 0.25, 0.04])
     assert reconstruction_loss(logits, targets, output="groove").item() == pytest.approx(math.log(2) + 0.29)
     assert accuracy(torch.tensor([[[3.0, -3, 0, 0, 0, 0]]]), torch.ones(1, 1, 6), output="groove").tolist() == [0.5]
 
 
-def test_lengths_of_segments():
-    """Two segments of three steps: of the first two count, of the second one; its accuracy is the mean of both's."""
+def test_lengths_per_segment_count_steps_and_average_over_segments():
+    """Two segments of three steps, of which two and one count. The accuracy is the mean of the segments'."""
     logits, targets = torch.zeros(1, 6, 4), one_hot([[0, 0, 1, 1, 1, 1]], 4)
     lengths = torch.tensor([[2, 1]])
     nats = reconstruction_loss(logits, targets, lengths, output="categorical")
@@ -110,22 +110,22 @@ def test_lengths_of_segments():
     assert accuracy(logits, targets, lengths, output="categorical").item() == 0.5
 
 
-def test_free_bits_are_a_budget_of_the_whole_example():
-    """Two examples of 3 and 5 bits with 4 free: only the second pays, and only for one bit."""
+def test_free_bits_are_a_budget_for_the_whole_example():
+    """Two examples with a KL of 3 and 5 bits, of which 4 are free: only one bit of the second costs."""
     kl_nats = torch.tensor([3.0, 5.0]) * math.log(2)
     elbo = elbo_loss(torch.tensor([10.0, 20.0]), kl_nats, beta=0.5, free_bits=4)
     assert elbo.loss.item() == pytest.approx(15 + 0.5 * math.log(2) / 2)
     assert elbo.kl_nats.item() == pytest.approx(4 * math.log(2))
 
 
-def test_accuracy_counts_each_part_within_the_lengths():
+def test_the_accuracy_of_each_part_counts_steps_within_the_lengths():
     logits = torch.cat([one_hot([[1, 1]], depth) for depth in TRIO_DEPTHS], -1)
     targets = torch.cat([one_hot([row], depth) for row, depth in zip(([1, 0], [0, 0], [1, 1]), TRIO_DEPTHS)], -1)
     assert accuracy(logits, targets, output="trio").tolist() == [0.5, 0, 1]
     assert accuracy(logits, targets, torch.tensor([1]), output="trio").tolist() == [1, 0, 1]
 
 
-def test_schedules_start_and_end_where_they_should():
+def test_schedules_start_and_end_at_their_limits():
     assert [beta_at(step, max_beta=0.2, beta_rate=0.0) for step in (0, 1, 9)] == [0, 0.2, 0.2]
     decay = {"learning_rate": 1e-3, "decay_rate": 0.9999, "min_learning_rate": 1e-5}
     assert learning_rate_at(0, **decay) == pytest.approx(1e-3)
@@ -136,7 +136,7 @@ def test_schedules_start_and_end_where_they_should():
 @pytest.mark.parametrize(
     ("schedule", "rate"), [("linear", 0.5), ("constant", 2), ("exponential", 1), ("inverse_sigmoid", 0)]
 )
-def test_bad_schedules_are_refused(schedule, rate):
+def test_impossible_schedules_are_refused(schedule, rate):
     with pytest.raises(ValueError, match=schedule):
         sampling_probability_at(0, schedule=schedule, rate=rate)
 
@@ -150,7 +150,7 @@ def test_an_unknown_output_is_refused():
     ("segments", "wanted"),
     [(16, [1, 1, 2, 2, 4, 4, 8, 8, 16, 16]), (12, [1, 1, 2, 2, 4, 4, 6, 6, 12, 12]), (2, [1] * 8 + [2, 2])],
 )
-def test_windows_grow_by_doubling_to_what_divides_them(segments, wanted):
+def test_a_curriculum_doubles_the_segments_or_takes_the_largest_divisor_below(segments, wanted):
     assert [segments_at(step, segments=segments, curriculum=8) for step in range(10)] == wanted
     assert segments_at(0, segments=segments, curriculum=0) == segments
     assert segments_at(0, segments=1, curriculum=0) == 1

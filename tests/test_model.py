@@ -1,4 +1,4 @@
-"""The model's behaviour beside the reference's numbers: causality, lengths, segments, sampling, errors."""
+"""Behaviour of the model: causality, lengths, segments, sampling, errors. tests/test_parity.py compares its numbers."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ ALL = pytest.mark.parametrize("config", EVERY)
 
 
 def build(config):
-    """A model whose weights are large enough that everything matters."""
+    """A model with weights large enough that every input changes its outputs."""
     torch.manual_seed(0)
     model = MusicVAE(config)
     for parameter in model.parameters():
@@ -52,13 +52,13 @@ def controls_for(config, batch=3):
     return torch.rand(batch, config.steps, config.control_depth, generator=generator) if config.control_depth else None
 
 
-def how(model):
+def output_of(model):
     return {"output": model.config.output, "output_weights": model.output_weights}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_preset_fits_its_converter(name):
-    """Depths and steps agree; built at a reduced width, data goes all the way through."""
+    """Depths and steps agree, and a model of reduced width encodes, decodes and samples."""
     config, converter = CONFIGS[name].model, CONFIGS[name].converter
     assert (config.input_depth, config.output_depth) == (converter.input_depth, converter.output_depth)
     assert (config.steps, config.control_depth) == (converter.steps, converter.control_depth)
@@ -73,8 +73,8 @@ def test_every_preset_fits_its_converter(name):
 
 
 @ALL
-def test_causality(config):
-    """Changing target t leaves every logit up to and including t as it was, and changes a later one."""
+def test_a_target_changes_later_logits_only(config):
+    """Changing target t leaves every logit up to and including t as it was, and changes the next one."""
     model, targets, controls = build(config), frames(config), controls_for(config)
     z = torch.randn(3, config.z_size)
     before = model.decode(z, targets, controls=controls)
@@ -87,40 +87,40 @@ def test_causality(config):
 
 
 @ALL
-def test_every_weight_takes_part(config):
-    """Each parameter that is trained gets a gradient; the conductor's weight on its zero input gets none by design."""
+def test_every_trained_parameter_gets_a_gradient(config):
+    """All but the conductor's weight on its input, which is always zero."""
     model, targets, controls = build(config), frames(config), controls_for(config)
     posterior = model.encode(torch.rand(3, config.steps, config.input_depth), None, controls)
     logits = model.decode(posterior.mean + posterior.stddev, targets, controls=controls)
-    reconstruction_loss(logits, targets, **how(model)).sum().backward()
+    reconstruction_loss(logits, targets, **output_of(model)).sum().backward()
     idle = {n for n, p in model.named_parameters() if p.requires_grad and not p.grad.abs().sum() > 0}
     assert idle == ({"conductor.layers.0.weight_ih_l0"} if config.segments > 1 else set())
 
 
-def test_the_last_bit_of_a_nade_tells_nothing_to_the_ones_before():
-    """Its weights to the hidden units are never read, and so they have no gradient."""
+def test_the_last_bit_of_a_nade_does_not_change_the_bits_before_it():
+    """Its weights to the hidden units are never read: their gradient is zero."""
     model, targets = build(NADE), frames(NADE)
-    reconstruction_loss(model.decode(torch.randn(3, 4), targets), targets, **how(model)).sum().backward()
+    reconstruction_loss(model.decode(torch.randn(3, 4), targets), targets, **output_of(model)).sum().backward()
     assert not model.nade.enc.grad[-1].any()
     assert model.nade.enc.grad[:-1].all()
 
 
 @ALL
-def test_one_step_at_a_time_equals_all_at_once(config):
-    """The path that samples and the path that trains compute the same logits: a greedy sample is its own arg-max."""
+def test_decoding_step_by_step_equals_decoding_all_at_once(config):
+    """Sampling and training compute the same logits: a greedy sample is the arg-max of its own logits."""
     model, controls = build(config), controls_for(config)
     z = torch.randn(3, config.z_size)
     sampled = model.sample(z=z, controls=controls, temperature=0)
     logits = model.decode(z, sampled, controls=controls)
     lengths = sampled.any(-1).unflatten(1, (config.segments, -1)).sum(-1)  # (B, S), up to an end token
-    assert (accuracy(logits, sampled, lengths, **how(model)) == 1).all()
+    assert (accuracy(logits, sampled, lengths, **output_of(model)) == 1).all()
     if config.output == "groove":
         _, velocities, offsets = logits.chunk(3, -1)
         torch.testing.assert_close(sampled[..., 4:], torch.cat([velocities.sigmoid(), offsets.tanh()], -1))
 
 
 @ALL
-def test_encoder_ignores_what_lies_past_the_length(config):
+def test_the_encoder_ignores_inputs_past_the_length(config):
     model, controls = build(config), controls_for(config)
     inputs = torch.rand(3, config.steps, config.input_depth)
     lengths = torch.tensor([config.steps, 5, 1])
@@ -132,8 +132,8 @@ def test_encoder_ignores_what_lies_past_the_length(config):
     assert not torch.equal(model.encode(inputs, None, controls).loc[1], model.encode(inputs, lengths, controls).loc[1])
 
 
-def test_a_flat_decoder_may_have_the_encoder_of_a_hierarchical_one():
-    """Twins that differ in the decoder alone: the same weights read the same posterior."""
+def test_a_flat_decoder_may_have_a_hierarchical_encoder():
+    """Twins that differ in the decoder alone: equal encoder weights give equal posteriors."""
     flat, hierarchical = build(FLAT_LEVELS), build(replace(FLAT_LEVELS, segments=4))
     flat.encoder.load_state_dict(hierarchical.encoder.state_dict())
     inputs, lengths = torch.rand(2, 8, 10), torch.tensor([8, 5])
@@ -145,8 +145,8 @@ def test_a_flat_decoder_may_have_the_encoder_of_a_hierarchical_one():
 
 @pytest.mark.parametrize("segments", [1, 4])
 @pytest.mark.parametrize("parts", [2, 6])
-def test_a_model_reads_and_writes_other_numbers_of_segments(segments, parts):
-    """As one of that length with the same weights would, be its decoder flat or hierarchical."""
+def test_a_model_takes_other_numbers_of_segments(segments, parts):
+    """It gives what a model of that length with the same weights gives, with a flat or a hierarchical decoder."""
     model = build(replace(FLAT_LEVELS, segments=segments))
     own = replace(model.config, steps=2 * parts, encoder_segments=parts, segments=parts if segments > 1 else 1)
     other = build(own)
@@ -158,8 +158,8 @@ def test_a_model_reads_and_writes_other_numbers_of_segments(segments, parts):
     assert model.encode(inputs[:0]).loc.shape == (0, own.z_size)
 
 
-def test_segments_are_read_each_by_itself_and_an_empty_one_as_zero():
-    """One batched call over all segments gives what a call for each would; lengths [B] and [B, S] say the same."""
+def test_segments_are_encoded_separately_and_an_empty_one_as_zero():
+    """One batched call over all segments equals a call per segment; lengths [B] and [B, S] mean the same."""
     model = build(TRACKS)
     inputs = torch.rand(2, 8, 10)
     lengths = torch.tensor([[2, 1, 0, 2], [0, 2, 2, 1]])
@@ -176,7 +176,7 @@ def test_segments_are_read_each_by_itself_and_an_empty_one_as_zero():
     torch.testing.assert_close(cut, model.encode(inputs, torch.tensor([[2, 2, 2, 2], [2, 2, 1, 0]])).loc)
 
 
-def test_an_empty_sequence_is_read_as_zero():
+def test_an_empty_sequence_is_encoded_as_zero():
     model = build(FLAT)
     posterior = model.encode(torch.rand(2, 8, 10), torch.tensor([0, 8]))
     assert torch.equal(posterior.loc[0], model.encoder.mu.bias)
@@ -190,7 +190,7 @@ def test_logits_of_tracks_are_zero_past_their_lengths():
 
 
 def test_a_track_ends_at_its_end_token():
-    """What follows is zero up to the next track, which starts from a zero frame, whatever else is in the batch."""
+    """Frames are zero up to the next track, which starts from a zero frame, whatever else is in the batch."""
     config = replace(TRACKS, steps=24)
     model, z = build(config), torch.randn(40, 4)
     model.cores[0].output.bias.data[config.end_token] += 0.7
@@ -215,7 +215,7 @@ def test_logits_past_the_length_are_zero():
 
 
 def test_z_reaches_a_hierarchical_core_only_through_the_conductor():
-    """The conductor's embedding of a segment is all that the core learns of z: the first logits follow it."""
+    """With the conductor's initial state cut off from z, another z gives the same logits."""
     model = build(HIERARCHICAL)
     z = torch.randn(1, 4)
     before = model.decode(z, frames(HIERARCHICAL, 1))
@@ -229,15 +229,15 @@ def test_z_reaches_a_hierarchical_core_only_through_the_conductor():
 DROPPED = replace(HIERARCHICAL, encoder_segments=4, dropout_keep_prob=0.5)
 
 
-def test_dropout_keeps_a_share_and_the_mean():
+def test_dropout_keeps_a_share_of_the_inputs_and_their_mean():
     inputs = dropped(torch.ones(100, 1000), 0.3, torch.Generator().manual_seed(0))
     assert inputs.unique().tolist() == pytest.approx([0, 1 / 0.3])
     assert inputs.mean().item() == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("layers", ["encoder.layers", "encoder.upper_layers", "conductor.layers", "cores.0.layers"])
-def test_dropout_reaches_every_layer_in_training_alone(layers):
-    """The layer's inputs have zeros among them in training; a generator makes them repeatable; nothing else draws."""
+def test_dropout_reaches_every_layer_in_training_mode_only(layers):
+    """Some of the layer's inputs are zero in training. The generator is the only source of random numbers."""
     model, inputs, targets = build(replace(DROPPED, enc_rnn_size=(6, 6))), torch.rand(3, 8, 10), frames(DROPPED)
     seen = []
     layer = model.get_submodule(layers)[-1]
@@ -266,16 +266,16 @@ def test_samples_are_drawn_without_dropout():
     assert torch.equal(model.sample(z=z, temperature=0), model.eval().sample(z=z, temperature=0))
 
 
-def test_scheduled_sampling_at_zero_and_between():
+def test_scheduled_sampling_follows_its_generator_and_keeps_the_first_input():
     model, targets, z = build(HIERARCHICAL), frames(HIERARCHICAL), torch.randn(3, 4)
     half = [model.decode(z, targets, None, None, 0.5, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
     assert torch.equal(half[0], half[1])
     assert not torch.equal(half[0], half[2])
     teacher = model.decode(z, targets)
-    assert torch.equal(half[0][:, 0], teacher[:, 0])  # the first input is no draw
+    assert torch.equal(half[0][:, 0], teacher[:, 0])  # the first input is never a draw
 
 
-def test_one_seed_one_sample():
+def test_one_seed_gives_one_sample():
     model = build(TRIO)
     one, same, other = (model.sample(4, generator=torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
     assert torch.equal(one, same)
@@ -299,7 +299,7 @@ def test_bits_are_drawn_with_their_probability():
 
 @pytest.fixture(params=[True, False], ids=["kernel", "plain"])
 def either_way(request, monkeypatch):
-    """Draws by the kernel, where it serves, and without it."""
+    """Draws with the compiled kernel, where it is available, and without it."""
     if not request.param:
         monkeypatch.setattr("engine.lstm.fused_available", lambda device, dtype: False)
 
@@ -314,27 +314,27 @@ def test_classes_are_drawn_with_their_probability(either_way):
     assert draw_classes(logits[:1], depths, 1e-30, torch.rand(1, 2))[0, 0] == 1
 
 
-def test_a_class_without_a_share_is_not_drawn(either_way):
-    """Neither by the smallest uniform number nor by the largest, and no number falls past the last class."""
+def test_a_class_of_probability_zero_is_never_drawn(either_way):
+    """Not by the smallest uniform number nor by the largest, and no number falls past the last class."""
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
     ends = torch.tensor([[0.0], [1 - 2**-24]])
     assert draw_classes(logits.expand(2, -1), (5,), 1.0, ends)[0].tolist() == [1]
     assert draw_classes(torch.zeros(2, 5), (5,), 1.0, ends).tolist() == [[0], [4]]
 
 
-def test_bits_of_a_nade_depend_on_the_ones_before():
-    """The share of each pattern among many draws is its probability by the loss."""
+def test_a_nade_draws_each_frame_with_the_probability_that_its_loss_gives():
+    """Checked by the share of each pattern of bits among many draws."""
     config = replace(NADE, steps=1, output_depth=3)
     model, z = build(config), torch.randn(1, 4).expand(30_000, -1)
     drawn = model.sample(z=z, generator=torch.Generator().manual_seed(0))
     patterns, counts = drawn[:, 0].unique(dim=0, return_counts=True)
     targets = patterns[:, None]
-    nats = reconstruction_loss(model.decode(z[: len(targets)], targets), targets, **how(model))
+    nats = reconstruction_loss(model.decode(z[: len(targets)], targets), targets, **output_of(model))
     torch.testing.assert_close(counts / 30_000, (-nats).exp(), atol=0.01, rtol=0)
     assert len(patterns) > 3
 
 
-def test_a_groove_is_hits_velocities_and_offsets():
+def test_a_sampled_groove_has_hits_velocities_and_offsets_in_their_ranges():
     sample = build(GROOVE).sample(3, controls=controls_for(GROOVE), temperature=2.0)
     hits, velocities, offsets = sample.chunk(3, -1)
     assert set(hits.unique().tolist()) == {0, 1}
@@ -343,15 +343,15 @@ def test_a_groove_is_hits_velocities_and_offsets():
     assert (offsets < 0).any()
 
 
-def test_temperature_sharpens():
-    """The warmer, the more classes: a model with near-even logits repeats itself when cold."""
+def test_a_higher_temperature_gives_more_different_samples():
+    """A model with nearly equal logits: one sample at temperature 0, and more at higher temperatures."""
     model, z = build(FLAT), torch.zeros(64, 4)
     kinds = [len(model.sample(z=z, temperature=t).argmax(-1).unique(dim=0)) for t in (0, 0.05, 1.0)]
     assert kinds[0] == 1
     assert kinds[0] < kinds[1] < kinds[2]
 
 
-def test_a_conductor_goes_on_past_the_trained_length():
+def test_a_conductor_writes_segments_past_the_trained_length():
     model, z = build(HIERARCHICAL), torch.randn(2, 4)
     longer, own = model.sample(z=z, temperature=0, steps=13), model.sample(z=z, temperature=0)
     assert longer.shape[1] == 13
@@ -359,7 +359,7 @@ def test_a_conductor_goes_on_past_the_trained_length():
     assert torch.equal(model.sample(z=z, temperature=0, steps=3), own[:, :3])
 
 
-def test_forget_gates_start_open_and_second_biases_stay():
+def test_forget_gates_start_open_and_second_biases_are_not_trained():
     model = MusicVAE(FLAT)
     layer = model.cores[0].layers[0]
     assert layer.bias_ih_l0.view(4, -1)[1].eq(1).all()
@@ -390,7 +390,7 @@ def test_wrong_shapes_and_values_are_named(call, message):
         call(build(FLAT))
 
 
-def test_parts_of_segments_and_lengths_of_others_are_named():
+def test_errors_name_parts_of_segments_and_lengths_of_other_numbers_of_segments():
     model = build(HIERARCHICAL)
     with pytest.raises(ValueError, match=r"\[batch, 8, 12\] or other multiples of 2 steps, got \[2, 3, 12\]"):
         model.decode(torch.zeros(2, 4), torch.zeros(2, 3, 12))
@@ -398,25 +398,25 @@ def test_parts_of_segments_and_lengths_of_others_are_named():
         model.decode(torch.zeros(2, 4), torch.zeros(2, 4, 12), torch.ones(2, 4))
 
 
-def test_controls_that_are_missing_are_named():
+def test_missing_controls_are_named():
     with pytest.raises(ValueError, match=r"controls must be \[2, 8, 3\] for this model, got None"):
         build(CONTROLLED).sample(2)
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "message"),
     [
-        {"segments": 3},
-        {"z_size": 0},
-        {"enc_rnn_size": ()},
-        {"output": "trio"},
-        {"output": "fugue"},
-        {"output": "nade"},
-        {"nade_num_hidden": 3},
-        {"output": "groove", "output_depth": 10},
-        {"dropout_keep_prob": 0.0},
+        ({"segments": 3}, "8 steps do not divide into 3 segments"),
+        ({"z_size": 0}, "sizes must be positive"),
+        ({"enc_rnn_size": ()}, "sizes must be positive"),
+        ({"output": "trio"}, "a frame of melody, bass, drums must have depth 692, got 12"),
+        ({"output": "fugue"}, "output must be one of categorical, trio, nade, groove, got 'fugue'"),
+        ({"output": "nade"}, "nade_num_hidden 0 does not fit output 'nade'"),
+        ({"nade_num_hidden": 3}, "nade_num_hidden 3 does not fit output 'categorical'"),
+        ({"output": "groove", "output_depth": 10}, "a groove frame must have .* per drum, got depth 10"),
+        ({"dropout_keep_prob": 0.0}, "dropout_keep_prob must be above 0"),
     ],
 )
-def test_configs_that_cannot_be_are_refused(change):
-    with pytest.raises(ValueError, match=r"must|segments|trio|positive|nade_num_hidden|groove"):
+def test_impossible_configs_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
         replace(FLAT, **change)

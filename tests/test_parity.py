@@ -1,4 +1,4 @@
-"""The port is proved by equal numbers: Magenta's weights, its inputs, its outputs (tests/fixtures/parity)."""
+"""Parity with Magenta: its weights and inputs give its outputs, losses, samples and gradients (fixtures/parity)."""
 
 import json
 import math
@@ -55,13 +55,13 @@ UNSTABLE = {"flat-mel_16bar": 2e-2}  # its gradients explode (norms of 4769, 405
 
 @pytest.fixture(autouse=True, params=[0, math.inf], ids=["own layers", "PyTorch's layers"])
 def layers(request, monkeypatch):
-    """Whatever their size."""
+    """The same LSTM implementation for layers of every size."""
     monkeypatch.setattr(lstm, "FUSED_MIN_SIZE", request.param)
 
 
 @cache
 def reference(name):
-    """The preset with its fixture's sizes, the model with its weights, and the reference's numbers."""
+    """A preset with its fixture's sizes, a model with the fixture's weights, and the reference's numbers."""
     place = parity_folder(name)
     with np.load(place / "fixture.npz") as file:
         numbers = {key: torch.from_numpy(file[key]) for key in file.files if file[key].dtype.kind in "fiu"}
@@ -81,14 +81,13 @@ def posterior_of(model, numbers):
     return model.encode(numbers["inputs"], encode_lengths(numbers), numbers.get("controls"))
 
 
-def how(model):
-    """What the losses need to know of a model."""
+def output_of(model):
+    """The losses' keyword arguments for a model."""
     return {"output": model.config.output, "output_weights": model.output_weights}
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_published_sizes_and_recipes(name):
-    """Every preset has the sizes and the recipe that the reference's own map holds."""
+def test_sizes_and_recipes_are_those_of_the_references_presets(name):
     meta = json.loads((parity_folder(name) / "meta.json").read_text())
     hparams, config = meta["configured_hparams"], CONFIGS[name]
     model, training = config.model, config.training
@@ -110,7 +109,7 @@ def test_published_sizes_and_recipes(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 @torch.no_grad()
-def test_posterior(name):
+def test_posteriors_and_their_kl_match(name):
     _, model, numbers = reference(name)
     posterior = posterior_of(model, numbers)
     torch.testing.assert_close(posterior.loc, numbers["mu"], atol=1e-5, rtol=0)
@@ -120,17 +119,17 @@ def test_posterior(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 @torch.no_grad()
-def test_teacher_forced_logits_and_reconstruction(name):
+def test_teacher_forced_logits_losses_and_accuracies_match(name):
     config, model, numbers = reference(name)
     lengths = encode_lengths(numbers)
     logits = model.decode(numbers["z"], numbers["outputs"], lengths, numbers.get("controls"))
-    kept = len(numbers["rnn_output"])  # the large fixtures hold the first sequence's alone
+    kept = len(numbers["rnn_output"])  # a large fixture holds those of the first sequence only
     counted = step_mask(lengths, config.model.steps)[:kept]
     torch.testing.assert_close(logits[:kept][counted], numbers["rnn_output"][counted], atol=2e-5, rtol=0)
-    nats = reconstruction_loss(logits, numbers["outputs"], lengths, **how(model))
+    nats = reconstruction_loss(logits, numbers["outputs"], lengths, **output_of(model))
     torch.testing.assert_close(nats, numbers["r_loss"], rtol=1e-5, atol=0)
-    share = accuracy(logits, numbers["outputs"], lengths, **how(model))
-    if config.model.output == "groove":  # the reference measures its losses
+    share = accuracy(logits, numbers["outputs"], lengths, **output_of(model))
+    if config.model.output == "groove":  # the reference has its losses in place of an accuracy
         share = torch.stack([part[counted].mean() for part in groove_losses(logits, numbers["outputs"])])
         wanted = [numbers[f"metric:metrics/{part}_loss"] for part in ("hits", "velocities", "offsets")]
     else:
@@ -141,7 +140,7 @@ def test_teacher_forced_logits_and_reconstruction(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 @torch.no_grad()
-def test_loss_and_schedules(name):
+def test_the_objective_and_its_schedules_match(name):
     config, model, numbers = reference(name)
     recipe = config.training
     kl = kl_divergence(posterior_of(model, numbers))
@@ -165,7 +164,7 @@ def test_loss_and_schedules(name):
     ("schedule", "rate"),
     [("inverse_sigmoid", 1000), ("inverse_sigmoid", 1), ("exponential", 0.9999), ("constant", 0.3)],
 )
-def test_sampling_probability(schedule, rate):
+def test_sampling_probabilities_match(schedule, rate):
     _, _, numbers = reference("cat-mel_2bar_small")
     wanted = numbers[f"sampling_prob_{schedule}_{rate:g}"].tolist()
     got = [sampling_probability_at(step, schedule=schedule, rate=rate) for step in numbers["sched_steps"].tolist()]
@@ -173,7 +172,7 @@ def test_sampling_probability(schedule, rate):
 
 
 def past_end(model, outputs):
-    """Steps after a sequence's first end token: there the reference goes on until the whole batch has ended."""
+    """Steps after a sequence's first end token, where the reference continues until the whole batch has ended."""
     if model.config.end_token is None:
         return torch.zeros(outputs.shape[:2], dtype=torch.bool)
     ends = outputs[..., model.config.end_token]
@@ -182,8 +181,8 @@ def past_end(model, outputs):
 
 @pytest.mark.parametrize("temperature", [1e-5, 0])
 @pytest.mark.parametrize("name", PRESETS)
-def test_greedy_samples(name, temperature):
-    """The same notes from the same z; a decision with a margin below 1e-3 may tip, and all that follows with it."""
+def test_greedy_samples_match(name, temperature):
+    """One z gives the same notes. Where the smallest margin is below 1e-3, one sequence may differ by rounding."""
     _, model, numbers = reference(name)
     controls = numbers["sample_controls"].expand(4, -1, -1) if "sample_controls" in numbers else None
     outputs = model.sample(z=numbers["z_sample"], controls=controls, temperature=temperature)
@@ -194,8 +193,8 @@ def test_greedy_samples(name, temperature):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_training_steps(name, monkeypatch):
-    """Loss and gradient norm before each of four updates: gradients, clipping, schedules and Adam are the same."""
+def test_losses_and_gradient_norms_of_four_updates_match(name, monkeypatch):
+    """They depend on gradients, clipping, schedules and Adam."""
     config, _, numbers = reference(name)
     model = load_magenta_checkpoint(parity_folder(name) / "model.ckpt", name)
     teacher_forced = replace(config, training=replace(config.training, sampling_schedule="constant", sampling_rate=0.0))
@@ -212,7 +211,7 @@ def test_training_steps(name, monkeypatch):
 
 
 def gradients(name, monkeypatch):
-    """Every parameter's gradient before the first update."""
+    """The model, and the gradient of each parameter before the first update."""
     config, _, numbers = reference(name)
     model = load_magenta_checkpoint(parity_folder(name) / "model.ckpt", name)
     batch = Tensors(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
@@ -222,8 +221,8 @@ def gradients(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_the_norm_of_each_gradient(name, monkeypatch):
-    """Of each of TensorFlow's variables, which hold one or two of our parameters."""
+def test_the_norm_of_each_gradient_matches(name, monkeypatch):
+    """Per TensorFlow variable, which holds one or two of our parameters."""
     order = json.loads((parity_folder(name, PARITY[1:]) / "meta.json").read_text())["grad_order"]
     wanted = dict(zip(order, reference(name)[2]["grad_l2"].tolist(), strict=True))
     model, ours = gradients(name, monkeypatch)
@@ -235,7 +234,7 @@ def test_the_norm_of_each_gradient(name, monkeypatch):
 
 
 def our_parts(layer):
-    """Our trained parameters in each of the two variables of a layer."""
+    """Our parameters in each of the two TensorFlow variables of a layer."""
     if layer.kind == "lstm":
         weight_ih, weight_hh, bias_ih, _ = layer.parameters
         return (weight_ih, weight_hh), (bias_ih,)
@@ -244,8 +243,8 @@ def our_parts(layer):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_each_gradient(name, monkeypatch):
-    """The gradient of every parameter, by norm of difference over norm."""
+def test_each_gradient_matches(name, monkeypatch):
+    """Relative error of each parameter's gradient: norm of the difference over the norm."""
     with np.load(parity_folder(name, PARITY[1:]) / "fixture.npz") as file:
         wanted = {key.removeprefix("grad:"): file[key] for key in file.files if key.startswith("grad:")}
     if not wanted:
@@ -259,8 +258,8 @@ def test_each_gradient(name, monkeypatch):
 
 @pytest.mark.parametrize("name", ["cat-mel_2bar_small", "cat-drums_2bar_small", "nade-drums_2bar_reduced"])
 @torch.no_grad()
-def test_scheduled_sampling_fed_with_its_own_draws(name, monkeypatch):
-    """At probability 1 with arg-max draws every input after the first is the model's own, as in the reference."""
+def test_scheduled_sampling_with_greedy_draws_matches(name, monkeypatch):
+    """At probability 1 every input after the first is the model's own draw."""
     config, model, numbers = reference(name)
     with np.load(parity_folder(name) / "free_running.npz") as file:
         free = {key: torch.from_numpy(file[key]).float() for key in file.files}
@@ -269,5 +268,5 @@ def test_scheduled_sampling_fed_with_its_own_draws(name, monkeypatch):
     logits = model.decode(numbers["z"], numbers["outputs"], lengths, sampling_probability=1.0)
     counted = step_mask(lengths, config.model.steps)
     torch.testing.assert_close(logits[counted], free["rnn_output"][counted], atol=2e-5, rtol=0)
-    nats = reconstruction_loss(logits, numbers["outputs"], lengths, **how(model))
+    nats = reconstruction_loss(logits, numbers["outputs"], lengths, **output_of(model))
     torch.testing.assert_close(nats, free["r_loss"], rtol=1e-5, atol=0)
