@@ -22,7 +22,7 @@ from helpers import BUILT_IN, parity_folder
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import midi_files
 from model import MusicVAE
-from music.grid import MELODY_PROGRAMS
+from music.melody import MELODY_PROGRAMS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "midi_songs").rglob("*.md"))]
