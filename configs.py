@@ -19,8 +19,7 @@ from difflib import get_close_matches
 from typing import get_args
 
 from loss import sampling_probability_at
-from model import ModelConfig, one_field_per_line
-from music.converters import (
+from midi_utils import (
     Converter,
     DrumsConverter,
     GrooveConverter,
@@ -28,6 +27,7 @@ from music.converters import (
     MultitrackConverter,
     TrioConverter,
 )
+from model import ModelConfig, one_field_per_line
 
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}  # by the name that `config_to_dict` writes
 

@@ -27,7 +27,7 @@ from checkpoint import read_checkpoint
 from corpus import MANIFEST, load_corpus
 from generate import Encoding, TrainedModel, evenly, slerp, take
 from loss import kl_divergence, reconstruction_loss
-from midi_utils import SongDataset, Tensors, Windows
+from midi_utils import Converter, SongDataset, Tensors, Windows
 from model import autocast
 from music.attributes import (
     ATTRIBUTES,
@@ -45,8 +45,8 @@ from music.attributes import (
     repetition,
     self_similarity,
 )
-from music.converters import DRUMS_DEPTH, Converter
-from music.grid import FIRST_PITCH, MELODY_DEPTH
+from music.drums import DRUMS_DEPTH
+from music.melody import FIRST_PITCH, MELODY_DEPTH
 from outputs import OUTPUTS
 
 BATCH = 256  # windows per forward pass

@@ -1,6 +1,6 @@
 """From MIDI files to label arrays: MusicVAE's view of music (Roberts et al. 2018, sections 3 and 4).
 
-A file becomes a `PrettyMIDI` (`load_midi`), a converter cuts windows of labels out of it (`to_arrays`, converters.py),
+A file becomes a `PrettyMIDI` (`load_midi`), a converter cuts windows of labels out of it (`to_arrays`),
 and `load_songs` does so for a folder and says what became of every file. The labels equal those of
 Magenta's converters (music_vae/data.py, data_hierarchical.py) on every file that both read, but for this: tracks of one
 program stand in a bar in their order in the file, a pedal left down cuts off no drums, a change after the last note
@@ -28,18 +28,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from music import grid
-from music.converters import (
-    Converter,
-    DrumsConverter,
-    GrooveConverter,
-    MelodyConverter,
-    MultitrackConverter,
-    Tensors,
-    TrioConverter,
-)
+from music.converter import Tensors
+from music.drums import DrumsConverter
 from music.grid import NAMES_SHOWN, Skipped, Windows
+from music.groove import GrooveConverter
+from music.melody import MelodyConverter
 from music.midi_bytes import read_events
 from music.midi_repair import MidiError, repair
+from music.multitrack import MultitrackConverter
 from music.song_cache import (
     Columns,
     Rows,
@@ -51,8 +47,9 @@ from music.song_cache import (
     find_songs,
     write_shard,
 )
+from music.trio import TrioConverter
 
-__all__ = [  # what to import from here; the rest of converters.py and midi_grid.py is theirs
+__all__ = [
     "Converter",
     "DrumsConverter",
     "GrooveConverter",
@@ -70,6 +67,8 @@ __all__ = [  # what to import from here; the rest of converters.py and midi_grid
     "load_songs",
     "midi_files",
 ]
+
+Converter = MelodyConverter | DrumsConverter | TrioConverter | GrooveConverter | MultitrackConverter
 
 BUILT_IN = "built_in"  # subfolder whose songs are taken where there are no others
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
@@ -493,7 +492,7 @@ def _read_alone(path: Path, converter: Converter) -> _Found:
 
 def _shards(found: Iterable[_Found], converter: Converter) -> Iterator[Shard]:
     """Puts what was read together, so many songs or bytes at a time."""
-    nothing = _columns(grid.as_windows((), converter._nothing(), ()))
+    nothing = _columns(grid.as_windows((), converter.no_windows(), ()))
     songs, parts, size = [], [nothing], 0
     for song, columns in found:
         songs.append(song)

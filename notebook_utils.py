@@ -21,7 +21,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from music import soundfont
-from music.grid import BASS_PROGRAMS, DRUM_PITCHES
+from music.drums import DRUM_PITCHES
+from music.trio import BASS_PROGRAMS
 
 SOUNDFONT = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
 SAMPLE_RATE = 22_050  # Hz, mono: a minute is 2.6 MB in the notebook, a quarter of what CD quality in stereo takes

@@ -31,9 +31,7 @@ import numpy as np
 
 from configs import CONFIGS, Config
 from magenta_formats.variables import Variables, tensorflow_variables
-from model import ModelConfig, MusicVAE
-from music import performance
-from music.converters import (
+from midi_utils import (
     Converter,
     DrumsConverter,
     GrooveConverter,
@@ -41,7 +39,10 @@ from music.converters import (
     MultitrackConverter,
     TrioConverter,
 )
-from music.grid import DRUM_CLASSES, DRUM_SETS, MAX_PITCH, MIN_PITCH
+from model import ModelConfig, MusicVAE
+from music import performance
+from music.drums import DRUM_CLASSES, DRUM_SETS
+from music.melody import MAX_PITCH, MIN_PITCH
 
 WEIGHTS_MANIFEST = "weights_manifest.json"
 CLIENT_CONFIG = "config.json"

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from music.converters import TRIO_DEPTHS
-from music.grid import DRUM_CLASSES, FIRST_PITCH, MAX_PITCH, MIN_PITCH, NO_EVENT
+from music.drums import DRUM_CLASSES
+from music.melody import FIRST_PITCH, MAX_PITCH, MIN_PITCH, NO_EVENT
+from music.trio import TRIO_DEPTHS
 
 STEPS_PER_BAR = 16  # sixteenths of a bar of 4/4
 C_MAJOR = (0, 2, 4, 5, 7, 9, 11)  # pitch classes, from C

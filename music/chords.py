@@ -70,7 +70,7 @@ GUESSED_KINDS = {  # semitones above the root
 }
 GUESSED = (NO_CHORD, *(root + kind for root in ROOTS for kind in GUESSED_KINDS))  # 97 symbols
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
-CHORDS_A_BAR = {(2, 2): 1, (2, 4): 1, (3, 4): 1, (4, 4): 2, (6, 8): 2}  # by time signature
+CHORDS_PER_BAR = {(2, 2): 1, (2, 4): 1, (3, 4): 1, (4, 4): 2, (6, 8): 2}  # by time signature
 MAX_CHORDS = 1000  # guessed in a stretch of one tempo and metre
 KEY_CHANGE, CHORD_CHANGE, OUT_OF_KEY = 0.001, 0.5, 0.01  # probabilities, the last a chord note's
 CONCENTRATION = 100.0  # how closely notes keep to their chord

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from music.grid import Notes, round_half_up, steps_per_second
+
 STEPS_PER_QUARTER = 24
 STEPS_PER_BAR = 96  # a bar has four quarters
 NOTE_ON, NOTE_OFF, TIME_SHIFT, VELOCITY = 0, 128, 256, 352  # first token of each kind; shifts of 1 to 96 steps
@@ -25,15 +27,6 @@ MIN_TRACKS, MIN_EVENTS = 2, 8  # of a bar that is taken, its programs and ends n
 PADDING = -1
 FIRST_VELOCITY = 100  # of notes before the first velocity token
 PEDAL, PEDAL_DOWN = 64, 64  # the control change of the sustain pedal, and its least value when down
-
-
-class Notes(NamedTuple):
-    """Notes of a stretch of music, by rising start."""
-
-    times: np.ndarray  # [notes, 2] start and end, in seconds from the beginning of the stretch
-    pitch: np.ndarray  # [notes]
-    track: np.ndarray  # [notes]
-    velocity: np.ndarray  # [notes]
 
 
 class Bars(NamedTuple):
@@ -124,7 +117,7 @@ def bar_tokens(notes: Notes, bounds: np.ndarray, qpm: float, programs: np.ndarra
         qpm: its tempo in quarters a minute.
         programs: [tracks] the token of each track's program.
     """
-    bar, start, end, kept = _steps_in_bars(notes.times, bounds, STEPS_PER_QUARTER * qpm / 60.0)
+    bar, start, end, kept = _steps_in_bars(notes.times, bounds, steps_per_second(qpm, STEPS_PER_QUARTER))
     group = bar * len(programs) + notes.track[kept]
     last_step = np.zeros(len(bounds) - 1, np.int64)
     np.maximum.at(last_step, bar, end)
@@ -142,14 +135,14 @@ def bar_bounds(seconds: float, qpm: float) -> np.ndarray:
     return np.append(bounds, seconds) if seconds > bounds[-1] else bounds
 
 
-def _steps_in_bars(times: np.ndarray, bounds: np.ndarray, steps_per_second: float) -> tuple[np.ndarray, ...]:
+def _steps_in_bars(times: np.ndarray, bounds: np.ndarray, rate: float) -> tuple[np.ndarray, ...]:
     """Bar, start and end in its steps of each note, cut off at its bar's end; and which notes these are."""
     bar = np.searchsorted(bounds, times[:, 0], "right") - 1
     kept = np.flatnonzero(bar < len(bounds) - 1)
     bar = bar[kept]
-    start = np.floor((times[kept, 0] - bounds[bar]) * steps_per_second + 0.5).astype(np.int64)
+    start = round_half_up((times[kept, 0] - bounds[bar]) * rate)
     end = np.minimum(times[kept, 1], bounds[bar + 1]) - bounds[bar]
-    end = np.floor(end * steps_per_second + 0.5).astype(np.int64)
+    end = round_half_up(end * rate)
     return bar, start, end + (end == start), kept
 
 

@@ -25,12 +25,18 @@ from numpy.typing import DTypeLike
 
 CODE = (  # what labels depend on
     "chords.py",
-    "converters.py",
+    "converter.py",
+    "drums.py",
     "grid.py",
+    "groove.py",
+    "harmony.py",
+    "melody.py",
     "midi_bytes.py",
     "midi_repair.py",
+    "multitrack.py",
     "performance.py",
     "song_cache.py",
+    "trio.py",
     "../midi_utils.py",
 )
 READERS = ("pretty_midi", "mido")

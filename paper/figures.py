@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from music.attributes import STEPS_PER_BAR
-from music.grid import DRUM_CLASSES, FIRST_PITCH, MIN_PITCH, NO_EVENT
+from music.drums import DRUM_CLASSES
+from music.melody import FIRST_PITCH, MIN_PITCH, NO_EVENT
 from notebook_utils import (
     BLUE,
     DRUM_NAMES,

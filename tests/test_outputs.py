@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from helpers import made_songs, shrink
 from loss import accuracy, reconstruction_loss
 from model import MusicVAE
-from music.converters import TRIO_DEPTHS
+from music.trio import TRIO_DEPTHS
 from outputs import OUTPUTS, Output, class_indices, one_hot_frames
 from train import train
 

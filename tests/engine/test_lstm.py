@@ -14,7 +14,7 @@ from engine.lstm import LstmLayer, LstmState, draw_classes, lstm_cell, prepare_l
 from engine.rng import Shard, seeded
 from helpers import made_songs, needs_bfloat16
 from model import MusicVAE, autocast
-from music.converters import TRIO_DEPTHS
+from music.trio import TRIO_DEPTHS
 from train import compute_loss
 
 PRECISIONS = {torch.float32: 5e-6, torch.bfloat16: 2e-2}  # largest error, as a share of the largest number

@@ -9,7 +9,7 @@ from pretty_midi import Instrument, Note, PrettyMIDI, note_name_to_number
 from midi_utils import MelodyConverter
 from music import attributes
 from music.attributes import ATTRIBUTES, NGram
-from music.grid import FIRST_PITCH, MELODY_DEPTH, MIN_PITCH, NO_EVENT, NOTE_OFF
+from music.melody import FIRST_PITCH, MELODY_DEPTH, MIN_PITCH, NO_EVENT, NOTE_OFF
 
 
 def melody(*windows):

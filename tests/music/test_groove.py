@@ -138,9 +138,9 @@ def test_why_a_song_gives_nothing():
     faster, other_metre = played((0, 36, 90), (40, 36, 90)), played((0, 36, 90), (40, 36, 90))
     faster._tick_scales.append((960, 60 / (121 * faster.resolution)))
     faster._update_tick_to_time(20000)
-    assert why(GROOVE, faster) == "a change of tempo, which a groove does not take"
+    assert why(GROOVE, faster) == "the tempo changes, which this converter does not take"
     other_metre.time_signature_changes.append(pretty_midi.TimeSignature(2, 2, 1.0))
-    assert why(GROOVE, other_metre) == "a change of time signature, which a groove does not take"
+    assert why(GROOVE, other_metre) == "the time signature changes, which this converter does not take"
     waltz = played((0, 36, 90), (40, 36, 90))
     waltz.time_signature_changes.append(pretty_midi.TimeSignature(3, 4, 0.0))
     assert why(GROOVE, waltz) == "3/4 throughout"

@@ -404,7 +404,7 @@ def test_labels_that_are_no_bar(labels, message):
 
 
 def test_programs_come_one_a_track():
-    with pytest.raises(ValueError, match="give one a track: 8"):
+    with pytest.raises(ValueError, match="give one per track: 8"):
         MULTITRACK.from_arrays(bar_of(60, TIME_SHIFT, NOTE_OFF + 60), program=[1, 2])
 
 

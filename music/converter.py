@@ -1,0 +1,295 @@
+"""What all representations of music share: the interface `BarsConverter`, and helpers for labels, tensors and MIDI.
+
+A representation is a frozen dataclass in a file of its own. `to_arrays` cuts a `PrettyMIDI` into windows of labels and
+`to_tensors` turns these into the model's frames; `from_tensors` and `from_arrays` are the way back. See Roberts et al.
+2018, sections 3 and 4, and Magenta's converters in music_vae/data.py and data_hierarchical.py.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pretty_midi
+import torch
+from pretty_midi import PrettyMIDI
+from torch import Tensor
+
+from music.chords import CHORD_DEPTH, chord_symbol
+from music.grid import (
+    Cut,
+    Part,
+    Skipped,
+    Windows,
+    as_windows,
+    drum_tracks,
+    fraction,
+    metre_skip,
+    song_parts,
+    steps_of_bar,
+)
+
+VELOCITY = 80  # of written notes, MIDI 1 to 127
+TICKS_PER_QUARTER = 480  # of written files
+QPM_RANGE = (4, 1000)  # quarters per minute of written files; MIDI itself ends at 3.6
+
+
+class Tensors(NamedTuple):
+    """What the model reads: dense float32 frames, all zero from a window's length on."""
+
+    inputs: Tensor  # [n, steps, input_depth]
+    targets: Tensor  # [n, steps, output_depth]
+    lengths: Tensor  # [n] steps; multitrack [n, 8]
+    controls: Tensor | None  # [n, steps, control_depth]
+
+
+# ---- The interface ----
+
+
+class BarsConverter:
+    """Base of all converters: cuts windows of whole bars from the parts of a song whose bars have the right length.
+
+    A subclass is a frozen dataclass with the fields or class attributes `bars`, `time_signature`, `input_depth` and
+    `output_depth`. It defines `from_arrays`, `to_tensors` and `from_tensors`, the methods below that raise
+    NotImplementedError, and `transpose` if its labels have pitches.
+    """
+
+    chords = False  # whether the windows have the chord of each step as controls
+    cut_at_changes = True  # False: a song whose tempo or time signature changes gives no window
+    needs_grid = True  # whether a song whose notes lie off the sixteenths makes poor windows
+
+    def __post_init__(self) -> None:
+        for field, value in vars(self).items():  # fields given as lists, as from JSON, become tuples
+            if isinstance(value, list | range):
+                object.__setattr__(self, field, tuple(value))
+        bar_steps = steps_of_bar(self.time_signature)
+        if bar_steps < 1 or bar_steps % 1:
+            raise ValueError(f"a bar of {fraction(self.time_signature)} is no whole number of sixteenths")
+        if self.bars < 1:
+            raise ValueError(f"bars is {self.bars}; a window has at least one")
+
+    @property
+    def steps_per_bar(self) -> int:
+        return int(steps_of_bar(self.time_signature))
+
+    @property
+    def steps(self) -> int:
+        """Steps per window."""
+        return self.bars * self.steps_per_bar
+
+    @property
+    def control_depth(self) -> int:
+        """Depth of the controls: the number of chord classes, or 0 without chords."""
+        return CHORD_DEPTH if self.chords else 0
+
+    def to_arrays(self, midi: PrettyMIDI) -> Windows:
+        """Cuts a song into windows of labels, one starting at each bar; each converter documents its labels.
+
+        `skipped` of the result names what gave no window. If the song gave none at all, the first entry is "song".
+        """
+        parts = song_parts(midi)
+        skipped = [
+            Skipped(_track_name(track, instrument), refusal)
+            for track, instrument in enumerate(midi.instruments)
+            if (refusal := self.track_refusal(instrument))
+        ]
+        skipped += [metre_skip(part) for part in parts if not self._fits(part)]
+        cuts = []
+        if self.cut_at_changes or len(parts) == 1:
+            cuts = [cut for part in filter(self._fits, parts) for cut in self.cut_part(part, midi, skipped)]
+        if not any(len(cut.labels) for cut in cuts):
+            skipped.insert(0, Skipped("song", self._why_nothing(midi, parts, skipped)))
+        return as_windows(cuts, self.no_windows(), skipped)
+
+    def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
+        """Moves the notes of windows [n, steps, ...] by semitones [n]; drums have no pitch and stay as they are."""
+        return labels
+
+    def no_labels(self) -> np.ndarray:
+        """Labels of 0 windows: their shape [0, steps, ...] and their type."""
+        raise NotImplementedError
+
+    def track_refusal(self, instrument: pretty_midi.Instrument) -> str | None:
+        """The reason why a track is not used, or None if it is."""
+        raise NotImplementedError
+
+    def cut_part(self, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
+        """Yields the windows of a part whose bars have the right length; adds what gives none to `skipped`."""
+        raise NotImplementedError
+
+    def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
+        """The reason why a song whose parts with notes are these gives no window."""
+        raise NotImplementedError
+
+    def no_windows(self) -> Cut:
+        """A Cut of 0 windows: the shapes and types of the columns."""
+        controls = np.zeros((0, self.steps if self.chords else 0), np.int8)
+        return Cut(self.no_labels(), controls, np.zeros(0, np.int32), *np.zeros((3, 0), np.int64))
+
+    def _fits(self, part: Part) -> bool:
+        """Whether a part's bars are as long as the converter's."""
+        return steps_of_bar(part.time_signature) == self.steps_per_bar
+
+    def _why_nothing(self, midi: PrettyMIDI, parts: Sequence[Part], skipped: Sequence[Skipped]) -> str:
+        """The reason why a song gives no window."""
+        if not self.cut_at_changes and len(parts) > 1:
+            what = "tempo" if len({part.time_signature for part in parts}) == 1 else "time signature"
+            return f"the {what} changes, which this converter does not take"
+        parts = [part for part in parts if len(part.start)]
+        if not parts:
+            return "no notes"
+        others = " and ".join(dict.fromkeys(fraction(p.time_signature) for p in parts if not self._fits(p)))
+        if not any(map(self._fits, parts)):
+            return f"{others} throughout"
+        without_chords = [reason for what, reason in skipped if what.startswith("chords")]
+        reason = without_chords[0] if without_chords else self.why_no_window(midi, list(filter(self._fits, parts)))
+        return f"{reason}; {others} elsewhere" if others and "; " not in reason else reason
+
+    def why_short(self, ends: Iterable[np.ndarray]) -> str | None:
+        """The reason if no part is as long as a window, or None; ends: the end steps [notes] of each part's notes."""
+        longest = max((-(-end.max() // self.steps_per_bar) for end in ends if len(end)), default=0)
+        return f"shorter than {self.bars} bars" if longest < self.bars else None
+
+
+def _track_name(track: int, instrument: pretty_midi.Instrument) -> str:
+    return f"track {track} ({name})" if (name := instrument.name.strip()) else f"track {track}"
+
+
+# ---- Programs in words ----
+
+
+def describe_programs(programs: Sequence[int]) -> str:
+    """0-31, or 0, 25."""
+    programs = sorted(set(programs))
+    if len(programs) > 2 and programs[-1] - programs[0] == len(programs) - 1:
+        return f"{programs[0]}-{programs[-1]}"
+    return ", ".join(map(str, programs))
+
+
+def describe_tracks(midi: PrettyMIDI) -> str:
+    """The programs that a song has: it has programs 0, 25 and drums."""
+    programs = sorted({instrument.program for instrument in midi.instruments if not instrument.is_drum})
+    kinds = [f"program{'s' * (len(programs) > 1)} {', '.join(map(str, programs))}"] if programs else []
+    kinds += ["drums"] if drum_tracks(midi).any() else []
+    return f"it has {' and '.join(kinds)}"
+
+
+# ---- Labels to MIDI ----
+
+
+def as_array(values: np.ndarray | Tensor | Sequence) -> np.ndarray:
+    """A NumPy array of an array, a sequence, or a tensor on any device."""
+    return np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+
+
+def checked_labels(labels: np.ndarray | Tensor | Sequence, depths: tuple[int, ...]) -> np.ndarray:
+    """One window's labels as int64: [steps] for one depth, [steps, parts] for several.
+
+    Raises:
+        ValueError: another shape, or a label that is negative or not below its depth.
+    """
+    labels = as_array(labels)
+    wanted = "[steps]" if len(depths) == 1 else f"[steps, {len(depths)}]"
+    if labels.ndim != len(wanted.split(",")) or (labels.ndim == 2 and labels.shape[1] != len(depths)):
+        raise ValueError(f"labels of one window have the shape {wanted}, not {list(labels.shape)}")
+    labels = labels.astype(np.int64)
+    if labels.size and (labels.min() < 0 or (labels.reshape(-1, len(depths)).max(0) >= depths).any()):
+        bounds = ", ".join(str(depth - 1) for depth in depths)
+        raise ValueError(f"labels lie from 0 to {bounds}; these from {labels.min()} to {labels.max()}")
+    return labels
+
+
+def checked_chords(controls: np.ndarray | Tensor | Sequence, labels: np.ndarray) -> np.ndarray:
+    """Chord classes as int64 in the shape of the labels; raises ValueError on another shape or class."""
+    controls = as_array(controls).astype(np.int64)
+    if controls.shape != labels.shape or controls.min(initial=0) < -1 or controls.max(initial=0) >= CHORD_DEPTH:
+        raise ValueError(f"controls are chord classes, -1 to {CHORD_DEPTH - 1}, of the shape {list(labels.shape)}")
+    return controls
+
+
+def checked_program(program: int) -> int:
+    """A General MIDI program, counted from 0; raises ValueError on another number."""
+    if np.shape(program) or not 0 <= program < 128:
+        raise ValueError(f"program is {program}; General MIDI has 0 to 127")
+    return int(program)
+
+
+def empty_song(qpm: float, time_signature: tuple[int, int], resolution: int = TICKS_PER_QUARTER) -> PrettyMIDI:
+    """A song without tracks; qpm in quarters per minute, resolution in ticks per quarter."""
+    if not QPM_RANGE[0] <= qpm <= QPM_RANGE[1]:
+        raise ValueError(f"qpm is {qpm}; give quarters per minute between {QPM_RANGE[0]} and {QPM_RANGE[1]}")
+    midi = PrettyMIDI(resolution=resolution, initial_tempo=qpm)
+    midi.time_signature_changes.append(pretty_midi.TimeSignature(*time_signature, 0.0))
+    return midi
+
+
+def note_at(pitch: int, start: float, end: float, step_seconds: float, velocity: int = VELOCITY) -> pretty_midi.Note:
+    """A note from step `start` to step `end`."""
+    return pretty_midi.Note(velocity, pitch, float(start * step_seconds), float(end * step_seconds))
+
+
+def add_chord_texts(midi: PrettyMIDI, steps: np.ndarray, classes: np.ndarray, step_seconds: float) -> None:
+    """Adds a text event at each change of chord; steps, classes: [tokens], -1 for a token without a time."""
+    order = np.flatnonzero((steps >= 0) & (classes >= 0))
+    order = order[np.argsort(steps[order], kind="stable")]
+    before = None
+    for step, index in zip(steps[order].tolist(), classes[order].tolist()):
+        if index != before:
+            midi.text_events.append(pretty_midi.Text(chord_symbol(index), step * step_seconds))
+        before = index
+
+
+# ---- Labels to tensors and back ----
+
+
+def label_tensors(windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels int64, lengths int64, and the mask of `length_mask`, on the labels' device."""
+    labels = windows.labels.astype(np.int64) if isinstance(windows.labels, np.ndarray) else windows.labels.long()
+    labels = torch.as_tensor(labels)
+    return labels, *length_mask(labels, windows.lengths)
+
+
+def length_mask(labels: Tensor, lengths: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths int64 [n] or [n, segments], and a mask [n, steps] float32: 1 before a window's or segment's length."""
+    lengths = torch.as_tensor(lengths, device=labels.device).long()
+    segments = lengths[:, None] if lengths.ndim == 1 else lengths
+    mask = torch.arange(labels.shape[1] // segments.shape[1], device=labels.device) < segments[..., None]
+    return lengths, mask.flatten(1).float()
+
+
+def one_hot(labels: Tensor, mask: Tensor, *depths: int) -> Tensor:
+    """One-hot frames of labels, zero where the mask is 0; the parts of several depths stand side by side.
+
+    Args:
+        labels: int64 [n, steps], or [n, steps, parts] for several depths.
+        mask: [n, steps].
+
+    Returns:
+        float32 [n, steps, sum of depths].
+    """
+    labels = labels.reshape(*mask.shape, len(depths))
+    offsets = labels.new_tensor([0, *itertools.accumulate(depths)][:-1])
+    frames = torch.zeros(*mask.shape, sum(depths), device=labels.device)
+    return frames.scatter_(-1, labels + offsets, mask[..., None].expand_as(labels))
+
+
+def chord_frames(windows: Windows, labels: Tensor, mask: Tensor) -> Tensor:
+    """The windows' chords one-hot [n, steps, 49], zero where padded; raises ValueError if they have none."""
+    if windows.controls is None:
+        raise ValueError("these windows have no chords; cut them with chords=True, or give controls")
+    controls = torch.as_tensor(windows.controls, device=labels.device).long()
+    return one_hot(controls.clamp(min=0), mask * (controls >= 0), CHORD_DEPTH)
+
+
+def checked_outputs(outputs: Tensor, depth: int) -> Tensor:
+    """A model's outputs as a tensor; raises ValueError if their last axis has another depth."""
+    outputs = torch.as_tensor(outputs)
+    if outputs.shape[-1] != depth:
+        raise ValueError(f"outputs are {outputs.shape[-1]} deep; this converter's are {depth}")
+    return outputs
+
+
+def largest_classes(outputs: Tensor, *depths: int) -> Tensor:
+    """Labels int64 [..., parts] of outputs [..., sum of depths]: each part's class with the largest value."""
+    outputs = checked_outputs(outputs, sum(depths))
+    return torch.stack([part.argmax(-1) for part in outputs.split(depths, -1)], -1)

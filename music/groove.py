@@ -1,0 +1,200 @@
+"""Grooves: drums as they were played, with velocities and timing (Gillick et al. 2019, GrooVAE)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pretty_midi
+import torch
+from pretty_midi import PrettyMIDI
+from torch import Tensor
+
+from engine.rng import RandomSource, uniform
+from music.converter import Tensors, as_array, checked_outputs, checked_program, empty_song, length_mask, note_at
+from music.drums import DRUM_CLASSES, DRUM_PITCHES, DrumTracksConverter, class_of_pitch
+from music.grid import (
+    Cut,
+    Part,
+    Skipped,
+    Windows,
+    counted,
+    cut,
+    drum_tracks,
+    note_table,
+    round_half_up,
+    seconds_per_step,
+    steps_per_second,
+)
+
+ROLAND_PITCHES = (  # the nine drum classes on the electronic kit of the Groove MIDI Dataset
+    (36,),
+    (38, 37, 40),
+    (42, 22, 44),
+    (46, 26),
+    (43, 58),
+    (47, 45),
+    (50, 48),
+    (49, 52, 55, 57),
+    (51, 53, 59),
+)
+KITS = {"roland": ROLAND_PITCHES, "general_midi": DRUM_PITCHES}
+GROOVE_DEPTH = 3 * DRUM_CLASSES  # hits, velocities and offsets of each class
+TAP_CLASS = 3  # a tapped rhythm is on the open hi-hat
+MIN_SOFTNESS = 0.2  # softness is 1 minus the velocity, at least this, and scales the probability that a note is dropped
+MAX_OFFSET_STEPS = 0.499  # of a written hit, so that it is read at the same step
+MAX_GROOVE_BARS = 4096  # of a song; the rest is left out
+GROOVE_TICKS_PER_QUARTER = 9600  # of written files, finer than of other converters
+
+
+@dataclass(frozen=True)
+class GrooveConverter(DrumTracksConverter):
+    """Windows of all drum tracks as they were played: hits, velocities and offsets of nine classes, side by side.
+
+    to_arrays gives float32 [n, steps, 27], windows end to end from the song's start. Hits are 0 or 1, velocities lie
+    from 0 to 1, and offsets, in half steps before the grid, from -1 to 1. Only the loudest hit of each class and step
+    counts. A song whose tempo or time signature changes gives no window. The inputs of to_tensors lack what the model
+    has to add. Magenta: GrooveConverter, which takes other tracks for drums and fails on pitches of no class; here both
+    are left out.
+    """
+
+    bars: int = 2  # per window
+    time_signature: tuple[int, int] = (4, 4)  # of the bars taken; another of the same length passes: 2/2 for 4/4
+    kit: str = "roland"  # the pitches of the classes: 'roland', as in the Groove MIDI Dataset, or 'general_midi'
+    humanize: bool = False  # inputs lack velocities and offsets
+    tap: bool = False  # inputs have one class, the loudest hit of each step
+    fixed_velocity: bool = False  # inputs lack velocities
+    note_dropout: float = 0.0  # largest share of notes that inputs lack, drawn for each window, mostly soft notes
+    added_classes: tuple[int, ...] = ()  # classes that inputs lack
+    hits_control: bool = False  # whether the hits are also controls
+
+    input_depth = output_depth = GROOVE_DEPTH
+    cut_at_changes = False
+    needs_grid = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kit not in KITS:
+            raise ValueError(f"kit is {self.kit!r}; it is one of {', '.join(KITS)}")
+        if not all(0 <= kind < DRUM_CLASSES for kind in self.added_classes):
+            raise ValueError(f"added_classes are {self.added_classes}; the classes are 0 to {DRUM_CLASSES - 1}")
+
+    @property
+    def control_depth(self) -> int:
+        return DRUM_CLASSES if self.hits_control else 0
+
+    def from_arrays(
+        self, labels: np.ndarray | Tensor, qpm: float = 120.0, program: int | None = None, controls: None = None
+    ) -> PrettyMIDI:
+        """Writes one window as a song, with its timing and velocities.
+
+        `to_arrays` reads the same labels back, with velocities rounded to 127ths and offsets to 1200ths, if the last
+        bar has a hit. A hit before the start is moved there, and a velocity of 0 becomes the softest.
+
+        Args:
+            labels: [steps, 27].
+            qpm: quarters per minute, 4 to 1000.
+            program: the drum kit; the standard kit (0) if None.
+            controls: not used.
+        """
+        hits, velocities, offsets = np.split(_checked_groove(labels), 3, axis=1)
+        midi = empty_song(qpm, self.time_signature, GROOVE_TICKS_PER_QUARTER)
+        track = pretty_midi.Instrument(checked_program(0 if program is None else program), is_drum=True)
+        for step, kind in zip(*np.nonzero(hits > 0.5), strict=True):
+            early = float(np.clip(offsets[step, kind] / 2, -MAX_OFFSET_STEPS, MAX_OFFSET_STEPS))
+            velocity = int(np.clip(np.round(velocities[step, kind] * 127), 1, 127))
+            start = max(0.0, step - early)
+            track.notes.append(note_at(KITS[self.kit][kind][0], start, start + 1, seconds_per_step(qpm), velocity))
+        midi.instruments.append(track)
+        return midi
+
+    def to_tensors(self, windows: Windows, generator: RandomSource = None) -> Tensors:
+        """Inputs and targets [n, steps, 27]; with hits_control, the hits [n, steps, 9] as controls.
+
+        Notes are dropped from the inputs only if there is a generator; it is on the labels' device.
+        """
+        labels = torch.as_tensor(windows.labels).float()
+        lengths, mask = length_mask(labels, windows.lengths)
+        targets = labels * mask[..., None]
+        inputs = self._inputs(targets, generator) * mask[..., None]
+        return Tensors(inputs, targets, lengths, targets[..., :DRUM_CLASSES] if self.hits_control else None)
+
+    def _inputs(self, targets: Tensor, generator: RandomSource) -> Tensor:
+        """The targets [n, steps, 27] without what the model has to add."""
+        parts = targets.unflatten(-1, (3, DRUM_CLASSES)).clone()  # [n, steps, 3, 9]
+        if self.note_dropout and generator is not None:
+            parts *= self._kept_notes(parts[:, :, 1], generator)[:, :, None]
+        if self.tap:
+            loudest = parts[:, :, 1].argmax(-1)[..., None, None].expand(*parts.shape[:3], 1)
+            tapped = targets.unflatten(-1, (3, DRUM_CLASSES)).gather(-1, loudest)
+            parts = torch.zeros_like(parts)
+            parts[..., TAP_CLASS] = tapped[..., 0]
+        if self.humanize:
+            parts[:, :, 1:] = 0
+        if self.fixed_velocity:
+            parts[:, :, 1] = 0
+        parts[..., list(self.added_classes)] = 0
+        return parts.flatten(-2)
+
+    def _kept_notes(self, velocities: Tensor, generator: RandomSource) -> Tensor:
+        """[n, steps, 9] 1 where a note is kept; it is dropped with probability softness * the window's dropout."""
+        dropout = self.note_dropout * uniform((len(velocities), 1, 1), generator, velocities.device)
+        chance = (1 - velocities).clamp(min=MIN_SOFTNESS) * dropout
+        return (uniform(chance.shape, generator, velocities.device) >= chance).float()
+
+    def from_tensors(self, outputs: Tensor) -> Tensor:
+        """Labels float32 [n, steps, 27]: hits become 0 or 1, and velocities and offsets without a hit become 0."""
+        parts = checked_outputs(outputs, GROOVE_DEPTH).float().unflatten(-1, (3, DRUM_CLASSES))
+        hits = (parts[..., :1, :] > 0.5).float()
+        return torch.cat([hits, parts[..., 1:, :] * hits], -2).flatten(-2)
+
+    def no_labels(self) -> np.ndarray:
+        return np.zeros((0, self.steps, GROOVE_DEPTH), np.float32)
+
+    def cut_part(self, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
+        hits = _groove_hits(midi, part.qpm, KITS[self.kit])
+        bars = int(hits[0].max(initial=-1)) // self.steps_per_bar + 1
+        if bars > MAX_GROOVE_BARS:
+            lost = counted(bars - MAX_GROOVE_BARS, "bar")
+            skipped.append(Skipped("drums", f"{lost} after the first {MAX_GROOVE_BARS}"))
+        count = min(bars, MAX_GROOVE_BARS) // self.bars
+        inside = hits[0] < count * self.steps
+        labels = _paint_groove(tuple(column[inside] for column in hits), part.qpm, count * self.steps)
+        track = np.flatnonzero(drum_tracks(midi))[:1].sum()
+        yield cut(part, labels.reshape(count, self.steps, GROOVE_DEPTH), track, self.bars * np.arange(count))
+
+    def hit_steps(self, part: Part, midi: PrettyMIDI) -> np.ndarray:
+        return _groove_hits(midi, part.qpm, KITS[self.kit])[0]
+
+
+def _checked_groove(labels: np.ndarray | Tensor) -> np.ndarray:
+    """One window as float64 [steps, 27]; raises ValueError on another shape or a value that is not finite."""
+    labels = as_array(labels).astype(np.float64)
+    if labels.ndim != 2 or labels.shape[1] != GROOVE_DEPTH or not np.isfinite(labels).all():
+        raise ValueError(
+            f"labels of one groove are finite, of the shape [steps, {GROOVE_DEPTH}]; not {list(labels.shape)}"
+        )
+    return labels
+
+
+def _groove_hits(midi: PrettyMIDI, qpm: float, kit: tuple[tuple[int, ...], ...]) -> tuple[np.ndarray, ...]:
+    """Step, class, velocity and time (seconds) of a song's hits; only the loudest of each step and class."""
+    notes = note_table(midi)
+    pitch, track = notes[:, 2:4].astype(np.int64).T
+    kind = np.where(drum_tracks(midi)[track], class_of_pitch(kit)[pitch], -1)
+    step = round_half_up(notes[:, 0] * steps_per_second(qpm))
+    hits = np.flatnonzero(kind >= 0)
+    hits = hits[np.lexsort((-notes[hits, 4], kind[hits], step[hits]))]  # of equal velocities the first in the file
+    new = np.append(True, (np.diff(step[hits]) != 0) | (np.diff(kind[hits]) != 0))[: len(hits)]
+    hits = hits[new]
+    return step[hits], kind[hits], notes[hits, 4], notes[hits, 0]
+
+
+def _paint_groove(hits: tuple[np.ndarray, ...], qpm: float, length: int) -> np.ndarray:
+    """Labels float32 [length, 27] of the hits that `_groove_hits` finds."""
+    step, kind, velocity, time = hits
+    step_seconds = seconds_per_step(qpm)
+    labels = np.zeros((length, 3, DRUM_CLASSES))
+    labels[step, 0, kind] = 1
+    labels[step, 1, kind] = velocity / 127
+    labels[step, 2, kind] = (step_seconds * step - time) / step_seconds * 2
+    return labels.reshape(length, GROOVE_DEPTH).astype(np.float32)

@@ -1,0 +1,246 @@
+"""Melodies: one voice, one label per step (Roberts et al. 2018, section 4)."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pretty_midi
+import torch
+from pretty_midi import PrettyMIDI
+from torch import Tensor
+
+from music.chords import chords_to_controls, transposed_chords
+from music.converter import (
+    BarsConverter,
+    Tensors,
+    add_chord_texts,
+    checked_chords,
+    checked_labels,
+    checked_program,
+    chord_frames,
+    describe_programs,
+    describe_tracks,
+    empty_song,
+    label_tensors,
+    largest_classes,
+    note_at,
+    one_hot,
+)
+from music.grid import (
+    GAP_BARS,
+    MAX_BARS,
+    STEPS_PER_QUARTER,
+    Cut,
+    Line,
+    Notes,
+    Part,
+    Skipped,
+    Windows,
+    cut_lines,
+    round_half_up,
+    seconds_per_step,
+    split_runs,
+    steps_per_second,
+    unique,
+)
+from music.harmony import part_harmony, with_chord_classes
+
+NO_EVENT, NOTE_OFF, FIRST_PITCH = 0, 1, 2  # labels; FIRST_PITCH is the label of MIN_PITCH
+MIN_PITCH, MAX_PITCH = 21, 108  # the piano's keys, as MIDI pitches
+MELODY_DEPTH = FIRST_PITCH + MAX_PITCH - MIN_PITCH + 1  # 90 classes
+MELODY_PROGRAMS = tuple(range(32))  # General MIDI, from 0: pianos, mallets, organs, guitars
+
+
+@dataclass(frozen=True)
+class MelodyConverter(BarsConverter):
+    """Windows of one voice with one label per step: 0 no event, 1 note-off, 2 to 89 an onset of the pitches 21 to 108.
+
+    to_arrays gives uint8 [n, steps]. A melody is the highest notes of a track whose program is taken. A note ends where
+    the next one starts, and a rest of one bar ends the melody. Among equal windows of a part (a stretch of one tempo
+    and time signature) the first is kept. Magenta: OneHotMelodyConverter.
+
+    With chords, controls int8 [n, steps] hold the chord class of each step (see chords.py). The chords are the song's
+    text events, or else its lyrics, if most of these are chord symbols. Otherwise they are guessed from the notes;
+    Magenta always guesses, since it reads no text from MIDI files. A window with a chord of no class is left out.
+    """
+
+    bars: int = 2  # per window
+    time_signature: tuple[int, int] = (4, 4)  # of the bars taken; another of the same length passes: 2/2 for 4/4
+    programs: tuple[int, ...] | None = MELODY_PROGRAMS  # General MIDI programs taken, from 0; None takes all
+    chords: bool = False  # whether the windows have the chord of each step as controls
+
+    input_depth = output_depth = MELODY_DEPTH
+
+    def from_arrays(
+        self,
+        labels: np.ndarray | Tensor,
+        qpm: float = 120.0,
+        program: int | None = None,
+        controls: np.ndarray | Tensor | None = None,
+    ) -> PrettyMIDI:
+        """Writes one window as a song.
+
+        `to_arrays` reads the same one window back if the first bar has an onset, a note or its note-off reaches the
+        last bar, no rest between takes a bar, and each note-off ends a note. Labels cannot tell what an empty first or
+        last bar was (silence, or a held note), and a window of zeros has no notes.
+
+        Args:
+            labels: [steps].
+            qpm: quarters per minute, 4 to 1000.
+            program: General MIDI, from 0; a grand piano (0) if None.
+            controls: [steps] chord classes 0 to 48, written as text events.
+        """
+        labels = checked_labels(labels, (MELODY_DEPTH,))
+        midi = empty_song(qpm, self.time_signature)
+        midi.instruments.append(melody_track(labels, checked_program(0 if program is None else program), qpm))
+        if controls is not None:
+            classes = checked_chords(controls, labels)
+            add_chord_texts(midi, np.arange(len(labels)), classes, seconds_per_step(qpm))
+        return midi
+
+    def chord_controls(self, symbols: Sequence[str]) -> np.ndarray:
+        """Controls int8 [steps] of chord symbols that share a window's steps equally: ["C", "F", "G7", "C"]."""
+        return chords_to_controls(symbols, self.steps)
+
+    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None) -> Tensors:
+        """One-hot frames [n, steps, 90] on the labels' device; inputs and targets are the same tensor."""
+        labels, lengths, mask = label_tensors(windows)
+        frames = one_hot(labels, mask, MELODY_DEPTH)
+        return Tensors(frames, frames, lengths, chord_frames(windows, labels, mask) if self.chords else None)
+
+    def from_tensors(self, outputs: Tensor) -> Tensor:
+        """Labels int64 [n, steps] of outputs [n, steps, 90]: the class with the largest value."""
+        return largest_classes(outputs, MELODY_DEPTH)[..., 0]
+
+    def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
+        """Moves the notes of windows [n, steps] by semitones [n]; a window that would leave the keys is not moved."""
+        return transpose_voices(labels[..., None], semitones)[..., 0]
+
+    def transpose_controls(self, labels: Tensor, controls: Tensor, semitones: Tensor) -> Tensor:
+        """Moves the chords of windows [n, steps] where `transpose` moves their notes."""
+        semitones = semitones * _stays_on_keys(labels[..., None], semitones)
+        return transposed_chords(controls, semitones[:, None]).to(controls.dtype)
+
+    def no_labels(self) -> np.ndarray:
+        return np.zeros((0, self.steps), np.uint8)
+
+    def track_refusal(self, instrument: pretty_midi.Instrument) -> str | None:
+        if instrument.is_drum:
+            return "drums"
+        if self.programs is None or instrument.program in self.programs:
+            return None
+        return f"program {instrument.program} is not in {describe_programs(self.programs)}"
+
+    def _tracks(self, midi: PrettyMIDI) -> np.ndarray:
+        """[tracks] bool: the tracks taken."""
+        return np.array([self.track_refusal(instrument) is None for instrument in midi.instruments], bool)
+
+    def cut_part(self, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
+        lines = melody_lines(part, self._tracks(midi), self.steps_per_bar)
+        cut = cut_lines(lines, part, self.bars, self.steps_per_bar, skipped)
+        if cut:
+            cut = cut._replace(labels=_without_leading_offs(cut.labels))
+            yield from self._with_chords(cut, part, midi, skipped) if self.chords else [unique(cut)]
+
+    def _with_chords(self, cut: Cut, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
+        """The different windows of a part with their chords as controls; none if the part has no chords."""
+        heard = self._programs_taken(midi)[part.track] & (part.pitch >= MIN_PITCH) & (part.pitch <= MAX_PITCH)
+        notes = Notes(part.times[heard], part.pitch[heard], part.track[heard], part.velocity[heard])
+        seconds = part.times[:, 1].max(initial=0.0)
+        harmony = part_harmony(part, midi, notes, seconds, STEPS_PER_QUARTER, skipped)
+        if harmony is None:
+            return
+        rate = steps_per_second(part.qpm)
+        song_steps = max(round_half_up(seconds * rate), part.end[heard].max(initial=0))
+        steps = cut.first_bar[:, None] * self.steps_per_bar + np.arange(self.steps)
+        controls = harmony.at(np.minimum(steps, song_steps - 1), round_half_up(harmony.seconds * rate))
+        yield with_chord_classes(unique(cut._replace(controls=controls)), harmony, skipped)
+
+    def _programs_taken(self, midi: PrettyMIDI) -> np.ndarray:
+        """[tracks] bool: the tracks whose program is taken, including drums."""
+        return np.array([self.programs is None or track.program in self.programs for track in midi.instruments], bool)
+
+    def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
+        tracks = self._tracks(midi)
+        if not tracks.any():
+            taken = "but drums" if self.programs is None else f"with a program in {describe_programs(self.programs)}"
+            return f"no track {taken}; {describe_tracks(midi)}"
+        ends = [melody_voice(part, tracks)[2] for part in parts]
+        if not any(map(len, ends)):
+            return f"no note in the pitches {MIN_PITCH}-{MAX_PITCH}"
+        return self.why_short(ends) or f"no melody of {self.bars} bars without a bar's rest"
+
+
+# ---- Notes to labels ----
+
+
+def melody_voice(part: Part, tracks: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Track, start, end and pitch of the notes on the tracks [tracks] bool; of equal starts only the highest pitch."""
+    kept = np.flatnonzero(tracks[part.track] & (part.pitch >= MIN_PITCH) & (part.pitch <= MAX_PITCH))
+    order = kept[np.lexsort((-part.pitch[kept], part.start[kept], part.track[kept]))]
+    track, start = part.track[order], part.start[order]
+    top = np.ones(len(order), bool)
+    top[1:] = (track[1:] != track[:-1]) | (start[1:] != start[:-1])
+    return track[top], start[top], part.end[order][top], part.pitch[order][top]
+
+
+def paint_melody(start: np.ndarray, end: np.ndarray, pitch: np.ndarray, length: int) -> np.ndarray:
+    """Labels [length] of one voice; the notes are sorted by start, and each ends where the next one starts."""
+    line = np.zeros(length, np.uint8)
+    ends = end[np.append(end[:-1] < start[1:], True)]
+    line[ends[ends < length]] = NOTE_OFF
+    line[start[start < length]] = pitch[start < length] - MIN_PITCH + FIRST_PITCH
+    return line
+
+
+def melody_lines(part: Part, tracks: np.ndarray, bar_steps: int) -> Iterator[Line]:
+    """A part's melodies, split where a track rests for a bar (note_seq melodies_lib, magenta melody_pipelines)."""
+    track, start, end, pitch = melody_voice(part, tracks)
+    if not len(track):
+        return
+    for run in split_runs((track[1:] != track[:-1]) | (start[1:] - end[:-1] >= GAP_BARS * bar_steps)):
+        first = start[run][0] // bar_steps * bar_steps
+        bars = -(-(end[run][-1] - first) // bar_steps)
+        labels = paint_melody(start[run] - first, end[run] - first, pitch[run], min(bars, MAX_BARS) * bar_steps)
+        yield Line(labels, first, track[run][0], max(0, bars - MAX_BARS))
+
+
+def _without_leading_offs(labels: np.ndarray) -> np.ndarray:
+    """Windows [n, steps] without the note-offs before their first onset."""
+    sounded = np.logical_or.accumulate(labels >= FIRST_PITCH, axis=1)
+    return labels * sounded
+
+
+# ---- Labels to notes ----
+
+
+def melody_track(labels: np.ndarray, program: int, qpm: float) -> pretty_midi.Instrument:
+    """A track of labels [steps]; a note lasts until the next onset, a note-off or the end."""
+    track = pretty_midi.Instrument(program)
+    step_seconds = seconds_per_step(qpm)
+    labels = labels.tolist()  # plain numbers: NumPy's are slow one by one
+    events = [step for step, label in enumerate(labels) if label != NO_EVENT]
+    for start, end in itertools.pairwise([*events, len(labels)]):
+        if labels[start] != NOTE_OFF:
+            pitch = labels[start] - FIRST_PITCH + MIN_PITCH
+            track.notes.append(note_at(pitch, start, end, step_seconds))
+    return track
+
+
+# ---- Transposition ----
+
+
+def transpose_voices(labels: Tensor, semitones: Tensor) -> Tensor:
+    """Moves the notes of windows [n, steps, voices] by semitones [n]; one that would leave the keys is not moved."""
+    wide = labels.int()
+    moved = wide + semitones.to(wide)[:, None, None]
+    fits = _stays_on_keys(labels, semitones)[:, None, None]
+    return torch.where((wide >= FIRST_PITCH) & fits, moved, wide).to(labels.dtype)
+
+
+def _stays_on_keys(labels: Tensor, semitones: Tensor) -> Tensor:
+    """[n] bool: whether all notes of a window [n, steps, voices], moved by semitones [n], stay on the keys."""
+    wide = labels.int()
+    moved = wide + semitones.to(wide)[:, None, None]
+    return ((moved >= FIRST_PITCH) & (moved < MELODY_DEPTH) | (wide < FIRST_PITCH)).all(-1).all(-1)
