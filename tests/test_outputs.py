@@ -61,6 +61,21 @@ def test_a_kind_added_to_the_table_samples(bits):
     assert 0.2 < model.sample(z=z).mean() < 0.8
 
 
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_every_kind_has_consistent_shapes_and_draws_its_most_likely_frame(name):
+    kind, generator = OUTPUTS[name], torch.Generator().manual_seed(0)
+    depth, hidden = sum(TRIO_DEPTHS) if name == "trio" else 12, 5 if kind.has_hidden_units else 0
+    weights = kind.make_weights(depth, hidden)
+    logits = torch.randn(7, kind.logit_depth(depth, hidden), generator=generator)
+    uniforms = torch.rand(7, kind.draws_per_frame(depth), generator=generator)
+    frames = kind.expand(kind.draw(logits, 0, uniforms, weights), depth, torch.float32)
+    assert frames.shape == (7, depth)
+    assert torch.equal(kind.expand(kind.compact(frames), depth, torch.float32), frames)
+    assert kind.nats(logits, frames, weights).shape == (7,)
+    assert torch.equal(kind.correct(logits, frames, weights), torch.ones(7, len(kind.parts)))
+    assert sum(kind.depths(depth)) == depth
+
+
 def test_a_trio_has_the_parts_of_its_converter():
     assert OUTPUTS["trio"].depths(sum(TRIO_DEPTHS)) == TRIO_DEPTHS
 
