@@ -255,8 +255,8 @@ class CoreDecoder(nn.Module):
 class CoreSteps:
     """A core decoder that goes one step at a time, without gradient.
 
-    What does not change from step to step is computed once: the first layer's share of the gates that each embedding
-    has, the initial states, and weights laid out for the products. Later changes of the weights are not seen.
+    Whatever does not change from step to step is computed once: the initial states, the contribution of each embedding
+    to the first layer's gates, and weights laid out for the products. Later changes of the weights have no effect.
 
     Args:
         core: the decoder.
@@ -267,14 +267,12 @@ class CoreSteps:
     def __init__(self, core: CoreDecoder, embeddings: Tensor, before: int, after: int):
         dtype, batch, (first, *others) = compute_dtype(core.output.weight), len(embeddings), core.layers
         weight, recurrent, bias, _ = (w.to(dtype) for w in first.weights())
-        of_frame, of_embedding, self.of_controls = weight.tensor_split(
-            [core.depth, core.depth + embeddings.shape[-1]], 1
-        )
+        ends = [core.depth, core.depth + embeddings.shape[-1]]
+        of_frame, of_embedding, self.of_controls = weight.tensor_split(ends, 1)
         self.table = F.pad(of_frame.t(), (0, 0, before, after + 1))  # (D + 1, 4H): a row per class, then zeros
         self.shares = F.linear(embeddings.transpose(0, 1).to(dtype), of_embedding, bias)  # (S, N, 4H)
-        self.products = [prepare_linear(recurrent, None, batch)] + [
-            joint_product(layer, dtype, batch) for layer in others
-        ]
+        upper = (joint_product(layer, dtype, batch) for layer in others)
+        self.products = [prepare_linear(recurrent, None, batch), *upper]  # one per layer
         self.output = prepare_linear(core.output.weight.to(dtype), core.output.bias.to(dtype), batch)
         starts = core.initial_state(embeddings.transpose(0, 1))
         self.starts = [(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in starts]  # (S, N, H)
