@@ -1,13 +1,14 @@
-"""A corpus by its manifest: which songs belong to it, and in which part (train, valid, test) each of them is.
+"""Reads a corpus by its manifest, which lists its songs and the split (train, valid or test) of each.
 
     python corpus.py FOLDER DOWNLOAD ...
 
-copies the songs of the manifest, which it knows by their SHA-1, out of downloads into FOLDER and says how many it has.
+finds the songs of `paper/corpus.csv` in the DOWNLOAD folders by their SHA-1, copies them into FOLDER and prints how
+many songs FOLDER has.
 
-A manifest is a table of paths in the corpus's folder. `corpus.csv` is that of the songs which this project's figures
-were measured on; docs/corpus.md says where they come from. `music21_corpus.py` writes a smaller one beside its songs.
-Songs are split by groups of related pieces, so that no tune, in whatever arrangement, is in two parts. The corpus of
-the paper (Roberts et al. 2018, section 5.1), 1.5 million files of the web, was never published.
+`paper/corpus.csv` is the manifest behind this project's figures; docs/corpus.md says where its songs come from.
+`paper/music21_corpus.py` writes a smaller corpus with its manifest. Songs are split by groups of related pieces, so
+that no tune or arrangement of it is in two splits. The paper's own corpus (Roberts et al. 2018, section 5.1), 1.5
+million files from the web, was never published.
 """
 
 import argparse
@@ -27,38 +28,40 @@ MANIFEST = Path(__file__).with_name("paper") / "corpus.csv"
 
 
 class Entry(NamedTuple):
-    """A song of a corpus."""
+    """One song of a corpus, a row of its manifest."""
 
-    path: str  # in the corpus's folder, with forward slashes
-    sha1: str  # of the file, in hexadecimal digits
-    split: str  # train, valid or test
-    group: str  # of pieces that share a tune or a session; all of them are in one split
+    path: str  # within the corpus's folder, with forward slashes
+    sha1: str  # of the file's content, in hexadecimal digits
+    split: str  # 'train', 'valid' or 'test'
+    group: str  # songs that share a tune or a recording session; a group lies in one split
 
 
 def read_manifest(path: str | os.PathLike = MANIFEST) -> list[Entry]:
-    """Reads a manifest: a csv with the columns path, sha1 and split, and any others; without a group a song is its own.
+    """Reads a manifest: a CSV file with the columns path, sha1, split and, optionally, group.
+
+    Other columns are ignored. A song without a group forms its own.
 
     Raises:
-        ValueError: no such file, or a column is missing.
+        ValueError: no such file, or a missing column.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{path}: there is no such manifest")
+        raise ValueError(f"{path}: no such manifest")
     with open(path, newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
         if missing := {"path", "sha1", "split"} - set(table.fieldnames or ()):
-            raise ValueError(f"{path}: a manifest has columns path, sha1 and split; it has no {sorted(missing)[0]}")
+            raise ValueError(f"{path}: a manifest needs columns path, sha1, split; it has no {sorted(missing)[0]}")
         return [Entry(row["path"], row["sha1"], row["split"], row.get("group") or row["path"]) for row in table]
 
 
 def write_manifest(path: str | os.PathLike, entries: Iterable[Entry]) -> None:
-    """Writes a manifest, sorted by path."""
+    """Writes a manifest, sorted by path, which `read_manifest` reads."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerows([Entry._fields, *sorted(entries)])
 
 
 def file_sha1(path: str | os.PathLike) -> str:
-    """The SHA-1 of a file's content, in hexadecimal digits."""
+    """Returns the SHA-1 of a file's content, in hexadecimal digits."""
     return hashlib.sha1(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
 
 
@@ -70,17 +73,19 @@ def load_corpus(
     cache: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> SongDataset:
-    """The windows of the songs of one split, in the order of their paths, which are the dataset's `names`.
+    """Reads the songs of one split; their paths in the manifest are the `names` of the data set, in this order.
 
-    Songs that are missing are left out and songs that differ from the manifest are used; a warning counts both.
+    Missing songs are left out. Songs that differ from the manifest are used. A warning counts both.
 
     Args:
-        folder: what the manifest's paths begin in.
-        split: train, valid or test.
+        folder: the corpus's folder, to which the paths of the manifest are relative.
+        split: 'train', 'valid' or 'test'.
+        converter: makes the windows.
+        manifest: the manifest's file.
         cache, progress: as in `load_songs`.
 
     Raises:
-        ValueError: a faulty manifest, one without this split, none of its songs in the folder, or no window in them.
+        ValueError: an unreadable manifest, one without this split, or a folder without its songs or without windows.
     """
     entries = read_manifest(manifest)
     songs = [entry for entry in entries if entry.split == split]
@@ -93,13 +98,20 @@ def load_corpus(
 
 
 def gather(folder: str | os.PathLike, downloads: Sequence[str | os.PathLike], manifest: str | os.PathLike) -> None:
-    """Copies a manifest's songs to their paths in a folder, wherever and under whatever names they lie in others.
+    """Finds a manifest's songs in the downloads and copies them to their paths in a folder.
+
+    Songs are identified by content, so their names and subfolders in the downloads do not matter.
+
+    Args:
+        folder: the corpus's folder.
+        downloads: folders to search, with their subfolders.
+        manifest: the manifest's file.
 
     Raises:
-        ValueError: a faulty manifest, or one of the others is no folder.
+        ValueError: an unreadable manifest, or a download that is not a folder.
     """
-    if strange := [str(download) for download in downloads if not Path(download).is_dir()]:
-        raise ValueError(f"{strange[0]}: there is no such folder")
+    if missing := [str(download) for download in downloads if not Path(download).is_dir()]:
+        raise ValueError(f"{missing[0]}: no such folder")
     paths = {entry.sha1: Path(folder, entry.path) for entry in read_manifest(manifest)}
     for file in (file for download in downloads for file in midi_files(Path(download))):
         path = paths.pop(file_sha1(file), None)
@@ -109,28 +121,28 @@ def gather(folder: str | os.PathLike, downloads: Sequence[str | os.PathLike], ma
 
 
 def _present(folder: Path, songs: list[Entry], manifest: str | os.PathLike) -> list[Entry]:
-    """The songs that are in the folder; warns of those that are not, or that have changed."""
+    """Returns the songs that the folder has; warns about missing and changed ones."""
     found = [song for song in songs if (folder / song.path).is_file()]
     if not found:
         raise ValueError(
-            f"{folder} has none of the {len(songs)} songs that {manifest} names, such as {songs[0].path}; "
-            "docs/corpus.md says where they come from"
+            f"{folder} has none of the {len(songs)} songs in {manifest}, such as {songs[0].path}; "
+            "docs/corpus.md says where to get them"
         )
     changed = [song for song in found if not _same(folder, song)]
-    faults = [_tally("are missing", set(songs) - set(found)), _tally("differ from the manifest", changed)]
+    faults = [_tally("missing", set(songs) - set(found)), _tally("changed", changed)]
     if any(faults):
-        told = " and ".join(filter(None, faults))
-        warnings.warn(f"{folder}: of {len(songs)} songs {told}; figures will differ somewhat", stacklevel=3)
+        counts = "; ".join(filter(None, faults))
+        warnings.warn(f"{folder}: of {len(songs)} songs, {counts}. Figures will differ somewhat.", stacklevel=3)
     return found
 
 
 def _same(folder: Path, song: Entry) -> bool:
-    """Whether the folder holds this very file."""
+    """Whether the folder has the song, with the manifest's content."""
     return (folder / song.path).is_file() and file_sha1(folder / song.path) == song.sha1
 
 
 def _renamed(dataset: SongDataset, source: str, names: Mapping[str, str]) -> SongDataset:
-    """The same dataset, and in its report the same songs, under other names."""
+    """Renames the songs of a data set and of its report."""
     lists = {
         field: tuple((names[name], text) for name, text in value)
         for field, value in dataset.report._asdict().items()
@@ -142,31 +154,32 @@ def _renamed(dataset: SongDataset, source: str, names: Mapping[str, str]) -> Son
 
 
 def _count(songs: Iterable[Entry]) -> Counter[str]:
-    """How many of the songs are in each of the corpus's folders, sorted."""
+    """Counts the songs of each of the corpus's folders, sorted by folder."""
     counts = Counter(Path(song.path).parent.as_posix() for song in songs)
     return Counter(dict(sorted(counts.items())))
 
 
-def _tally(what: str, songs: Iterable[Entry]) -> str:
-    """How many songs are so, folder by folder; empty where none is."""
+def _tally(fault: str, songs: Iterable[Entry]) -> str:
+    """Writes how many songs have a fault, in all and per folder; '' if none has."""
     counts = _count(songs)
-    return f"{counts.total()} {what} ({', '.join(f'{name} {count}' for name, count in counts.items())})" * bool(counts)
+    folders = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return f"{fault}: {counts.total()} ({folders})" if counts else ""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description="Lay out the corpus of corpus.csv from what you have downloaded.")
-    parser.add_argument("folder", type=Path, help="folder of the corpus; what it holds already is counted")
-    parser.add_argument("downloads", nargs="*", help="folders to look through, with their subfolders")
+    """Runs the command."""
+    parser = argparse.ArgumentParser(description="Lay out the corpus of paper/corpus.csv from your downloads.")
+    parser.add_argument("folder", type=Path, help="folder of the corpus; songs that are there already count")
+    parser.add_argument("downloads", nargs="*", help="folders to search, with their subfolders")
     options = parser.parse_args(arguments)
     try:
         gather(options.folder, options.downloads, MANIFEST)
     except ValueError as fault:
         raise SystemExit(f"error: {fault}") from None
     entries = read_manifest(MANIFEST)
-    there = _count(song for song in entries if _same(options.folder, song))
+    found = _count(song for song in entries if _same(options.folder, song))
     for name, count in _count(entries).items():
-        print(f"{name}: {there[name]} of {count} songs")
+        print(f"{name}: {found[name]} of {count} songs")
 
 
 if __name__ == "__main__":

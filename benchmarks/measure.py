@@ -31,8 +31,8 @@ from engine.rng import seeded
 from generate import TrainedModel
 from midi_utils import Windows, load_songs
 from model import ModelConfig, MusicVAE, autocast
-from train import update
-from training.batches import Labels, batch_tensors, labels_at
+from training.batches import LabelBatch, batch_tensors, labels_at
+from training.updates import update
 
 IMPORTED = time.perf_counter()
 SLOW = 1.0  # seconds; two calls that each take longer are enough, and the warm-up counts as one of them
@@ -69,12 +69,12 @@ def training(row: Row, config: Config, folder: Path) -> Call:
     device = torch.device(row.device)
     model = MusicVAE(config.model).to(device).train()
     optimizer, indices = Adam(model), torch.arange(row.batch)
-    data = Labels(torch.as_tensor(random_labels(config.model, row.batch)).to(device), None, None)
+    data = LabelBatch(torch.as_tensor(random_labels(config.model, row.batch)).to(device), None, None)
     steps = iter(range(10**9))
 
     def step():
-        batch, k = batch_tensors(labels_at(data, indices), config), next(steps)
-        update(model, optimizer, batch, config, k, seeded(device, "step", 0, k), row.precision)
+        batch, k = batch_tensors(labels_at(data, indices), config.converter), next(steps)
+        update(model, optimizer, batch, config.training, k, seeded(device, "step", 0, k), row.precision)
 
     return step
 

@@ -1,8 +1,11 @@
 """Fixtures that several tests share."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from configs import CONFIGS
 from corpus import Entry, file_sha1, write_manifest
 from helpers import BUILT_IN, made_songs, shrink
 from midi_utils import midi_files
@@ -27,4 +30,12 @@ def corpus_arguments(tmp_path):
 def tiny():
     """A small melody preset and a set of songs for it."""
     config = shrink("cat-mel_2bar_tiny")
+    return config, made_songs(config.converter)
+
+
+@pytest.fixture
+def magenta_melodies():
+    """The preset of Magenta's small melody checkpoint, with a small batch, and songs for it."""
+    config = CONFIGS["cat-mel_2bar_small"]
+    config = replace(config, training=replace(config.training, batch_size=4, learning_rate=1e-4))
     return config, made_songs(config.converter)

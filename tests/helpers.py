@@ -16,7 +16,11 @@ BUILT_IN = Path(__file__).parents[1] / "midi_songs" / "built_in"
 SHARED = Path(__file__).parents[2] / "shared"  # the reference's whole data, where it is present
 PARITY = (Path(__file__).parent / "fixtures" / "parity", SHARED / "parity")  # what is committed of it, and all
 
+MAGENTA = PARITY[0] / "cat-mel_2bar_small"  # checkpoints of Magenta's small melody model
+
 OWN_SIZES = ("_tiny", "_mini", "16bar_small")  # what the names of presets that Magenta has not end in
+
+QUIET = {"progress": False, "device": "cpu"}  # arguments of `train` in most tests
 
 needs_bfloat16 = pytest.mark.skipif(
     not supports_bfloat16(torch.device("cpu")), reason="this processor runs no LSTM in bfloat16"
@@ -34,6 +38,11 @@ def parity_folder(name, places=PARITY):
 def table_rows(table):
     """The cells of a Markdown table without its header, one list per row."""
     return [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+
+
+def equal_weights(a, b):
+    """Whether two models have the same weights, bit for bit."""
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 def shrink(name, bars=None, **training):

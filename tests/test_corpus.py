@@ -1,4 +1,4 @@
-"""A corpus by its manifest: the committed one is whole and leaks no tune, and a folder is read as it says."""
+"""A corpus by its manifest: the committed one leaks no tune between splits, and folders are read as it says."""
 
 import re
 import shutil
@@ -15,14 +15,14 @@ from helpers import SHARED
 from midi_utils import DrumsConverter, MelodyConverter, load_songs
 
 BUILT_IN = Path(__file__).parents[1] / "midi_songs" / "built_in"
-ROW = r"^\| `(\w+)` \| ([\d,]+) \|.*\| (yes|no)[^|]*\|$"  # a source in docs/corpus.md
+ROW = r"^\| `(\w+)` \| ([\d,]+) \|.*\| (yes|no)[^|]*\|$"  # one source in docs/corpus.md
 MADE = {"mma_nottingham", "mma_openewld", "openewld", "openhymnal"}
 UNCHANGED = {"freedoom", "groove", "mma_examples", "nottingham", "simutrans"}
 
 
 @pytest.fixture
 def corpus(tmp_path):
-    """A folder of six of the built-in songs in two subfolders, its manifest, and what that holds."""
+    """A folder with six built-in songs in two subfolders, its manifest, and the manifest's entries."""
     entries = []
     for k, song in enumerate(sorted(BUILT_IN.glob("*.mid"))[:6]):
         path = tmp_path / "songs" / "ba"[k % 2] / song.name
@@ -35,7 +35,7 @@ def corpus(tmp_path):
 
 
 def read(corpus, split, converter=None):
-    """A split of a corpus, without a word."""
+    """Reads a split; a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return load_corpus(corpus[0], split, converter or MelodyConverter(), corpus[1], progress=False)
@@ -54,36 +54,36 @@ def test_the_committed_manifest_is_sorted_and_no_tune_is_in_two_splits():
     assert set.union(*splits.values()) == {"train", "valid", "test"}
 
 
-def test_the_document_counts_its_songs():
+def test_the_counts_in_the_document_are_the_manifests():
     text = (MANIFEST.parents[1] / "docs" / "corpus.md").read_text()
     rows = {name: (int(n.replace(",", "")), kept) for name, n, kept in re.findall(ROW, text, re.M)}
     assert {name: count for name, (count, _) in rows.items()} == Counter(Path(e.path).parts[0] for e in read_manifest())
     assert {name for name, (_, kept) in rows.items() if kept == "yes"} == UNCHANGED
 
 
-def test_a_manifest_is_read_as_it_was_written(corpus):
+def test_a_manifest_is_read_back_as_written(corpus):
     assert read_manifest(corpus[1]) == corpus[2]
 
 
-def test_other_columns_are_passed_over_and_a_song_without_a_group_is_its_own(tmp_path):
+def test_other_columns_are_ignored_and_a_song_without_a_group_forms_its_own(tmp_path):
     (tmp_path / "m.csv").write_text("split,seconds,path,sha1\ntest,7.5,a/b.mid,00\n")
     assert read_manifest(tmp_path / "m.csv") == [Entry("a/b.mid", "00", "test", "a/b.mid")]
 
 
-def test_a_split_equals_its_songs_read_by_hand_and_bears_their_paths(corpus):
+def test_a_split_has_the_windows_of_its_songs_and_their_paths_as_names(corpus):
     folder, _, entries = corpus
     paths = [entry.path for entry in entries if entry.split == "train"]
-    by_hand = load_songs([folder / path for path in paths], MelodyConverter(), progress=False)
+    expected = load_songs([folder / path for path in paths], MelodyConverter(), progress=False)
     songs = read(corpus, "train")
     assert list(songs.names) == paths
-    assert np.array_equal(songs.labels, by_hand.labels)
-    assert np.array_equal(songs.song, by_hand.song)
+    assert np.array_equal(songs.labels, expected.labels)
+    assert np.array_equal(songs.song, expected.song)
     assert not set(read(corpus, "valid").names) & set(songs.names)
 
 
-def test_the_report_bears_their_paths_too(corpus):
+def test_the_report_names_songs_by_their_paths(corpus):
     (corpus[0] / corpus[2][0].path).write_bytes(b"no music")
-    with pytest.warns(UserWarning, match="differ"):
+    with pytest.warns(UserWarning, match="changed: 1"):
         songs = load_corpus(corpus[0], corpus[2][0].split, MelodyConverter(), corpus[1], progress=False)
     assert corpus[2][0].path in dict(songs.report.refused)
     assert "corpus.csv" in str(songs.report)
@@ -94,33 +94,33 @@ def test_the_folder_may_be_the_working_folder(corpus, monkeypatch):
     assert read((".", *corpus[1:]), "train").names == read(corpus, "train").names
 
 
-def test_songs_that_are_missing_or_changed_are_counted_folder_by_folder(corpus):
+def test_missing_and_changed_songs_are_counted_per_folder(corpus):
     folder, manifest, entries = corpus
     train = [entry for entry in entries if entry.split == "train"]
     (folder / train[0].path).unlink()
     (folder / train[-1].path).write_bytes((folder / train[1].path).read_bytes())
-    told = r"of 4 songs 1 are missing \(a 1\) and 1 differ from the manifest \(b 1\)"
-    with pytest.warns(UserWarning, match=told) as record:
+    counts = r"of 4 songs, missing: 1 \(a 1\); changed: 1 \(b 1\)"
+    with pytest.warns(UserWarning, match=counts) as record:
         songs = load_corpus(folder, "train", MelodyConverter(), manifest, progress=False)
     assert len(record) == 1
     assert record[0].filename == __file__
     assert set(songs.names) <= {entry.path for entry in train[1:]}
 
 
-def test_what_cannot_be_read_says_why(corpus, tmp_path):
+def test_what_cannot_be_read_is_named(corpus, tmp_path):
     folder, manifest, _ = corpus
     with pytest.raises(ValueError, match=r"none of the 2 songs .* docs/corpus.md"):
         load_corpus(tmp_path, "valid", MelodyConverter(), manifest)
     with pytest.raises(ValueError, match=r"no split .test..*\['train', 'valid'\]"):
         load_corpus(folder, "test", MelodyConverter(), manifest)
-    with pytest.raises(ValueError, match="there is no such manifest"):
+    with pytest.raises(ValueError, match="no such manifest"):
         read_manifest(tmp_path / "none.csv")
     (tmp_path / "faulty.csv").write_text("path,split\na.mid,train\n")
     with pytest.raises(ValueError, match="no sha1"):
         read_manifest(tmp_path / "faulty.csv")
 
 
-def test_songs_are_gathered_by_their_content(corpus, tmp_path):
+def test_songs_are_found_by_their_content(corpus, tmp_path):
     folder, manifest, entries = corpus
     download, gathered = tmp_path / "download", tmp_path / "gathered"
     for k, entry in enumerate(entries[1:]):
@@ -129,14 +129,14 @@ def test_songs_are_gathered_by_their_content(corpus, tmp_path):
         shutil.copy(folder / entry.path, path)
     (download / "other.mid").write_bytes(b"some other song")
     gather(gathered, [download], manifest)
-    there = {path.relative_to(gathered).as_posix(): file_sha1(path) for path in gathered.rglob("*.mid")}
-    assert there == {entry.path: entry.sha1 for entry in entries[1:]}
-    gather(gathered, [tmp_path], manifest)  # where what is there already is found, too
+    found = {path.relative_to(gathered).as_posix(): file_sha1(path) for path in gathered.rglob("*.mid")}
+    assert found == {entry.path: entry.sha1 for entry in entries[1:]}
+    gather(gathered, [tmp_path], manifest)  # a download may contain the corpus's folder itself
     with pytest.raises(ValueError, match="no such folder"):
         gather(gathered, [tmp_path / "none"], manifest)
 
 
-def test_the_command_counts_what_is_there(corpus, monkeypatch, capsys):
+def test_the_command_counts_the_songs_of_each_folder(corpus, monkeypatch, capsys):
     folder, manifest, entries = corpus
     (folder / entries[0].path).write_bytes(b"another song")
     monkeypatch.setattr(corpus_module, "MANIFEST", manifest)
@@ -146,7 +146,7 @@ def test_the_command_counts_what_is_there(corpus, monkeypatch, capsys):
         main([str(folder), str(folder / "none")])
 
 
-def test_the_corpus_itself_is_what_the_manifest_says():
+def test_the_reference_data_has_the_songs_of_the_manifest():
     if not (SHARED / "data").is_dir():
         pytest.skip("reference data not present")
     songs = read((SHARED / "data", MANIFEST), "valid", DrumsConverter())

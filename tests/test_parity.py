@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-import train
 from configs import CONFIGS
 from engine import lstm
 from engine.adam import Adam
@@ -28,6 +27,7 @@ from magenta_checkpoint import load_magenta_checkpoint
 from magenta_formats.variables import fill_state, layers_of
 from midi_utils import Tensors
 from outputs import Softmaxes, groove_losses
+from training import updates
 
 PRESETS = [
     "cat-mel_2bar_small",
@@ -197,15 +197,16 @@ def test_losses_and_gradient_norms_of_four_updates_match(name, monkeypatch):
     """They depend on gradients, clipping, schedules and Adam."""
     config, _, numbers = reference(name)
     model = load_magenta_checkpoint(parity_folder(name) / "model.ckpt", name)
-    teacher_forced = replace(config, training=replace(config.training, sampling_schedule="constant", sampling_rate=0.0))
+    recipe = replace(config.training, sampling_schedule="constant", sampling_rate=0.0)  # teacher-forced
     batch = Tensors(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
     norms = []
     monkeypatch.setattr(torch, "randn", lambda *shape, **kind: numbers["eps"])
-    monkeypatch.setattr(train, "clip_gradients", lambda *args, clip=train.clip_gradients: norms.append(clip(*args)))
+    clip = updates.clip_gradients
+    monkeypatch.setattr(updates, "clip_gradients", lambda *args: norms.append(clip(*args)))
     optimizer = Adam(model)
     for k, loss in enumerate(numbers["train_loss"]):
         step = int(numbers["train_start_step"]) + k
-        elbo, _ = train.update(model, optimizer, batch, teacher_forced, step, None)
+        elbo, _ = updates.update(model, optimizer, batch, recipe, step, None)
         assert math.isclose(elbo.loss.item(), loss, rel_tol=1e-4)
         assert math.isclose(norms[k], numbers["train_global_norm"][k], rel_tol=UNSTABLE.get(name, 1e-3))
 
@@ -216,7 +217,9 @@ def gradients(name, monkeypatch):
     model = load_magenta_checkpoint(parity_folder(name) / "model.ckpt", name)
     batch = Tensors(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
     monkeypatch.setattr(torch, "randn", lambda *shape, **kind: numbers["eps"])
-    train.compute_loss(model, batch, config, int(numbers["train_start_step"]), None)[0].loss.backward()
+    recipe = config.training
+    beta = beta_at(int(numbers["train_start_step"]), max_beta=recipe.max_beta, beta_rate=recipe.beta_rate)
+    updates.compute_loss(model, batch, beta=beta, free_bits=recipe.free_bits)[0].loss.backward()
     return model, {key: value.grad for key, value in model.named_parameters() if value.requires_grad}
 
 

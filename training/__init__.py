@@ -1,1 +1,1 @@
-"""What the training loop in train.py is made of: batches, the start of a run, and the processes that share it."""
+"""What the training loop in train.py is built from: batches, the start of a run, its history, and shared processes."""

@@ -1,4 +1,4 @@
-"""The device of a training, and the processes that share one under torchrun, each with a part of every batch."""
+"""The device of a run, and the processes that share the run under torchrun, each with a part of every batch."""
 
 import os
 
@@ -10,14 +10,14 @@ from engine.rng import RandomSource, Shard
 
 
 def pick_device() -> torch.device:
-    """The fastest device there is: CUDA, Apple's MPS, or the CPU."""
+    """Returns the fastest device available: CUDA, Apple's MPS, or the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def check_device(name: torch.device | str) -> torch.device:
-    """The device of a name; raises ValueError where there is none."""
+    """Returns the device of a name; raises ValueError if this machine has no such device."""
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -31,56 +31,73 @@ def launched() -> bool:
     return dist.is_available() and dist.is_torchelastic_launched()
 
 
-def ranks() -> tuple[int, int]:
-    """The number of this process among those that share a run, from 0, and how many they are."""
-    together = dist.is_available() and dist.is_initialized()
-    return (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+def process_rank() -> int:
+    """Returns the number of this process among those that share a run, from 0."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def leads() -> bool:
-    """Whether this process is the one that writes and prints for all, before they have joined too."""
-    return (int(os.environ["RANK"]) if launched() else ranks()[0]) == 0
+def process_count() -> int:
+    """Returns how many processes share a run."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def own_device(device: torch.device | str | None) -> torch.device:
-    """The device of a process: the one given or the fastest, and of torchrun's processes to each a GPU of its own.
+def is_shared() -> bool:
+    """Whether several processes share a run, or torchrun started this one."""
+    return launched() or process_count() > 1
+
+
+def is_main_process() -> bool:
+    """Whether this process writes and prints for all; known before the process group exists."""
+    return (int(os.environ["RANK"]) if launched() else process_rank()) == 0
+
+
+def process_device(device: torch.device | str | None) -> torch.device:
+    """Returns the device of this process: the given one, or the fastest. Under torchrun each process gets its own GPU.
 
     Raises:
-        ValueError: no such device, fewer GPUs than processes, or one that processes cannot train on together.
+        ValueError: no such device, fewer GPUs than processes, or a device on which processes cannot train together.
     """
     device = check_device(device) if device else pick_device()
     if launched() and device.type == "cuda":
         device = check_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(device)
     elif launched() and device.type != "cpu":
-        raise ValueError(f"several processes train on CUDA devices or on the CPU, not on {device}: name device 'cpu'")
+        raise ValueError(f"several processes train on CUDA devices or on the CPU, not on {device}: use device 'cpu'")
     return device
 
 
-def join(device: torch.device):
-    """Makes one group of torchrun's processes, for good: PyTorch loses its way where a group is left and made anew."""
+def join_process_group(device: torch.device):
+    """Joins torchrun's processes in one group, which then stays: PyTorch is unreliable where a group is made twice."""
     if launched() and not dist.is_initialized():
         gpu = device.type == "cuda"
         dist.init_process_group("nccl" if gpu else "gloo", device_id=device if gpu else None)
 
 
 def check_processes(run: dict, batch_size: int):
-    """Raises ValueError in every process where they are too many for a batch, or not all about to train the same."""
-    count = ranks()[1]
+    """Checks that the processes can share a batch and that all of them are about to make the same run.
+
+    Args:
+        run: what must be equal in all processes, by name.
+        batch_size: windows per batch.
+
+    Raises:
+        ValueError: in every process, if there are more processes than windows, or if their runs differ.
+    """
+    count = process_count()
     if count > batch_size:
         raise ValueError(f"{count} processes cannot share a batch of {batch_size}: start {batch_size} at most")
-    found = [run] * count
+    runs = [run] * count
     if count > 1:
-        dist.all_gather_object(found, run)
-    for other, theirs in enumerate(found):
-        for key in (key for key in run if theirs[key] != found[0][key]):
+        dist.all_gather_object(runs, run)
+    for rank, other in enumerate(runs):
+        for key in (key for key in run if other[key] != runs[0][key]):
             raise ValueError(
-                f"processes 0 and {other} differ in {key}: all need the same arguments and songs, "
-                "and a folder for the run that all of them see"
+                f"processes 0 and {rank} differ in {key}: all need the same arguments and songs, "
+                "and a run folder that all of them can read"
             )
 
 
-def own_shard(generator: Generator, total: int) -> RandomSource:
-    """This process's part of the draws for a batch of so many windows; all of them where it is alone."""
-    rank, count = ranks()
+def process_shard(generator: Generator, total: int) -> RandomSource:
+    """Returns this process's shard of the random draws for a batch of `total` windows; all of them for one process."""
+    rank, count = process_rank(), process_count()
     return generator if count == 1 else Shard(generator, total * rank // count, total * (rank + 1) // count, total)

@@ -70,16 +70,16 @@ STEP = """
 import sys
 import torch
 from engine.adam import Adam
-from training.batches import Labels, batch_tensors, labels_at
+from training.batches import LabelBatch, batch_tensors, labels_at
 from configs import CONFIGS
 from engine.rng import seeded
 from model import MusicVAE
-from train import update
+from training.updates import update
 
 config = CONFIGS["cat-mel_2bar_tiny"]
 model = MusicVAE(config.model).train()
-labels = labels_at(Labels(torch.zeros(4, 32, dtype=torch.uint8), None, None), torch.arange(4))
-update(model, Adam(model), batch_tensors(labels, config), config, 0, seeded("cpu", 0))
+labels = labels_at(LabelBatch(torch.zeros(4, 32, dtype=torch.uint8), None, None), torch.arange(4))
+update(model, Adam(model), batch_tensors(labels, config.converter), config.training, 0, seeded("cpu", 0))
 print("torch._dynamo" in sys.modules)
 """
 

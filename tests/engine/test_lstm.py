@@ -15,7 +15,7 @@ from engine.rng import Shard, seeded
 from helpers import made_songs, needs_bfloat16
 from model import MusicVAE, autocast
 from music.trio import TRIO_DEPTHS
-from train import compute_loss
+from training.updates import compute_loss
 
 PRECISIONS = {torch.float32: 5e-6, torch.bfloat16: 2e-2}  # largest error, as a share of the largest number
 DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)]
@@ -71,14 +71,14 @@ def test_own_layer_is_pytorchs(plain, dtype, n, steps, hidden, bidirectional, at
 @pytest.mark.parametrize("name", FAMILIES)
 def test_own_layers_give_every_family_the_same_loss_and_gradients(plain, name):
     config = CONFIGS[name]
-    config = replace(config, training=replace(config.training, sampling_schedule="constant", sampling_rate=0.5))
     torch.manual_seed(0)
     model = MusicVAE(config.model).train()
     batch = config.converter.to_tensors(made_songs(config.converter, 4).windows(range(4)), seeded("cpu", "dropout"))
 
     def loss_and_gradients():
         model.zero_grad()
-        elbo, _ = compute_loss(model, batch, config, 3, seeded("cpu", "step"), sampling_probability=0.5)
+        weights = {"beta": config.training.max_beta, "free_bits": config.training.free_bits}
+        elbo, _ = compute_loss(model, batch, **weights, sampling_probability=0.5, source=seeded("cpu", "step"))
         elbo.loss.backward()
         return [elbo.loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
 

@@ -1,6 +1,6 @@
-"""Several processes that share a run: the same as one process with the same batch, and one checkpoint.
+"""Several processes that share a run: the result equals that of one process, and there is one checkpoint.
 
-Runs are short and learning rates low: rounding, which differs with the number of processes, grows from step to step.
+Runs are short and learning rates low, because rounding differs with the number of processes and grows step by step.
 """
 
 import os
@@ -20,104 +20,105 @@ from train import train
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs PyTorch with gloo")
 ROOT = Path(__file__).parents[2]
-CASES = {  # preset, and what else `train` is given; a batch has 8 windows, the last of the held-out ones 2
-    "melody": ("cat-mel_2bar_tiny", {"steps": 24}),  # transposed, half of its frames its own draws
-    "drums": ("cat-drums_2bar_tiny", {"steps": 8}),  # mixed with one another
+CASES = {  # preset, other arguments of `train`; a batch has 8 windows, the last held-out batch 2
+    "melody": ("cat-mel_2bar_tiny", {"steps": 24}),  # transposed; scheduled sampling feeds half of the frames back
+    "drums": ("cat-drums_2bar_tiny", {"steps": 8}),  # mixed windows
     "groove": ("groovae_2bar_tap_fixed_velocity_note_dropout", {"steps": 12}),  # dropout of inputs and of notes
     "conductor": ("hierdec-mel_16bar_tiny", {"steps": 12, "freeze_encoder": True}),
-    "bars": ("hier-mel_16bar_tiny", {"steps": 8}),  # one at a time, and then two
-    "tracks": ("hier-multiperf_vel_1bar_med_chords", {"steps": 4}),  # segments of several lengths, chords transposed
+    "bars": ("hier-mel_16bar_tiny", {"steps": 8}),  # a curriculum from one bar to two
+    "tracks": ("hier-multiperf_vel_1bar_med_chords", {"steps": 4}),  # segments of several lengths, transposed chords
 }
-WEIGHTS = 1e-3  # by how much of its norm a weight may differ after a run; Adam makes much of a gradient near zero
+WEIGHT_TOLERANCE = 1e-3  # share of its norm by which a weight may differ; Adam amplifies gradients near zero
 
 
 def make(name):
-    """What `train` needs of a case."""
-    preset, how = CASES[name]
+    """Returns the arguments of `train` for a case."""
+    preset, arguments = CASES[name]
     recipe = {} if name == "tracks" else {"sampling_schedule": "constant", "sampling_rate": 0.5}
     recipe |= {"mixed": 0.5} if name == "drums" else {"curriculum": 4} if name == "bars" else {}
     config = shrink(preset, bars=2, learning_rate=2e-3, **recipe)
     songs, held_out = made_songs(config.converter, windows=20), made_songs(config.converter, windows=10, seed=1)
     same = {"eval_every": 2, "precision": "float32", "device": "cpu", "progress": False}
-    return {"config": config, "train_set": songs, "valid_set": held_out, **same, **how}
+    return {"config": config, "train_set": songs, "valid_set": held_out, **same, **arguments}
 
 
 def run_everything(rank, count, folder):
-    """What each of several processes does: every case, a run that goes on, and two that are refused."""
+    """Runs in each process: every case, a run that continues, and three that are refused."""
     torch.set_num_threads(1)
-    meeting = f"file://{folder / f'meeting_{count}'}"
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
+    rendezvous = f"file://{folder / f'rendezvous_{count}'}"
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=count)
     for name in CASES:
         train(**make(name), out_dir=folder / f"{name}_{count}")
     train(**make("melody") | {"steps": 8 * count}, out_dir=folder / "melody_resumed")
     tiny = make("melody")
     few = replace(tiny["config"], training=replace(tiny["config"].training, batch_size=count - 1))
     other = made_songs(few.converter, windows=20, seed=rank)
-    for what, wrong in (("few", {"config": few}), ("other", {"train_set": other})):
+    for what, wrong in (("few", {"config": few}), ("other", {"train_set": other}), ("limit", {"minutes": 1})):
         with pytest.raises(ValueError) as refused:
             train(**tiny | wrong, out_dir=folder / what)
         (folder / f"{what}_{count}_{rank}").write_text(str(refused.value))
     dist.barrier()
     dist.destroy_process_group()
-    os._exit(0)  # at once: while an interpreter winds down, a thread of torch's that still runs can abort it
+    os._exit(0)  # skips the shutdown of the interpreter, which a running thread of torch can abort
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Every case with one process, two and three, and one run that each of them takes up from the last."""
+    """Every case with one, two and three processes, and a run that one, two and three processes continue in turn."""
     folder = tmp_path_factory.mktemp("distributed")
     for name in CASES:
         train(**make(name), out_dir=folder / f"{name}_1")
-    train(**make("melody") | {"steps": 8}, out_dir=folder / "melody_resumed")
+    for stop in ({"steps": 8}, {"steps": 16, "minutes": 1e-9}):  # the second stops between two rows, at step 9
+        train(**make("melody") | stop, out_dir=folder / "melody_resumed")
     for count in (2, 3):
         torch.multiprocessing.spawn(run_everything, (count, folder), count)
     return folder
 
 
 def curve(run):
-    """Every number of a history, one row after another."""
+    """Returns every number of a history, [rows, 9]."""
     rows = read_checkpoint(run)["run"]["history"]
     return torch.tensor([[row[0], *row[1], *row[2]] for row in rows], dtype=torch.float64)
 
 
 def assert_same_run(run, whole):
-    """The same losses to 1e-4, and nearly the same weights."""
+    """Checks that losses agree to 1e-4, and weights to their tolerance."""
     ours, theirs = curve(run), curve(whole)
     assert ours.shape == theirs.shape
     losses = [1, 2, 3, 5, 6, 7]
     torch.testing.assert_close(ours[:, losses], theirs[:, losses], rtol=1e-4, atol=1e-4)
     for a, b in zip(*(load_checkpoint(path)[0].state_dict().values() for path in (run, whole))):
-        assert (a - b).norm() <= WEIGHTS * b.norm()
+        assert (a - b).norm() <= WEIGHT_TOLERANCE * b.norm()
 
 
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("name", CASES)
-def test_several_processes_train_as_one(folder, name, count):
+def test_several_processes_give_the_run_of_one(folder, name, count):
     run, whole = folder / f"{name}_{count}", folder / f"{name}_1"
     assert_same_run(run, whole)
     assert [file.name for file in run.iterdir()] == ["checkpoint.pt"]
     assert read_checkpoint(run)["run"].keys() == read_checkpoint(whole)["run"].keys()
-    if name != "tracks":  # whose share of right steps is a mean over the processes
+    if name != "tracks":  # whose accuracy is a mean over the processes
         assert curve(run)[:, [4, 8]].allclose(curve(whole)[:, [4, 8]], atol=2e-3)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(folder):
-    """A third of its steps are made by one process, a third by two and a third by three."""
+def test_a_run_continues_with_another_number_of_processes(folder):
+    """One process makes 9 of the 24 steps, two make 7 and three make 8."""
     assert_same_run(folder / "melody_resumed", folder / "melody_1")
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_what_cannot_be_shared_is_refused_by_every_process(folder, count):
+def test_every_process_refuses_what_processes_cannot_share(folder, count):
     for rank in range(count):
-        few, other = ((folder / f"{what}_{count}_{rank}").read_text() for what in ("few", "other"))
+        few, other, limit = ((folder / f"{what}_{count}_{rank}").read_text() for what in ("few", "other", "limit"))
         assert f"{count} processes cannot share a batch of {count - 1}: start {count - 1} at most" in few
         assert "processes 0 and 1 differ in data" in other
-    assert not (folder / "few").exists()
-    assert not (folder / "other").exists()
+        assert "minutes limits a run of one process: with several, set steps instead" in limit
+    assert not any((folder / what).exists() for what in ("few", "other", "limit"))
 
 
 def torchrun(count, *arguments, folder=ROOT):
-    """Runs a script in several processes; returns what came of it."""
+    """Runs a script in several processes; returns the completed launcher."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
@@ -136,8 +137,8 @@ def torchrun(count, *arguments, folder=ROOT):
         ),
     ],
 )
-def test_the_command_under_torchrun(tmp_path, device):
-    """One report, one checkpoint, and the run of a process that is alone, which then goes on with it."""
+def test_the_command_under_torchrun_gives_one_report_and_one_checkpoint(tmp_path, device):
+    """A single process then continues the run, and the result equals that of a single process from the start."""
     songs = str(ROOT / "tests" / "fixtures" / "converters" / "midi")
 
     def command(out, steps):
@@ -154,21 +155,21 @@ def test_the_command_under_torchrun(tmp_path, device):
 
 @pytest.mark.slow
 def test_a_process_that_fails_ends_the_others(tmp_path):
-    """In the second of two runs of a script."""
+    """It fails in the second of two runs of a script."""
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys, train\n"
         f"sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
         "from helpers import made_songs, shrink\n"
-        "def update(*how, go=train.update):\n"
-        "    if how[4] == 3 and os.environ['RANK'] == '1':\n"
+        "def failing_update(*arguments, update=train.update):\n"
+        "    if arguments[4] == 3 and os.environ['RANK'] == '1':\n"
         "        raise RuntimeError('out of luck')\n"
-        "    return go(*how)\n"
+        "    return update(*arguments)\n"
         "config = shrink('cat-mel_2bar_tiny')\n"
         "songs = made_songs(config.converter)\n"
         "for name, steps in (('first', 2), ('second', 8)):\n"
         "    train.train(config, songs, out_dir=name, steps=steps, eval_every=2, device='cpu')\n"
-        "    train.update = update\n"
+        "    train.update = failing_update\n"
     )
     run = torchrun(2, str(script), folder=tmp_path)
     assert run.returncode != 0

@@ -1,0 +1,66 @@
+"""Batches: the order of the windows, transposition, mixing and the curriculum."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from engine.rng import seeded
+from helpers import made_songs, shrink
+from training.batches import LabelBatch, batch_indices, labels_on, step_batch
+
+
+def test_every_epoch_visits_every_window_once():
+    visited = torch.cat([batch_indices(step, 4, 10, seed=3) for step in range(5)])
+    assert visited[:10].sort().values.tolist() == visited[10:].sort().values.tolist() == list(range(10))
+    assert visited[:10].tolist() != visited[10:].tolist()
+    assert len(batch_indices(0, 25, 10, seed=0)) == 25  # a batch may be larger than the set
+
+
+def test_transposition_moves_whole_windows(tiny):
+    """Each window is transposed by its own draw, which differs between epochs."""
+    config, songs = tiny
+    config = replace(config, training=replace(config.training, batch_size=24, transpose_range=(-5, 6)))
+    data = labels_on("cpu", songs)
+    moves = []
+    for step in (0, 1):
+        batch = step_batch(data, config, step, 0, seeded("cpu", "step", step))
+        labels = (
+            batch.targets.argmax(-1)[:, ::2]
+            - torch.as_tensor(songs.labels.astype(int))[batch_indices(step, 24, 24, 0), ::2]
+        )
+        assert (labels == labels[:, :1]).all()
+        moves.append(labels[:, 0].tolist())
+    assert len(set(moves[0])) > 4
+    assert min(moves[0]) >= -5
+    assert max(moves[0]) <= 6
+    assert moves[0] != moves[1]
+
+
+def test_mixing_takes_drums_of_a_bar_from_the_window_before():
+    """In the given share of windows, some drums of each bar come from another window, over the whole bar."""
+    config = shrink("cat-drums_2bar_tiny", bars=2)
+    config = replace(config, training=replace(config.training, batch_size=400, mixed=0.5))
+    labels = torch.as_tensor(np.random.default_rng(1).integers(0, 512, (400, config.model.steps)))
+    data = LabelBatch(labels, None, None)
+    batch = step_batch(data, config, 0, 0, seeded("cpu", "step", 0))
+    order = batch_indices(0, 400, 400, 0)
+    hits = [labels[k][..., None] >> torch.arange(9) & 1 for k in (order, order.roll(1))]
+    own, other = ((batch.inputs[..., :9] == h).unflatten(1, (2, 16)).all(2) for h in hits)  # [window, bar, drum]
+    assert (own ^ other).all()
+    chosen = other.flatten(1).any(1)
+    assert 0.4 < chosen.float().mean() < 0.6
+    assert 0.45 < other[chosen].float().mean() < 0.55
+    assert 0.45 < (other[chosen, 0] == other[chosen, 1]).float().mean() < 0.55
+
+
+def test_a_curriculum_cuts_the_windows_of_a_batch_into_bars():
+    """The windows and their transpositions are those of a run without a curriculum."""
+    config = shrink("hier-mel_16bar_tiny", bars=4, transpose_range=(-2, 3), curriculum=4)
+    data = labels_on("cpu", made_songs(config.converter))
+    plain = replace(config, training=replace(config.training, curriculum=0))
+    for step, pieces in enumerate((4, 4, 2, 2, 1)):
+        batch, whole = (step_batch(data, c, step, 0, seeded("cpu", "step", step)) for c in (config, plain))
+        assert batch.inputs.shape == (8 * pieces, 64 // pieces, 90)
+        assert torch.equal(batch.inputs.reshape(whole.inputs.shape), whole.inputs)
+        assert torch.equal(batch.targets.reshape(whole.targets.shape), whole.targets)

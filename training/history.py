@@ -1,0 +1,50 @@
+"""How far a run has come: its step, the history of its metrics, and the sums that the next row is made of."""
+
+from typing import NamedTuple
+
+
+class Metrics(NamedTuple):
+    """Means over windows.
+
+    Training metrics include scheduled sampling where the recipe has it; held-out metrics are teacher-forced. In a
+    curriculum, training metrics are means over the pieces that windows are cut into.
+    """
+
+    loss: float  # nats: reconstruction + beta * KL beyond the free bits
+    reconstruction: float  # nats per window
+    kl_bits: float  # bits per window
+    accuracy: float  # 0..1, share of steps whose most likely class is correct, averaged over a trio's parts
+
+
+class HistoryRow(NamedTuple):
+    """Metrics of the updates since the previous row, and of the held-out songs after `step` updates."""
+
+    step: int
+    train: Metrics
+    valid: Metrics | None  # None without held-out songs
+
+
+class Position(NamedTuple):
+    """Where a run stands. One that was stopped between two rows also holds the sums that its next row needs."""
+
+    step: int = 0  # global step: updates made, after the step of the first weights
+    history: tuple[HistoryRow, ...] = ()
+    seconds: float = 0.0  # duration of the run
+    sums: tuple[float, ...] = ()  # loss, reconstruction, KL in nats and accuracy, over the updates since the last row
+    updates: int = 0  # updates since the last row
+
+
+def position_to_dict(position: Position) -> dict:
+    """Converts the position of a run to plain values, which a checkpoint can hold."""
+    rows = [[step, list(train), valid and list(valid)] for step, train, valid in position.history]
+    content = {"step": position.step, "history": rows, "seconds": position.seconds}
+    if position.updates:
+        content |= {"sums": list(position.sums), "updates": position.updates}
+    return content
+
+
+def position_from_dict(content: dict) -> Position:
+    """Restores what `position_to_dict` converted; a checkpoint of an earlier version may lack the seconds."""
+    rows = (HistoryRow(step, Metrics(*train), valid and Metrics(*valid)) for step, train, valid in content["history"])
+    sums, updates = tuple(content.get("sums", ())), content.get("updates", 0)
+    return Position(content["step"], tuple(rows), content.get("seconds", 0.0), sums, updates)

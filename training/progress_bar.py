@@ -1,0 +1,65 @@
+"""The progress bar of a run, and the line that says how long the run will take."""
+
+import math
+import time
+
+from tqdm.auto import tqdm
+
+from training.history import Metrics
+
+FORECAST_UPDATES = 10  # updates after which the line is printed
+VALIDATION_COST = 1 / 3  # duration of a batch of held-out windows, in updates: forward without backward
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # fits 100 characters
+UNITS = ((5400, 3600, "hours"), (90, 60, "minutes"), (0, 1, "seconds"))  # seconds from which on, seconds per unit, unit
+
+
+class ProgressBar:
+    """Shows the step, the time used, the time left and the metrics of a run; tells the time left after ten updates."""
+
+    def __init__(self, name: str, step: int, steps: int, eval_every: int, valid_batches: int, shown: bool):
+        self.name, self.first, self.steps = name, step, steps
+        self.eval_every, self.valid_batches = eval_every, valid_batches
+        self.bar = tqdm(total=steps, initial=step, desc="training", bar_format=BAR, disable=not shown)
+        self.warm = 0.0  # clock after the first update, which also loads kernels
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *fault):
+        self.bar.close()
+
+    def advance(self):
+        """Counts an update."""
+        self.bar.update()
+        made = self.bar.n - self.first  # stays 0 where the bar is not shown
+        if made == 1:
+            self.warm = time.monotonic()
+        if made == FORECAST_UPDATES:
+            update_seconds = (time.monotonic() - self.warm) / (FORECAST_UPDATES - 1)
+            left = updates_left(self.bar.n, self.steps, self.eval_every, self.valid_batches)
+            self.bar.write(f"{self.name}: about {duration(left * update_seconds)} to step {self.steps:,}")
+
+    def show(self, metrics: Metrics):
+        """Sets the metrics, which appear when the bar is drawn next."""
+        text = f"loss {metrics.loss:.1f}, KL {metrics.kl_bits:.0f} bits, acc {metrics.accuracy:.1%}"
+        self.bar.set_postfix_str(text, refresh=False)
+
+
+def updates_left(step: int, steps: int, eval_every: int, valid_batches: int) -> float:
+    """Returns the work from a step to the last, in updates: the updates and the measurements of held-out windows.
+
+    Args:
+        step: updates made.
+        steps: the last step, which is measured too.
+        eval_every: steps between two measurements.
+        valid_batches: batches per measurement.
+    """
+    measurements = math.ceil(steps / eval_every) - step // eval_every
+    return steps - step + measurements * valid_batches * VALIDATION_COST
+
+
+def duration(seconds: float) -> str:
+    """Writes a duration with at least two digits: '45 seconds', '2.5 minutes', '12 hours'."""
+    size, unit = next((size, unit) for least, size, unit in UNITS if seconds >= least)
+    amount = seconds / size
+    return f"{amount:.0f} {unit}" if amount >= 10 else f"{amount:.2g} {unit}"

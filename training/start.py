@@ -1,0 +1,170 @@
+"""The start of a run: from nothing, from other weights, or from the checkpoint that an earlier call left.
+
+A checkpoint records what its run is made of (preset, seed, data, first weights). A run continues only if all of it is
+equal, so that a resumed run has the same bits as an uninterrupted one.
+"""
+
+import hashlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from checkpoint import read_checkpoint
+from configs import Config, config_from_dict, config_to_dict
+from engine.adam import Adam
+from midi_utils import SongDataset
+from model import ModelConfig, MusicVAE
+from training.history import Position, position_from_dict
+
+FINGERPRINT_WINDOWS = 4096  # windows that `fingerprint` reads at a time, since a set may be larger than memory
+SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden")  # what a run takes over from first weights
+
+
+class Beginning(NamedTuple):
+    """Weights that a run starts from and, if a training run left them, the state of its optimizer."""
+
+    model: MusicVAE
+    step: int = 0  # global step
+    updates: int = 0  # that Adam has made
+    moments: dict[str, tuple[Tensor, Tensor]] | None = None  # Adam's first and second, by parameter name
+
+
+class Run(NamedTuple):
+    """A run that is ready to continue."""
+
+    config: Config
+    model: MusicVAE
+    optimizer: Adam
+    path: Path  # of its checkpoint
+    identity: dict  # what it is made of, by name
+    position: Position
+
+
+def start_run(
+    config: Config,
+    train_set: SongDataset,
+    beginning: Beginning | None,
+    freeze_encoder: bool,
+    path: Path,
+    resume: bool,
+    device: torch.device,
+    seed: int,
+) -> Run:
+    """Prepares a run at its first step or, with `resume`, at the checkpoint found at `path`.
+
+    Args:
+        config: the preset; sizes come from `beginning`.
+        train_set: windows to train on.
+        beginning: first weights; random ones when None. With first weights the run has no curriculum.
+        freeze_encoder: keep the encoder's weights fixed.
+        path: the run's checkpoint.
+        resume: continue from that checkpoint if it exists.
+        device: where the model is trained.
+        seed: seed of the initial weights and of every draw.
+
+    Raises:
+        ValueError: weights of another kind of model, or a checkpoint that is unreadable or belongs to another run.
+    """
+    if beginning is not None:
+        model_config = with_sizes_of(config.model, beginning.model.config)
+        config = replace(config, model=model_config, training=replace(config.training, curriculum=0))
+    identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(train_set)}
+    identity["beginning"] = describe_beginning(beginning, freeze_encoder)
+    model = new_model(config.model, seed).to(device)
+    if freeze_encoder:
+        model.encoder.requires_grad_(False)
+    optimizer = Adam(model, config.training.beta2)
+    position = load_beginning(model, optimizer, beginning)
+    if resume and path.exists():
+        position = restore(path, identity, model, optimizer)
+    return Run(config, model, optimizer, path, identity, position)
+
+
+def new_model(config: ModelConfig, seed: int) -> MusicVAE:
+    """Creates a model whose initial weights depend on the seed; leaves PyTorch's global random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return MusicVAE(config)
+
+
+def with_sizes_of(config: ModelConfig, other: ModelConfig) -> ModelConfig:
+    """Returns `config` with the sizes of `other`, which must otherwise be equal, except for dropout.
+
+    Raises:
+        ValueError: they differ in something else; names it.
+    """
+    ours, theirs = (
+        {name: value for name, value in asdict(c).items() if name not in (*SIZES, "dropout_keep_prob")}
+        for c in (config, other)
+    )
+    if ours != theirs:
+        raise ValueError(f"init_from is a model of another kind: {difference(theirs, ours)}")
+    return replace(config, **{name: getattr(other, name) for name in SIZES})
+
+
+def fingerprint(dataset: SongDataset) -> str:
+    """Returns a digest of a data set's labels and controls, in hexadecimal digits. Equal data give equal digests."""
+    digest, columns = hashlib.sha1(), (dataset.labels, dataset.controls)
+    for column in columns if dataset.controls is not None else columns[:1]:
+        for k in range(0, len(dataset), FINGERPRINT_WINDOWS):
+            digest.update(np.ascontiguousarray(column[k : k + FINGERPRINT_WINDOWS]))
+    return digest.hexdigest()
+
+
+def describe_beginning(beginning: Beginning | None, freeze_encoder: bool) -> str | None:
+    """Returns text that identifies the first weights; None if they are random and all of them are trained."""
+    parts = ["encoder frozen"] if freeze_encoder else []
+    if beginning is not None:
+        digest = hashlib.sha1()
+        for value in beginning.model.state_dict().values():
+            digest.update(value.detach().cpu().float().contiguous().numpy())
+        parts.append(f"weights {digest.hexdigest()[:12]}")
+    return ", ".join(parts) or None
+
+
+def load_beginning(model: MusicVAE, optimizer: Adam, beginning: Beginning | None) -> Position:
+    """Loads the first weights into a model, and their moments into its optimizer; returns where the run stands."""
+    if beginning is None:
+        return Position()
+    model.load_state_dict(beginning.model.state_dict())
+    if beginning.moments is not None:
+        updates = torch.tensor(float(beginning.updates))
+        names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        moments = [dict(zip(("exp_avg", "exp_avg_sq"), beginning.moments[name], strict=True)) for name in names]
+        optimizer.load_state_dict({"state": dict(enumerate({"step": updates, **row} for row in moments))})
+    return Position(beginning.step)
+
+
+def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam) -> Position:
+    """Loads a run's checkpoint into its model and optimizer; returns where the run stands.
+
+    Raises:
+        ValueError: the file is unreadable, or its run has another identity.
+    """
+    content = read_checkpoint(path)
+    run = content["run"] or {}
+    if "config" in run:  # an earlier version may have written fewer fields
+        run["config"] = config_to_dict(config_from_dict(run["config"]))
+    for key in ("beginning", *identity):
+        ours = identity[key]
+        if run.get(key) != ours:
+            raise ValueError(
+                f"{path} holds a run whose {key} differs ({difference(run.get(key), ours)}): "
+                "train in another folder; train(..., resume=False) starts over in this one"
+            )
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    return position_from_dict(run)
+
+
+def difference(found, wanted) -> str:
+    """Describes how two values differ; for two presets, by the first field that does."""
+    field = ""
+    while isinstance(found, dict) and isinstance(wanted, dict):
+        field = next(key for key in wanted if found.get(key) != wanted[key])
+        found, wanted = found.get(field), wanted[field]
+    return f"{field} {found}, asked for {wanted}".strip()
