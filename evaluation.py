@@ -368,11 +368,14 @@ def fit_ngram(trained: TrainedModel, train_set: SongDataset) -> NGram:
 
 
 def attribute_vectors(labels: np.ndarray, mu: np.ndarray) -> np.ndarray:
-    """Per attribute, the mean mu of the windows in its top quartile minus the mean of those in its bottom: [5, Z].
+    """Per attribute, the mean mu of the windows in its top quartile minus that of those in its bottom one.
 
     Args:
         labels: [n, steps] of training windows.
         mu: [n, Z] their posterior means.
+
+    Returns:
+        [attributes, Z].
     """
     return np.stack([_quartile_difference(measure(labels), mu) for measure in ATTRIBUTES.values()])
 
@@ -385,7 +388,7 @@ def _quartile_difference(values: np.ndarray, mu: np.ndarray) -> np.ndarray:
 
 
 def attribute_means(labels: np.ndarray) -> list[float]:
-    """Each attribute's mean over the windows where it is defined: [5]."""
+    """Each attribute's mean over the windows where it is defined: [attributes]."""
     return [round(float(np.nanmean(measure(labels))), 5) for measure in ATTRIBUTES.values()]
 
 
@@ -396,7 +399,7 @@ def measure_attributes(trained: TrainedModel, train_set: SongDataset, count: int
     """
     windows = train_set.windows(evenly(len(train_set), TRAINING_WINDOWS))
     vectors = attribute_vectors(first_part(windows.labels), trained.encode(windows).mu.cpu().numpy())
-    z = trained.draw_z(count, seed)
+    z = trained.draw_z(count, seed=seed)
 
     def means_after(change: np.ndarray) -> list[float]:
         moved = z + torch.from_numpy(change).float().to(trained.device)
@@ -482,7 +485,7 @@ def measure_priors(trained: TrainedModel, training: TrainingSet, count: int, see
     A smaller scale of the fitted prior gives samples that are closer to the songs and less new (Kingma & Dhariwal
     2018, "Glow", on sampling at a reduced temperature).
     """
-    draws = {"standard normal": TrainedModel(trained.model, trained.config).draw_z(count, seed)}
+    draws = {"standard normal": TrainedModel(trained.model, trained.config).draw_z(count, seed=seed)}
     for scale in PRIOR_SCALES if trained.prior else ():
         draws[f"width {scale}"] = trained.prior.draw(count, make_generator(trained, seed), scale)
     found = {}
@@ -495,12 +498,12 @@ def measure_priors(trained: TrainedModel, training: TrainingSet, count: int, see
 
 
 def measure_prior_bits(trained: TrainedModel) -> float | None:
-    """KL of the fitted prior from N(0, I) in bits, estimated from PRIOR_DRAWS draws; None without a fitted prior.
+    """KL of the fitted prior from N(0, I) in bits, estimated from PRIOR_DRAWS draws; None without a density.
 
     The mean KL of the songs' posteriors has two parts: the information that z carries about a song, and the gap between
     the aggregate posterior and N(0, I) (Hoffman & Johnson 2016). This is the fitted prior's estimate of the gap.
     """
-    if trained.prior is None:
+    if not hasattr(trained.prior, "log_prob"):
         return None
     z = trained.prior.draw(PRIOR_DRAWS, make_generator(trained, 0))
     return float((trained.prior.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(1)).mean()) / math.log(2)

@@ -13,17 +13,18 @@ from midi_utils import midi_files
 torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where other programs run
 
 
-@pytest.fixture
-def corpus_arguments(tmp_path):
-    """What a command is given for a folder of twelve built-in songs that have a manifest."""
-    folder, songs = tmp_path / "songs", sorted(midi_files(BUILT_IN))[:12]
+@pytest.fixture(scope="session")
+def corpus_arguments(tmp_path_factory):
+    """Command-line arguments for a folder of twelve built-in songs with a manifest; tests only read it."""
+    corpus, songs = tmp_path_factory.mktemp("corpus"), sorted(midi_files(BUILT_IN))[:12]
+    folder, manifest = corpus / "songs", corpus / "corpus.csv"
     folder.mkdir()
     for song in songs:
         (folder / song.name).write_bytes(song.read_bytes())
     splits = ["train"] * 6 + ["valid"] * 3 + ["test"] * 3
     entries = [Entry(s.name, file_sha1(s), split, s.name) for s, split in zip(songs, splits, strict=True)]
-    write_manifest(tmp_path / "corpus.csv", entries)
-    return ["--data", str(folder), "--manifest", str(tmp_path / "corpus.csv")]
+    write_manifest(manifest, entries)
+    return ["--data", str(folder), "--manifest", str(manifest)]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -188,6 +189,8 @@ def test_prior_bits_equal_the_values_worked_out_by_hand():
     config = shrink("cat-mel_2bar_tiny")
     trained = TrainedModel(MusicVAE(config.model), config)
     assert measure_prior_bits(trained) is None
+    trained.prior = SimpleNamespace(draw=None)  # a prior without a density
+    assert measure_prior_bits(trained) is None
     first, second = torch.eye(config.model.z_size)[:2]
     trained.prior = Prior(first[None], torch.diag(1 + first), torch.ones(1))
     assert measure_prior_bits(trained) == pytest.approx((4 - math.log(4)) / 2 / math.log(2), rel=0.03)
@@ -269,7 +272,7 @@ def test_a_limit_applies_to_windows_pairs_and_samples(trained, monkeypatch):
     counts = []
 
     def recorded(function):
-        return lambda *arguments: counts.append(arguments[1]) or function(*arguments)
+        return lambda *arguments, **options: counts.append(arguments[1]) or function(*arguments, **options)
 
     monkeypatch.setattr(TrainedModel, "draw_z", recorded(TrainedModel.draw_z))
     monkeypatch.setattr(evaluation, "pairs_of_songs", recorded(pairs_of_songs))

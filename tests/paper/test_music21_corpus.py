@@ -1,4 +1,4 @@
-"""The corpus made from music21's: the same bytes twice, in the metre, one part for related pieces."""
+"""The corpus from music21 has the same bytes each time, keeps the metre and splits by groups of related pieces."""
 
 import sys
 from fractions import Fraction
@@ -17,7 +17,7 @@ A_FEW = (
     "chorales/bwv244.15",  # begins with a pickup and has a repeat
     "chorales/bwv244.17",  # the same tune, a semitone lower
     "fiddle/AcaciaReel",  # in 2/4, with a pickup, repeats and triplets
-    "fiddle/BestShotHornpipe",  # its second part has a pickup too many
+    "fiddle/BestShotHornpipe",  # its second part has one pickup too many
     "fiddle/BillyORourkesJig",  # in 6/8
 )
 
@@ -30,7 +30,7 @@ def piece(path, title, pitches, metre=(4, 4)):
 
 @pytest.fixture
 def a_few(monkeypatch):
-    """Six pieces in place of all."""
+    """Six pieces instead of the whole corpus."""
     pytest.importorskip("music21")
     chosen = [(name, path) for name, path in find_pieces() if name.removesuffix(".mid") in A_FEW]
     assert len(chosen) == len(A_FEW)
@@ -38,14 +38,14 @@ def a_few(monkeypatch):
     return dict(chosen)
 
 
-def test_related_pieces_are_one_group_however_they_are_linked():
+def test_related_pieces_are_in_one_group_also_through_a_chain():
     scale, other = range(60, 80), [60, 64] * 10
     pieces = [
         piece("a.mid", "Morning -- Reel", scale),
         piece("b.mid", "Evening", other),
-        piece("c.mid", "Noon", [pitch + 5 for pitch in scale]),  # begins as a does, in another key
+        piece("c.mid", "Noon", [pitch + 5 for pitch in scale]),  # begins like a, in another key
         piece("d.mid", "MORNING No. 2", [70, 60] * 10),
-        piece("e.mid", "Evening -- Hornpipe", [pitch + 1 for pitch in scale]),  # links b's title to a's melody
+        piece("e.mid", "Evening -- Hornpipe", [pitch + 1 for pitch in scale]),  # has b's title and a's melody
         piece("f.mid", "Night", [61, 60, 62] * 5),
     ]
     found = groups(pieces)
@@ -54,7 +54,7 @@ def test_related_pieces_are_one_group_however_they_are_linked():
     assert len(set(found.values())) == 3
 
 
-def test_the_split_is_by_seed_and_about_one_tenth_each():
+def test_the_split_depends_on_the_seed_and_takes_about_a_tenth_each():
     names = [f"group {k}" for k in range(2000)]
     first = [split_of(name, 0) for name in names]
     assert first == [split_of(name, 0) for name in names]
@@ -72,7 +72,7 @@ def test_a_piece_is_written_on_the_grid_of_its_metre(tmp_path):
     assert [note.start for note in midi.instruments[0].notes] == [0.0, 0.5, 1.0, 1.5, 2.0]
 
 
-def test_a_missing_music21_is_said(monkeypatch, tmp_path):
+def test_without_music21_the_command_says_how_to_install_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "music21", None)
     with pytest.raises(SystemExit, match="pip install music21"):
         main([str(tmp_path)])
@@ -81,8 +81,12 @@ def test_a_missing_music21_is_said(monkeypatch, tmp_path):
 def test_pieces_are_read_as_they_are_played(a_few):
     chorale = read_piece("chorales/bwv244.15.mid", a_few["chorales/bwv244.15.mid"])
     assert list(chorale.parts) == ["Soprano", "Alto", "Tenor", "Bass"]
-    assert chorale.parts["Soprano"][:3] == [Note(3, 4, 66), Note(4, 5, 71), Note(5, 6, 69)]  # the pickup is beat four
-    assert Note(19, 20, 66) in chorale.parts["Soprano"]  # and the repeat begins there again
+    assert chorale.parts["Soprano"][:3] == [
+        Note(3, 4, 66),
+        Note(4, 5, 71),
+        Note(5, 6, 69),
+    ]  # the pickup is on beat four
+    assert Note(19, 20, 66) in chorale.parts["Soprano"]  # the repeat begins on beat four again
     reel = read_piece("fiddle/AcaciaReel.mid", a_few["fiddle/AcaciaReel.mid"])
     notes = reel.parts["Melody"]
     assert reel.metre == (2, 2)
@@ -91,12 +95,12 @@ def test_pieces_are_read_as_they_are_played(a_few):
 
 
 @pytest.mark.parametrize("name, reason", [("BestShotHornpipe", "do not add up"), ("BillyORourkesJig", "not in 4/4")])
-def test_unfit_pieces_say_why(a_few, name, reason):
+def test_unfit_pieces_raise_with_the_reason(a_few, name, reason):
     with pytest.raises(Unfit, match=reason):
         read_piece(name, a_few[f"fiddle/{name}.mid"])
 
 
-def test_two_runs_write_the_same_bytes_and_windows_come_of_them(a_few, tmp_path):
+def test_two_runs_write_the_same_bytes_which_give_windows(a_few, tmp_path):
     unfit = music21_corpus.write_corpus(tmp_path / "a", progress=False)
     music21_corpus.write_corpus(tmp_path / "b", progress=False)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())

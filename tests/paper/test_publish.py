@@ -22,15 +22,15 @@ from train import train
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def published(corpus_arguments, tmp_path):
+@pytest.fixture(scope="module")
+def published(corpus_arguments, tmp_path_factory):
     """The folder that a run of twenty steps was published to."""
-    config = shrink("cat-mel_2bar_tiny")
+    to, config = tmp_path_factory.mktemp("published"), shrink("cat-mel_2bar_tiny")
     _, folder, _, manifest = corpus_arguments
     songs = load_corpus(folder, "train", config.converter, manifest, progress=False)
-    train(config, songs, out_dir=tmp_path / "runs" / config.name, steps=20, seed=5, progress=False, device="cpu")
-    publish.main([*corpus_arguments, "--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--size", "tiny"])
-    return tmp_path
+    train(config, songs, out_dir=to / "runs" / config.name, steps=20, seed=5, progress=False, device="cpu")
+    publish.main([*corpus_arguments, "--runs", str(to / "runs"), "--to", str(to), "--size", "tiny"])
+    return to
 
 
 def test_published_weights_are_small_and_record_their_training(published):
