@@ -143,8 +143,8 @@ def read_results(folder: Path, names: tuple[str, ...]) -> dict[str, dict]:
 
 
 def models_table(results: Path) -> str:
-    """The published models with their size and their sampled accuracy beside the paper's, Markdown."""
-    header = ("file", "bars", "parameters", "sampled accuracy", "the paper's")
+    """The published models with their size, their sampled accuracy beside the paper's, and the KL it takes, Markdown."""
+    header = ("file", "bars", "parameters", "sampled accuracy", "the paper's", "KL, bits")
     return markdown(header, (_models_row(*item) for item in read_results(results, (*MODELS,)).items()))
 
 
@@ -156,13 +156,18 @@ def _models_row(name: str, found: dict) -> tuple[str, ...]:
         ", ".join(f"{part} {number(share)}".removeprefix("all ") for part, share in row.items())
         for row in (ours, theirs)
     )
-    return f"`{name}.pt`", bars, number(found["parameters"], 0), *cells
+    return f"`{name}.pt`", bars, number(found["parameters"], 0), *cells, _kl_bits(found)
+
+
+def _kl_bits(found: dict) -> str:
+    """What an accuracy costs: without it, a model that copies looks better than one that compresses."""
+    return number(found["elbo"]["kl_bits"]["mean"], 0)
 
 
 def accuracy_table(results: Path) -> str:
     """Accuracy of every measured model from a draw of z, beside the paper's, Markdown."""
     header = ("model", "part", "majority label", "teacher-forced", "the paper's", "sampled", "the paper's")
-    header += ("sampled, new windows",)
+    header += ("sampled, new windows", "KL, bits")
     found = read_results(results, (*MODELS, *ALSO_MEASURED))
     return markdown(header, (row for item in found.items() for row in _accuracy_rows(*item)))
 
@@ -171,7 +176,8 @@ def _accuracy_rows(name: str, found: dict) -> Iterator[tuple[str, ...]]:
     for part, majority in found["still"].items():
         ours, theirs = _accuracies(found, part), paper_accuracy(found["preset"], part)
         new = found["reconstruction"]["sampled"]["by_group"].get(NEW, {}).get(part)
-        yield name, part, *map(number, (majority, ours[0], theirs[0], ours[1], theirs[1], new))
+        shares = (majority, ours[0], theirs[0], ours[1], theirs[1], new)
+        yield name, part, *map(number, shares), _kl_bits(found)
 
 
 def training_table(results: Path) -> str:

@@ -53,7 +53,7 @@ def paper_accuracy(preset: str, part: str) -> tuple[float | None, float | None]:
 def accuracy_table(results: Sequence[dict]) -> str:
     """Reconstruction accuracy from a draw of z, beside the paper's, and from the posterior's mean."""
     header = ("model", "part", "majority label", "teacher-forced", "the paper's", "sampled", "the paper's")
-    header += ("teacher-forced, from the mean", "sampled, from the mean")
+    header += ("teacher-forced, from the mean", "sampled, from the mean", "KL, bits")
     return markdown(header, (row for result in results for row in _accuracy_rows(result)))
 
 
@@ -61,7 +61,8 @@ def _accuracy_rows(result: dict) -> Iterable[list[str]]:
     for part, majority in result["still"].items():
         ours = [with_interval(result["reconstruction"][kind]["parts"][part]) for kind in KINDS]
         forced, drawn = map(number, paper_accuracy(result["preset"], part))
-        yield [result["preset"], part, number(majority), ours[0], forced, ours[1], drawn, *ours[2:]]
+        kl_bits = number(result["elbo"]["kl_bits"]["mean"], 0)
+        yield [result["preset"], part, number(majority), ours[0], forced, ours[1], drawn, *ours[2:], kl_bits]
 
 
 def group_table(results: Sequence[dict]) -> str:
