@@ -1,23 +1,22 @@
-"""From MIDI files to label arrays: MusicVAE's view of music (Roberts et al. 2018, sections 3 and 4).
+"""MIDI files to labels: `load_midi`, `load_songs`, and all converters (Roberts et al. 2018, sections 3 and 4).
 
-A file becomes a `PrettyMIDI` (`load_midi`), a converter cuts windows of labels out of it (`to_arrays`),
-and `load_songs` does so for a folder and says what became of every file. The labels equal those of
-Magenta's converters (music_vae/data.py, data_hierarchical.py) on every file that both read, but for this: tracks of one
-program stand in a bar in their order in the file, a pedal left down cuts off no drums, a change after the last note
-costs no groove, and of two chords on one step the later holds, where Magenta gives nothing. Unlike Magenta, this module
-mends files that pretty_midi refuses, drops windows that occur twice in a set, and says why a song gives none.
+`load_midi` reads a file as a `PrettyMIDI`, and a converter's `to_arrays` cuts windows of labels from it. `load_songs`
+does both for a folder and reports what became of every file. To add a representation, write its converter in a file in
+`music/` and add it to `Converter` below.
+
+Labels equal those of Magenta's converters (music_vae/data.py, data_hierarchical.py) on every file that both read, with
+four exceptions: tracks of one program stay in the file's order within a bar; a pedal that is left down does not cut off
+drums; a tempo or time signature that changes after the last note does not cost a groove; and of two chords on one step
+the later holds, where Magenta gives no window. Unlike Magenta, this module mends files that pretty_midi refuses, drops
+windows that occur twice in a set, and names the reason if a song gives no window.
 """
 
-import gc
-import hashlib
-import io
 import itertools
 import os
 import warnings
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,26 +26,27 @@ from pretty_midi import PrettyMIDI
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from music import grid
 from music.converter import Tensors
 from music.drums import DrumsConverter
-from music.grid import NAMES_SHOWN, Skipped, Windows
+from music.grid import NAMES_SHOWN, Skipped, Windows, as_windows, counted
 from music.groove import GrooveConverter
 from music.melody import MelodyConverter
-from music.midi_bytes import read_events
-from music.midi_repair import MidiError, repair
+from music.midi_bytes import MidiError
+from music.midi_file import parse_midi, read_file
 from music.multitrack import MultitrackConverter
 from music.song_cache import (
+    CacheFile,
     Columns,
     Rows,
-    Shard,
     Song,
-    content_digest,
+    columns_of,
     converter_folder,
     file_digest,
     find_songs,
-    write_shard,
+    group_songs,
+    write_cache_file,
 )
+from music.song_reader import read_songs
 from music.trio import TrioConverter
 
 __all__ = [
@@ -70,94 +70,51 @@ __all__ = [
 
 Converter = MelodyConverter | DrumsConverter | TrioConverter | GrooveConverter | MultitrackConverter
 
-BUILT_IN = "built_in"  # subfolder whose songs are taken where there are no others
+BUILT_IN = "built_in"  # subfolder whose songs are used only if there are no others
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
-FEW_BYTES = 2**17  # of files; below this, starting worker processes takes longer than they save
-CHUNK_FILES = 4  # files a worker reads at a time
-MAX_WORKERS = 61  # processes that Windows can wait for
-EXECUTOR_WORKERS = 64  # of an executor that is given, unless `workers` says otherwise
-QUEUED_CHUNKS = 4  # a worker, read and not yet taken up or still to read
-SHARD_FILES = 1024  # songs kept in one file of a cache, at most
-SHARD_BYTES = 2**27  # of their windows, about
-MEMORY_BYTES = 2**30  # of labels that are put into one array; more stay in the shards they came in
-OFF_GRID_STEPS = 0.2  # mean distance of the onsets from the grid above which a song is called off it; chance gives 0.25
-
-
-# ---- Reading a file ----
+MEMORY_BYTES = 2**30  # of labels and controls in one array each; more stay as they were read, or mapped from the cache
+OFF_GRID_STEPS = 0.2  # a song is off the grid if its onsets are, by this mean distance; random onsets have 0.25
 
 
 def load_midi(path: str | os.PathLike) -> PrettyMIDI:
-    """Reads a MIDI file, mending it where pretty_midi refuses it; what was mended is said in a warning.
+    """Reads a MIDI file; mends it if pretty_midi refuses it, and warns of what was mended.
 
     Raises:
-        MidiError: no such file, no MIDI file, or one that is cut off or beyond mending; names the file and the fault.
+        MidiError: there is no such file, or it is no MIDI file, cut off, or beyond mending. The message names the file
+            and the fault.
     """
-    midi, mended = _read(path)
+    try:
+        midi, mended = parse_midi(read_file(path))
+    except MidiError as error:
+        raise MidiError(f"{path}: {error}") from error.__cause__
     if mended:
         warnings.warn(f"{path}: read after mending: {'; '.join(mended)}", stacklevel=2)
     return midi
 
 
-def _read(path: str | os.PathLike) -> tuple[PrettyMIDI, list[str]]:
-    """The song, and what had to be mended."""
-    return _parsed(path, _file_bytes(path))
-
-
-def _parsed(path: str | os.PathLike, data: bytes) -> tuple[PrettyMIDI, list[str]]:
-    """The song that a file's bytes hold, and what had to be mended."""
-    try:
-        events = read_events(data)
-        midi = PrettyMIDI(mido_object=events) if events else PrettyMIDI(io.BytesIO(data))
-        if midi.resolution > 0:
-            return midi, []
-    except Exception:  # whatever a damaged file leads pretty_midi and mido into
-        pass
-    try:
-        data, mended = repair(data)
-        return PrettyMIDI(io.BytesIO(data)), mended
-    except MidiError as error:
-        raise MidiError(f"{path}: {error}") from None
-    except Exception as error:
-        raise MidiError(f"{path}: cannot be read even after mending ({type(error).__name__}: {error})") from error
-
-
-def _file_bytes(path: str | os.PathLike) -> bytes:
-    if Path(path).is_dir():
-        raise MidiError(f"{path}: is a folder, not a MIDI file; load_songs reads folders")
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise MidiError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise MidiError(f"{path}: cannot be opened ({error.strerror or error})") from error
-    if not data:
-        raise MidiError(f"{path}: the file is empty")
-    return data
-
-
-# ---- A folder of songs ----
+# ---- Sets of songs ----
 
 
 class SongReport(NamedTuple):
-    """What became of every file of a set; prints in plain words, the full lists are its fields."""
+    """What became of every file of a set. `print` shows a summary; the fields hold the full lists."""
 
-    source: str  # the folder, or how many paths were given
+    source: str  # the folder, or the number of paths that were given
     converter: Converter
     files: int  # found
     songs: int  # files that gave windows
     windows: int  # kept
     duplicates: int  # windows dropped because an earlier one is equal
     refused: tuple[tuple[str, str], ...]  # (file, fault)
-    mended: tuple[tuple[str, str], ...]  # (file, what was mended); these were read
+    mended: tuple[tuple[str, str], ...]  # (file, what was mended); these files were read
     without_window: tuple[tuple[str, str], ...]  # (file, reason)
-    off_grid: tuple[tuple[str, str], ...]  # (file, how far its onsets lie from the grid)
+    off_grid: tuple[tuple[str, str], ...]  # (file, mean distance of its onsets from the grid)
 
     def __str__(self) -> str:
         read = self.files - len(self.refused)
         lines = [
-            f"{self.source}: {grid.counted(self.files, 'MIDI file')}, {read} read, {len(self.refused)} refused",
-            f"{grid.counted(self.windows, 'window')} of {grid.counted(self.converter.bars, 'bar')} kept from "
-            f"{grid.counted(self.songs, 'song')}, {grid.counted(self.duplicates, 'duplicate')} dropped",
+            f"{self.source}: {counted(self.files, 'MIDI file')}, {read} read, {len(self.refused)} refused",
+            f"{counted(self.windows, 'window')} of {counted(self.converter.bars, 'bar')} kept from "
+            f"{counted(self.songs, 'song')}, {counted(self.duplicates, 'duplicate')} dropped",
         ]
         lines += _listing("Refused", self.refused, shown=len(self.refused))
         lines += _listing("Read after mending", self.mended)
@@ -169,7 +126,10 @@ class SongReport(NamedTuple):
 
 
 def _listing(title: str, entries: Sequence[tuple[str, str]], shown: int = NAMES_SHOWN) -> list[str]:
-    """(name, reason) pairs grouped by reason, the most frequent first; what follows a semicolon stays with the name."""
+    """Lines of (name, reason) pairs grouped by reason, the most frequent first.
+
+    What follows a semicolon in a reason is a detail of the song, and is shown with its name.
+    """
     groups = defaultdict(list)
     for name, reason in entries:
         reason, _, detail = reason.partition("; ")
@@ -177,16 +137,20 @@ def _listing(title: str, entries: Sequence[tuple[str, str]], shown: int = NAMES_
     lines = [f"{title}: {len(entries)}"] if entries else []
     for reason, names in sorted(groups.items(), key=lambda group: -len(group[1])):
         more = f" and {len(names) - shown} more, all in the report's fields" if len(names) > shown else ""
-        lines.append(f"  {reason}: {grid.counted(len(names), 'song')}: {', '.join(names[:shown])}{more}")
+        lines.append(f"  {reason}: {counted(len(names), 'song')}: {', '.join(names[:shown])}{more}")
     return lines
 
 
 class SongDataset(torch.utils.data.Dataset):
-    """Windows of integer labels of many songs; `converter.to_tensors(dataset.windows(indices))` makes frames of them.
+    """Windows of labels from many songs; `converter.to_tensors(dataset.windows(indices))` gives the model's frames.
 
-    labels, lengths, controls, track, start_bar: as in Windows, over all songs; song [n]: index in `names`, the songs
-    that have windows, in order; converter; report: a SongReport on the whole set. Labels and controls beyond a gigabyte
-    are `song_cache.Rows`, which give arrays where they are indexed, and with a cache lie on disk.
+    Attributes:
+        labels, lengths, controls, track, start_bar: as in Windows, for all songs. Labels and controls of more than
+            MEMORY_BYTES are `song_cache.Rows`: they return arrays when they are indexed, and with a cache stay on disk.
+        song: [n] index in `names` of each window's song.
+        names: the songs that have windows, sorted.
+        converter: cut the windows.
+        report: a SongReport of the whole set.
     """
 
     def __init__(
@@ -204,10 +168,10 @@ class SongDataset(torch.utils.data.Dataset):
 
     def __repr__(self) -> str:
         kind = type(self.converter).__name__
-        return f"SongDataset({grid.counted(len(self), 'window')} of {grid.counted(len(self.names), 'song')}, {kind})"
+        return f"SongDataset({counted(len(self), 'window')} of {counted(len(self.names), 'song')}, {kind})"
 
     def windows(self, indices: Sequence[int] | np.ndarray | Tensor | slice) -> Windows:
-        """The windows at these indices, or where a mask is true."""
+        """The windows at these indices, or those for which a mask [n] is true."""
         if not isinstance(indices, slice):
             indices = np.atleast_1d(np.asarray(indices))
             indices = indices if indices.size else indices.astype(int)
@@ -222,15 +186,15 @@ class SongDataset(torch.utils.data.Dataset):
         seed: int = 0,
         groups: Sequence[str] | Mapping[str, str] | None = None,
     ) -> "Split":
-        """Parts that share no song.
+        """Splits the songs at random, so that no two parts have windows of one song.
 
         Args:
-            valid, test: shares of the songs, from 0 to 1; a share above 0 gets at least one song.
-            seed: equal seeds give equal parts.
-            groups: songs of one group stay together: a group for each of `names`, or a group by name.
+            valid, test: shares of the songs, 0 to 1; a share above 0 gets at least one song.
+            seed: the same seed gives the same split.
+            groups: songs of one group stay in one part; the group of each of `names`, or a mapping from name to group.
 
         Raises:
-            ValueError: shares that leave nothing to train on, too few songs or groups, groups that miss a song.
+            ValueError: the shares leave nothing to train on, there are too few songs or groups, or a song has no group.
         """
         group = _group_of_each(self.names, groups)
         kinds = sorted(set(group))
@@ -241,7 +205,7 @@ class SongDataset(torch.utils.data.Dataset):
         return Split(*(self._songs(np.flatnonzero(part == k)) for k in range(3)))
 
     def _songs(self, songs: np.ndarray) -> "SongDataset":
-        """The windows of some songs."""
+        """The windows of the songs with these indices, which rise."""
         kept = np.flatnonzero(np.isin(self.song, songs))
         song = np.searchsorted(songs, self.song[kept]).astype(self.song.dtype)
         names = [self.names[k] for k in songs]
@@ -251,7 +215,7 @@ class SongDataset(torch.utils.data.Dataset):
 
 
 class Split(NamedTuple):
-    """Three parts of a dataset; one not asked for is empty."""
+    """Three parts of a dataset; a part with a share of 0 is empty."""
 
     train: SongDataset
     valid: SongDataset
@@ -267,27 +231,20 @@ def _group_of_each(names: Sequence[str], groups: Sequence[str] | Mapping[str, st
             raise ValueError(f"groups has {len(groups)} entries; the dataset has {len(names)} songs (see its names)")
         return [str(group) for group in groups]
     if missing := [name for name in names if name not in groups]:
-        raise ValueError(f"groups says nothing of {', '.join(missing[:NAMES_SHOWN])}: {len(missing)} songs in all")
+        raise ValueError(f"groups has no entry for {', '.join(missing[:NAMES_SHOWN])}: {len(missing)} songs in all")
     return [str(groups[name]) for name in names]
 
 
 def _part_sizes(count: int, valid: float, test: float, noun: str) -> tuple[int, int, int]:
-    """How many go to train, valid and test."""
+    """The numbers of songs or groups for train, valid and test."""
     if not (0 <= valid <= 1 and 0 <= test <= 1 and valid + test < 1):
         raise ValueError(f"valid is {valid} and test is {test}; shares lie from 0 to 1 and leave some to train on")
     held_out = [max(1, round(share * count)) if share else 0 for share in (valid, test)]
     train = count - sum(held_out)
     if train < 1:
         parts = f"{1 + sum(share > 0 for share in (valid, test))} parts with valid={valid} and test={test}"
-        raise ValueError(f"{grid.counted(count, noun)} cannot be split into {parts}; add songs, or ask for less")
+        raise ValueError(f"{counted(count, noun)} cannot be split into {parts}; add songs, or ask for less")
     return train, *held_out
-
-
-class _Found(NamedTuple):
-    """What a worker hands back for one file."""
-
-    song: Song
-    columns: Columns | None = None  # None where it was refused
 
 
 def load_songs(
@@ -299,221 +256,73 @@ def load_songs(
     cache: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> SongDataset:
-    """Reads every MIDI file of a folder and its subfolders, or every path given, into one dataset.
+    """Reads all MIDI files of a folder and its subfolders, or all given paths, into one dataset.
 
-    Songs are sorted by name, however many workers read them; of windows equal anywhere in the set the first is kept.
-    A folder's subfolder `built_in` counts only where the folder holds no other song.
+    Songs are sorted by name, whatever the number of workers. Of windows that are equal anywhere in the set the first is
+    kept. A subfolder `built_in` of the folder is used only if the folder has no other songs.
 
     Args:
-        workers: processes; 1 reads in this one, None takes every core where the set is large enough. With an
-            executor, how many workers it has, if more than 64.
-        executor: a `concurrent.futures.Executor` to read with in place of one's own processes.
-        cache: folder that keeps what was read, by the files' contents, the converter and this code; a second reading
-            takes it from there, and labels beyond a gigabyte stay there.
+        workers: number of processes; 1 reads in this process, None uses all cores if the set is large enough. With an
+            executor, the number of its workers, which need be given only above 64.
+        executor: a `concurrent.futures.Executor` that reads the files in place of own processes.
+        cache: folder that keeps what is read, for each file content, converter and version of the code. A second call
+            takes the songs from there, and leaves labels of more than a gigabyte on disk.
         progress: show a progress bar.
 
     Raises:
-        ValueError: no such folder, no MIDI file in it, or no window in any of them; the message carries the report.
+        ValueError: there is no such folder, no MIDI file in it, or no window in any file; the message has the report.
     """
     source, names, paths = _find_files(folder_or_paths)
     folder = None if cache is None else converter_folder(cache, converter)
-    keys = [(folder and file_digest(path)) or k for k, path in enumerate(paths)]  # equal where contents are
-    shards, places = find_songs(folder, keys) if folder else ([], {})
+    keys = [(folder and file_digest(path)) or k for k, path in enumerate(paths)]  # equal for equal contents
+    files, places = find_songs(folder, keys) if folder else ([], {})
     missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in places}
-    read = _read_all(list(missing.values()), converter, workers, executor)
+    read = read_songs(list(missing.values()), converter, workers, executor)
     known = len(paths) - len(missing)
     read = tqdm(read, "Reading MIDI", len(paths), initial=known, unit="file", disable=not progress)
-    songs, unplaced = sum(len(shard.songs) for shard in shards), iter(missing)
-    for shard in _shards(read, converter):
-        places |= zip(itertools.islice(unplaced, len(shard.songs)), itertools.count(songs))
-        songs += len(shard.songs)
-        stays = folder and any(song.digest for song in shard.songs)
-        shards.append(write_shard(folder, shard) if stays else shard)
-    return _dataset(source, names, [places[key] for key in keys], shards, converter)
+    songs, unplaced = sum(len(file.songs) for file in files), iter(missing)
+    for file in group_songs(read, columns_of(as_windows((), converter.no_windows(), ()))):
+        places |= zip(itertools.islice(unplaced, len(file.songs)), itertools.count(songs))
+        songs += len(file.songs)
+        is_kept = folder and any(song.digest for song in file.songs)
+        files.append(write_cache_file(folder, file) if is_kept else file)
+    return _dataset(source, names, [places[key] for key in keys], files, converter)
 
 
-def _find_files(folder_or_paths) -> tuple[str, list[str], list[Path]]:
-    """What to call the set, and the name and path of each file, sorted; names in a folder are relative to it."""
+def _find_files(folder_or_paths: str | os.PathLike | Iterable) -> tuple[str, list[str], list[Path]]:
+    """A name for the set, and the name and path of each file, sorted; names in a folder are relative to it."""
     if not isinstance(folder_or_paths, str | os.PathLike):
         given = [Path(path) for path in folder_or_paths]
         paths = [file for path in given for file in (midi_files(path) if path.is_dir() else [path])]
-        source, names = grid.counted(len(paths), "path"), {path.as_posix(): path for path in paths}
+        source, names = counted(len(paths), "path"), {path.as_posix(): path for path in paths}
     elif (folder := Path(folder_or_paths)).is_dir():
         source, names = str(folder), {path.relative_to(folder).as_posix(): path for path in midi_files(folder)}
         if names and all(name.startswith(f"{BUILT_IN}/") for name in names):
-            source += " (its built-in songs: put files of your own beside them, and yours are taken instead)"
+            source += " (the built-in songs; files that you add to the folder replace them)"
     elif folder.exists():
         source, names = str(folder), {folder.name: folder}
     else:
-        raise ValueError(f"{folder}: there is no such folder; give one that holds MIDI files, or a list of paths")
+        raise ValueError(f"{folder}: there is no such folder; give one that has MIDI files, or a list of paths")
     if not names:
         raise ValueError(f"{source}: there is no MIDI file; add files that end in {', '.join(MIDI_SUFFIXES)}")
     return source, sorted(names), [names[name] for name in sorted(names)]
 
 
 def midi_files(folder: Path) -> list[Path]:
-    """The MIDI files in a folder and its subfolders, by their endings; built-in songs where there are no others."""
+    """The files in a folder and its subfolders with a MIDI ending; the built-in songs only if there are no others."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())
     files = [path for path in found if not path.name.startswith(".")]
     return [path for path in files if path.relative_to(folder).parts[0] != BUILT_IN] or files
 
 
-def _read_songs(paths: Sequence[Path], converter: Converter) -> list[_Found]:
-    """Runs in a worker: whatever a file does, the others are read."""
-    with warnings.catch_warnings(), _no_garbage():
-        warnings.simplefilter("ignore")  # pretty_midi warns of tempos on later tracks; nothing here to act on
-        return [_read_song(path, converter) for path in paths]
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Looks for no cycles meanwhile, which a parser's many small objects set off and do not form."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _read_song(path: Path, converter: Converter) -> _Found:
-    digest = None
-    try:
-        data = _file_bytes(path)
-        digest = content_digest(data)
-        midi, mended = _parsed(path, data)
-        off_grid = _distance_from_grid(midi) if converter.needs_grid else 0.0
-        columns = _columns(windows := converter.to_arrays(midi))
-    except MidiError as error:
-        return _Found(Song(digest, fault=str(error).removeprefix(f"{path}: ")))
-    except Exception as error:  # one file must not end the reading of a folder
-        return _Found(Song(None, fault=f"{type(error).__name__}: {error}"))
-    reason = None if len(windows.labels) else windows.skipped[0].reason
-    mended = ", ".join(mended).replace("; ", ", ")
-    return _Found(Song(digest, len(windows.labels), None, mended, off_grid, reason), columns)
-
-
-def _columns(windows: Windows) -> Columns:
-    """The columns of a song's windows, and a key for each."""
-    controls = np.zeros((len(windows.labels), 0), np.int8) if windows.controls is None else windows.controls
-    rows = (labels.tobytes() + chords.tobytes() for labels, chords in zip(windows.labels, controls, strict=True))
-    keys = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
-    return Columns(windows.labels, windows.lengths, controls, *windows[3:5], np.frombuffer(keys, np.uint64))
-
-
-def _distance_from_grid(midi: PrettyMIDI) -> float:
-    """Mean distance, in steps, of a song's onsets from the sixteenths."""
-    offsets = np.concatenate([part.offset for part in grid.song_parts(midi)])
-    return float(np.abs(offsets).mean()) if len(offsets) else 0.0
-
-
-def _read_all(
-    paths: list[Path], converter: Converter, workers: int | None, executor: Executor | None
-) -> Iterator[_Found]:
-    """What each path gives, in order; a few chunks a worker are read ahead."""
-    chunks = [paths[k : k + CHUNK_FILES] for k in range(0, len(paths), CHUNK_FILES)]
-    workers = workers or EXECUTOR_WORKERS if executor else min(workers or _workers(paths), len(chunks), MAX_WORKERS)
-    own = _start_pool(workers) if executor is None and workers > 1 else _Here()
-    waiting = deque()
-    try:
-        for chunk in chunks:
-            future = _submit(executor or own, chunk, converter)
-            if future is None and executor is None:
-                own = _start_pool(workers)
-                future = _submit(own, chunk, converter)
-            waiting.append((chunk, future))
-            while waiting and (len(waiting) == QUEUED_CHUNKS * workers or not future or waiting[0][1].done()):
-                yield from _taken(*waiting.popleft(), converter)
-        while waiting:
-            yield from _taken(*waiting.popleft(), converter)
-    finally:
-        own.shutdown(cancel_futures=True)
-
-
-class _Here(Executor):
-    """Does what it is given at once, in this process."""
-
-    def submit(self, task, /, *arguments) -> Future:
-        future = Future()
-        future.set_result(task(*arguments))
-        return future
-
-
-def _submit(pool: Executor, chunk: list[Path], converter: Converter) -> Future | None:
-    """None where the pool takes no more, as when one of its workers died."""
-    with suppress(RuntimeError):
-        return pool.submit(_read_songs, chunk, converter)
-
-
-def _taken(chunk: list[Path], future: Future | None, converter: Converter) -> list[_Found]:
-    """What a chunk gives; where its worker died, its files are tried again, each in a process of its own."""
-    try:
-        return future.result() if future else [_read_alone(path, converter) for path in chunk]
-    except Exception:  # whatever the executor says when a worker dies
-        return [_read_alone(path, converter) for path in chunk]
-
-
-def _workers(paths: list[Path]) -> int:
-    """Every core, or this process alone for a small set."""
-    return _cores() if sum(path.stat().st_size for path in paths if path.is_file()) >= FEW_BYTES else 1
-
-
-def _cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _start_pool(workers: int) -> Executor:
-    """A pool that works; this process where no other can be started (a script without a main guard, a sandbox)."""
-    try:
-        pool = ProcessPoolExecutor(workers)
-    except (OSError, NotImplementedError):
-        return _Here()
-    return pool if _works(pool) else _Here()
-
-
-def _works(pool: Executor) -> bool:
-    try:
-        pool.submit(int).result()
-        return True
-    except (OSError, BrokenExecutor):  # no RuntimeError: a worker that runs an unguarded script must die of its own
-        return False
-
-
-def _read_alone(path: Path, converter: Converter) -> _Found:
-    """Reads a file in a process of its own, so that the one that ends its process is found."""
-    with ProcessPoolExecutor(1) as pool:
-        try:
-            return pool.submit(_read_song, path, converter).result()
-        except Exception as error:  # the process died of this file
-            return _Found(Song(None, fault=f"reading it ended its process ({type(error).__name__})"))
-
-
-def _shards(found: Iterable[_Found], converter: Converter) -> Iterator[Shard]:
-    """Puts what was read together, so many songs or bytes at a time."""
-    nothing = _columns(grid.as_windows((), converter.no_windows(), ()))
-    songs, parts, size = [], [nothing], 0
-    for song, columns in found:
-        songs.append(song)
-        if song.windows:
-            parts.append(columns)
-            size += columns.labels.nbytes + columns.controls.nbytes
-        if len(songs) == SHARD_FILES or size >= SHARD_BYTES:
-            yield Shard(songs, Columns(*map(np.concatenate, zip(*parts, strict=True))))
-            songs, parts, size = [], [nothing], 0
-    if songs:
-        yield Shard(songs, Columns(*map(np.concatenate, zip(*parts, strict=True))))
-
-
 def _dataset(
-    source: str, names: list[str], places: Sequence[int], shards: list[Shard], converter: Converter
+    source: str, names: list[str], places: Sequence[int], files: list[CacheFile], converter: Converter
 ) -> SongDataset:
-    """Drops equal windows, the first kept, and puts the rest and the report together; places: of each name's song."""
-    read = [song for shard in shards for song in shard.songs]
+    """Drops equal windows and makes the dataset and its report; places: the index of each name's song in `files`."""
+    read = [song for file in files for song in file.songs]
     songs = [read[place] for place in places]
     rows, song = _rows_of_songs(np.array([song.windows for song in read]), np.array(places))
-    keys = np.concatenate([shard.columns.keys for shard in shards])[rows]
+    keys = np.concatenate([file.columns.keys for file in files])[rows]
     first = np.sort(np.unique(keys, return_index=True)[1])
     kept, dataset_song = np.unique(song[first], return_inverse=True)
     report = SongReport(
@@ -530,19 +339,19 @@ def _dataset(
     )
     if not len(kept):
         raise ValueError(f"there is no window to learn from\n{report}\n{_remedy(report)}")
-    windows = _windows_at([shard.columns for shard in shards], rows[first])
+    windows = _windows_at([file.columns for file in files], rows[first])
     return SongDataset(windows, dataset_song.astype(np.int32), [names[k] for k in kept], converter, report)
 
 
 def _rows_of_songs(windows: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of the songs at these places, and which of these each is of; windows: of every song, as rows lie."""
+    """The rows of the songs at these places, and each row's index in `places`; windows: the count of each song."""
     first, counts = (windows.cumsum() - windows)[places], windows[places]
     song = np.repeat(np.arange(len(places)), counts)
     return (first - counts.cumsum() + counts)[song] + np.arange(len(song)), song
 
 
 def _windows_at(columns: Sequence[Columns], rows: np.ndarray) -> Windows:
-    """The windows at these rows of columns that lie end to end."""
+    """The windows at these rows of several files' columns, taken as one."""
     labels, lengths, controls, track, start_bar, _ = map(list, zip(*columns, strict=True))
     wide = [Rows(labels, rows), Rows(controls, rows)]
     if sum(column.nbytes for column in wide) <= MEMORY_BYTES:
@@ -552,20 +361,21 @@ def _windows_at(columns: Sequence[Columns], rows: np.ndarray) -> Windows:
 
 
 def _why_without(songs: Sequence[Song], kept: set[int]) -> list[str | None]:
-    """Why each song that was read has no window in the set, if it has none."""
+    """The reason why each song that was read has no window in the set, or None."""
     twin = "every window is in an earlier song too"
     return [None if song.fault or k in kept else song.reason or twin for k, song in enumerate(songs)]
 
 
 def _named(names: list[str], entries: Sequence[str | None]) -> tuple[tuple[str, str], ...]:
-    """(name, entry) where there is an entry."""
+    """(name, entry) for each entry that is not empty."""
     return tuple((name, entry) for name, entry in zip(names, entries, strict=True) if entry)
 
 
 def _off_grid(distance: float) -> str | None:
+    """The report entry of a song that is off the grid, or None."""
     if distance < OFF_GRID_STEPS:
         return None
-    return f"by {OFF_GRID_STEPS} steps or more on average, where chance gives 0.25; {distance:.2f}"
+    return f"by {OFF_GRID_STEPS} steps or more on average, where random onsets have 0.25; {distance:.2f}"
 
 
 def _remedy(report: SongReport) -> str:

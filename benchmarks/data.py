@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.tables import markdown
 from configs import CONFIGS
-from midi_utils import CHUNK_FILES, SongDataset, load_songs, midi_files
+from midi_utils import SongDataset, load_songs, midi_files
+from music.song_reader import CHUNK_FILES
 
 PRESETS = ("cat-mel_2bar_small", "hierdec-mel_16bar", "hierdec-trio_16bar")
 LAKH_FILES = 176_581

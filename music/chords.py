@@ -253,7 +253,7 @@ def _chord_chances() -> np.ndarray:
 
 
 @cache
-def _moves() -> tuple[np.ndarray, np.ndarray]:
+def log_transitions() -> tuple[np.ndarray, np.ndarray]:
     """Log probabilities: from chord to chord within a key [12, from, to], and to a chord of another key [12, 97]."""
     chances = _chord_chances()
     spread = chances[:, None, :] + chances[:, :, None] / (len(GUESSED) - 1)  # what staying would have had
@@ -267,7 +267,7 @@ def _best_path(fit: np.ndarray) -> np.ndarray:
     score = -np.log(12) + np.log(_chord_chances()) + fit[0]
     came_from = np.zeros((len(fit), score.size), np.int64)
     for frame in range(1, len(fit)):
-        best, came_from[frame] = _best_moves(score)
+        best, came_from[frame] = best_predecessors(score)
         score = best.reshape(score.shape) + fit[frame]
     path = [score.argmax()]
     for frame in range(len(fit) - 1, 0, -1):
@@ -275,9 +275,9 @@ def _best_path(fit: np.ndarray) -> np.ndarray:
     return np.array(path[::-1]) % len(GUESSED)
 
 
-def _best_moves(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def best_predecessors(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each key and chord [12 * 97] the best score of a way there, and where it came from; of equals the first."""
-    within, across = _moves()
+    within, across = log_transitions()
     keys, chords = score.shape
     ways = score[:, :, None] + within
     source = ways.argmax(axis=1)

@@ -1,10 +1,11 @@
-"""What the converters made of MIDI files, kept on disk, so that a file is read once.
+"""A cache on disk of the windows that converters cut from MIDI files, so that each file is read once.
 
-A shard is one file: an index of some hundred songs as JSON, then what their windows hold, column by column, which is
-memory-mapped. A file a song would take longer to open than its MIDI file to hash; one file for a whole set would be
-lost by an interruption, and written anew for one changed song. Shards are written beside and renamed, never changed: a
-reader finds a whole one or none, and processes that share a folder do not wait for each other. What is damaged all the
-same fails its check sum, is deleted, and its songs are read anew.
+A cache file holds up to CACHE_FILE_SONGS songs: an index in JSON, then the columns of their windows one after the
+other, which are memory-mapped. One file per song would take longer to open than the MIDI file to hash. One file for the
+whole set would be lost by an interruption and rewritten for one changed song.
+
+A cache file is written under another name, renamed when it is whole, and never changed, so that processes can share a
+folder without waiting for each other. A damaged file fails its checksum. It is deleted, and its songs are read again.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -23,33 +24,22 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import DTypeLike
 
-CODE = (  # what labels depend on
-    "chords.py",
-    "converter.py",
-    "drums.py",
-    "grid.py",
-    "groove.py",
-    "harmony.py",
-    "melody.py",
-    "midi_bytes.py",
-    "midi_repair.py",
-    "multitrack.py",
-    "performance.py",
-    "song_cache.py",
-    "trio.py",
-    "../midi_utils.py",
-)
-READERS = ("pretty_midi", "mido")
-SUFFIX = ".shard"
-HEADER = struct.Struct("<8sQI")  # magic, bytes of the index, check sum of the index
+from music.grid import Windows
+
+CACHE_FILE_SONGS = 1024  # per cache file, at most
+CACHE_FILE_BYTES = 2**27  # of labels and controls per cache file, about
+NOT_READERS = ("attributes.py", "soundfont.py")  # files of this folder that labels do not depend on
+READER_PACKAGES = ("pretty_midi", "mido")
+SUFFIX = ".songs"
+HEADER = struct.Struct("<8sQI")  # magic, bytes of the index, checksum of the index
 MAGIC = b"songs\0\0\1"
-ALIGNMENT = 64  # bytes; where the labels begin, for the sake of speed
+ALIGNMENT = 64  # bytes; the labels start at a multiple, which is faster to read
 
 
 class Song(NamedTuple):
-    """What became of one file, beside its windows."""
+    """What became of one MIDI file, apart from its windows."""
 
-    digest: str | None  # of its content; None where the next reading may come out otherwise
+    digest: str | None  # of its content; None if the next reading may have another result
     windows: int = 0
     fault: str | None = None  # why it was refused
     mended: str = ""
@@ -58,27 +48,34 @@ class Song(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """A row a window, song after song."""
+    """Windows as columns with one row per window, song after song."""
 
-    labels: np.ndarray  # as in midi_grid.Windows, like the next four
+    labels: np.ndarray  # labels to start_bar are as in music.grid.Windows
     lengths: np.ndarray
-    controls: np.ndarray  # [n, 0] where there are none
+    controls: np.ndarray  # [n, 0] without controls
     track: np.ndarray
     start_bar: np.ndarray
-    keys: np.ndarray  # [n] uint64, equal where labels and controls are; by chance too, in one of 40 sets of a billion
+    keys: np.ndarray  # [n] uint64 hashes of labels and controls; one set of 1e9 windows in 40 has a collision
 
 
-class Shard(NamedTuple):
-    """Some songs and their windows."""
+class ReadSong(NamedTuple):
+    """One MIDI file as it was read."""
+
+    song: Song
+    columns: Columns | None = None  # None if the file was refused
+
+
+class CacheFile(NamedTuple):
+    """Some songs and their windows, in memory or mapped from a cache file."""
 
     songs: Sequence[Song]
     columns: Columns
 
 
 class Rows:
-    """Chosen rows of arrays that lie end to end, mapped from disk as a rule: an array that is read as it is indexed.
+    """Selected rows of several arrays taken as one; reads them, usually from a mapped file, when it is indexed.
 
-    Indexing gives a `numpy.ndarray`; `select` gives fewer of these rows, and reads nothing.
+    Indexing returns a `numpy.ndarray`. `select` returns a selection of these rows and reads nothing.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], rows: np.ndarray):
@@ -105,17 +102,50 @@ class Rows:
         return np.asarray(self[:], dtype)
 
     def select(self, index: np.ndarray) -> "Rows":
-        """The rows at these indices."""
+        """The rows at these indices of the selection."""
         return Rows(self.arrays, self.rows[index])
 
 
+# ---- Windows as columns ----
+
+
+def columns_of(windows: Windows) -> Columns:
+    """The windows of a song as columns, with a key for each."""
+    controls = np.zeros((len(windows.labels), 0), np.int8) if windows.controls is None else windows.controls
+    rows = (labels.tobytes() + chords.tobytes() for labels, chords in zip(windows.labels, controls, strict=True))
+    keys = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+    return Columns(windows.labels, windows.lengths, controls, *windows[3:5], np.frombuffer(keys, np.uint64))
+
+
+def group_songs(read: Iterable[ReadSong], nothing: Columns) -> Iterator[CacheFile]:
+    """Groups songs, as they are read, into files' worth; `nothing`, of 0 windows, gives the shapes and types."""
+    songs, parts, size = [], [nothing], 0
+    for song, columns in read:
+        songs.append(song)
+        if song.windows:
+            parts.append(columns)
+            size += columns.labels.nbytes + columns.controls.nbytes
+        if len(songs) == CACHE_FILE_SONGS or size >= CACHE_FILE_BYTES:
+            yield CacheFile(songs, _joined(parts))
+            songs, parts, size = [], [nothing], 0
+    if songs:
+        yield CacheFile(songs, _joined(parts))
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    return Columns(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+# ---- Keys ----
+
+
 def content_digest(data: bytes) -> str:
-    """What stands for a file's content."""
+    """A hash of a file's content."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def file_digest(path: Path) -> str | None:
-    """The digest of a file's content; None where it cannot be read."""
+    """The hash of a file's content; None if it cannot be read."""
     try:
         with open(path, "rb", buffering=0) as file:
             return content_digest(file.read())
@@ -124,57 +154,72 @@ def file_digest(path: Path) -> str | None:
 
 
 def converter_folder(folder: str | os.PathLike, converter: Hashable) -> Path:
-    """Where in a cache the songs of a converter lie: its class, its fields and the code decide."""
+    """The folder of a converter's songs in a cache; it depends on the converter's class, its fields and the code."""
     kind = type(converter)
-    key = content_digest(f"{kind.__module__} {converter!r} {_code_digest()}".encode())
+    key = content_digest(f"{kind.__module__} {converter!r} {code_digest()}".encode())
     return Path(folder) / f"{kind.__name__}-{key[:16]}"
 
 
 @cache
-def _code_digest() -> str:
-    """Of the code that reads and converts, ours and its libraries'."""
-    sources = [(Path(__file__).parent / name).read_bytes() for name in CODE]
-    return content_digest(b"".join([*sources, *(version(name).encode() for name in READERS)]))
+def code_digest(folder: Path = Path(__file__).parent) -> str:
+    """A hash of what labels depend on: this folder's code that reads and converts, and its libraries' versions."""
+    sources = [path.read_bytes() for path in sorted(folder.glob("*.py")) if path.name not in NOT_READERS]
+    return content_digest(b"".join([*sources, *(version(name).encode() for name in READER_PACKAGES)]))
 
 
-def write_shard(folder: Path, shard: Shard) -> Shard:
-    """Writes a shard into a cache's folder; returns it with its columns mapped from there."""
+# ---- Cache files ----
+
+
+def write_cache_file(folder: Path, content: CacheFile) -> CacheFile:
+    """Writes songs into a converter's folder of a cache; returns them with their columns mapped from the new file."""
     folder.mkdir(parents=True, exist_ok=True)
-    columns = [np.ascontiguousarray(column) for column in shard.columns]
-    checksum = 0
-    for column in columns:
-        checksum = zlib.crc32(_bytes(column), checksum)
-    kinds = [(column.dtype.str, column.shape) for column in columns]
-    index = json.dumps({"songs": shard.songs, "columns": kinds, "checksum": checksum}).encode()
-    index += b" " * (-(HEADER.size + len(index)) % ALIGNMENT)
+    columns = [_bytes(column) for column in content.columns]
     path = folder / f"{uuid4().hex}{SUFFIX}"
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        file.write(HEADER.pack(MAGIC, len(index), zlib.crc32(index)) + index)
+        file.write(_index_of(content, columns))
         for column in columns:
-            file.write(_bytes(column))
+            file.write(column)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
     return _mapped(path, _read_index(path))
 
 
-def find_songs(folder: Path, keys: Iterable[Hashable]) -> tuple[list[Shard], dict[Hashable, int]]:
-    """The shards that hold songs of these digests, mapped, and the place of each song in all of them end to end."""
-    wanted, shards, places, songs = set(keys), [], {}, 0
+def _index_of(content: CacheFile, columns: Sequence[np.ndarray]) -> bytes:
+    """The header and index of a cache file; columns: the bytes of each."""
+    checksum = 0
+    for column in columns:
+        checksum = zlib.crc32(column, checksum)
+    kinds = [(column.dtype.str, column.shape) for column in content.columns]
+    index = json.dumps({"songs": content.songs, "columns": kinds, "checksum": checksum}).encode()
+    index += b" " * (-(HEADER.size + len(index)) % ALIGNMENT)
+    return HEADER.pack(MAGIC, len(index), zlib.crc32(index)) + index
+
+
+def find_songs(folder: Path, keys: Iterable[Hashable]) -> tuple[list[CacheFile], dict[Hashable, int]]:
+    """Looks for songs in a converter's folder of a cache.
+
+    Args:
+        keys: digests of the songs' contents; other keys are not found.
+
+    Returns:
+        The cache files that hold some of them, mapped, and the index of each song in all these files' songs in order.
+    """
+    wanted, files, places, songs = set(keys), [], {}, 0
     for path in folder.glob(f"*{SUFFIX}"):
-        index = _whole(_read_index, path)
+        index = _unless_damaged(_read_index, path)
         held = {song.digest: songs + k for k, song in enumerate(index["songs"])} if index else {}
-        if not wanted.isdisjoint(held) and (shard := _whole(_mapped, path, index)):
+        if not wanted.isdisjoint(held) and (found := _unless_damaged(_mapped, path, index)):
             places |= held
             wanted -= held.keys()
-            songs += len(shard.songs)
-            shards.append(shard)
-    return shards, places
+            songs += len(found.songs)
+            files.append(found)
+    return files, places
 
 
-def _whole(read: Callable, path: Path, *arguments):
-    """What `read` reads of a shard, or None where the shard is damaged, and then deleted, or gone."""
+def _unless_damaged(read: Callable, path: Path, *arguments):
+    """The result of `read`, or None for a cache file that is gone or damaged; a damaged one is deleted."""
     try:
         return read(path, *arguments)
     except (ValueError, struct.error):
@@ -186,18 +231,19 @@ def _whole(read: Callable, path: Path, *arguments):
 
 
 def _read_index(path: Path) -> dict:
+    """A cache file's songs, columns (type and shape of each), checksum of these, and the byte where they start."""
     with path.open("rb") as file:
         magic, size, checksum = HEADER.unpack(file.read(HEADER.size))
         text = file.read(size)
     if magic != MAGIC or zlib.crc32(text) != checksum:
-        raise ValueError(f"{path} is no whole shard")
+        raise ValueError(f"{path} is no whole cache file")
     index = json.loads(text)
     songs = [Song(*song) for song in index["songs"]]
     return {**index, "songs": songs, "start": HEADER.size + size}
 
 
-def _mapped(path: Path, index: dict) -> Shard:
-    """A shard whose columns are read from disk as they are indexed."""
+def _mapped(path: Path, index: dict) -> CacheFile:
+    """A cache file whose columns are read from disk when they are indexed."""
     data = np.asarray(np.memmap(path, np.uint8, "r"))[index["start"] :]
     if zlib.crc32(data) != index["checksum"]:
         raise ValueError(f"{path} is damaged")
@@ -206,9 +252,9 @@ def _mapped(path: Path, index: dict) -> Shard:
         end = start + np.dtype(kind).itemsize * int(np.prod(shape))
         columns.append(data[start:end].view(kind).reshape(shape))
         start = end
-    return Shard(index["songs"], Columns(*columns))
+    return CacheFile(index["songs"], Columns(*columns))
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
-    """The bytes of an array, end to end."""
+    """The bytes of an array in order, copied only if they are not contiguous."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

@@ -7,14 +7,26 @@ import pretty_midi
 import pytest
 import torch
 
-from midi_utils import MelodyConverter, Windows, load_midi, load_songs
+from made_midi import (
+    EIGHTS,
+    EIGHTS_LABELS,
+    MADE_FILES,
+    made_song,
+    melody,
+    on_disk,
+    reference,
+    sorted_rows,
+    track,
+    why,
+    with_tempo_change,
+)
+from midi_utils import MelodyConverter, Windows, load_songs
 from music import chords
 from music.chords import CHORD_DEPTH, NO_CHORD, ChordError, chord_class, chord_symbol, chords_to_controls, is_chord
-from test_midi_utils import EIGHTS, EIGHTS_LABELS, FIXTURES, MADE_FILES, melody, on_disk, sorted_rows, track, why
 
 CHORDS = MelodyConverter(programs=None, chords=True)
 C, G, A_MINOR = 1, 8, 22
-BAR = 2.0  # seconds, at 120 quarters a minute
+BAR = 2.0  # seconds, at 120 quarters per minute
 
 
 def with_texts(midi, *texts, kind="text_events"):
@@ -58,27 +70,27 @@ def test_a_symbol_has_a_class(symbol):
 
 
 @pytest.mark.parametrize("symbol", NO_TRIADS)
-def test_a_chord_without_a_triad_has_none(symbol):
+def test_a_chord_without_a_triad_has_no_class(symbol):
     assert is_chord(symbol)
     with pytest.raises(ChordError, match="no major, minor, augmented or diminished triad"):
         chord_class(symbol)
 
 
 @pytest.mark.parametrize("symbol", NO_SYMBOLS)
-def test_what_is_no_chord_symbol(symbol):
+def test_other_texts_are_no_chord_symbols(symbol):
     assert not is_chord(symbol)
     with pytest.raises(ChordError):
         chord_class(symbol)
 
 
-def test_every_class_is_written_and_read():
+def test_the_symbol_of_every_class_has_that_class():
     assert [chord_class(chord_symbol(k)) for k in range(CHORD_DEPTH)] == list(range(CHORD_DEPTH))
     for beyond in (-1, CHORD_DEPTH):
         with pytest.raises(ChordError, match="from 0 to 48"):
             chord_symbol(beyond)
 
 
-def test_chords_share_the_steps():
+def test_chords_share_the_steps_equally():
     controls = chords_to_controls(["C", "Am7", NO_CHORD, "G7"], 32)
     assert controls.dtype == np.int8
     assert controls.tolist() == [C] * 8 + [A_MINOR] * 8 + [0] * 8 + [G] * 8
@@ -86,7 +98,7 @@ def test_chords_share_the_steps():
 
 
 @pytest.mark.parametrize("symbols", [[], ["C"] * 3, "C", ["C", "Gsus"], ["x", "C"]])
-def test_chords_that_cannot_be_controls(symbols):
+def test_wrong_lists_of_chords_are_refused(symbols):
     with pytest.raises(ChordError):
         chords_to_controls(symbols, 32)
 
@@ -104,8 +116,8 @@ def test_chords_move_with_their_root():
 @pytest.mark.parametrize("file", MADE_FILES)
 def test_labels_and_chords_equal_the_references(file):
     """The reference guesses the chords of these files, which name none."""
-    expected = np.load(FIXTURES / "converters/handmade_cat-mel_2bar_med_chords.npz")
-    windows = CHORDS.to_arrays(load_midi(FIXTURES / "converters/midi" / f"{file}.mid"))
+    expected = reference("cat-mel_2bar_med_chords")
+    windows = CHORDS.to_arrays(made_song(file))
     if f"{file}|all|labels" not in expected:
         assert len(windows.labels) == 0
         return
@@ -115,9 +127,9 @@ def test_labels_and_chords_equal_the_references(file):
     np.testing.assert_array_equal(sorted_rows(found), sorted_rows(rows))
 
 
-def test_the_best_path_is_the_best_of_all():
+def test_the_best_predecessors_are_those_of_all_pairs_of_states():
     """The short way to the best predecessors gives what trying every pair of states gives."""
-    within, across = chords._moves()
+    within, across = chords.log_transitions()
     keys, count = across.shape
     moves = np.empty((keys, count, keys, count))
     moves[:] = across[None, None]
@@ -128,16 +140,16 @@ def test_the_best_path_is_the_best_of_all():
     rng = np.random.default_rng(0)
     drawn = rng.normal(size=(2, keys, count))
     for scores in (20 * drawn[0], np.round(drawn[1]), np.zeros((keys, count))):  # the last two full of ties
-        best, source = chords._best_moves(scores)
+        best, source = chords.best_predecessors(scores)
         ways = scores.reshape(-1, 1) + moves
         np.testing.assert_array_equal(best, ways.max(0))
         np.testing.assert_array_equal(source, ways.argmax(0))
 
 
-def test_of_equal_ways_the_first_is_taken(monkeypatch):
-    monkeypatch.setattr(chords, "_moves", lambda: (np.zeros((12, 97, 97)), np.zeros((12, 97))))
+def test_of_equal_predecessors_the_first_is_taken(monkeypatch):
+    monkeypatch.setattr(chords, "log_transitions", lambda: (np.zeros((12, 97, 97)), np.zeros((12, 97))))
     score = np.random.default_rng(0).integers(0, 3, (12, 97)).astype(float)
-    best, source = chords._best_moves(score)
+    best, source = chords.best_predecessors(score)
     assert (best == 2).all()
     assert (source == score.argmax()).all()
 
@@ -163,13 +175,13 @@ def test_of_two_chords_on_one_step_the_later_holds():
     np.testing.assert_array_equal(windows.controls, [[G] * 32])
 
 
-def test_a_chord_at_the_very_end_is_not_heard():
+def test_a_chord_at_the_very_end_does_not_count():
     """The last note ends at step 30; a chord that rounds to that step falls after the music."""
     windows = CHORDS.to_arrays(with_texts(melody(*EIGHTS), (0.0, "C"), (3.749, "G")))
     np.testing.assert_array_equal(windows.controls, [[C] * 32])
 
 
-def test_words_that_are_sung_are_no_chords():
+def test_lyrics_are_not_taken_for_chords():
     """A few syllables look like chords; most do not."""
     sung = with_texts(melody(*EIGHTS), (0.0, "A"), (0.5, "mer"), (1.0, "ry"), (1.5, "tune"), kind="lyrics")
     guessed = CHORDS.to_arrays(melody(*EIGHTS))
@@ -180,14 +192,13 @@ def test_words_that_are_sung_are_no_chords():
 
 def test_a_chord_holds_across_a_change_of_tempo(tmp_path):
     midi = with_texts(melody(*EIGHTS, *((s + 40, e + 40, p) for s, e, p in EIGHTS)), (0.0, "G"))
-    midi._tick_scales.append((midi.time_to_tick(2 * BAR), 60 / (90 * midi.resolution)))
-    midi._update_tick_to_time(midi.time_to_tick(8 * BAR))
+    midi = with_tempo_change(midi, 2 * BAR, 90.0)
     windows = CHORDS.to_arrays(on_disk(midi, tmp_path / "song.mid"))
     assert len(windows.labels) > 1
     assert (windows.controls == G).all()
 
 
-def test_windows_of_a_chord_without_class_go():
+def test_windows_with_a_chord_of_no_class_are_dropped():
     notes = [(16 * bar + s, 16 * bar + e, p) for bar in range(0, 6, 2) for s, e, p in EIGHTS]
     windows = CHORDS.to_arrays(with_texts(melody(*notes), (0.0, "C"), (4 * BAR, "Gsus4"), (5 * BAR, "C")))
     assert len(windows.labels) == len(windows.controls) == 2  # the two even windows before the chord are equal
@@ -199,7 +210,7 @@ def test_windows_of_a_chord_without_class_go():
     assert nothing.skipped[0].reason == "no major, minor, augmented or diminished triad; C5"
 
 
-def test_equal_notes_under_other_chords_are_two_windows():
+def test_equal_notes_under_different_chords_are_two_windows():
     notes = [(16 * bar + s, 16 * bar + e, p) for bar in (0, 2) for s, e, p in EIGHTS]
     windows = CHORDS.to_arrays(with_texts(melody(*notes), (0.0, "C"), (2 * BAR, "G")))
     np.testing.assert_array_equal(windows.labels[[0, -1]], [EIGHTS_LABELS] * 2)
@@ -217,7 +228,7 @@ def test_a_chord_that_sounds_is_guessed():
     np.testing.assert_array_equal(windows.controls, [[C] * 8 + [A_MINOR] * 8 + [G] * 8 + [C] * 8])
 
 
-def test_drums_and_noises_sound_no_chord():
+def test_drums_and_noises_do_not_count_for_a_guess():
     midi = melody(*[(s, s + 8, p) for s in range(0, 32, 8) for p in (60, 64, 67)])
     before = CHORDS.to_arrays(midi)
     midi.instruments += [track([(s, s + 8, 61) for s in range(0, 32, 8)], 120)]
@@ -225,7 +236,7 @@ def test_drums_and_noises_sound_no_chord():
     np.testing.assert_array_equal(CHORDS.to_arrays(midi).controls[:1], before.controls)
 
 
-def test_why_there_are_no_chords():
+def test_the_reason_for_no_chords_is_named():
     assert why(CHORDS, melody(*EIGHTS, metre=(8, 8))) == "no chords named, and none guessed in 8/8"
     long = melody(*[(16 * k, 16 * k + 16, 60 + k % 5) for k in range(501)])
     assert why(CHORDS, long) == "no chords named, and more than 1000 to guess"
@@ -246,12 +257,12 @@ def test_a_melody_and_its_chords_read_back(tmp_path):
 
 
 @pytest.mark.parametrize("controls", [np.zeros(31), np.full(32, 49), np.full(32, -2)])
-def test_controls_that_are_no_chords(controls):
+def test_wrong_controls_are_refused(controls):
     with pytest.raises(ValueError, match="chord classes, -1 to 48"):
         CHORDS.from_arrays(EIGHTS_LABELS, controls=controls)
 
 
-def test_chord_frames():
+def test_chords_become_one_hot_frames():
     assert (CHORDS.input_depth, CHORDS.output_depth, CHORDS.control_depth) == (90, 90, 49)
     labels, controls = np.stack([EIGHTS_LABELS] * 2), np.stack([CHORDS.chord_controls(["C", "G"])] * 2)
     tensors = CHORDS.to_tensors(Windows(labels, np.array([32, 5]), controls))

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, replace
-from functools import cache
 
 import numpy as np
 import pretty_midi
@@ -10,8 +9,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from midi_utils import GrooveConverter, Windows, load_midi, load_songs
-from test_midi_utils import EIGHTS, FIXTURES, MADE_FILES, melody, on_disk, song, track, why
+from made_midi import EIGHTS, MADE_FILES, made_song, melody, on_disk, reference, song, track, why, with_tempo_change
+from midi_utils import GrooveConverter, Windows, load_songs
 
 GROOVE = GrooveConverter(bars=2, kit="general_midi")
 CONVERTERS = {
@@ -22,7 +21,7 @@ CONVERTERS = {
     "groovae_2bar_hits_control_tfds": GrooveConverter(hits_control=True),
 }
 KITS = {"eval": "roland", "infer": "general_midi"}  # the reference's modes
-STEP = 0.125  # seconds, at 120 quarters a minute
+STEP = 0.125  # seconds, at 120 quarters per minute
 
 
 def played(*hits, qpm=120.0):
@@ -50,17 +49,12 @@ def windows_of(*labels):
 # ---- Equal to the reference ----
 
 
-@cache
-def reference(name):
-    return dict(np.load(FIXTURES / "converters" / f"handmade_{name}.npz"))
-
-
 @pytest.mark.parametrize("mode", KITS)
 @pytest.mark.parametrize("file", MADE_FILES)
 @pytest.mark.parametrize("name", CONVERTERS)
 def test_arrays_equal_the_references(name, file, mode):
     converter = replace(CONVERTERS[name], kit=KITS[mode])
-    midi = load_midi(FIXTURES / "converters/midi" / f"{file}.mid")
+    midi = made_song(file)
     if not all(instrument.is_drum for instrument in midi.instruments):
         converter.to_arrays(midi)
         for instrument in midi.instruments:  # the reference takes every track for drums
@@ -81,7 +75,7 @@ def test_arrays_equal_the_references(name, file, mode):
 
 
 @pytest.mark.parametrize("name", CONVERTERS)
-def test_the_fixtures_hold_windows(name):
+def test_every_preset_has_windows_in_the_fixtures(name):
     counts = {mode: sum(len(v) for k, v in reference(name).items() if k.endswith(f"|{mode}|outputs")) for mode in KITS}
     assert min(counts.values()) >= 3
 
@@ -105,7 +99,7 @@ def test_the_loudest_hit_of_a_class_counts():
     assert labels[4, 19] == pytest.approx(-0.2, abs=1e-6)  # of equals the first in the file
 
 
-def test_kits_differ():
+def test_the_kit_decides_the_class_of_a_pitch():
     midi = played((0, 45, 90), (1, 48, 90), (2, 58, 90), (31, 36, 90))
     classes = {
         kit: GrooveConverter(kit=kit).to_arrays(midi).labels[0, :3, :9].argmax(1).tolist() for kit in KITS.values()
@@ -113,7 +107,7 @@ def test_kits_differ():
     assert classes == {"roland": [5, 6, 4], "general_midi": [4, 5, 7]}
 
 
-def test_windows_lie_end_to_end_from_the_beginning():
+def test_windows_lie_end_to_end_from_the_start():
     windows = GROOVE.to_arrays(played((40, 36, 90), (100, 36, 90)))
     assert windows.start_bar.tolist() == [0, 2, 4]  # the last bar of seven is left over
     assert [labels.any() for labels in windows.labels] == [False, True, False]
@@ -130,14 +124,13 @@ def test_other_tracks_and_pitches_of_no_class_are_left_out():
     assert windows.skipped == (("track 0", "no drums"),)
 
 
-def test_why_a_song_gives_nothing():
+def test_the_reason_for_no_window_is_named():
     assert why(GROOVE, melody(*EIGHTS)) == "no drums"
     assert why(GROOVE, played((0, 20, 90))) == "no drum of the nine classes"
     assert why(GROOVE, played((0, 36, 90))) == "shorter than 2 bars"
     assert why(GROOVE, pretty_midi.PrettyMIDI()) == "no notes"
-    faster, other_metre = played((0, 36, 90), (40, 36, 90)), played((0, 36, 90), (40, 36, 90))
-    faster._tick_scales.append((960, 60 / (121 * faster.resolution)))
-    faster._update_tick_to_time(20000)
+    other_metre = played((0, 36, 90), (40, 36, 90))
+    faster = with_tempo_change(played((0, 36, 90), (40, 36, 90)), 1.0, 121.0)
     assert why(GROOVE, faster) == "the tempo changes, which this converter does not take"
     other_metre.time_signature_changes.append(pretty_midi.TimeSignature(2, 2, 1.0))
     assert why(GROOVE, other_metre) == "the time signature changes, which this converter does not take"
@@ -146,7 +139,7 @@ def test_why_a_song_gives_nothing():
     assert why(GROOVE, waltz) == "3/4 throughout"
 
 
-def test_a_set_of_grooves_is_not_called_off_the_grid(tmp_path):
+def test_a_set_of_grooves_is_not_reported_off_the_grid(tmp_path):
     for name, late in (("a", 0.3), ("b", 0.4), ("c", 0.4)):
         played(*((step + late, 38, 90) for step in range(32))).write(str(tmp_path / f"{name}.mid"))
     dataset = load_songs(tmp_path, GROOVE, workers=1, progress=False)
@@ -158,7 +151,7 @@ def test_a_set_of_grooves_is_not_called_off_the_grid(tmp_path):
 # ---- What the inputs lack ----
 
 
-def test_inputs_without_timing_and_velocity():
+def test_inputs_to_humanize_lack_timing_and_velocity():
     labels = groove()
     inputs = GrooveConverter(humanize=True).to_tensors(windows_of(labels)).inputs[0].numpy()
     np.testing.assert_array_equal(inputs[:, :9], labels[:, :9])
@@ -178,13 +171,13 @@ def test_a_tapped_rhythm_is_the_loudest_hit_on_one_class():
     assert not inputs[3].any()
 
 
-def test_classes_to_add_are_left_out():
+def test_inputs_lack_the_classes_to_add():
     inputs = GrooveConverter(added_classes=[2, 8]).to_tensors(windows_of(groove())).inputs[0].unflatten(-1, (3, 9))
     assert not inputs[:, :, [2, 8]].any()
     assert_close(inputs[:, :, :2], torch.from_numpy(groove()).unflatten(-1, (3, 9))[:, :, :2])
 
 
-def test_notes_drop_out_by_a_generator_soft_ones_first():
+def test_a_generator_drops_notes_from_inputs_mostly_soft_ones():
     converter = GrooveConverter(note_dropout=0.8)
     soft, loud = groove(share=1.0), groove(share=1.0)
     soft[:, 9:18], loud[:, 9:18] = 0.1, 1.0
@@ -210,7 +203,7 @@ def test_frames_past_the_length_are_zero():
             assert not frames[1, 7:].any()
 
 
-def test_labels_stay_as_they_are():
+def test_making_tensors_does_not_change_the_labels():
     windows = windows_of(groove())
     GrooveConverter(tap=True, fixed_velocity=True, added_classes=(2,)).to_tensors(windows)
     np.testing.assert_array_equal(windows.labels[0], groove())
@@ -221,7 +214,7 @@ def test_labels_stay_as_they_are():
 
 @pytest.mark.parametrize("qpm", [120.0, 77.7, 300.0])
 @pytest.mark.parametrize("kit", ["roland", "general_midi"])
-def test_round_trip(kit, qpm, tmp_path):
+def test_labels_read_back(kit, qpm, tmp_path):
     converter = GrooveConverter(kit=kit)
     for seed in range(3):
         labels = groove(seed)
@@ -232,14 +225,14 @@ def test_round_trip(kit, qpm, tmp_path):
         assert np.abs(read[0, :, 18:] - labels[:, 18:]).max() <= 1 / 1200
 
 
-def test_what_was_read_from_a_file_reads_back(tmp_path):
-    midi = load_midi(FIXTURES / "converters/midi/06b_drums_groove.mid")
+def test_labels_read_from_a_file_read_back(tmp_path):
+    midi = made_song("06b_drums_groove")
     for labels in GROOVE.to_arrays(midi).labels[:1]:
         read = GROOVE.to_arrays(on_disk(GROOVE.from_arrays(labels), tmp_path / "song.mid")).labels
         np.testing.assert_allclose(read, labels[None], atol=1 / 1200)
 
 
-def test_a_models_extremes_stay_on_their_steps(tmp_path):
+def test_extreme_outputs_stay_on_their_steps(tmp_path):
     """The tanh of an offset comes to plus and minus one, a sigmoid's velocity to 0."""
     labels = groove(share=1.0)
     labels[:, 9:18] = 0.001
@@ -265,7 +258,7 @@ def test_outputs_become_labels():
 
 
 @pytest.mark.parametrize("labels", [np.zeros((32, 9)), np.zeros((1, 32, 27)), np.full((32, 27), np.nan)])
-def test_labels_that_are_no_groove(labels):
+def test_wrong_labels_are_refused(labels):
     with pytest.raises(ValueError, match=r"\[steps, 27\]"):
         GROOVE.from_arrays(labels)
 
@@ -274,7 +267,7 @@ def test_labels_that_are_no_groove(labels):
 
 
 @pytest.mark.parametrize("name", CONVERTERS)
-def test_converters_are_plain_values(name):
+def test_a_converter_survives_json_and_compares_by_its_fields(name):
     converter = CONVERTERS[name]
     again = type(converter)(**json.loads(json.dumps(asdict(converter))))
     assert again == converter
@@ -283,14 +276,14 @@ def test_converters_are_plain_values(name):
     assert converter.control_depth == (9 if name.startswith("groovae_2bar_hits") else 0)
 
 
-def test_a_kit_and_classes_that_are_none():
+def test_unknown_kits_and_classes_are_refused():
     with pytest.raises(ValueError, match="one of roland, general_midi"):
         GrooveConverter(kit="bongos")
     with pytest.raises(ValueError, match="0 to 8"):
         GrooveConverter(added_classes=(9,))
 
 
-def test_what_follows_four_thousand_bars_is_left_out_and_said():
+def test_bars_after_the_first_4096_are_left_out_and_reported():
     windows = GROOVE.to_arrays(played((0, 36, 90), (16 * 4100, 36, 90)))
     assert len(windows.labels) == 2048
     assert windows.skipped == (("drums", "5 bars after the first 4096"),)

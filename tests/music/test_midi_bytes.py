@@ -1,4 +1,4 @@
-"""The fast reader of events against mido's own."""
+"""The walker of a track's events, and the fast reader beside mido's own."""
 
 import io
 import random
@@ -10,7 +10,7 @@ import pytest
 from mido import Message, MetaMessage
 
 from helpers import SHARED
-from music.midi_bytes import read_events
+from music.midi_bytes import META, MidiError, read_events, walk_track
 
 BUILT_IN = sorted((Path(__file__).parents[2] / "midi_songs/built_in").glob("*.mid"))[::12]
 DAMAGED = sorted((Path(__file__).parents[1] / "fixtures/malformed").iterdir())
@@ -19,8 +19,8 @@ FIELDS = ("type", "time", "channel", "note", "velocity", "control", "value", "pr
 META_FIELDS = ("tempo", "numerator", "denominator", "key", "name", "text")
 
 
-def of(midi: mido.MidiFile) -> tuple:
-    """All that pretty_midi looks at."""
+def fields_of(midi: mido.MidiFile) -> tuple:
+    """All that pretty_midi reads of a file."""
     read = [[[getattr(event, name, None) for name in FIELDS + META_FIELDS] for event in track] for track in midi.tracks]
     for event in (event for track in read for event in track):
         if event[0] in ("polytouch", "aftertouch"):
@@ -31,12 +31,12 @@ def of(midi: mido.MidiFile) -> tuple:
 def mido_reads(data: bytes) -> mido.MidiFile | None:
     try:
         return mido.MidiFile(file=io.BytesIO(data))
-    except Exception:  # whatever a damaged file leads it into
+    except Exception:  # a damaged file can lead mido into any
         return None
 
 
 def every_kind() -> bytes:
-    """A file of every message that a song may hold, some with running status."""
+    """A file of every message that a song can have, some under running status."""
     messages = [
         MetaMessage("sequence_number", number=3),
         MetaMessage("track_name", name="Lied ohne W\xf6rter", time=3),
@@ -64,28 +64,81 @@ def every_kind() -> bytes:
     return file.getvalue()
 
 
+# ---- The walker ----
+
+
+def walk(*events: bytes, before: bytes = b"") -> list[tuple[int, int, int, bytes]]:
+    """What the walker yields for a track of these events that lies behind other bytes of a file."""
+    track = b"".join(events)
+    return list(walk_track(before + track + b"more", len(before), len(before) + len(track)))
+
+
+NOTE_ON, UNDER_RUNNING_STATUS = b"\x00\x91\x3c\x40", b"\x60\x3c\x00"
+SYSEX = b"\x00\xf0\x02\x7e\xf7"
+TEXT, END = b"\x81\x00\xff\x01\x02la", b"\x00\xff\x2f\x00"
+
+
+def test_events_have_ticks_position_status_and_content():
+    assert walk(NOTE_ON, UNDER_RUNNING_STATUS, b"\x00\xc2\x05", TEXT, END, before=b"12345") == [
+        (0, 6, 0x91, b"\x3c\x40"),
+        (0x60, 10, 0x91, b"\x3c\x00"),
+        (0, 13, 0xC2, b"\x05"),
+        (128, 17, META, b"\x01la"),
+        (0, 23, META, b"\x2f"),
+    ]
+
+
+@pytest.mark.parametrize("between", [TEXT, SYSEX, b"\x00\xf8", b"\x00\xf2\x01\x02"])
+def test_running_status_holds_across_other_events(between):
+    assert walk(NOTE_ON, between, UNDER_RUNNING_STATUS)[-1][2:] == (0x91, b"\x3c\x00")
+
+
+def test_an_event_that_is_cut_off_raises_after_the_events_before():
+    for cut in range(1, len(NOTE_ON)):
+        events = walk_track(NOTE_ON + NOTE_ON[:cut], 0, len(NOTE_ON) + cut)
+        assert next(events)[2] == 0x91
+        with pytest.raises(IndexError):
+            next(events)
+
+
+def test_an_end_of_track_is_found_without_its_length():
+    events = walk_track(END, 0, 3)
+    assert next(events) == (0, 1, META, b"\x2f")
+    with pytest.raises(IndexError):
+        next(events)
+
+
+def test_data_without_a_status_and_long_numbers_are_refused_with_their_position():
+    with pytest.raises(MidiError, match="byte 6: data where an event should begin"):
+        walk(UNDER_RUNNING_STATUS, before=b"12345")
+    with pytest.raises(MidiError, match="byte 9: a number of more than four bytes"):
+        walk(b"\xff\xff\xff\xff\x00\x91\x3c\x40", before=b"12345")
+
+
+# ---- The fast reader ----
+
 SOURCES = [every_kind(), *(path.read_bytes() for path in BUILT_IN[:2] + DAMAGED[:8])]
 
 
-def test_every_kind_of_message():
-    assert of(read_events(SOURCES[0])) == of(mido_reads(SOURCES[0]))
+def test_every_kind_of_message_is_read_as_mido_reads_it():
+    assert fields_of(read_events(SOURCES[0])) == fields_of(mido_reads(SOURCES[0]))
 
 
 @pytest.mark.parametrize("path", BUILT_IN + CORPUS, ids=lambda path: path.name)
-def test_songs_are_read(path):
+def test_songs_are_read_as_mido_reads_them(path):
     data = path.read_bytes()
-    assert of(read_events(data)) == of(mido_reads(data))
+    assert fields_of(read_events(data)) == fields_of(mido_reads(data))
 
 
 @pytest.mark.parametrize("path", DAMAGED, ids=lambda path: path.name)
-def test_irregular_files_are_read_as_mido_does_or_left(path):
+def test_irregular_files_are_read_as_mido_reads_them_or_left_to_it(path):
     ours = read_events(path.read_bytes())
     if ours:
-        assert of(ours) == of(mido_reads(path.read_bytes()))
+        assert fields_of(ours) == fields_of(mido_reads(path.read_bytes()))
 
 
-def test_a_file_that_is_cut_off_is_left():
-    """Inside its last event, whose length ends where its track's does."""
+def test_a_file_that_is_cut_off_is_left_to_mido():
+    """The cut is inside the last event, which ends where its track ends."""
     event = b"\x00\xff\x01\x14" + 20 * b"a"
     data = b"MThd" + struct.pack(">LHHH", 6, 0, 1, 96) + b"MTrk" + struct.pack(">L", len(event)) + event
     assert read_events(data)
@@ -93,8 +146,8 @@ def test_a_file_that_is_cut_off_is_left():
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_of_a_damaged_file_events_are_mido_s_or_none(seed):
-    """A few bytes changed, left out or put in, more often in a header or among the first events."""
+def test_damaged_files_are_read_as_mido_reads_them_or_left_to_it(seed):
+    """A few bytes are changed, removed or added, most often in a header or among the first events."""
     rng = random.Random(seed)
     data = bytearray(rng.choice(SOURCES))
     for _ in range(rng.randint(1, 3)):
@@ -103,4 +156,4 @@ def test_of_a_damaged_file_events_are_mido_s_or_none(seed):
         data[place : place + removed] = rng.randbytes(added)
     ours = read_events(bytes(data))
     if ours:
-        assert of(ours) == of(mido_reads(bytes(data)))
+        assert fields_of(ours) == fields_of(mido_reads(bytes(data)))

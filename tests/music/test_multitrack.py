@@ -2,21 +2,21 @@
 
 import json
 from dataclasses import asdict
-from functools import cache
 
 import numpy as np
 import pretty_midi
 import pytest
 import torch
 
-from midi_utils import MultitrackConverter, Windows, load_midi, load_songs
+from made_midi import MADE_FILES, made_song, on_disk, reference, song, why
+from midi_utils import MultitrackConverter, Windows, load_songs
 from music import performance
 from music.performance import DRUMS, END, FIRST_PROGRAM, NOTE_OFF, TIME_SHIFT, VELOCITY
-from test_midi_utils import FIXTURES, MADE_FILES, on_disk, song, why
 
+REFERENCE = reference("hier-multiperf_vel_1bar_med")
 MULTITRACK = MultitrackConverter()
 CHORDS = MultitrackConverter(chords=True)
-STEP = 0.5 / 24  # seconds, at 120 quarters a minute
+STEP = 0.5 / 24  # seconds, at 120 quarters per minute
 BAR = 2.0
 
 
@@ -54,31 +54,26 @@ def only_bar(midi, converter=MULTITRACK):
 # ---- Equal to the reference ----
 
 
-@cache
-def reference():
-    return dict(np.load(FIXTURES / "converters/handmade_hier-multiperf_vel_1bar_med.npz"))
-
-
 @pytest.mark.parametrize("file", MADE_FILES)
 def test_labels_equal_the_references(file):
-    windows = MULTITRACK.to_arrays(load_midi(FIXTURES / "converters/midi" / f"{file}.mid"))
-    if f"{file}|all|labels" not in reference():
+    windows = MULTITRACK.to_arrays(made_song(file))
+    if f"{file}|all|labels" not in REFERENCE:
         assert len(windows.labels) == 0
         return
     for found, key in ((windows.labels, "labels"), (windows.lengths, "lengths")):
-        assert found.dtype == reference()[f"{file}|all|{key}"].dtype
-        np.testing.assert_array_equal(found, reference()[f"{file}|all|{key}"])
+        assert found.dtype == REFERENCE[f"{file}|all|{key}"].dtype
+        np.testing.assert_array_equal(found, REFERENCE[f"{file}|all|{key}"])
     assert windows.controls is None
 
 
-def test_the_fixtures_hold_windows():
-    assert sum(len(rows) for key, rows in reference().items() if key.endswith("|all|labels")) == 60
+def test_the_fixtures_have_sixty_windows():
+    assert sum(len(rows) for key, rows in REFERENCE.items() if key.endswith("|all|labels")) == 60
 
 
 # ---- What makes a bar ----
 
 
-def test_a_bar_in_tokens():
+def test_a_bar_becomes_tokens_by_program_drums_last():
     midi = song(player([(0, 1, 36, 127)], is_drum=True), player(QUARTERS, 33), player(QUARTERS, 4))
     found = only_bar(midi)
     assert found[0] == [FIRST_PROGRAM + 4, *QUARTER_TOKENS, END]
@@ -90,13 +85,13 @@ def test_a_bar_in_tokens():
     assert windows.track.tolist() == [2]
 
 
-def test_loudness_is_told_where_it_changes():
+def test_a_change_of_loudness_is_a_token():
     loud = [(0, 10, 60, 127), (10, 20, 60, 113), (20, 30, 60, 112), (30, 40, 60, 1)]
     tokens = only_bar(song(player(loud), player(QUARTERS)))[0]
     assert [token - VELOCITY for token in tokens if VELOCITY <= token < FIRST_PROGRAM] == [7, 6, 0]
 
 
-def test_a_note_ends_with_its_bar_and_is_not_told_in_the_next():
+def test_a_note_ends_with_its_bar_and_is_not_in_the_next():
     quarters = [(96 * k + s, 96 * k + e, p, v) for k in range(3) for s, e, p, v in QUARTERS]
     windows = MULTITRACK.to_arrays(song(player([(0, 300, 72, 80)], 5), player(quarters)))
     assert windows.start_bar.tolist() == [0]
@@ -144,13 +139,13 @@ def test_a_note_that_rounds_to_the_next_bar_is_left_out():
         ([[(0, 1, 60, 80)], []], "fewer than 2 tracks"),
     ],
 )
-def test_why_a_song_gives_nothing(tracks, reason):
+def test_the_reason_for_no_window_is_named(tracks, reason):
     assert why(MULTITRACK, song(*map(player, tracks))) == reason
     assert why(CHORDS, song(*map(player, tracks))) == reason
     assert why(CHORDS, pretty_midi.PrettyMIDI()) == "no notes"
 
 
-def test_why_a_bar_is_not_taken():
+def test_the_reasons_for_refused_bars_are_reported():
     bars = [
         (2, [QUARTERS]),
         (3, [QUARTERS] * 9),
@@ -172,7 +167,7 @@ def test_why_a_bar_is_not_taken():
     }
 
 
-def test_bars_of_other_lengths_are_not_taken():
+def test_only_bars_of_four_quarters_are_taken():
     assert why(MULTITRACK, song(player(QUARTERS), player(QUARTERS), metre=(3, 4))) == "3/4 throughout"
     assert len(MULTITRACK.to_arrays(song(player(QUARTERS), player(QUARTERS), metre=(2, 2))).labels) == 1
 
@@ -194,13 +189,13 @@ def test_the_pedal_holds_notes_until_it_is_lifted():
     assert ends_of(held) == [(0, 40, 60), (20, 40, 62), (50, 60, 64)]
 
 
-def test_a_pitch_struck_again_ends_the_one_held():
+def test_a_pitch_struck_again_ends_the_held_note():
     notes = [(0, 10, 60, 80), (20, 30, 60, 80), (24, 30, 62, 80)]
     held = pedal(player(notes), (5, 64), (40, 63))
     assert ends_of(held) == [(0, 20, 60), (20, 40, 60), (24, 40, 62)]
 
 
-def test_of_two_notes_struck_together_under_the_pedal_one_stays():
+def test_of_two_notes_struck_together_under_the_pedal_one_is_kept():
     held = pedal(player([(10, 20, 60, 80), (10, 30, 60, 80), (24, 30, 62, 80)]), (5, 127), (40, 0))
     assert ends_of(held) == [(10, 40, 60), (24, 40, 62)]
 
@@ -210,7 +205,7 @@ def test_a_pedal_that_is_never_lifted_holds_to_the_end():
     assert ends_of(held) == [(0, 84, 60), (20, 84, 62)]  # the last note of any track ends there
 
 
-def test_the_pedal_holds_no_drums():
+def test_the_pedal_does_not_hold_drums():
     drums = pedal(player([(0, 10, 36, 80), (20, 30, 36, 80)], is_drum=True), (5, 127))
     tokens = only_bar(song(drums, player(QUARTERS)))[1]
     assert tokens == [DRUMS, VELOCITY + 4, 36, TIME_SHIFT + 9, NOTE_OFF + 36, TIME_SHIFT + 9, 36, TIME_SHIFT + 9,
@@ -220,7 +215,7 @@ def test_the_pedal_holds_no_drums():
 # ---- Chords ----
 
 
-def test_the_chord_in_force_stands_at_each_token(tmp_path):
+def test_controls_are_the_chord_that_holds_at_each_token(tmp_path):
     midi = song(player(QUARTERS, 4), player(QUARTERS, 33))
     midi.text_events = [pretty_midi.Text("C", 0.0), pretty_midi.Text("Am7", BAR / 2)]
     windows = CHORDS.to_arrays(on_disk(midi, tmp_path / "song.mid"))
@@ -239,7 +234,7 @@ def test_chords_are_guessed_where_none_is_named():
     assert sorted(set(windows.controls[0].tolist())) == [-1, 0, 1, 8]
 
 
-def test_a_chord_lasts_into_later_bars():
+def test_a_chord_holds_in_later_bars():
     notes = [(96 * k + s, 96 * k + e, p, v) for k in range(3) for s, e, p, v in QUARTERS]
     midi = song(player(notes), player(notes, 33))
     midi.text_events = [pretty_midi.Text("C", 0.0), pretty_midi.Text("G", 2.5 * BAR)]
@@ -247,7 +242,7 @@ def test_a_chord_lasts_into_later_bars():
     assert [sorted(set(bar[0, 1:19].tolist())) for bar in controls] == [[1], [1], [1, 8]]
 
 
-def test_bars_with_a_chord_of_no_class_go():
+def test_bars_with_a_chord_of_no_class_are_dropped():
     notes = [(96 * k + s, 96 * k + e, p, v) for k in range(3) for s, e, p, v in QUARTERS]
     midi = song(player(notes), player(notes, 33))
     midi.text_events = [pretty_midi.Text(text, bar * BAR) for text, bar in (("C", 0), ("Csus4", 1), ("G", 2))]
@@ -257,7 +252,7 @@ def test_bars_with_a_chord_of_no_class_go():
     assert why(CHORDS, song(player(QUARTERS), player(QUARTERS), metre=(8, 8))).endswith("none guessed in 8/8")
 
 
-def test_a_chord_on_the_bar_line_belongs_to_the_bar_it_begins():
+def test_a_chord_on_the_bar_line_belongs_to_the_next_bar():
     """Even where sums of floats put it a hair before, and the bar before ends with a note on the line."""
     notes = [(96 * k + s, 96 * k + e, p, v) for k in range(2) for s, e, p, v in QUARTERS]
     midi = song(player([*notes, (90, 96, 70, 80), (95.8, 120, 72, 80)]), player(notes, 33))
@@ -265,7 +260,7 @@ def test_a_chord_on_the_bar_line_belongs_to_the_bar_it_begins():
     assert CHORDS.to_arrays(midi).start_bar.tolist() == [0]
 
 
-def test_one_chord_for_a_bar_to_be_sampled():
+def test_controls_for_sampling_take_one_chord():
     controls = CHORDS.chord_controls(["Am"]).reshape(8, 64)
     assert controls[:, 0].tolist() == [0] * 8
     assert (controls[:, 1:] == 22).all()
@@ -276,7 +271,7 @@ def test_one_chord_for_a_bar_to_be_sampled():
 # ---- Tensors ----
 
 
-def test_frames():
+def test_frames_are_one_hot_and_give_the_labels_back():
     assert (CHORDS.steps, CHORDS.input_depth, CHORDS.output_depth, CHORDS.control_depth) == (512, 490, 490, 49)
     assert (MULTITRACK.control_depth, MULTITRACK.end_token) == (0, 489)
     windows = CHORDS.to_arrays(song(player(QUARTERS, 4), player(QUARTERS, 33)))
@@ -291,7 +286,7 @@ def test_frames():
     assert MULTITRACK.to_tensors(windows).controls is None
 
 
-def test_notes_move_and_drums_and_other_tokens_stay():
+def test_transposition_moves_notes_but_no_drums_and_no_other_tokens():
     midi = song(player([(0, 10, 60, 80)]), player([(0, 10, 1, 80)], 33), player([(0, 10, 36, 80)], is_drum=True))
     labels = torch.from_numpy(CHORDS.to_arrays(midi).labels).repeat(2, 1)
     moved = MULTITRACK.transpose(labels, torch.tensor([-1, -2]))
@@ -305,7 +300,7 @@ def test_notes_move_and_drums_and_other_tokens_stay():
     assert CHORDS.transpose_controls(labels, controls, torch.tensor([-1, -2])).tolist() == [[0, 12, -1], [0, 1, -1]]
 
 
-def test_a_set_of_songs_keeps_the_lengths(tmp_path):
+def test_a_set_of_songs_keeps_the_lengths_of_tracks(tmp_path):
     for name, metre in (("a", None), ("b", None), ("c", (3, 4))):
         notes = QUARTERS if name != "b" else QUARTERS[:3]
         song(player(notes), player(QUARTERS, 33), metre=metre).write(str(tmp_path / f"{name}.mid"))
@@ -333,15 +328,15 @@ def a_bar(seed):
 
 @pytest.mark.parametrize("qpm", [120.0, 77.7])
 @pytest.mark.parametrize("seed", range(3))
-def test_round_trip(seed, qpm, tmp_path):
+def test_labels_read_back(seed, qpm, tmp_path):
     labels = MULTITRACK.to_arrays(a_bar(seed)).labels
     assert len(labels) == 1
     again = on_disk(MULTITRACK.from_arrays(labels[0], qpm=qpm), tmp_path / "song.mid")
     np.testing.assert_array_equal(MULTITRACK.to_arrays(again).labels, labels)
 
 
-def test_fixture_bars_read_back(tmp_path):
-    bars = [rows[0] for key, rows in reference().items() if key.endswith("|all|labels")]
+def test_bars_of_the_fixtures_read_back(tmp_path):
+    bars = [rows[0] for key, rows in REFERENCE.items() if key.endswith("|all|labels")]
     assert len(bars) == 5
     for labels in bars:
         again = on_disk(MULTITRACK.from_arrays(labels), tmp_path / "song.mid")
@@ -365,8 +360,7 @@ def bar_of(*tokens):
     return labels.ravel()
 
 
-def test_what_a_model_may_say():
-    """Tokens that no song gives: they are read as far as they make sense."""
+def test_tokens_that_no_song_gives_are_read_as_far_as_possible():
     (instrument,) = MULTITRACK.from_arrays(
         bar_of(
             60,
@@ -398,23 +392,23 @@ def test_what_a_model_may_say():
         (np.full(512, -2), "from -2"),
     ],
 )
-def test_labels_that_are_no_bar(labels, message):
+def test_wrong_labels_are_refused(labels, message):
     with pytest.raises(ValueError, match=message):
         MULTITRACK.from_arrays(labels)
 
 
-def test_programs_come_one_a_track():
+def test_a_number_of_programs_other_than_of_tracks_is_refused():
     with pytest.raises(ValueError, match="give one per track: 8"):
         MULTITRACK.from_arrays(bar_of(60, TIME_SHIFT, NOTE_OFF + 60), program=[1, 2])
 
 
 @pytest.mark.parametrize("converter", [MULTITRACK, CHORDS])
-def test_converters_are_plain_values(converter):
+def test_a_converter_survives_json_and_compares_by_its_fields(converter):
     assert MultitrackConverter(**json.loads(json.dumps(asdict(converter)))) == converter
     assert hash(MultitrackConverter(chords=True)) == hash(CHORDS)
 
 
-def test_frames_follow_torch_labels():
+def test_labels_may_be_tensors():
     windows = MULTITRACK.to_arrays(a_bar(0))
     given = Windows(torch.from_numpy(windows.labels), torch.from_numpy(windows.lengths))
     assert torch.equal(MULTITRACK.to_tensors(given).inputs, MULTITRACK.to_tensors(windows).inputs)

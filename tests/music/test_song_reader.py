@@ -1,0 +1,152 @@
+"""Reading many files: worker processes and executors."""
+
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from made_midi import (
+    EIGHTS,
+    song,
+    track,
+    write_melodies,
+    write_song,
+    write_trio,
+)
+from midi_utils import MelodyConverter, load_songs
+from music import song_reader
+
+# ---- Worker processes ----
+
+
+def read(paths, converter=None, **kwargs):
+    return load_songs(paths, converter or MelodyConverter(), progress=False, **kwargs)
+
+
+@pytest.fixture
+def many(tmp_path):
+    for seed in range(40):
+        write_melodies(tmp_path / f"{seed:02}.mid", seed)
+    (tmp_path / "07.mid").write_bytes(b"broken")
+    (tmp_path / "30.mid").write_bytes((tmp_path / "20.mid").read_bytes())
+    return tmp_path
+
+
+def assert_same(one, other):
+    for field in ("labels", "lengths", "song", "track", "start_bar"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+    assert one.names == other.names
+    assert one.report == other.report
+
+
+def test_workers_and_threads_read_what_one_process_reads(many):
+    here = read(many, workers=1)
+    assert len(here) == 38 * 4
+    assert_same(here, read(many, workers=2))
+    with ThreadPoolExecutor(2) as threads:
+        assert_same(here, read(many, executor=threads))
+
+
+class DeadlyConverter(MelodyConverter):
+    """Ends its process, or raises, at songs by program."""
+
+    def to_arrays(self, midi):
+        program = midi.instruments[0].program
+        if program == 20:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if program == 21:
+            raise MemoryError("too long")
+        return super().to_arrays(midi)
+
+
+def test_a_file_that_ends_its_process_is_refused_alone(many):
+    write_song(many / "11.mid", song(track(EIGHTS, 20)))
+    write_song(many / "12.mid", song(track(EIGHTS, 21)))
+    dataset = read(many, DeadlyConverter(), workers=2)
+    refused = dict(dataset.report.refused)
+    assert set(refused) == {"07.mid", "11.mid", "12.mid"}
+    assert refused["11.mid"].startswith("reading it ended its process")
+    assert refused["12.mid"] == "MemoryError: too long"
+    assert len(dataset.names) == 36
+
+
+def test_songs_are_read_in_this_process_if_no_other_starts(many, monkeypatch):
+    def refuse(workers):
+        raise PermissionError("no processes here")
+
+    monkeypatch.setattr(song_reader, "ProcessPoolExecutor", refuse)
+    assert len(read(many, workers=2)) == 38 * 4
+
+
+# ---- Executors ----
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve songs, one of them twice and one broken."""
+    folder = tmp_path / "songs"
+    for seed in range(10):
+        write_trio(folder / f"{seed}.mid", seed)
+    (folder / "twin of 3.mid").write_bytes((folder / "3.mid").read_bytes())
+    (folder / "broken.mid").write_bytes(b"MThd, and no more")
+    return folder
+
+
+def test_executors_of_the_standard_library_read_what_one_process_reads(folder):
+    expected = read(folder)
+    for kind in (ThreadPoolExecutor, ProcessPoolExecutor):
+        with kind(2) as executor:
+            assert_same(expected, read(folder, executor=executor))
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_dask_workers_read_what_one_process_reads(folder, processes, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    expected = read(folder)
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "local_directory": str(tmp_path)}
+    with (
+        distributed.LocalCluster(processes=processes, **settings) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        executor = client.get_executor()
+        assert_same(expected, read(folder, executor=executor, workers=2))
+        assert_same(expected, read(folder, executor=executor, cache=tmp_path / "cache"))
+    assert_same(expected, read(folder, cache=tmp_path / "cache"))
+
+
+class Lost(ThreadPoolExecutor):
+    """Loses every third task, as a cluster whose machines go down."""
+
+    tasks = 0
+
+    def submit(self, task, /, *arguments):
+        self.tasks += 1
+        if self.tasks % 3 == 0:
+            return super().submit(os.strerror)  # a TypeError
+        return super().submit(task, *arguments)
+
+
+def test_an_executor_that_fails_at_tasks_loses_no_song(folder):
+    with Lost(2) as executor:
+        assert_same(read(folder), read(folder, executor=executor))
+        assert executor.tasks == 3
+    assert_same(read(folder), read(folder, executor=executor))  # shut down
+
+
+def test_the_tasks_submitted_ahead_are_limited(folder, monkeypatch):
+    monkeypatch.setattr(song_reader, "CHUNK_FILES", 1)
+    ahead = []
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, task, /, *arguments):
+            ahead.append(self._work_queue.qsize())
+            return super().submit(task, *arguments)
+
+    for k in range(40):
+        (folder / f"copy {k}.mid").write_bytes((folder / "1.mid").read_bytes())
+    with Counting(1) as executor:
+        read(folder, executor=executor, workers=1)
+    assert len(ahead) == 52
+    assert max(ahead) <= song_reader.QUEUED_CHUNKS
