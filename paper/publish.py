@@ -143,7 +143,7 @@ def read_results(folder: Path, names: tuple[str, ...]) -> dict[str, dict]:
 
 
 def models_table(results: Path) -> str:
-    """The published models with their size, their sampled accuracy beside the paper's, and the KL it takes, Markdown."""
+    """Size, sampled accuracy beside the paper's, and KL of every published model, Markdown."""
     header = ("file", "bars", "parameters", "sampled accuracy", "the paper's", "KL, bits")
     return markdown(header, (_models_row(*item) for item in read_results(results, (*MODELS,)).items()))
 
