@@ -1,11 +1,12 @@
-"""What can be measured of music in labels, without a model (Roberts et al. 2018, arXiv 1803.05428, section 5).
+"""Measurements of music in labels, without a model (Roberts et al. 2018, arXiv 1803.05428, section 5).
 
-Three groups: the five attributes whose directions the paper looks for in its latent space, statistics that set samples
-beside data, and the n-gram model that rates interpolations. Labels are a converter's: melodies [n, steps] with 0 no
-event, 1 note-off and pitches from 2; drums [n, steps], sums of 2^class; trios [n, steps, 3]. Where a trio is not named,
-one of its parts is meant: labels[..., 0]. What is undefined, as an interval in a window of one note, is nan.
+There are three groups: the paper's five attributes, for attribute vectors in latent space; statistics that compare
+samples with data; and the n-gram model that rates interpolations. Labels are those of the converters: melodies
+[n, steps] with 0 no event, 1 note-off and pitches from 2; drums [n, steps], sums of 2^class; trios [n, steps, 3]. A
+function that does not mention trios takes one of their parts, such as labels[..., 0]. A value that is undefined, such
+as the interval in a window of one note, is nan.
 
-The paper has its attributes and its n-gram model in words alone; what they leave open is said beside each.
+The paper describes its attributes and its n-gram model in words only. What the words leave open is documented here.
 """
 
 from collections.abc import Callable
@@ -17,24 +18,24 @@ from music.drums import DRUM_CLASSES
 from music.melody import FIRST_PITCH, MAX_PITCH, MIN_PITCH, NO_EVENT
 from music.trio import TRIO_DEPTHS
 
-STEPS_PER_BAR = 16  # sixteenths of a bar of 4/4
+STEPS_PER_BAR = 16  # sixteenth notes in 4/4
 C_MAJOR = (0, 2, 4, 5, 7, 9, 11)  # pitch classes, from C
 WHITE_KEYS = [FIRST_PITCH + p - MIN_PITCH for p in range(MIN_PITCH, MAX_PITCH + 1) if p % 12 in C_MAJOR]  # their labels
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, nan where whole is 0."""
+    """part / whole, or nan if whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
 def _onsets(labels: np.ndarray) -> np.ndarray:
-    """[n, steps] bool: where a melody's notes begin."""
+    """[n, steps] bool: whether a note of the melody starts."""
     return labels >= FIRST_PITCH
 
 
 def _pitches(labels: np.ndarray) -> np.ndarray:
-    """[notes] MIDI pitches, window by window."""
+    """[notes] MIDI pitches of all windows in order."""
     return labels[_onsets(labels)].astype(int) - FIRST_PITCH + MIN_PITCH
 
 
@@ -42,17 +43,17 @@ def _pitches(labels: np.ndarray) -> np.ndarray:
 
 
 def c_diatonic(labels: np.ndarray) -> np.ndarray:
-    """Share of the notes that lie in C major: [n]; nan without notes."""
+    """Share of the notes in C major: [n]; nan without notes."""
     return _share(np.isin(labels, WHITE_KEYS).sum(1), _onsets(labels).sum(1))
 
 
 def note_density(labels: np.ndarray) -> np.ndarray:
-    """Onsets a step: [n]; 0 without notes."""
+    """Onsets per step: [n]; 0 without notes."""
     return _onsets(labels).mean(1)
 
 
 def average_interval(labels: np.ndarray) -> np.ndarray:
-    """Mean of |p_k+1 - p_k| over consecutive notes, rests between them or not: [n] semitones; nan below two notes."""
+    """Mean of |p_k+1 - p_k| over consecutive notes, also across rests: [n] semitones; nan for fewer than two notes."""
     window, _ = np.nonzero(_onsets(labels))
     interval, inside = np.abs(np.diff(_pitches(labels))), window[1:] == window[:-1]
     window, interval = window[1:][inside], interval[inside]
@@ -60,9 +61,9 @@ def average_interval(labels: np.ndarray) -> np.ndarray:
 
 
 def syncopation_16th(labels: np.ndarray) -> np.ndarray:
-    """Share of the onsets that fall between the eighths, with none a sixteenth before: [n]; nan without notes.
+    """Share of the onsets between the eighths without an onset one sixteenth earlier: [n]; nan without notes.
 
-    The beat is step 0, so these are the steps 1, 3, 5, ...
+    Step 0 is on the beat, so the steps are 1, 3, 5, ...
     """
     onsets = _onsets(labels)
     off_beat = onsets[:, 1::2] & ~onsets[:, :-1:2]
@@ -70,9 +71,9 @@ def syncopation_16th(labels: np.ndarray) -> np.ndarray:
 
 
 def syncopation_8th(labels: np.ndarray) -> np.ndarray:
-    """Share of the onsets on an eighth between the quarters, with none a sixteenth or an eighth before: [n].
+    """Share of the onsets on an eighth between the quarters without an onset one or two sixteenths earlier: [n].
 
-    These are the steps 2, 6, 10, ...; nan without notes.
+    The steps are 2, 6, 10, ...; nan without notes.
     """
     onsets = _onsets(labels)
     off_beat = onsets[:, 2::4] & ~onsets[:, 1:-1:4] & ~onsets[:, :-2:4]
@@ -85,30 +86,30 @@ ATTRIBUTES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-# ---- Samples beside data ----
+# ---- Statistics that compare samples with data ----
 
 
 def hit_density(labels: np.ndarray) -> np.ndarray:
-    """Drums struck a step, those struck together counted singly: [n], of drum labels [n, steps]."""
+    """Drum hits per step, each drum of a step counted: [n], of drum labels [n, steps]."""
     return np.sum([(labels >> k & 1).mean(1) for k in range(DRUM_CLASSES)], axis=0)
 
 
 def drum_histogram(labels: np.ndarray) -> np.ndarray:
-    """Share of each drum class in the hits of all windows: [9], of drum labels [n, steps]."""
+    """Share of each drum class in all hits: [9], of drum labels [n, steps]."""
     hits = np.array([(labels >> k & 1).sum() for k in range(DRUM_CLASSES)])
     return _share(hits, hits.sum())
 
 
 def pitch_class_histogram(labels: np.ndarray) -> np.ndarray:
-    """Share of each pitch class, from C, in the notes of all windows: [12], of melodies [n, steps]."""
+    """Share of each pitch class, from C, in all notes: [12], of melodies [n, steps]."""
     notes = np.bincount(_pitches(labels) % 12, minlength=12)
     return _share(notes, notes.sum())
 
 
 def duration_histogram(labels: np.ndarray) -> np.ndarray:
-    """Share of the notes of all windows that last d steps, at index d: [steps + 1], of melodies [n, steps].
+    """Share of all notes that last d steps, at index d: [steps + 1], of melodies [n, steps].
 
-    A note lasts until the next note, a note-off or the window's end.
+    A note lasts until the next note, a note-off or the end of the window.
     """
     window, start = np.nonzero(labels != NO_EVENT)
     end = np.append(start[1:], 0)
@@ -119,9 +120,9 @@ def duration_histogram(labels: np.ndarray) -> np.ndarray:
 
 
 def jensen_shannon_bits(p: np.ndarray, q: np.ndarray) -> float:
-    """Jensen-Shannon divergence of two histograms, H((p + q) / 2) - (H(p) + H(q)) / 2 (Lin 1991).
+    """Jensen-Shannon divergence of two histograms that sum to 1, H((p + q) / 2) - (H(p) + H(q)) / 2 (Lin 1991).
 
-    0 bits where they are equal, 1 bit where they share nothing; p, q sum to 1.
+    It is 0 bits if they are equal and 1 bit if they do not overlap.
     """
     return float(_entropy_bits((p + q) / 2) - (_entropy_bits(p) + _entropy_bits(q)) / 2)
 
@@ -131,16 +132,17 @@ def _entropy_bits(p: np.ndarray) -> float:
 
 
 def _events(labels: np.ndarray) -> np.ndarray:
-    """[n, steps] one number a step, also for a trio; 0 where nothing begins or ends."""
+    """[n, steps] one number per step, also for a trio; 0 if nothing starts or ends."""
     if labels.ndim == 2:
         return labels
     return labels.astype(np.int32) @ np.array([1, TRIO_DEPTHS[0], TRIO_DEPTHS[0] * TRIO_DEPTHS[1]], np.int32)
 
 
 def _bar_similarity(a: np.ndarray, b: np.ndarray, steps_per_bar: int) -> np.ndarray:
-    """[n, bars], of the bars of events a and b [n, steps]: steps with the same event / steps with an event in either.
+    """Similarity [n, bars] of bars of a and b [n, steps]: steps with the same event / steps with an event in either.
 
-    nan where neither has an event. Held steps do not count: most are, so that any two bars would be alike.
+    It is nan if neither bar has an event. Steps without an event do not count: they are so many that any two bars would
+    be similar.
     """
     either = (a != NO_EVENT) | (b != NO_EVENT)
     same = either & (a == b)
@@ -149,31 +151,34 @@ def _bar_similarity(a: np.ndarray, b: np.ndarray, steps_per_bar: int) -> np.ndar
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean of what is not nan; nan where nothing is."""
+    """Mean of the values that are not nan; nan if there are none."""
     return _share(np.nansum(values, axis), (~np.isnan(values)).sum(axis))
 
 
 def repetition(labels: np.ndarray, bars_back: int, steps_per_bar: int = STEPS_PER_BAR) -> np.ndarray:
-    """How much each bar repeats the one so many bars earlier, averaged over a window: [n], 0 to 1.
+    """Similarity of each bar with the bar `bars_back` bars earlier, mean over the window: [n], 0 to 1.
 
-    The share of the steps with an event (a note, a note-off, a hit) in either bar that have the same in both; nan where
-    there is none. To be read beside `chance_repetition`. Labels [n, steps], or a trio's, whose parts must all agree.
+    Of the steps with an event (a note, a note-off, a hit) in either bar, it is the share that have the same event in
+    both; nan if there are none. Compare it with `chance_repetition`.
+
+    Args:
+        labels: [n, steps], or [n, steps, 3] of trios, whose parts must all have the same event.
     """
     events, shift = _events(labels), bars_back * steps_per_bar
     return _mean(_bar_similarity(events[:, shift:], events[:, :-shift], steps_per_bar), 1)
 
 
 def chance_repetition(labels: np.ndarray, steps_per_bar: int = STEPS_PER_BAR) -> np.ndarray:
-    """What `repetition` comes to between songs: each window's bars beside those of the window half the set away: [n].
+    """`repetition` by chance: the similarity of each window's bars with those of the window half the set away: [n].
 
-    The windows of a song are expected to stand together, as in a data set.
+    The windows of a song must lie next to each other, as in a SongDataset.
     """
     events = _events(labels)
     return _mean(_bar_similarity(events, np.roll(events, len(events) // 2, axis=0), steps_per_bar), 1)
 
 
 def self_similarity(labels: np.ndarray, steps_per_bar: int = STEPS_PER_BAR) -> np.ndarray:
-    """How alike the bars i and j of a window are, by the measure of `repetition`: [bars, bars], mean over windows."""
+    """Similarity of the bars i and j of a window, as in `repetition`: [bars, bars], mean over windows."""
     events = _events(labels)
     bars = events.shape[1] // steps_per_bar
     matrix = np.eye(bars)
@@ -187,15 +192,19 @@ def self_similarity(labels: np.ndarray, steps_per_bar: int = STEPS_PER_BAR) -> n
 def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Share of the steps that differ (the paper's distance, section 5, "Interpolations"): [n].
 
-    Labels [n, steps], or a trio's, where a step differs if one of its parts does.
+    Args:
+        a, b: [n, steps], or [n, steps, 3] of trios, whose steps differ if one of the parts does.
     """
     return (_events(a) != _events(b)).mean(-1)
 
 
 def nearest_distance(labels: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Hamming distance of each window to the nearest of a training set, as a share of the steps: [n]; 0 is a copy.
+    """Hamming distance of each window to the nearest training window, as a share of the steps: [n]; 0 is a copy.
 
-    Labels [n, steps] and [m, steps], or trios'. About 0.1 ms for a window and 1,000 training windows of 256 steps.
+    It takes about 0.1 ms per window and 1,000 training windows of 256 steps.
+
+    Args:
+        labels, training: [n, steps] and [m, steps], or [n, steps, 3] and [m, steps, 3] of trios.
     """
     known = _events(training)
     differing = [np.count_nonzero(known != window, axis=1).min() for window in _events(labels)]
@@ -206,24 +215,25 @@ def nearest_distance(labels: np.ndarray, training: np.ndarray) -> np.ndarray:
 
 
 class Followers(NamedTuple):
-    """How often each label followed each context of one length; labels are packed into a number, the last lowest."""
+    """Counts of the labels after each context of one length. A sequence is one number, with the last label lowest."""
 
-    grams: np.ndarray  # [G] rising: a context and the label after it
+    grams: np.ndarray  # [G] a context and the label after it, rising
     counts: np.ndarray  # [G]
     contexts: np.ndarray  # [C] rising
-    totals: np.ndarray  # [C] labels that came after each
-    kinds: np.ndarray  # [C] different ones among them
+    totals: np.ndarray  # [C] number of labels after each context
+    kinds: np.ndarray  # [C] number of different labels after each context
 
 
 class NGram(NamedTuple):
-    """A model of label sequences, each label given the order - 1 before it, with Witten and Bell's smoothing (1991).
+    """A model of label sequences, each label given the order - 1 before it, with Witten-Bell smoothing (1991).
 
-    c(h w) times label w followed the context h, T(h) different labels did, c(h) in all; h' is h but for its first:
+    Let c(h w) be the count of label w after context h, c(h) the count of all labels after h, T(h) the number of
+    different ones, and h' the context h without its first label:
 
-        p(w | h) = (c(h w) + T(h) p(w | h')) / (c(h) + T(h)),    p(w | h') where h never occurred.
+        p(w | h) = (c(h w) + T(h) p(w | h')) / (c(h) + T(h)),    or p(w | h') if h never occurred.
 
-    Below the empty context stands the uniform distribution, so that nothing has probability 0. Ahead of a window lies a
-    mark that no label equals. The paper's model has order 5; its smoothing is not told.
+    The empty context is smoothed with the uniform distribution, so that no label has probability 0. The start of a
+    window counts as a label of its own. The paper's model has order 5; the paper does not state its smoothing.
     """
 
     classes: int
@@ -231,19 +241,21 @@ class NGram(NamedTuple):
 
     @classmethod
     def fit(cls, labels: np.ndarray, classes: int, order: int = 5) -> "NGram":
-        """Counts the label sequences of a training set, labels [n, steps] from 0 to classes - 1.
+        """Counts the label sequences of a training set.
 
-        Give windows that do not overlap: smoothing takes a bar counted many times for one heard in many songs.
+        Args:
+            labels: [n, steps], 0 to classes - 1; of windows that do not overlap, since a bar that is counted many times
+                looks like one that occurs in many songs.
 
         Raises:
-            ValueError: labels out of range, or sequences that no 64-bit number holds.
+            ValueError: labels are out of range, or a sequence does not fit into a 64-bit number.
         """
         grams, counts = np.unique(_packed(labels, classes, order), return_counts=True)
         shorter = [(classes + 1) ** length for length in range(1, order + 1)]
         return cls(classes, tuple(_followers(grams % size, counts, classes + 1) for size in shorter))
 
     def log_probabilities(self, labels: np.ndarray) -> np.ndarray:
-        """Of each label given those before it in its window: [n, steps] nats, of labels [n, steps]."""
+        """Log probability of each label given those before it in its window: [n, steps] nats, of labels [n, steps]."""
         base, order = self.classes + 1, len(self.followers)
         grams, place = np.unique(_packed(labels, self.classes, order), return_inverse=True)
         p = np.full(len(grams), 1 / self.classes)
@@ -255,14 +267,14 @@ class NGram(NamedTuple):
         return np.log(p)[place].reshape(labels.shape)
 
     def cost(self, labels: np.ndarray) -> np.ndarray:
-        """-1/steps log p(window): [n] nats a step, of labels [n, steps]."""
+        """-1/steps log p(window): [n] nats per step, of labels [n, steps]."""
         return -self.log_probabilities(labels).mean(1)
 
 
 def _packed(labels: np.ndarray, classes: int, order: int) -> np.ndarray:
-    """[n, steps] int64: each label and the order - 1 before it in one number, the mark `classes` ahead of the first."""
+    """[n, steps] int64: each label and the order - 1 before it as one number; the label `classes` marks the start."""
     if (classes + 1) ** order >= 2**63:
-        raise ValueError(f"{order} labels of {classes} classes do not go into 64 bits; take a lower order")
+        raise ValueError(f"{order} labels of {classes} classes do not fit into 64 bits; take a lower order")
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(f"labels from {labels.min()} to {labels.max()}, but the model has {classes} classes")
     before, steps = order - 1, labels.shape[1]
@@ -274,7 +286,7 @@ def _packed(labels: np.ndarray, classes: int, order: int) -> np.ndarray:
 
 
 def _followers(grams: np.ndarray, counts: np.ndarray, base: int) -> Followers:
-    """Puts equal grams together, and those of one context."""
+    """Adds up the counts of equal grams, and of the grams of each context."""
     grams, place = np.unique(grams, return_inverse=True)
     counts = np.bincount(place, counts)
     contexts, place = np.unique(grams // base, return_inverse=True)
@@ -282,6 +294,6 @@ def _followers(grams: np.ndarray, counts: np.ndarray, base: int) -> Followers:
 
 
 def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The value of each key, 0 for those that are not there; keys rise."""
+    """The values of the wanted keys, 0 for keys that are missing; `keys` rise."""
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, values[at], 0)

@@ -1,8 +1,8 @@
-"""Chords: their symbols, the classes that a model is told, and a guess at them where a song does not name them.
+"""Chords: symbols, the classes that a model is conditioned on, and a guess from the notes.
 
-A model hears of a chord as one of 49 classes: none, or one of twelve roots with a major, minor, augmented or diminished
-triad. The symbols are read as note_seq reads them (its chord_symbols_lib.py), and chords are found in notes as there
-(chord_inference.py): the likeliest path through pairs of a key and a chord, two chords a bar of 4/4.
+A chord has one of 49 classes: no chord, or one of twelve roots with a major, minor, augmented or diminished triad.
+Symbols are parsed as in note_seq's chord_symbols_lib.py. Chords are guessed as in its chord_inference.py: the most
+likely path through pairs of a key and a chord, with two chords per bar of 4/4.
 """
 
 import math
@@ -15,12 +15,12 @@ import numpy as np
 
 NO_CHORD = "N.C."
 ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-TRIADS = {(0, 0): "", (-1, 0): "m", (0, 1): "aug", (-1, -1): "dim"}  # alterations of third and fifth, by class
-CHORD_DEPTH = 1 + len(TRIADS) * len(ROOTS)  # 49 classes: 0 no chord, then the roots of each triad
+TRIADS = {(0, 0): "", (-1, 0): "m", (0, 1): "aug", (-1, -1): "dim"}  # alterations of third and fifth, in class order
+CHORD_DEPTH = 1 + len(TRIADS) * len(ROOTS)  # 49 classes: 0 no chord, then the twelve roots of each triad
 
 STEP_PITCHES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 MINORS = ("m", "min", "-")
-KINDS = {  # degrees of the scale, altered, and how the kind is written after the root
+KINDS = {  # degrees of the scale with their alterations, and how the kind is written after the root
     "1 3 5": ("", "maj", "M"),
     "1 b3 5": MINORS,
     "1 3 #5": ("+", "aug"),
@@ -68,35 +68,40 @@ GUESSED_KINDS = {  # semitones above the root
     "m7": (0, 3, 7, 10),
     "m7b5": (0, 3, 6, 10),
 }
-GUESSED = (NO_CHORD, *(root + kind for root in ROOTS for kind in GUESSED_KINDS))  # 97 symbols
+GUESSED = (NO_CHORD, *(root + kind for root in ROOTS for kind in GUESSED_KINDS))  # 97 symbols, the states of a key
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 CHORDS_PER_BAR = {(2, 2): 1, (2, 4): 1, (3, 4): 1, (4, 4): 2, (6, 8): 2}  # by time signature
-MAX_CHORDS = 1000  # guessed in a stretch of one tempo and metre
-KEY_CHANGE, CHORD_CHANGE, OUT_OF_KEY = 0.001, 0.5, 0.01  # probabilities, the last a chord note's
-CONCENTRATION = 100.0  # how closely notes keep to their chord
+MAX_CHORDS = 1000  # guessed in a part of one tempo and time signature
+KEY_CHANGE, CHORD_CHANGE = 0.001, 0.5  # probabilities, from one chord to the next
+OUT_OF_KEY = 0.01  # probability that a note of a chord lies outside its key
+CONCENTRATION = 100.0  # nats for notes that match their chord exactly
 UNPITCHED_PROGRAMS = (*range(96, 104), *range(112, 128))
-TIE = 1e-6  # nats; far above what rounding changes
+TIE = 1e-6  # nats, far above rounding errors
 
 
 class ChordError(ValueError):
-    """A chord symbol that cannot be read, or a chord that has no class."""
+    """A chord symbol that cannot be parsed, or a chord that has no class."""
 
 
 class Harmony(NamedTuple):
-    """The chords of a stretch of music, each up to the next; before the first there is none."""
+    """The chords of a part; each holds until the next, and before the first there is no chord."""
 
-    seconds: np.ndarray  # [chords] rising
+    seconds: np.ndarray  # [chords] start of each from the part's start, rising
     symbols: tuple[str, ...]
 
     @property
     def classes(self) -> np.ndarray:
-        """int8 [chords + 1]: the class of each, -1 where it has none; the last, which index -1 finds, is no chord."""
+        """int8 [chords + 1]: the class of each chord, -1 if it has none; the last entry, index -1, is no chord."""
         return np.array([*map(_class_or_none, self.symbols), 0], np.int8)
 
     def at(self, steps: np.ndarray, first_steps: np.ndarray) -> np.ndarray:
-        """int16, in the shape of steps: the index in `classes` of the chord at each, one for all of its name.
+        """The index in `classes` of the chord at each step, int16 in the shape of `steps`.
 
-        first_steps [chords] rising: where each chord begins; of two on one step the later holds.
+        Chords of the same symbol have the same index.
+
+        Args:
+            steps: steps of any shape.
+            first_steps: [chords] the step at which each chord starts, rising; of two on one step the later holds.
         """
         _, first, alike = np.unique((*self.symbols, NO_CHORD), return_index=True, return_inverse=True)
         return first[alike][np.searchsorted(first_steps, steps, "right") - 1].astype(np.int16)
@@ -110,7 +115,7 @@ def chord_class(symbol: str) -> int:
     """The class of a chord symbol, 0 to 48.
 
     Raises:
-        ChordError: a symbol that cannot be read, or whose chord has none of the four triads (Csus4, C5).
+        ChordError: the symbol cannot be parsed, or the chord has none of the four triads (Csus4, C5).
     """
     root, degrees = _parse(symbol)
     if root is None:
@@ -122,7 +127,7 @@ def chord_class(symbol: str) -> int:
 
 
 def chord_symbol(index: int) -> str:
-    """How a class is written: N.C., C, C#m, Daug, Ebdim."""
+    """The symbol of a class: N.C., C, C#m, Daug, Ebdim."""
     if not 0 <= index < CHORD_DEPTH:
         raise ChordError(f"a chord's class lies from 0 to {CHORD_DEPTH - 1}, and this is {index}")
     triad, root = divmod(int(index) - 1, len(ROOTS))
@@ -140,10 +145,10 @@ def is_chord(symbol: str) -> bool:
 
 
 def chords_to_controls(symbols: Sequence[str], steps: int) -> np.ndarray:
-    """Classes int8 [steps] of chords that take equal shares of the steps, such as ["C", "F", "G7", "C"] of two bars.
+    """Classes int8 [steps] of chords that share the steps equally, such as ["C", "F", "G7", "C"] for two bars.
 
     Raises:
-        ChordError: no symbol, one that has no class, or so many that the steps do not divide.
+        ChordError: there is no symbol, one has no class, or their number does not divide the steps.
     """
     if isinstance(symbols, str):
         raise ChordError(f"chord symbols come as a list, such as [{symbols!r}]")
@@ -153,7 +158,7 @@ def chords_to_controls(symbols: Sequence[str], steps: int) -> np.ndarray:
 
 
 def transposed_chords(classes: np.ndarray, semitones: np.ndarray) -> np.ndarray:
-    """Classes moved by semitones; no chord (0) and no step (-1) stay. NumPy arrays or torch tensors."""
+    """Moves the roots of chord classes by semitones; 0 (no chord) and -1 stay. NumPy arrays or torch tensors."""
     moved = (classes - 1) // 12 * 12 + (classes - 1 + semitones) % 12 + 1
     return moved * (classes > 0) + classes * (classes <= 0)
 
@@ -166,15 +171,15 @@ def _class_or_none(symbol: str) -> int:
 
 
 def _parse(symbol: str) -> tuple[int | None, dict[int, int]]:
-    """Root (0 C to 11 B, None without a chord), and the alteration in semitones of each degree."""
+    """The root, 0 (C) to 11 (B) or None for no chord, and the alteration of each degree in semitones."""
     if symbol == NO_CHORD:
         return None, {}
     if not (match := SYMBOL.fullmatch(symbol)):
         raise ChordError(f"{symbol!r} is no chord symbol such as C, F#m7, Bb7(b9)/D or {NO_CHORD}")
     step, accidental, kind, changes = match.groups()
     degrees = dict(map(_degree, DEGREES[kind].split()))
-    for how, sign, degree in re.findall(CHANGE, changes):
-        _change(degrees, how, int(degree), _alteration(sign), symbol)
+    for action, sign, degree in re.findall(CHANGE, changes):
+        _change(degrees, action, int(degree), _alteration(sign), symbol)
     return (STEP_PITCHES[step] + _alteration(accidental)) % 12, degrees
 
 
@@ -183,31 +188,32 @@ def _alteration(signs: str) -> int:
 
 
 def _degree(text: str) -> tuple[int, int]:
-    """b3 is the third, a semitone down."""
+    """A degree and its alteration in semitones: b3 is (3, -1)."""
     return int(text.lstrip("#b")), _alteration(text)
 
 
-def _change(degrees: dict[int, int], how: str, degree: int, alteration: int, symbol: str) -> None:
-    """Adds, takes away or alters a degree."""
-    if how and (how == "no") != (degree in degrees):
-        raise ChordError(f"{symbol!r}: {how}{degree}, but the chord has {'no' if how == 'no' else 'a'} degree {degree}")
-    if how == "no":
+def _change(degrees: dict[int, int], action: str, degree: int, alteration: int, symbol: str) -> None:
+    """Adds ('add'), removes ('no') or alters ('') a degree."""
+    if action and (action == "no") != (degree in degrees):
+        has = "no" if action == "no" else "a"
+        raise ChordError(f"{symbol!r}: {action}{degree}, but the chord has {has} degree {degree}")
+    if action == "no":
         del degrees[degree]
     else:
         degrees[degree] = degrees.get(degree, 0) + alteration
 
 
-# ---- Chords out of notes ----
+# ---- Chords from notes ----
 
 
 def guess_chords(times: np.ndarray, pitch: np.ndarray, seconds: float, chord_seconds: float) -> Harmony:
-    """The likeliest chords of a stretch of music.
+    """The most likely chords of a part.
 
     Args:
-        times: [notes, 2] start and end in seconds; drums and noises left out by the caller.
+        times: [notes, 2] start and end in seconds, of pitched notes only.
         pitch: [notes] MIDI pitches.
-        seconds: how long the stretch lasts; more than 0.
-        chord_seconds: how long a chord lasts.
+        seconds: duration of the part, more than 0.
+        chord_seconds: duration of a chord.
     """
     count = math.ceil(seconds / chord_seconds)
     fit = CONCENTRATION * np.dot(_pitch_shares(times, pitch, chord_seconds * np.arange(1, count)), _chord_pitches().T)
@@ -217,7 +223,7 @@ def guess_chords(times: np.ndarray, pitch: np.ndarray, seconds: float, chord_sec
 
 
 def _pitch_shares(times: np.ndarray, pitch: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """[len(bounds) + 1, 12]: how long each pitch class sounds between the bounds, as unit vectors."""
+    """[len(bounds) + 1, 12]: the time that each pitch class sounds between the bounds, as unit vectors."""
     first = np.searchsorted(bounds, times[:, 0], "right")
     last = np.maximum(np.searchsorted(bounds, times[:, 1], "left"), first)
     note = np.repeat(np.arange(len(times)), last - first + 1)
@@ -233,7 +239,7 @@ def _pitch_shares(times: np.ndarray, pitch: np.ndarray, bounds: np.ndarray) -> n
 
 @cache
 def _chord_pitches() -> np.ndarray:
-    """[97, 12] the pitch classes of each chord as a unit vector; none of no chord."""
+    """[97, 12] the pitch classes of each chord as a unit vector; zeros for no chord."""
     pitches = np.zeros((len(GUESSED), 12))
     for chord, (root, kind) in enumerate(((r, k) for r in range(12) for k in GUESSED_KINDS.values()), start=1):
         pitches[chord, [(root + semitones) % 12 for semitones in kind]] = 1
@@ -243,7 +249,7 @@ def _chord_pitches() -> np.ndarray:
 
 @cache
 def _chord_chances() -> np.ndarray:
-    """[12, 97] the probability of each chord in each major key: the fewer of its notes lie outside, the higher."""
+    """[12, 97] the probability of each chord in each major key; it falls with each note outside the key."""
     sounding = _chord_pitches() > 0
     scale = np.array([np.isin((np.arange(12) - key) % 12, MAJOR_SCALE) for key in range(12)])
     inside = (sounding & scale[:, None]).sum(-1)
@@ -254,16 +260,16 @@ def _chord_chances() -> np.ndarray:
 
 @cache
 def log_transitions() -> tuple[np.ndarray, np.ndarray]:
-    """Log probabilities: from chord to chord within a key [12, from, to], and to a chord of another key [12, 97]."""
+    """Log probabilities of a step to a chord of the same key [12, from, to], and to a chord of another key [12, 97]."""
     chances = _chord_chances()
-    spread = chances[:, None, :] + chances[:, :, None] / (len(GUESSED) - 1)  # what staying would have had
+    spread = chances[:, None, :] + chances[:, :, None] / (len(GUESSED) - 1)  # the share of staying goes to the others
     within = (1 - KEY_CHANGE) * (CHORD_CHANGE * spread)
     within[:, np.arange(len(GUESSED)), np.arange(len(GUESSED))] = (1 - KEY_CHANGE) * (1 - CHORD_CHANGE)
     return np.log(within), np.log(KEY_CHANGE / 11 * chances)
 
 
 def _best_path(fit: np.ndarray) -> np.ndarray:
-    """Chords [frames] of the likeliest keys and chords; fit [frames, 97] is how well each chord suits, in nats."""
+    """Chords [frames] on the most likely path of keys and chords; fit [frames, 97]: log-likelihood of each, in nats."""
     score = -np.log(12) + np.log(_chord_chances()) + fit[0]
     came_from = np.zeros((len(fit), score.size), np.int64)
     for frame in range(1, len(fit)):
@@ -276,18 +282,35 @@ def _best_path(fit: np.ndarray) -> np.ndarray:
 
 
 def best_predecessors(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each key and chord [12 * 97] the best score of a way there, and where it came from; of equals the first."""
-    within, across = log_transitions()
-    keys, chords = score.shape
-    ways = score[:, :, None] + within
-    source = ways.argmax(axis=1)
-    best = np.take_along_axis(ways, source[:, None], axis=1)[:, 0]  # [12, 97]
-    source += np.arange(keys)[:, None] * chords
-    # From another key only the best there count, and what rounding could make equal to them
-    heads = np.flatnonzero(score >= np.sort(score.max(axis=1))[-2] - TIE)
-    ways = score.ravel()[heads, None, None] + across  # [heads, 12, 97]
-    ways[np.arange(len(heads)), heads // chords] = -np.inf
-    other = ways.max(axis=0)
-    other_source = heads[ways.argmax(axis=0)]
+    """The best score of a step to each state (a key and a chord), and the state it comes from, of equals the first.
+
+    Args:
+        score: [12, 97] of each key and chord one frame before, in nats.
+
+    Returns:
+        Scores and states (97 * key + chord), [12 * 97] each.
+    """
+    best, source = _best_in_key(score)
+    other, other_source = _best_in_other_keys(score)
     better = (other > best) | ((other == best) & (other_source < source))
     return np.where(better, other, best).ravel(), np.where(better, other_source, source).ravel()
+
+
+def _best_in_key(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best score of a step to each state from its own key, and where it comes from: [12, 97] each."""
+    keys, chords = score.shape
+    scores = score[:, :, None] + log_transitions()[0]  # [12, from, to]
+    source = scores.argmax(axis=1)
+    best = np.take_along_axis(scores, source[:, None], axis=1)[:, 0]
+    return best, source + np.arange(keys)[:, None] * chords
+
+
+def _best_in_other_keys(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best score of a step to each state from another key, and where it comes from: [12, 97] each.
+
+    That predecessor scores at least as high as the best state of the second-best key, so few states are tried.
+    """
+    tried = np.flatnonzero(score >= np.sort(score.max(axis=1))[-2] - TIE)
+    scores = score.ravel()[tried, None, None] + log_transitions()[1]  # [tried, 12, 97]
+    scores[np.arange(len(tried)), tried // score.shape[1]] = -np.inf  # the own key
+    return scores.max(axis=0), tried[scores.argmax(axis=0)]

@@ -65,7 +65,7 @@ def walk_track(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, in
 
 
 def _number(track: bytes, position: int, start: int) -> tuple[int, int]:
-    """A variable-length quantity and the position behind it; start: the track's position in the file."""
+    """A variable-length quantity and the position after it; start: the track's position in the file."""
     value, last = 0, position + MAX_NUMBER_BYTES
     while (byte := track[position]) > 127:
         value = value << 7 | byte & 127
@@ -76,7 +76,7 @@ def _number(track: bytes, position: int, start: int) -> tuple[int, int]:
 
 
 def _system_data(track: bytes, position: int, start: int) -> tuple[bytes, int]:
-    """The data of the system message at `position`, and the position behind it."""
+    """The data of the system message at `position`, and the position after it."""
     status = track[position]
     if status in (SYSEX, ESCAPE):
         return _sized_data(track, position + 1, start)
@@ -84,14 +84,14 @@ def _system_data(track: bytes, position: int, start: int) -> tuple[bytes, int]:
 
 
 def _data(track: bytes, position: int, size: int) -> tuple[bytes, int]:
-    """So many bytes of a track, and the position behind them."""
+    """`size` bytes of a track, and the position after them."""
     if position + size > len(track):
         raise IndexError
     return track[position : position + size], position + size
 
 
 def _sized_data(track: bytes, position: int, start: int) -> tuple[bytes, int]:
-    """The bytes whose number is written at `position`, and the position behind them."""
+    """The bytes whose number is written at `position`, and the position after them."""
     size, first = _number(track, position, start)
     return _data(track, first, size)
 

@@ -53,7 +53,7 @@ def repair(data: bytes) -> tuple[bytes, list[str]]:
 
 
 def _read_header(data: bytes, mended: list[str]) -> tuple[int, int, int]:
-    """The number of tracks, the division, and the position behind the header."""
+    """The number of tracks, the division, and the position after the header."""
     start = data.find(b"MThd", 0, HEADER_SEARCH_BYTES)
     if start < 0:
         raise MidiError(f"not a MIDI file: it begins with {data[:16]!r}, not with MThd")
@@ -115,7 +115,7 @@ def _mend_tracks(data: bytes, position: int, mended: list[str]) -> list[list[_Ev
 
 
 def _mend_track(data: bytes, start: int, end: int, track: int, mended: list[str]) -> tuple[list[_Event], int]:
-    """The events of the track data[start:end] up to its end-of-track event, and the position behind the track."""
+    """The events of the track data[start:end] up to its end-of-track event, and the position after the track."""
     events, tick = [], 0
     try:
         for delta, position, status, content in walk_track(data, start, min(end, len(data))):

@@ -1,12 +1,13 @@
-"""Bars of several tracks as tokens, and back: the multitrack measures of MusicVAE (Simon et al. 2018, section 3).
+"""Bars of several tracks as tokens, and tokens as notes (Simon et al. 2018, section 3).
 
-A track of one bar is its program, then what happens in turn (a note starts or ends, the loudness changes, time passes,
-in 96ths of the bar), then an end token. The tokens equal those of note_seq (performance_lib.py) and Magenta
-(music_vae/data_hierarchical.py), which walk from event to event; here the events of all bars and tracks are sorted and
-written at once.
+One track of a bar is a program token, then events (a note starts or ends, the velocity bin changes, time passes in
+96ths of the bar), then an end token. The tokens equal those of note_seq (performance_lib.py) and Magenta
+(music_vae/data_hierarchical.py). These go from event to event; here the events of all bars and tracks are sorted and
+encoded in one pass.
 """
 
 import itertools
+from collections import defaultdict, deque
 from typing import NamedTuple
 
 import numpy as np
@@ -15,38 +16,36 @@ from music.grid import Notes, round_half_up, steps_per_second
 
 STEPS_PER_QUARTER = 24
 STEPS_PER_BAR = 96  # a bar has four quarters
-NOTE_ON, NOTE_OFF, TIME_SHIFT, VELOCITY = 0, 128, 256, 352  # first token of each kind; shifts of 1 to 96 steps
+NOTE_ON, NOTE_OFF, TIME_SHIFT, VELOCITY = 0, 128, 256, 352  # first token of each kind; time shifts of 1 to 96 steps
 VELOCITY_BINS = 8
 VELOCITIES_PER_BIN = 16
-FIRST_PROGRAM = 360  # of 128, General MIDI from 0
-DRUMS = 488  # the program of drums
+FIRST_PROGRAM = 360  # token of General MIDI program 0; 128 programs
+DRUMS = 488  # token in place of the program of a drum track
 END = 489
 DEPTH = 490
-TRACKS, EVENTS = 8, 64  # of a bar; its tracks' tokens
-MIN_TRACKS, MIN_EVENTS = 2, 8  # of a bar that is taken, its programs and ends not counted
+TRACKS, EVENTS = 8, 64  # tracks per bar, tokens per track
+MIN_TRACKS, MIN_EVENTS = 2, 8  # of a bar that is taken; program and end tokens do not count as events
 PADDING = -1
 FIRST_VELOCITY = 100  # of notes before the first velocity token
-PEDAL, PEDAL_DOWN = 64, 64  # the control change of the sustain pedal, and its least value when down
+PEDAL, PEDAL_DOWN = 64, 64  # number of the sustain pedal's control change, and its lowest value when down
 
 
 class Bars(NamedTuple):
-    """Tokens of bars, and the moment of each."""
+    """Tokens of bars, and the time of each token."""
 
-    tokens: np.ndarray  # int16 [bars, TRACKS, EVENTS], PADDING from a track's end on
-    steps: (
-        np.ndarray
-    )  # int16 [bars, TRACKS, EVENTS] since the bar's beginning; -1 where it is no event: program, padding
-    lengths: np.ndarray  # int32 [bars, TRACKS]
-    bar: np.ndarray  # [bars] from the beginning of the stretch
-    last_step: np.ndarray  # [bars] the last step of the bar that its music fills
-    first_track: np.ndarray  # [bars] the track of the first row
+    tokens: np.ndarray  # int16 [bars, TRACKS, EVENTS], PADDING after a track's end token
+    steps: np.ndarray  # int16 [bars, TRACKS, EVENTS] from the bar's start; -1 for program tokens and padding
+    lengths: np.ndarray  # int32 [bars, TRACKS] tokens
+    bar: np.ndarray  # [bars] index in the part
+    last_step: np.ndarray  # [bars] step at which the bar's last note ends
+    first_track: np.ndarray  # [bars] index in PrettyMIDI.instruments of the first row of tokens
 
 
 class Refused(NamedTuple):
-    """Bars that have notes and are not taken."""
+    """Bars that have notes but are not taken."""
 
-    bar: np.ndarray
-    reason: np.ndarray  # of strings
+    bar: np.ndarray  # [bars] index in the part
+    reason: np.ndarray  # [bars] strings
 
 
 # ---- The pedal ----
@@ -55,15 +54,18 @@ class Refused(NamedTuple):
 def hold_with_pedal(
     start: np.ndarray, end: np.ndarray, pitch: np.ndarray, pedal: np.ndarray, last: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ends [notes] of one track's notes held by its pedal, and which notes stay (note_seq sequences_lib).
+    """Extends one track's notes while its pedal is down (note_seq, sequences_lib.py).
 
-    A note whose end falls where the pedal is down sounds on until it is lifted, or until its pitch is struck again; of
-    two struck together the first goes.
+    A note that ends while the pedal is down sounds until the pedal is lifted or its pitch is struck again. Of two notes
+    of a pitch that are struck together the first is dropped.
 
     Args:
-        start, end, pitch: [notes], by rising start.
-        pedal: [changes, 2] seconds, and 1 down or 0 up; those of one moment in that order, down first.
-        last: where notes end whose pedal is never lifted.
+        start, end, pitch: [notes], sorted by start; times in seconds.
+        pedal: [changes, 2] seconds, and 1 down or 0 up; sorted, at one time down first.
+        last: end of notes whose pedal is never lifted, in seconds.
+
+    Returns:
+        The new ends [notes], and whether each note is kept [notes] bool.
     """
     end, stays, down, held = end.copy(), np.ones(len(start), bool), False, {}
     for _, kind, which in _pedal_events(start, end, pedal):
@@ -88,7 +90,7 @@ def hold_with_pedal(
 
 
 def _pedal_events(start: np.ndarray, end: np.ndarray, pedal: np.ndarray) -> list[tuple[float, int, int]]:
-    """Time, kind (0 pedal down, 1 up, 2 note starts, 3 ends) and index of each event, in order."""
+    """Time, kind (0 pedal down, 1 pedal up, 2 note starts, 3 note ends) and index of each event, in order."""
     events = [(time, int(not down), k) for k, (time, down) in enumerate(pedal.tolist())]
     events += [(time, 2, k) for k, time in enumerate(start.tolist())]
     events += [(time, 3, k) for k, time in enumerate(end.tolist())]
@@ -99,7 +101,7 @@ def _pedal_events(start: np.ndarray, end: np.ndarray, pedal: np.ndarray) -> list
 
 
 class _Steps(NamedTuple):
-    """Notes in steps of their bar, those of a bar's track together; such a group is bar * tracks + track."""
+    """Notes in steps of their bar, sorted by group; a group, bar * tracks + track, is one track of one bar."""
 
     group: np.ndarray
     start: np.ndarray
@@ -109,12 +111,12 @@ class _Steps(NamedTuple):
 
 
 def bar_tokens(notes: Notes, bounds: np.ndarray, qpm: float, programs: np.ndarray) -> tuple[Bars, Refused]:
-    """The bars of a stretch of one tempo in 4/4 that have 2 to 8 tracks, at least 8 events and at most 62 a track.
+    """Encodes the bars of a part in 4/4 that have 2 to 8 tracks, at least 8 events, and at most 62 events per track.
 
     Args:
         notes: sorted by start.
-        bounds: where its bars begin, and its end, in seconds; see `bar_bounds`.
-        qpm: its tempo in quarters a minute.
+        bounds: [bars + 1] the start of each bar and the end of the part, in seconds; see `bar_bounds`.
+        qpm: the part's tempo in quarters per minute.
         programs: [tracks] the token of each track's program.
     """
     bar, start, end, kept = _steps_in_bars(notes.times, bounds, steps_per_second(qpm, STEPS_PER_QUARTER))
@@ -129,14 +131,17 @@ def bar_tokens(notes: Notes, bounds: np.ndarray, qpm: float, programs: np.ndarra
 
 
 def bar_bounds(seconds: float, qpm: float) -> np.ndarray:
-    """Where the bars of a stretch begin, and its end, in seconds."""
+    """The start of each bar of a part that lasts this long, and the part's end: [bars + 1] seconds."""
     bar_seconds = 60.0 * 4 / qpm
     bounds = np.append(0.0, np.arange(bar_seconds, seconds, bar_seconds))
     return np.append(bounds, seconds) if seconds > bounds[-1] else bounds
 
 
 def _steps_in_bars(times: np.ndarray, bounds: np.ndarray, rate: float) -> tuple[np.ndarray, ...]:
-    """Bar, start and end in its steps of each note, cut off at its bar's end; and which notes these are."""
+    """Bar, and start and end in steps of the bar, of each note that starts in one; and the indices of these notes.
+
+    A note ends with its bar at the latest.
+    """
     bar = np.searchsorted(bounds, times[:, 0], "right") - 1
     kept = np.flatnonzero(bar < len(bounds) - 1)
     bar = bar[kept]
@@ -147,7 +152,7 @@ def _steps_in_bars(times: np.ndarray, bounds: np.ndarray, rate: float) -> tuple[
 
 
 def _matched(notes: _Steps) -> _Steps:
-    """The notes as tokens tell them: none on the next bar line, and of one pitch the first to start ends first."""
+    """The notes as tokens can state them: they start before the bar's end, and of one pitch the first ends first."""
     inside = notes.start < STEPS_PER_BAR
     notes = _Steps(*(column[inside] for column in notes))
     starts = np.lexsort((np.arange(len(notes.start)), notes.pitch, notes.group))
@@ -159,18 +164,18 @@ def _matched(notes: _Steps) -> _Steps:
 
 
 class _Tokens(NamedTuple):
-    """The tokens of all groups, one group after the other."""
+    """The tokens of all groups, one group after the other, in one sequence."""
 
     group: np.ndarray  # rising
     token: np.ndarray
-    step: np.ndarray  # of the bar, when it is told; -1 for the program
+    step: np.ndarray  # time of the token, in steps of the bar; -1 for the program
 
 
 def _token_lines(notes: _Steps, groups: np.ndarray, programs: np.ndarray) -> _Tokens:
-    """Program, events and end of each group; at one step notes end before others start, each by start and pitch."""
+    """Program, events and end of each group; at one step events are sorted by their note's place in `notes`."""
     count, size = len(notes.group), len(groups)
     program = programs[groups % len(programs)]
-    program = np.where(np.isin(groups, notes.group), program, DRUMS)  # as in the reference, where no note is left
+    program = np.where(np.isin(groups, notes.group), program, DRUMS)  # a group that lost its notes, as in the reference
     new = np.append(True, notes.group[1:] != notes.group[:-1])[:count]
     new |= np.append(True, notes.loudness[1:] != notes.loudness[:-1])[:count]
     louder = np.where(new, VELOCITY + notes.loudness, PADDING)
@@ -185,19 +190,19 @@ def _token_lines(notes: _Steps, groups: np.ndarray, programs: np.ndarray) -> _To
 
 
 def _with_shifts(group: np.ndarray, step: np.ndarray, token: np.ndarray, louder: np.ndarray) -> _Tokens:
-    """The tokens of events, each after the time that passed and its loudness where that changed (not PADDING)."""
+    """Puts time shifts before events, and velocity tokens (`louder`, if not PADDING) before the notes that need one."""
     program = (token >= FIRST_PROGRAM) & (token < END)
     before = np.where(program, 0, np.append(0, step[:-1]))
     shift = np.where(step > before, TIME_SHIFT - 1 + step - before, PADDING)
-    told = np.where(token == END, before, np.where(program, PADDING, step))
+    event_step = np.where(token == END, before, np.where(program, PADDING, step))
     tokens = np.stack([shift, louder, token], axis=1)
-    steps = np.stack([before, step, told], axis=1)
+    steps = np.stack([before, step, event_step], axis=1)
     used = tokens != PADDING
     return _Tokens(np.repeat(group, used.sum(axis=1)), tokens[used], steps[used])
 
 
 def _gathered(lines: _Tokens, groups: np.ndarray, last_step: np.ndarray, programs: np.ndarray) -> tuple[Bars, Refused]:
-    """The bars that are taken, their tracks by program, drums last, then as in the song; and the others."""
+    """The bars that are taken, with tracks sorted by program, drums last, then as in the song; and the refused bars."""
     row = np.searchsorted(groups, lines.group)
     length = np.bincount(row, minlength=len(groups))
     place = np.arange(len(row)) - (length.cumsum() - length)[row]
@@ -217,14 +222,14 @@ def _gathered(lines: _Tokens, groups: np.ndarray, last_step: np.ndarray, program
 
 
 def _segments(of_bar: np.ndarray, program: np.ndarray) -> np.ndarray:
-    """[groups] each group's place among those of its bar, by program; of_bar rises."""
+    """[groups] each group's place among the groups of its bar, by program; of_bar: [groups] bar of each, rising."""
     segment = np.empty_like(of_bar)
     segment[np.lexsort((program, of_bar))] = np.arange(len(of_bar)) - np.searchsorted(of_bar, of_bar)
     return segment
 
 
 def _refusals(of_bar: np.ndarray, tracks: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Why each bar is not taken, empty where it is; of_bar, length: [groups], tracks: [bars]."""
+    """[bars] the reason why a bar is refused, or ''; of_bar, length (tokens): [groups], tracks: [bars]."""
     longest = np.zeros(len(tracks), np.int64)
     np.maximum.at(longest, of_bar, length)
     events = np.bincount(of_bar, length - 2, len(tracks))
@@ -238,7 +243,7 @@ def _refusals(of_bar: np.ndarray, tracks: np.ndarray, length: np.ndarray) -> np.
 
 
 def _empty_bars(bars: np.ndarray, last_step: np.ndarray) -> Bars:
-    """Bars whose every track has ended at once."""
+    """Bars whose tracks have an end token only."""
     tokens = np.full((len(bars), TRACKS, EVENTS), PADDING, np.int16)
     steps = tokens.copy()
     tokens[:, :, 0] = END
@@ -250,39 +255,50 @@ def _empty_bars(bars: np.ndarray, last_step: np.ndarray) -> Bars:
 
 
 class Track(NamedTuple):
-    """What the tokens of one track say."""
+    """The content of one track's tokens."""
 
-    program: int  # General MIDI, from 0; 0 where no token tells
+    program: int  # General MIDI, from 0; 0 without a program token
     is_drum: bool
     notes: tuple[tuple[int, int, int, int], ...]  # start and end in steps, pitch, velocity
-    event_steps: tuple[int, ...]  # the step at each token; -1 for a program and from the end on
+    event_steps: tuple[int, ...]  # the step of each token; -1 for programs, and from the end token on
 
 
 def track_of_tokens(tokens: np.ndarray) -> Track:
-    """Reads tokens [EVENTS] up to the end token, or to all that there are.
+    """Decodes tokens [EVENTS] up to the end token or padding.
 
-    Of several programs the first counts; notes end with the bar, and one that would take no time is left out.
+    The first program token counts. Notes end with the bar at the latest, and notes of no duration are left out.
     """
-    step, velocity, program = 0, FIRST_VELOCITY, None
-    notes: list[tuple[int, int, int, int]] = []
-    sounding: dict[int, list[tuple[int, int]]] = {}
-    event_steps = []
-    for token in itertools.takewhile(lambda token: 0 <= token < END, tokens.tolist()):
-        event_steps.append(step if token < FIRST_PROGRAM else -1)
-        if token >= FIRST_PROGRAM:
-            program = token if program is None else program
-        elif token >= VELOCITY:
-            velocity = 1 + (token - VELOCITY) * VELOCITIES_PER_BIN
-        elif token >= TIME_SHIFT:
-            step = min(step + token - TIME_SHIFT + 1, STEPS_PER_BAR)
-        elif token >= NOTE_OFF:
-            if started := sounding.get(token - NOTE_OFF):
-                start, loudness = started.pop(0)
-                notes.append((start, step, token - NOTE_OFF, loudness))
-        else:
-            sounding.setdefault(token, []).append((step, velocity))
-    notes += [(start, STEPS_PER_BAR, pitch, loudness) for pitch in sounding for start, loudness in sounding[pitch]]
+    events = list(itertools.takewhile(lambda token: 0 <= token < END, tokens.tolist()))
+    steps = _event_steps(events)
+    program = next((token for token in events if token >= FIRST_PROGRAM), FIRST_PROGRAM)
+    notes = sorted(note for note in _decoded_notes(events, steps) if note[0] < note[1])
+    known = [-1 if token >= FIRST_PROGRAM else step for token, step in zip(events, steps)]
+    known += [-1] * (len(tokens) - len(known))
     is_drum = program == DRUMS
-    program = 0 if program is None or is_drum else program - FIRST_PROGRAM
-    event_steps += [-1] * (len(tokens) - len(event_steps))
-    return Track(program, is_drum, tuple(sorted(n for n in notes if n[0] < n[1])), tuple(event_steps))
+    return Track(0 if is_drum else program - FIRST_PROGRAM, is_drum, tuple(notes), tuple(known))
+
+
+def _event_steps(tokens: list[int]) -> list[int]:
+    """The step at which each token stands."""
+    step, steps = 0, []
+    for token in tokens:
+        steps.append(step)
+        if TIME_SHIFT <= token < VELOCITY:
+            step = min(step + token - TIME_SHIFT + 1, STEPS_PER_BAR)
+    return steps
+
+
+def _decoded_notes(tokens: list[int], steps: list[int]) -> list[tuple[int, int, int, int]]:
+    """Start and end step, pitch and velocity of the notes; of one pitch the first to start ends first."""
+    velocity, notes, sounding = FIRST_VELOCITY, [], defaultdict(deque)
+    for token, step in zip(tokens, steps):
+        if VELOCITY <= token < FIRST_PROGRAM:
+            velocity = 1 + (token - VELOCITY) * VELOCITIES_PER_BIN
+        elif NOTE_OFF <= token < TIME_SHIFT and (started := sounding[token - NOTE_OFF]):
+            start, loudness = started.popleft()
+            notes.append((start, step, token - NOTE_OFF, loudness))
+        elif token < NOTE_OFF:
+            sounding[token].append((step, velocity))
+    return notes + [
+        (start, STEPS_PER_BAR, pitch, loudness) for pitch in sounding for start, loudness in sounding[pitch]
+    ]

@@ -1,10 +1,10 @@
-"""Plays notes with the recorded instruments of a SoundFont 2 file, in NumPy alone: notes in, one mono wave out.
+"""Synthesizes songs with the recorded instruments of a SoundFont 2 file, in NumPy: `synthesize` returns a mono wave.
 
-Follows the SoundFont Technical Specification 2.04 (the file: section 7; generators: section 8.1): key and velocity
-zones, loops, tuning, attenuation, the volume envelope, and the low-pass filter with the envelope that opens it. The
-filter is approximated: a note is filtered once dark and once bright, and the envelope fades between the two. Left out,
-because a short listen does not miss them: LFOs, reverb, chorus, panning, pitch bend, the pedal, exclusive classes, and
-the filter's resonance.
+It follows the SoundFont Technical Specification 2.04 (file format: section 7; generators: section 8.1) for key and
+velocity zones, loops, tuning, attenuation, the volume envelope, and the low-pass filter with its envelope. The filter
+is approximated: a note is filtered with the cutoff at rest and at the envelope's peak, and the envelope fades between.
+It leaves out what is hardly heard in a short listen: LFOs, reverb, chorus, panning, pitch bend, the pedal, exclusive
+classes, and the filter's resonance.
 """
 
 from collections import defaultdict
@@ -17,11 +17,11 @@ import pretty_midi
 
 SAMPLE_RATE = 44_100  # Hz
 DRUM_BANK = 128
-FLOOR_DB = 100.0  # envelopes fall by this much over their decay or release time
-AUDIBLE_DB = 60.0  # a released note is followed down to here
-EMU_ATTENUATION = 0.4  # share of initialAttenuation that counts: fonts are tuned by ear to the EMU8000, which does so
+FLOOR_DB = 100.0  # dB that an envelope falls in its decay or release time
+AUDIBLE_DB = 60.0  # dB that a released note falls until it is cut off
+EMU_ATTENUATION = 0.4  # factor of initialAttenuation, as in the EMU8000, to which fonts are tuned by ear
 
-# Generators (8.1.2), and the defaults of those that have another than 0
+# Numbers of generators (section 8.1.2), and their defaults other than 0
 START, END, LOOP_START, LOOP_END = 0, 1, 2, 3
 FILTER_CUTOFF, ENVELOPE_TO_FILTER = 8, 11
 FILTER_ENVELOPE, VOLUME_ENVELOPE = 25, 33  # delay; then attack, hold, decay, sustain, release
@@ -46,19 +46,19 @@ Zone = dict[int, int]  # generator -> amount
 
 
 class Note(NamedTuple):
-    """What one note's wave depends on."""
+    """Everything that the wave of one note depends on."""
 
     bank: int
     program: int
     pitch: int  # MIDI, 0-127
     velocity: int  # 1-127
-    milliseconds: int  # held; whole, so that equal notes are rendered once
+    milliseconds: int  # duration, rounded, so that similar notes are rendered once
 
 
 class SoundFont(NamedTuple):
-    """The tables of a SoundFont file, each a NumPy array under its chunk's name (section 7)."""
+    """The tables of a SoundFont file as NumPy arrays, each named like its chunk (section 7)."""
 
-    smpl: np.ndarray  # int16, every recording end to end
+    smpl: np.ndarray  # int16, all recordings end to end
     phdr: np.ndarray
     pbag: np.ndarray
     pgen: np.ndarray
@@ -70,10 +70,10 @@ class SoundFont(NamedTuple):
 
 @cache
 def load_soundfont(path: Path) -> SoundFont:
-    """Read a `.sf2` file, once a process.
+    """Reads a `.sf2` file, once per process.
 
     Raises:
-        ValueError: the file is no SoundFont, or lacks one of its tables.
+        ValueError: the file is no SoundFont, or a table is missing.
     """
     data = path.read_bytes()
     if data[:4] != b"RIFF" or data[8:12] != b"sfbk":
@@ -98,12 +98,12 @@ def _chunks(data: bytes, start: int, end: int) -> dict[str, bytes]:
 
 
 def synthesize(midi: pretty_midi.PrettyMIDI, font: SoundFont) -> np.ndarray:
-    """Render a song.
+    """Synthesizes a song.
 
     Returns:
-        float32 [samples] at SAMPLE_RATE, mono, as loud as it comes: scale it before playing. Empty without notes.
+        float32 [samples] at SAMPLE_RATE, mono, not normalized: scale it before playing. Empty without notes.
     """
-    starts = defaultdict(list)  # Note -> (seconds, gain) of each time it is played
+    starts = defaultdict(list)  # Note -> (seconds, gain) of each start
     for instrument in midi.instruments:
         bank = DRUM_BANK if instrument.is_drum else 0
         for note in instrument.notes:
@@ -124,7 +124,7 @@ def _index(seconds: float) -> int:
 
 
 def _channel_gain(instrument: pretty_midi.Instrument, seconds: float) -> float:
-    """Channel volume (controller 7) times expression (11) where a note begins; 1 at the defaults, 100 and 127."""
+    """Gain by channel volume (controller 7) and expression (11) at a time; 1 at the defaults, 100 and 127."""
     value = {7: 100, 11: 127}
     for change in sorted(instrument.control_changes, key=lambda change: change.time):
         if change.number in value and change.time <= seconds:
@@ -133,7 +133,7 @@ def _channel_gain(instrument: pretty_midi.Instrument, seconds: float) -> float:
 
 
 def render_note(font: SoundFont, note: Note) -> np.ndarray:
-    """One note with its release, every zone of its instrument that sounds mixed. Returns float32 [samples], mono."""
+    """Renders one note with its release, float32 [samples], mono: the mix of all zones that sound."""
     waves = [_render_zone(font, zone, note) for zone in _zones(font, note)]
     mix = np.zeros(max(map(len, waves), default=0), np.float32)
     for wave in waves:
@@ -142,7 +142,7 @@ def render_note(font: SoundFont, note: Note) -> np.ndarray:
 
 
 def _zones(font: SoundFont, note: Note) -> list[Zone]:
-    """The zones that sound for a note: instrument amounts are absolute, the preset's are added (section 9.4)."""
+    """The zones that sound for a note; the preset's amounts are added to the instrument's (section 9.4)."""
     zones = []
     for preset in _zone_list(font.pbag, font.pgen, _preset_bags(font, note), INSTRUMENT, note):
         bags = font.inst["bag"][preset[INSTRUMENT] : preset[INSTRUMENT] + 2]
@@ -154,7 +154,7 @@ def _zones(font: SoundFont, note: Note) -> list[Zone]:
 
 
 def _preset_bags(font: SoundFont, note: Note) -> np.ndarray:
-    """First and past-the-last bag of the preset; an unknown drum kit or program falls back to number 0 of its bank."""
+    """First bag of the preset and of the next one; an unknown drum kit or program falls back to 0 of its bank."""
     presets = font.phdr[:-1]
     in_bank = presets["bank"] == note.bank
     found = np.flatnonzero(in_bank & (presets["program"] == note.program))
@@ -164,7 +164,7 @@ def _preset_bags(font: SoundFont, note: Note) -> np.ndarray:
 
 
 def _zone_list(bags: np.ndarray, generators: np.ndarray, bag_range: np.ndarray, target: int, note: Note) -> list[Zone]:
-    """The zones of one preset or instrument in which the note lies; a first zone without target holds defaults."""
+    """The zones of a preset or instrument that contain the note; a first zone without a target has the defaults."""
     zones, shared = [], {}
     for bag in range(*map(int, bag_range)):
         rows = generators[bags["generator"][bag] : bags["generator"][bag + 1]]
@@ -194,14 +194,14 @@ def _render_zone(font: SoundFont, zone: Zone, note: Note) -> np.ndarray:
 
 
 def _pitch_ratio(header: np.void, zone: Zone, pitch: int) -> float:
-    """Samples of the recording a sample of the output."""
+    """Samples of the recording per sample of the output."""
     root = zone[ROOT_KEY] if 0 <= zone[ROOT_KEY] <= 127 else int(header["key"])
     cents = (pitch - root) * zone[SCALE_TUNING] + 100 * zone.get(COARSE_TUNE, 0) + zone.get(FINE_TUNE, 0)
     return 2 ** ((cents + int(header["correction"])) / 1200) * int(header["rate"]) / SAMPLE_RATE
 
 
 def _read_sample(smpl: np.ndarray, header: np.void, zone: Zone, ratio: float, length: int) -> np.ndarray:
-    """The recording at another pitch, linearly interpolated, looped where the zone says so. Returns [<= length]."""
+    """The recording at another pitch [<= length], interpolated linearly, and looped if the zone says so."""
     start, end = (int(header[name]) + zone.get(offset, 0) for name, offset in (("start", START), ("end", END)))
     loop_start, loop_end = (
         int(header[name]) + zone.get(offset, 0) for name, offset in (("loop_start", LOOP_START), ("loop_end", LOOP_END))
@@ -218,7 +218,7 @@ def _read_sample(smpl: np.ndarray, header: np.void, zone: Zone, ratio: float, le
 
 
 def _filter(wave: np.ndarray, zone: Zone, seconds: np.ndarray) -> np.ndarray:
-    """Low-pass filter whose cutoff the second envelope moves."""
+    """Applies the low-pass filter, whose cutoff follows the filter envelope."""
     depth = zone.get(ENVELOPE_TO_FILTER, 0)
     if zone[FILTER_CUTOFF] >= 13_500 and depth >= 0:
         return wave
@@ -231,7 +231,7 @@ def _filter(wave: np.ndarray, zone: Zone, seconds: np.ndarray) -> np.ndarray:
 
 
 def _low_pass(wave: np.ndarray, cutoff_cents: int) -> np.ndarray:
-    """12 dB an octave above the cutoff, given in cents over 8.176 Hz."""
+    """Applies a low-pass filter of 12 dB per octave; the cutoff is in cents above 8.176 Hz."""
     size = 1 << max(1, len(wave) - 1).bit_length()
     hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     gain = 1 / np.sqrt(1 + (hertz / (8.176 * 2 ** (cutoff_cents / 1200))) ** 4)
@@ -246,7 +246,7 @@ def _volume(zone: Zone, seconds: np.ndarray, held: float) -> np.ndarray:
 
 
 def _stages(zone: Zone, first: int, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much of an envelope's attack and of its full decay lies behind, each 0 to 1."""
+    """The elapsed shares of an envelope's attack and full decay, 0 to 1 each."""
     delay, attack, hold, decay = (_seconds(zone[first + stage]) for stage in range(4))
     rise = np.clip((seconds - delay) / attack, 0, 1)
     return rise, np.clip((seconds - delay - attack - hold) / decay, 0, 1)

@@ -1,4 +1,4 @@
-"""Songs in few words, the windows expected from them, and converters, for the tests of MIDI."""
+"""What the tests of MIDI share: songs in few words, expected windows, and converters."""
 
 from functools import cache
 from pathlib import Path
@@ -34,7 +34,7 @@ def made_song(name):
 
 @cache
 def reference(preset):
-    """What Magenta's converter of a preset makes of MADE_FILES: arrays named by file and kind."""
+    """The arrays that Magenta's converter of a preset gives for MADE_FILES, named by file and kind."""
     return dict(np.load(FIXTURES / "converters" / f"handmade_{preset}.npz"))
 
 

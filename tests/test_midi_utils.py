@@ -1,4 +1,4 @@
-"""A file and a folder of songs: errors, the report, splits, and sets larger than memory."""
+"""A file and a folder of songs: what is read, errors, the report, and splits."""
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ def test_of_windows_that_are_equal_anywhere_in_the_set_the_first_is_kept(folder)
     assert dataset.report.duplicates == 5
     assert len(dataset) == 26
     assert len(np.unique(dataset.labels, axis=0)) == 26
-    assert "a copy.mid" in dataset.names  # it comes first, so that the original is the twin
+    assert "a copy.mid" in dataset.names  # it is the first by name
     assert dict(dataset.report.without_window) == {
         "a.mid": "every window is in an earlier song too",
         "old.mid": "every window is in an earlier song too",

@@ -1,4 +1,4 @@
-"""Measures of music on windows written out, with numbers worked by hand."""
+"""Measurements of music: windows written out, and expected values computed by hand."""
 
 from itertools import pairwise, product
 
@@ -23,7 +23,7 @@ def melody(*windows):
 
 
 def random_melodies(windows=40, steps=32, seed=0):
-    """A third notes, the rest events of neither kind and note-offs; the first window is empty."""
+    """Random labels, about a third onsets and a tenth note-offs; the first window is empty."""
     random = np.random.default_rng(seed)
     labels = np.where(random.random((windows, steps)) < 0.35, random.integers(2, 90, (windows, steps)), 0)
     labels[random.random((windows, steps)) < 0.1] = NOTE_OFF
@@ -42,18 +42,18 @@ LOW_AND_OFF = ". . . . A#0 - . . C8 . . . . . . ."
 @pytest.mark.parametrize(
     "name, expected",
     [
-        ("c_diatonic", [6 / 8, np.nan, 1, 1 / 2]),  # F# and A# are out, so is the low A#
+        ("c_diatonic", [6 / 8, np.nan, 1, 1 / 2]),  # F# and A# are outside, and so is the low A#
         ("note_density", [8 / 16, 0, 1 / 16, 2 / 16]),
         ("average_interval", [(2 + 2 + 2 + 1 + 4 + 1 + 2) / 7, np.nan, np.nan, 108 - 22]),
-        ("syncopation_16th", [1 / 8, np.nan, 0, 0]),  # D4 alone: F#4 has E4 a step before
-        ("syncopation_8th", [1 / 8, np.nan, 0, 0]),  # B4 alone: G4 has F#4, C5 has A#4 an eighth before
+        ("syncopation_16th", [1 / 8, np.nan, 0, 0]),  # only D4: F#4 has E4 one step earlier
+        ("syncopation_8th", [1 / 8, np.nan, 0, 0]),  # only B4: G4 has F#4, and C5 has A#4 an eighth earlier
     ],
 )
-def test_attributes_of_a_line(name, expected):
+def test_attributes_have_the_values_computed_by_hand(name, expected):
     np.testing.assert_allclose(ATTRIBUTES[name](melody(LINE, EMPTY, LOWEST, LOW_AND_OFF)), expected)
 
 
-def test_all_attributes_are_tested():
+def test_the_attributes_are_the_papers_five():
     names = ["c_diatonic", "note_density", "average_interval", "syncopation_16th", "syncopation_8th"]
     assert list(ATTRIBUTES) == names
 
@@ -74,15 +74,15 @@ def by_loop(window):
 
 
 @pytest.mark.parametrize("steps", [16, 30, 64])
-def test_attributes_are_those_counted_note_by_note(steps):
+def test_attributes_equal_those_counted_note_by_note(steps):
     labels = random_melodies(steps=steps)
     expected = np.transpose([by_loop(window) for window in labels])
     np.testing.assert_allclose([measure(labels) for measure in ATTRIBUTES.values()], expected)
 
 
-def test_attributes_of_a_scale_that_a_converter_cut():
+def test_attributes_of_a_converters_labels_are_those_of_the_song():
     scale = Instrument(0)
-    for k, pitch in enumerate((60, 62, 64, 65, 67, 69, 71, 72)):  # C major in eighths, at 120 quarters a minute
+    for k, pitch in enumerate((60, 62, 64, 65, 67, 69, 71, 72)):  # C major in eighths, at 120 quarters per minute
         scale.notes.append(Note(80, pitch, k / 4, (k + 1) / 4))
     midi = PrettyMIDI()
     midi.instruments.append(scale)
@@ -115,7 +115,7 @@ def test_histograms_without_notes_are_undefined():
     assert np.isnan(attributes.drum_histogram(silence)).all()
 
 
-def test_drums_struck_together_count_singly():
+def test_drums_of_one_step_are_counted_one_by_one():
     labels = np.array([[0b101, 0, 0b1, 0], [0b1_0000_0000, 0b11, 0, 0]], np.uint16)
     assert attributes.hit_density(labels).tolist() == [3 / 4, 3 / 4]
     np.testing.assert_allclose(attributes.drum_histogram(labels), np.array([3, 1, 1, 0, 0, 0, 0, 0, 1]) / 6)
@@ -129,7 +129,7 @@ def test_drums_struck_together_count_singly():
         ([1, 0, 0], [0, 0.5, 0.5], 1),
     ],
 )
-def test_jensen_shannon_divergence(p, q, bits):
+def test_jensen_shannon_divergence_is_in_bits_and_symmetric(p, q, bits):
     p, q = np.array(p, float), np.array(q, float)
     assert attributes.jensen_shannon_bits(p, q) == pytest.approx(bits, abs=1e-12)
     assert attributes.jensen_shannon_bits(q, p) == pytest.approx(bits, abs=1e-12)
@@ -145,11 +145,11 @@ def test_repetition_compares_a_bar_with_those_before(bars_back, expected):
     np.testing.assert_allclose(values, [expected, np.nan])
 
 
-def test_similarity_of_bars_is_averaged_over_the_windows_that_have_it():
+def test_similarity_of_bars_is_the_mean_of_the_windows_that_have_it():
     other = melody(". . . .  . . . .  A4 . . .  A4 . . .")
     matrix = attributes.self_similarity(np.concatenate([melody(SONG), other]), 4)
     expected = np.eye(4)
-    expected[0, 1] = 1 / 2  # the other window has nothing to compare here
+    expected[0, 1] = 1 / 2  # undefined for the other window
     expected[0, 2] = (1 + 0) / 2
     expected[0, 3] = expected[1, 3] = 0
     expected[1, 2] = (1 / 2 + 0) / 2
@@ -157,7 +157,7 @@ def test_similarity_of_bars_is_averaged_over_the_windows_that_have_it():
     np.testing.assert_allclose(matrix, np.maximum(expected, expected.T))
 
 
-def test_repetition_by_chance_is_between_windows_half_the_set_away():
+def test_chance_repetition_compares_windows_half_the_set_apart():
     labels = melody("C4 . E4 .", "D4 . . .", "C4 . - .", "D4 . . F4")
     np.testing.assert_allclose(attributes.chance_repetition(labels, 4), [1 / 2, 1 / 2, 1 / 2, 1 / 2])
     np.testing.assert_allclose(attributes.chance_repetition(labels[:2], 4), [0, 0])
@@ -174,7 +174,7 @@ def test_a_trio_repeats_where_all_its_parts_do():
 # ---- Distances ----
 
 
-def test_distance_to_the_nearest_training_window():
+def test_nearest_distance_is_the_share_of_steps_that_differ():
     training = melody("C4 . E4 .", "G4 . G4 .", "C4 - . .")
     samples = melody("C4 - E4 .", "G4 . G4 .", "- - - G4")
     assert attributes.nearest_distance(samples, training).tolist() == [1 / 4, 0, 3 / 4]
@@ -182,7 +182,7 @@ def test_distance_to_the_nearest_training_window():
     assert attributes.hamming(samples[2:], training[:1]).tolist() == [1]
 
 
-def test_trios_differ_at_a_step_where_a_part_does():
+def test_a_step_of_trios_differs_if_one_part_does():
     random = np.random.default_rng(0)
     training = random.integers(0, 2, (50, 8, 3)).astype(np.uint16) * (89, 89, 511)
     samples = training[:3].copy()
@@ -196,12 +196,13 @@ def test_trios_differ_at_a_step_where_a_part_does():
 # ---- The n-gram model ----
 
 
-def test_probabilities_worked_by_hand():
-    """Order 2, two labels, learned from 0 0 1.
+def test_probabilities_equal_those_computed_by_hand():
+    """Order 2, two labels, fitted to 0 0 1.
 
-    Alone: 3 labels of 2 kinds, p(0) = (2 + 2 x 1/2) / (3 + 2) = 0.6, p(1) = 0.4. First in a window: 1 of 1 kind,
-    p(0) = (1 + 0.6) / 2 = 0.8, p(1) = 0.2. After 0: 2 of 2 kinds, p(0) = (1 + 2 x 0.6) / 4 = 0.55, p(1) = 0.45.
-    After 1 nothing came, so that it is as alone.
+    Without context: 3 labels of 2 kinds, p(0) = (2 + 2 x 1/2) / (3 + 2) = 0.6, p(1) = 0.4.
+    First in a window: 1 label of 1 kind, p(0) = (1 + 0.6) / 2 = 0.8, p(1) = 0.2.
+    After 0: 2 labels of 2 kinds, p(0) = (1 + 2 x 0.6) / 4 = 0.55, p(1) = 0.45.
+    Nothing followed 1, so it is as without context.
     """
     model = NGram.fit(np.array([[0, 0, 1]], np.uint8), classes=2, order=2)
     windows = np.array([[0, 0, 1], [1, 1, 0]], np.uint8)
@@ -213,7 +214,8 @@ def test_probabilities_worked_by_hand():
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_probabilities_sum_to_one_after_every_context(order):
     random = np.random.default_rng(0)
-    model = NGram.fit(np.minimum(random.geometric(0.4, (30, 9)) - 1, 3), classes=5, order=order)  # label 4 never comes
+    labels = np.minimum(random.geometric(0.4, (30, 9)) - 1, 3)  # label 4 does not occur
+    model = NGram.fit(labels, classes=5, order=order)
     windows = np.array(list(product(range(5), repeat=4)))
     p = np.exp(model.log_probabilities(windows)).reshape(5, 5, 5, 5, 4)
     assert p.min() > 0
@@ -222,13 +224,13 @@ def test_probabilities_sum_to_one_after_every_context(order):
         np.testing.assert_allclose(at_step.sum(-1), 1)
 
 
-def test_labels_that_came_equally_often_cost_the_logarithm_of_their_number():
+def test_equally_frequent_labels_cost_the_logarithm_of_their_number():
     model = NGram.fit(np.arange(MELODY_DEPTH)[None], MELODY_DEPTH, order=1)
     np.testing.assert_allclose(model.cost(random_melodies()), np.log(MELODY_DEPTH))
 
 
-def test_a_longer_context_tells_a_tune_from_its_notes_shuffled():
-    """Two tunes that share notes and pairs of notes, told apart by five in a row."""
+def test_a_longer_context_tells_tunes_from_their_shuffled_notes():
+    """Two tunes of the same notes and pairs of notes, which five notes in a row tell apart."""
     tunes = melody("C4 D4 E4 C4 D4 G4 C4 D4 E4 C4 D4 G4", "G4 D4 C4 G4 D4 E4 G4 D4 C4 G4 D4 E4").repeat(20, 0)
     shuffled = np.random.default_rng(0).permuted(tunes, axis=1)
     costs = [NGram.fit(tunes, MELODY_DEPTH, order).cost(tunes).mean() for order in (1, 2, 3, 5)]
@@ -236,15 +238,15 @@ def test_a_longer_context_tells_a_tune_from_its_notes_shuffled():
     assert NGram.fit(tunes, MELODY_DEPTH).cost(shuffled).mean() > 3 * costs[-1]
 
 
-def test_more_of_the_same_makes_the_model_surer():
+def test_repeated_data_lowers_its_cost():
     once = melody("C4 D4 E4 F4")
     costs = [NGram.fit(once.repeat(times, 0), MELODY_DEPTH).cost(once)[0] for times in (1, 10, 1000)]
     assert costs[0] > costs[1] > costs[2] > 0
     assert costs[2] < 0.02
 
 
-def test_labels_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="10 labels of 90 classes do not go into 64 bits"):
+def test_labels_out_of_range_and_orders_too_high_are_refused():
+    with pytest.raises(ValueError, match="10 labels of 90 classes do not fit into 64 bits"):
         NGram.fit(melody(LINE), MELODY_DEPTH, order=10)
     with pytest.raises(ValueError, match="labels from 0 to 53, but the model has 53 classes"):
         NGram.fit(melody(LINE), 53)
@@ -253,7 +255,7 @@ def test_labels_that_do_not_fit_are_refused():
 
 
 def test_a_model_of_512_classes_keeps_the_contexts_apart():
-    """The highest drum labels stand beside the mark ahead of a window."""
+    """The highest drum labels are next to the label that marks the start of a window."""
     labels = np.array([[511, 511, 0, 511, 510, 0, 511, 511]], np.uint16)
     p = np.exp(NGram.fit(labels, 512).log_probabilities(labels))[0]
     assert len(NGram.fit(labels, 512).followers[4].grams) == 8

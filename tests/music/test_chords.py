@@ -1,4 +1,4 @@
-"""Chords: symbols to classes, chords named in a file, chords guessed from notes, and melodies under them."""
+"""Chords: their symbols and classes, named in a file or guessed from notes, and melodies with chords."""
 
 from dataclasses import replace
 
@@ -128,7 +128,7 @@ def test_labels_and_chords_equal_the_references(file):
 
 
 def test_the_best_predecessors_are_those_of_all_pairs_of_states():
-    """The short way to the best predecessors gives what trying every pair of states gives."""
+    """The function tries few states, and finds what trying all pairs finds."""
     within, across = chords.log_transitions()
     keys, count = across.shape
     moves = np.empty((keys, count, keys, count))
@@ -139,7 +139,7 @@ def test_the_best_predecessors_are_those_of_all_pairs_of_states():
     assert np.exp(moves).sum(1) == pytest.approx(1, abs=0.02)
     rng = np.random.default_rng(0)
     drawn = rng.normal(size=(2, keys, count))
-    for scores in (20 * drawn[0], np.round(drawn[1]), np.zeros((keys, count))):  # the last two full of ties
+    for scores in (20 * drawn[0], np.round(drawn[1]), np.zeros((keys, count))):  # the last two have many ties
         best, source = chords.best_predecessors(scores)
         ways = scores.reshape(-1, 1) + moves
         np.testing.assert_array_equal(best, ways.max(0))

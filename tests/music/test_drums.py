@@ -25,7 +25,7 @@ from midi_utils import DrumsConverter, Windows
 
 @pytest.mark.parametrize("file", MADE_FILES)
 def test_rolls_equal_the_references(file):
-    """Nine classes have the labels of `cat-drums_2bar_small`; of 61 the reference's array is a roll, bits packed."""
+    """Nine classes have the labels of `cat-drums_2bar_small`; for 61 the reference has a roll as packed bits."""
     midi = made_song(file)
     full = ROLLS["nade-drums_2bar_full"]
     windows, expected = full.to_arrays(midi), reference("nade-drums_2bar_full").get(f"{file}|all|outputs")

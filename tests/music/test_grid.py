@@ -16,7 +16,7 @@ def test_every_time_signature_of_sixteen_steps_is_taken(metre, taken):
 
 def test_a_tempo_change_cuts_the_song_and_its_notes():
     first = [(8 * k, 8 * k + 8, 60 + k) for k in range(3)] + [(24, 50, 63)]  # the last is held over the change at 4 s
-    second = pretty_midi.Note(100, 70, 4.25, 8.25)  # from step 2 on at 60 quarters a minute: 0.25 s a step
+    second = pretty_midi.Note(100, 70, 4.25, 8.25)  # from step 2 on, at 60 quarters per minute: 0.25 s per step
     midi = with_tempo_change(melody(*first), 4.0, 60.0)
     midi.instruments[0].notes += [pretty_midi.Note(100, 69, 4.0, 4.5), second, pretty_midi.Note(100, 71, 8.25, 12.0)]
     windows = MelodyConverter().to_arrays(midi)

@@ -1,4 +1,4 @@
-"""Drums as played: equal to the reference's arrays, what the inputs lack, timing and velocities back to MIDI."""
+"""Grooves: arrays equal to the reference's, what inputs lack, and timing and velocities back to MIDI."""
 
 import json
 from dataclasses import asdict, replace
@@ -21,11 +21,10 @@ CONVERTERS = {
     "groovae_2bar_hits_control_tfds": GrooveConverter(hits_control=True),
 }
 KITS = {"eval": "roland", "infer": "general_midi"}  # the reference's modes
-STEP = 0.125  # seconds, at 120 quarters per minute
 
 
 def played(*hits, qpm=120.0):
-    """A song of drum hits (step, pitch, velocity), the steps with fractions."""
+    """A song of drum hits (step, pitch, velocity); steps may be fractions."""
     drums = pretty_midi.Instrument(0, is_drum=True)
     for step, pitch, velocity in hits:
         drums.notes.append(pretty_midi.Note(velocity, pitch, step * 15 / qpm, (step + 0.5) * 15 / qpm))
@@ -33,7 +32,7 @@ def played(*hits, qpm=120.0):
 
 
 def groove(seed=0, steps=32, share=0.4):
-    """Labels [steps, 27] of which every part is drawn."""
+    """Random labels [steps, 27]."""
     rng = np.random.default_rng(seed)
     hits = rng.random((steps, 9)) < share
     hits[-1, 0] = True
@@ -57,11 +56,11 @@ def test_arrays_equal_the_references(name, file, mode):
     midi = made_song(file)
     if not all(instrument.is_drum for instrument in midi.instruments):
         converter.to_arrays(midi)
-        for instrument in midi.instruments:  # the reference takes every track for drums
+        for instrument in midi.instruments:  # the reference takes all tracks for drums
             instrument.is_drum = True
     windows = converter.to_arrays(midi)
     expected = {key: reference(name).get(f"{file}|{mode}|{key}") for key in ("outputs", "inputs", "controls")}
-    if expected["outputs"] is None:  # or fails, where a pitch has no class
+    if expected["outputs"] is None:  # the reference has none, or fails at a pitch of no class
         return
     assert windows.labels.dtype == np.float32
     np.testing.assert_array_equal(windows.labels, expected["outputs"])
@@ -233,7 +232,7 @@ def test_labels_read_from_a_file_read_back(tmp_path):
 
 
 def test_extreme_outputs_stay_on_their_steps(tmp_path):
-    """The tanh of an offset comes to plus and minus one, a sigmoid's velocity to 0."""
+    """The tanh of an offset reaches plus and minus one, and the sigmoid of a velocity 0."""
     labels = groove(share=1.0)
     labels[:, 9:18] = 0.001
     labels[::2, 18:], labels[1::2, 18:] = -1, 1
@@ -241,7 +240,7 @@ def test_extreme_outputs_stay_on_their_steps(tmp_path):
     assert (read[0, :, :9] == 1).all()
     np.testing.assert_allclose(read[0, :, 9:18], 1 / 127, atol=1e-6)
     np.testing.assert_allclose(read[0, :, 18:], labels[:, 18:], atol=0.01)
-    labels[0, 18:] = 0.5  # before the beginning
+    labels[0, 18:] = 0.5  # before the start
     read = GROOVE.to_arrays(GROOVE.from_arrays(labels)).labels
     assert not read[0, 0, 18:].any()
 

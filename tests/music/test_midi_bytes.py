@@ -68,7 +68,7 @@ def every_kind() -> bytes:
 
 
 def walk(*events: bytes, before: bytes = b"") -> list[tuple[int, int, int, bytes]]:
-    """What the walker yields for a track of these events that lies behind other bytes of a file."""
+    """What the walker yields for a track of these events, with other bytes of the file before and after it."""
     track = b"".join(events)
     return list(walk_track(before + track + b"more", len(before), len(before) + len(track)))
 

@@ -104,7 +104,7 @@ def readers_results():
 
 
 def notes_found(path):
-    """How many notes load_midi finds, None where it refuses the file by name."""
+    """The number of notes that load_midi finds; None if it refuses the file by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -136,7 +136,7 @@ def test_a_data_byte_over_127_is_read_as_127(tmp_path):
 
 
 def test_damaged_files_are_read_or_raise_midi_error():
-    """A good file with random bytes changed, inserted or cut loads or raises MidiError."""
+    """A good file is cut off, or some of its bytes are changed, at random."""
     rng = np.random.default_rng(0)
     good = (FIXTURES / "converters/midi/07_trio.mid").read_bytes()
     outcomes = set()

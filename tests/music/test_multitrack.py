@@ -1,4 +1,4 @@
-"""Bars of several tracks: equal to the reference's arrays, what makes a bar, the pedal, chords, and back to MIDI."""
+"""Bars of several tracks: arrays equal to the reference's, tokens, the pedal, chords, and back to MIDI."""
 
 import json
 from dataclasses import asdict
@@ -28,7 +28,7 @@ def player(notes, program=0, is_drum=False):
 
 
 def pedal(instrument, *changes):
-    """The track with its pedal moved: (step, value)."""
+    """The track with changes of its pedal: (step, value)."""
     instrument.control_changes += [pretty_midi.ControlChange(64, value, step * STEP) for step, value in changes]
     return instrument
 
@@ -109,14 +109,14 @@ def test_the_first_note_to_start_ends_first():
 
 
 def test_notes_that_end_together_end_in_the_order_of_their_starts():
-    """By the rule above it is the second note of pitch 60 that sounds on, and it starts after pitch 62."""
+    """By the rule above the second note of pitch 60 is the longer one, and it starts after pitch 62."""
     tokens = only_bar(song(player([(0, 90, 60, 80), (5, 90, 62, 80), (10, 20, 60, 80)]), player(QUARTERS)))[0]
     assert tokens[-4:-2] == [NOTE_OFF + 62, NOTE_OFF + 60]
 
 
 @pytest.mark.parametrize("velocity, bars", [(80, 1), (120, 0)])
 def test_a_track_has_up_to_62_events(velocity, bars):
-    """Twenty notes take 62 events, and a change of loudness one more."""
+    """Twenty notes have 62 events, and a change of loudness is one more."""
     notes = [(k, k + 1, 60, velocity if k == 19 else 80) for k in range(20)]
     windows = MULTITRACK.to_arrays(song(player(notes), player(QUARTERS)))
     assert len(windows.labels) == bars
@@ -176,7 +176,7 @@ def test_only_bars_of_four_quarters_are_taken():
 
 
 def ends_of(instrument):
-    """Ends in steps of the first track's notes, of a bar beside another track, by start and pitch."""
+    """Start, end and pitch of the notes of a track in a bar with another track."""
     other = player(QUARTERS, 100)
     tokens = only_bar(song(instrument, other))[0]
     read = performance.track_of_tokens(np.array(tokens + [-1] * (64 - len(tokens)), np.int16))
@@ -253,7 +253,7 @@ def test_bars_with_a_chord_of_no_class_are_dropped():
 
 
 def test_a_chord_on_the_bar_line_belongs_to_the_next_bar():
-    """Even where sums of floats put it a hair before, and the bar before ends with a note on the line."""
+    """Rounding errors put the chord before the line, and the bar before ends with a note on the line."""
     notes = [(96 * k + s, 96 * k + e, p, v) for k in range(2) for s, e, p, v in QUARTERS]
     midi = song(player([*notes, (90, 96, 70, 80), (95.8, 120, 72, 80)]), player(notes, 33))
     midi.text_events = [pretty_midi.Text("C", 0.0), pretty_midi.Text("Csus4", BAR - 1e-9)]
@@ -316,7 +316,7 @@ def test_a_set_of_songs_keeps_the_lengths_of_tracks(tmp_path):
 
 
 def a_bar(seed):
-    """A song of one bar: tracks of random notes, none struck while its pitch sounds, and drums."""
+    """A song of one bar: tracks of random notes, each of another pitch, and drums."""
     rng = np.random.default_rng(seed)
     tracks = []
     for program in rng.choice(128, 4, replace=False):

@@ -1,4 +1,4 @@
-"""The cache of songs, and sets that stay on disk."""
+"""The cache of songs, and sets that are larger than memory."""
 
 import gc
 import json
@@ -157,7 +157,7 @@ def test_the_digest_of_the_code_follows_all_files_that_read_and_convert(tmp_path
 
 
 def damages(whole):
-    """Ways in which a file can be spoilt."""
+    """Ways in which a file can be damaged."""
     yield "empty", b""
     yield from ((f"cut at {size}", whole[:size]) for size in (1, 19, 30, len(whole) // 2, len(whole) - 1))
     for at in (0, 9, 17, 25, len(whole) // 3, len(whole) // 2, len(whole) - 1):
@@ -343,7 +343,7 @@ from music import song_cache
 folder, cache, limit = sys.argv[1], sys.argv[2] or None, int(sys.argv[3])
 midi_utils.MEMORY_BYTES = song_cache.CACHE_FILE_BYTES = limit // 8
 few = [str(path) for path in sorted(Path(folder).iterdir())[:2]]
-load_songs(few, TrioConverter(), workers=1, progress=False)  # what the first reading takes once
+load_songs(few, TrioConverter(), workers=1, progress=False)  # memory that is allocated once
 used = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (used + limit, used + limit))
 try:
@@ -364,7 +364,7 @@ except (MemoryError, RuntimeError):  # numpy's and torch's
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit and its measure are Linux's")
 def test_a_set_can_be_larger_than_the_processs_memory(tmp_path, cache):
-    limit = 48 * 2**20  # bytes of data beyond what the program itself takes
+    limit = 48 * 2**20  # bytes of data, without those of the program itself
     for seed in range(50):
         write_trio(tmp_path / "songs" / f"{seed:02}.mid", seed, bars=1000, notes_per_bar=1 / 2)
 
@@ -383,7 +383,7 @@ def test_a_set_can_be_larger_than_the_processs_memory(tmp_path, cache):
 
 
 def peak(paths, **kwargs):
-    """Bytes that a load takes at its highest, beyond twice what its windows hold, and the windows."""
+    """The peak memory of a load in bytes, less twice the size of its windows, and the number of windows."""
     gc.collect()
     tracemalloc.start()
     data = read(paths, **kwargs)
@@ -402,7 +402,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path, cache, cached, 
     read(paths[:20])
     few, many = peak(paths[:20], **kwargs), peak(paths, **kwargs)
     assert many[1] == 8 * few[1]
-    assert (many[0] - few[0]) / 140 < 2500  # bytes a file: its path, its name and its line in the report
+    assert (many[0] - few[0]) / 140 < 2500  # bytes per file: its path, its name and its line in the report
 
 
 @pytest.mark.parametrize("preset", ["cat-mel_2bar_med_chords", "hierdec-trio_16bar", "hier-multiperf_vel_1bar_med"])

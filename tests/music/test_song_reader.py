@@ -50,7 +50,7 @@ def test_workers_and_threads_read_what_one_process_reads(many):
 
 
 class DeadlyConverter(MelodyConverter):
-    """Ends its process, or raises, at songs by program."""
+    """Ends its process at songs of program 20, and raises at those of program 21."""
 
     def to_arrays(self, midi):
         program = midi.instruments[0].program
@@ -117,7 +117,7 @@ def test_dask_workers_read_what_one_process_reads(folder, processes, tmp_path):
 
 
 class Lost(ThreadPoolExecutor):
-    """Loses every third task, as a cluster whose machines go down."""
+    """Fails at every third task, like a cluster that loses machines."""
 
     tasks = 0
 

@@ -1,4 +1,4 @@
-"""The sampler: pitch, length and loudness of single notes, and the zones of a small SoundFont made here."""
+"""The synthesizer: pitch, length and loudness of notes, and the zones of a small SoundFont that is made here."""
 
 import struct
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from music.soundfont import SAMPLE_RATE, Note, load_soundfont, render_note, synthesize
 
 GENERAL_MIDI = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
-PERIOD = 100  # samples of the test font's one cycle, recorded at SAMPLE_RATE
+PERIOD = 100  # samples per cycle of the test font's recording, at SAMPLE_RATE
 RECORDED_HZ = SAMPLE_RATE / PERIOD
 
 
@@ -51,7 +51,7 @@ def peak_hz(wave: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("pitch", [48, 60, 61, 79])
-def test_a_looped_recording_plays_the_pitch_asked_for_all_through(tmp_path, pitch):
+def test_a_looped_recording_keeps_the_requested_pitch(tmp_path, pitch):
     wave = render_note(load_soundfont(write_font(tmp_path / "a.sf2")), Note(0, 0, pitch, 127, 1000))
     want = RECORDED_HZ * 2 ** ((pitch - 60) / 12)
     for part in np.array_split(wave[: SAMPLE_RATE - 1000], 3):
@@ -64,7 +64,7 @@ def test_tuning_and_root_key_add_up(tmp_path):
     assert peak_hz(render_note(font, Note(0, 0, 60, 127, 1000))) == pytest.approx(want, rel=0.002)
 
 
-def test_zones_sound_in_their_key_and_velocity_ranges_only(tmp_path):
+def test_zones_sound_only_in_their_key_and_velocity_ranges(tmp_path):
     high, loud = ((43, 60 | 127 << 8), (54, 1)), ((44, 100 | 127 << 8), (54, 1), (51, 12))
     font = load_soundfont(write_font(tmp_path / "a.sf2", high, loud))
     assert not render_note(font, Note(0, 0, 59, 99, 100)).size
@@ -81,12 +81,13 @@ def test_velocity_attenuation_and_release_set_the_loudness(tmp_path):
     assert np.abs(render_note(plain, Note(0, 0, 60, 64, 500))).max() == pytest.approx(full * (64 / 127) ** 2, rel=1e-3)
     assert np.abs(render_note(softer, Note(0, 0, 60, 127, 500))).max() == pytest.approx(full * 10**-0.3, rel=1e-3)
     tail = render_note(released, Note(0, 0, 60, 127, 500))
-    assert len(tail) == pytest.approx(SAMPLE_RATE * (0.5 + 0.6), abs=2)  # 100 dB a second, followed for 60 dB
+    seconds = 0.5 + 0.6  # it falls by 100 dB per second, and is cut off after 60 dB
+    assert len(tail) == pytest.approx(SAMPLE_RATE * seconds, abs=2)
     at = slice(round(0.8 * SAMPLE_RATE) - 60, round(0.8 * SAMPLE_RATE) + 60)
     assert np.abs(tail[at]).max() == pytest.approx(full * 10 ** (-30 / 20), rel=0.05)
 
 
-def test_a_low_cutoff_takes_the_height_away(tmp_path):
+def test_a_low_cutoff_attenuates_high_frequencies(tmp_path):
     plain = render_note(load_soundfont(write_font(tmp_path / "a.sf2")), Note(0, 0, 60, 127, 500))
     cutoff = round(1200 * np.log2(RECORDED_HZ / 8.176))
     dark = render_note(load_soundfont(write_font(tmp_path / "b.sf2", ((54, 1), (8, cutoff)))), Note(0, 0, 60, 127, 500))
@@ -97,7 +98,7 @@ def test_a_low_cutoff_takes_the_height_away(tmp_path):
 @pytest.mark.parametrize("program", [0, 4, 24, 32, 33, 40, 48, 56, 73])
 @pytest.mark.parametrize("pitch", [45, 57, 69])
 def test_general_midi_instruments_are_in_tune(program, pitch):
-    """Most of the energy, after the attack, lies within 35 cents of the harmonics of the pitch that was asked for."""
+    """Most of the energy, after the attack, lies within 35 cents of the harmonics of the requested pitch."""
     wave = render_note(load_soundfont(GENERAL_MIDI), Note(0, program, pitch, 100, 900))[3000:36000]
     energy = np.abs(np.fft.rfft(wave * np.hanning(len(wave)), 1 << 18)) ** 2
     ratio = np.fft.rfftfreq(1 << 18, 1 / SAMPLE_RATE)[1:] / pretty_midi.note_number_to_hz(pitch)
@@ -107,7 +108,7 @@ def test_general_midi_instruments_are_in_tune(program, pitch):
     assert energy[1:][in_tune & heard].sum() > 0.8 * energy[1:][heard].sum()
 
 
-def test_a_song_puts_every_note_where_it_begins(tmp_path):
+def test_the_notes_of_a_song_sound_at_their_times(tmp_path):
     font, midi = load_soundfont(write_font(tmp_path / "a.sf2")), pretty_midi.PrettyMIDI()
     midi.instruments.append(pretty_midi.Instrument(0))
     midi.instruments[0].notes = [pretty_midi.Note(127, 60, start, start + 0.25) for start in (0.5, 1.5)]
@@ -118,7 +119,7 @@ def test_a_song_puts_every_note_where_it_begins(tmp_path):
     assert not ((sounding > 0.76) & (sounding < 1.49)).any()
 
 
-def test_channel_volume_is_heard(tmp_path):
+def test_channel_volume_changes_the_loudness(tmp_path):
     font, midi = load_soundfont(write_font(tmp_path / "a.sf2")), pretty_midi.PrettyMIDI()
     midi.instruments.append(pretty_midi.Instrument(0))
     midi.instruments[0].notes = [pretty_midi.Note(127, 60, 0, 0.5), pretty_midi.Note(127, 60, 1, 1.5)]
@@ -134,7 +135,7 @@ def test_an_unknown_drum_kit_falls_back_to_the_standard_one():
     np.testing.assert_array_equal(standard, odd)
 
 
-def test_a_file_that_is_no_soundfont_is_named(tmp_path):
+def test_a_file_that_is_no_soundfont_is_refused_by_name(tmp_path):
     path = tmp_path / "song.sf2"
     path.write_bytes(b"MThd and so on")
     with pytest.raises(ValueError, match="song.sf2 is no SoundFont"):
