@@ -32,13 +32,13 @@ class Adam:
         self.updates = 0  # the same count as `steps`, read without waiting for the device
 
     def zero_grad(self):
-        """Set all gradients to None."""
+        """Sets all gradients to None."""
         for parameter in self.parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self, learning_rate: float):
-        """Update the parameters from their gradients.
+        """Updates the parameters from their gradients.
 
         TensorFlow adds epsilon to sqrt(v) before the bias correction, PyTorch after it. Dividing epsilon by the
         correction makes the two equal.
@@ -63,12 +63,16 @@ class Adam:
         )
 
     def state_dict(self) -> dict:
-        """Return the state for `load_state_dict`, under the names that torch.optim.Adam uses."""
+        """Returns the state for `load_state_dict`, under the names that torch.optim.Adam uses."""
         return {"state": {k: dict(zip(STATE_NAMES, row, strict=True)) for k, row in enumerate(self._states())}}
 
     @torch.no_grad()
     def load_state_dict(self, content: dict):
-        """Copy the state of an optimizer, of this class or torch.optim.Adam, over the same parameters in this order."""
+        """Copies the state of another optimizer over the same parameters, in the same order.
+
+        Args:
+            content: `state_dict` of this class or of torch.optim.Adam.
+        """
         for row, saved in zip(self._states(), content["state"].values(), strict=True):
             for tensor, name in zip(row, STATE_NAMES, strict=True):
                 tensor.copy_(saved[name])

@@ -1,7 +1,7 @@
 """CUDA graphs: capture all kernels of a loop once, then launch them together.
 
-`torch.compile(mode="reduce-overhead")` also replays CUDA graphs, but it unrolls the loop and compiles it anew for every
-batch size and length. Capture takes as long as two ordinary calls (compile times in docs/speed.md).
+`torch.compile(mode="reduce-overhead")` also replays CUDA graphs, but it unrolls the loop and compiles it for each
+length, which takes more than a minute (docs/speed.md). A capture takes as long as two ordinary calls.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ _graphs: WeakKeyDictionary[nn.Module, dict[tuple, CapturedGraph]] = WeakKeyDicti
 
 
 def run_as_graph(model: nn.Module, function: Callable[..., Tensor], tensors: TensorArgs, *constants) -> Tensor:
-    """Return function(*tensors, *constants), computed on a GPU by replaying a CUDA graph.
+    """Returns function(*tensors, *constants), computed on a GPU by replaying a CUDA graph.
 
     The first call with a model, shapes, precision and constants captures the graph. Later calls replay it.
 

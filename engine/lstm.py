@@ -71,7 +71,7 @@ class LstmLayer(nn.LSTM):
                 parameter.requires_grad_(False)
 
     def reset_parameters(self):
-        """Draw Glorot-uniform weights, with bounds for input and state together; set biases to 0, forget gates to 1."""
+        """Draws Glorot-uniform weights, with a bound for input and state; sets biases to 0, the forget gate's to 1."""
         bound = math.sqrt(6 / (self.input_size + 5 * self.hidden_size))
         with torch.no_grad():
             for name, parameter in self.named_parameters():
@@ -86,7 +86,7 @@ class LstmLayer(nn.LSTM):
         constant: Tensor | None = None,
         constant_index: int = 0,
     ) -> tuple[Tensor | PackedSequence, Tensor]:
-        """Run all steps.
+        """Runs all steps.
 
         Args:
             frames: [N, T, F], or a packed sequence.
@@ -125,7 +125,7 @@ class LstmLayer(nn.LSTM):
     def forward_in_dtype(
         self, frames: Tensor, hx: tuple[Tensor, Tensor] | None, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Run torch.nn.LSTM with weights, state and frames cast to a dtype.
+        """Runs torch.nn.LSTM with weights, state and frames cast to a dtype.
 
         Args:
             frames: [N, T, F].
@@ -169,32 +169,32 @@ class LstmLayer(nn.LSTM):
         return ("", "_reverse") if self.bidirectional else ("",)
 
     def weights(self, suffix: str = "") -> list[Tensor]:
-        """Return weight_ih, weight_hh, bias_ih and bias_hh of one direction."""
+        """Returns weight_ih, weight_hh, bias_ih and bias_hh of one direction."""
         return [getattr(self, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
 
 def insert_constant(frames: Tensor, constant: Tensor, index: int) -> Tensor:
-    """Insert a constant [N, E] into every frame of [N, T, F], before the feature `index`: [N, T, F + E]."""
+    """Inserts a constant [N, E] into every frame of [N, T, F], before the feature `index`: [N, T, F + E]."""
     repeated = constant[:, None].expand(-1, frames.shape[1], -1)
     return torch.cat([frames[..., :index], repeated, frames[..., index:]], -1)
 
 
 def lstm_layers(input_size: int, sizes: tuple[int, ...], bidirectional: bool = False) -> nn.ModuleList:
-    """Build stacked layers, one module per width in `sizes`; nn.LSTM alone would need equal widths."""
+    """Builds stacked layers, one module per width in `sizes`; nn.LSTM alone would need equal widths."""
     directions = 2 if bidirectional else 1
     inputs = (input_size, *(directions * size for size in sizes[:-1]))
     return nn.ModuleList(LstmLayer(i, size, bidirectional) for i, size in zip(inputs, sizes, strict=True))
 
 
 def compute_dtype(weight: Tensor) -> torch.dtype:
-    """Return the dtype of matrix products with a weight: autocast's where that is enabled, else the weight's own."""
+    """Returns the dtype of matrix products with a weight: autocast's where that is enabled, else the weight's own."""
     device = weight.device.type
     cast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.get_autocast_dtype(device) if cast else weight.dtype
 
 
 def runs_on_cudnn(outputs: Tensor) -> bool:
-    """Return whether cuDNN's LSTM computed the outputs, according to their autograd graph."""
+    """Returns whether cuDNN's LSTM computed the outputs, according to their autograd graph."""
     nodes = [outputs.grad_fn]
     while nodes:
         node = nodes.pop()
@@ -206,7 +206,7 @@ def runs_on_cudnn(outputs: Tensor) -> bool:
 
 @lru_cache(maxsize=1)
 def cudnn_supports_bfloat16() -> bool:
-    """Return whether cuDNN runs an LSTM in bfloat16 on the current GPU, by running a small one; False without a GPU."""
+    """Returns whether cuDNN runs LSTMs in bfloat16 on the current GPU, by running a small one; False without a GPU."""
     if not torch.cuda.is_available():
         return False
     try:
@@ -219,7 +219,7 @@ def cudnn_supports_bfloat16() -> bool:
 
 @lru_cache
 def supports_bfloat16(device: torch.device) -> bool:
-    """Return whether LSTMs run in bfloat16 on a device."""
+    """Returns whether LSTMs run in bfloat16 on a device."""
     if device.type == "cpu":
         return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return device.type == "cuda" and cudnn_supports_bfloat16()
@@ -230,7 +230,7 @@ class FusedLstm(Function):
 
     @staticmethod
     def forward(ctx, frames, gate_bias, weight, recurrent, h, c, reverse: bool) -> Tensor:
-        """Return outputs [T, N, H].
+        """Returns outputs [T, N, H].
 
         Args:
             ctx: autograd's context.
@@ -278,14 +278,14 @@ def _step_order(steps: int, reverse: bool) -> range:
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """Return a @ b; in float32 by oneDNN, which is twice as fast as PyTorch's choice (MKL) on some processors."""
+    """Returns a @ b; in float32 by oneDNN, which is twice as fast as PyTorch's choice (MKL) on some processors."""
     if a.dtype == torch.bfloat16:
         return a @ b  # PyTorch uses oneDNN for these
     return torch.ops.mkldnn._linear_pointwise.default(a, b.t(), None, "none", [], "")
 
 
 def prepare_linear(weight: Tensor, bias: Tensor | None = None, batch_size: int = 1) -> Callable[..., Tensor]:
-    """Return a linear function that is called many times with one weight.
+    """Returns a linear function that is called many times with one weight.
 
     Args:
         weight: [O, F]; packed for oneDNN where that helps. Later changes of its values may be ignored.
@@ -302,7 +302,7 @@ def prepare_linear(weight: Tensor, bias: Tensor | None = None, batch_size: int =
 
 
 def matrix_vector_linear(weight: Tensor, bias: Tensor | None) -> Callable[..., Tensor]:
-    """Return the function of `prepare_linear` for a batch of 1, by the `multiply` kernel."""
+    """Returns the function of `prepare_linear` for a batch of 1, by the `multiply` kernel."""
     weight, kernel = weight.contiguous(), kernels()[f"multiply_{KERNEL_SUFFIXES[weight.dtype]}"]
     outputs, inputs = weight.shape
 
@@ -315,7 +315,7 @@ def matrix_vector_linear(weight: Tensor, bias: Tensor | None) -> Callable[..., T
 
 
 def packed_linear(weight: Tensor, bias: Tensor | None, batch_size: int) -> Callable[..., Tensor]:
-    """Return the function of `prepare_linear` by oneDNN, with the weight packed for a batch size."""
+    """Returns the function of `prepare_linear` by oneDNN, with the weight packed for a batch size."""
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), batch_size)
     linear, linear_add = torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._linear_pointwise.binary
 
@@ -328,7 +328,7 @@ def packed_linear(weight: Tensor, bias: Tensor | None, batch_size: int) -> Calla
 
 
 def lstm_cell(table: Tensor | None, indices: Tensor | None, recurrent: Tensor, c: Tensor) -> LstmState:
-    """Return the next state from the gates before their activation, without gradient.
+    """Returns the next state from the gates before their activation, without gradient.
 
     The gates are `recurrent` plus, for each sequence, the sum of the indexed rows of the table.
 
@@ -356,7 +356,7 @@ def step_forward(
     activated: Tensor | None,
     new: LstmState,
 ):
-    """Compute `lstm_cell` by the kernel.
+    """Computes `lstm_cell` by the kernel.
 
     Args:
         table, indices, recurrent, c: as in `lstm_cell`.
@@ -372,7 +372,7 @@ def step_forward(
 def step_backward(
     activated: Tensor, previous: Tensor, c: Tensor, d_output: Tensor, d_h: Tensor, d_c: Tensor, d_gates: Tensor
 ):
-    """Compute the gradient of a step by the kernel.
+    """Computes the gradient of a step by the kernel.
 
     Args:
         activated: [N, 4H], activated gates.
@@ -387,7 +387,7 @@ def step_backward(
 
 
 def draw_classes(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
-    """Draw a class from the softmax of each part of the logits, by inverse transform sampling.
+    """Draws a class from the softmax of each part of the logits, by inverse transform sampling.
 
     Args:
         logits: [N, D].
@@ -427,7 +427,7 @@ def _draw_by_kernel(logits: Tensor, depths: tuple[int, ...], temperature: float,
 
 
 def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether the fused functions run on a device in a dtype: on the CPU, with a compiler and oneDNN."""
+    """Returns whether the fused functions run on a device in a dtype: on the CPU, with a compiler and oneDNN."""
     if device.type != "cpu" or dtype not in KERNEL_SUFFIXES or kernels() is None:
         return False
     return dtype == torch.float32 or supports_bfloat16(device)
@@ -435,7 +435,7 @@ def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
 
 @lru_cache(maxsize=1)
 def kernels() -> dict[str, Callable[..., None]] | None:
-    """Return the compiled kernels by name, built at the first call, or None where they cannot be built."""
+    """Returns the compiled kernels by name, built at the first call, or None where they cannot be built."""
     compiler = next(filter(shutil.which, (os.environ.get("CXX", ""), "c++", "g++", "clang++")), None)
     if compiler is None or platform.system() != "Linux" or not torch.backends.mkldnn.is_available():
         return None
@@ -463,7 +463,7 @@ def _check_onednn():
 
 
 def build_library(compiler: str) -> Path:
-    """Return the path of the kernels' shared library, compiled if none exists for this source and processor.
+    """Returns the path of the kernels' shared library, compiled if none exists for this source and processor.
 
     Raises:
         OSError: the folder is not writable.

@@ -21,28 +21,28 @@ RandomSource = Generator | Shard | None  # None: PyTorch's global generator
 
 
 def seeded(device: torch.device | str, *key: int | str) -> Generator:
-    """Return a generator on the device, seeded with a hash of the key."""
+    """Returns a generator on the device, seeded with a hash of the key."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 def own_rows(batch: Tensor, source: RandomSource) -> Tensor:
-    """Return the source's rows of a batch [total, ...]: those of its shard, or all of them without a shard."""
+    """Returns the source's rows of a batch [total, ...]: those of its shard, or all of them without a shard."""
     return batch[source.start : source.stop] if isinstance(source, Shard) else batch
 
 
 def uniform(shape: tuple[int, ...], source: RandomSource, device: torch.device) -> Tensor:
-    """Draw floats from [0, 1). With a `Shard`, the first axis of the shape counts the shard's own rows."""
+    """Draws floats from [0, 1). With a `Shard`, the first axis of the shape counts the shard's own rows."""
     return _draw(torch.rand, shape, source, device)
 
 
 def normal(shape: tuple[int, ...], source: RandomSource, device: torch.device) -> Tensor:
-    """Draw floats from N(0, 1). With a `Shard`, the first axis of the shape counts the shard's own rows."""
+    """Draws floats from N(0, 1). With a `Shard`, the first axis of the shape counts the shard's own rows."""
     return _draw(torch.randn, shape, source, device)
 
 
 def integers(low: int, high: int, shape: tuple[int, ...], source: RandomSource, device: torch.device) -> Tensor:
-    """Draw integers from low to high - 1. With a `Shard`, the first axis of the shape counts its own rows."""
+    """Draws integers from low to high - 1. With a `Shard`, the first axis of the shape counts its own rows."""
     return _draw(partial(torch.randint, low, high), shape, source, device)
 
 

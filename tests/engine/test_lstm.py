@@ -14,7 +14,6 @@ from engine.lstm import LstmLayer, LstmState, draw_classes, lstm_cell, prepare_l
 from engine.rng import Shard, seeded
 from helpers import made_songs, needs_bfloat16
 from model import MusicVAE, autocast
-from music.trio import TRIO_DEPTHS
 from training.updates import compute_loss
 
 TOLERANCES = {torch.float32: 5e-6, torch.bfloat16: 2e-2}  # of the largest error, relative to the largest number
