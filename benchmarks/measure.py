@@ -11,6 +11,7 @@ START = time.perf_counter()
 
 import json
 import os
+import platform
 import re
 import statistics
 import sys
@@ -64,11 +65,11 @@ def random_labels(config: ModelConfig, n: int) -> np.ndarray:
     return np.stack(parts, -1).astype(np.int16) if len(parts) > 1 else parts[0].astype(np.uint8)
 
 
-def training(row: Row, config: Config, folder: Path) -> Call:
+def training(row: Row, config: Config, folder: Path, make_optimizer: Callable[[MusicVAE], object] = Adam) -> Call:
     """One step of the training loop, from labels to updated weights."""
     device = torch.device(row.device)
     model = MusicVAE(config.model).to(device).train()
-    optimizer, indices = Adam(model), torch.arange(row.batch)
+    optimizer, indices = make_optimizer(model), torch.arange(row.batch)
     data = LabelBatch(torch.as_tensor(random_labels(config.model, row.batch)).to(device), None, None)
     steps = iter(range(10**9))
 
@@ -155,6 +156,13 @@ def peak_memory(device: torch.device) -> int:
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def processor_name() -> str:
+    """The processor's name, from the operating system."""
+    listed = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", listed.read_text()) if listed.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def durations(call: Call, device: torch.device, budget: float) -> list[float]:

@@ -3,6 +3,7 @@
 import re
 
 from benchmarks.growth import load_growth, turns_text, write_picture
+from benchmarks.handmade import handmade_text, load_handmade
 from benchmarks.tables import ROOT, load_results, machine_text, speed_text, start_text
 
 PAGE = ROOT / "docs" / "speed.md"
@@ -11,8 +12,10 @@ KINDS = {"machine": machine_text, "speed": speed_text, "start": start_text}
 
 
 def make_table(name: str, kind: str) -> str:
-    """A table from the results of a name; of kind `growth`, from results/growth.json."""
-    return turns_text(load_growth()) if kind == "growth" else KINDS[kind](load_results(name))
+    """A table from the results of a name; the kinds `growth` and `handmade` have results of their own form."""
+    if kind == "growth":
+        return turns_text(load_growth())
+    return handmade_text(load_handmade()) if kind == "handmade" else KINDS[kind](load_results(name))
 
 
 def with_tables(text: str) -> str:

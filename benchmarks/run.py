@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from benchmarks import floors
-from benchmarks.measure import MOST_CALLS, ROOT, SLOW, SONGS, Measurement
+from benchmarks.measure import MOST_CALLS, ROOT, SLOW, SONGS, Measurement, processor_name
 from benchmarks.page import write_page
 from benchmarks.rows import MODELS, OURS_ALONE, Row, all_rows, config_of, select
 from benchmarks.tables import (
@@ -148,13 +148,6 @@ def timed(rows: list[Row], options: Options) -> list[Result]:
             print(f"\n{group[0].name}: {fault}", file=sys.stderr)
     print(file=sys.stderr)
     return results
-
-
-def processor_name() -> str:
-    """The processor's name, from the operating system."""
-    listed = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", listed.read_text()) if listed.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
 
 
 def matrix_rates(devices: tuple[str, ...]) -> dict[str, float]:

@@ -101,7 +101,7 @@ def markdown(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join([line(header), "| " + " | ".join(rule) + " |", *map(line, rows)])
 
 
-WORDS = ("work", "precision", "model", "growing")  # columns of words, like the first column
+WORDS = ("work", "precision", "model", "growing", "replacement")  # columns of words, like the first column
 SPEED = ("work", "precision", "ms", "per second", "Magenta, ms", "speedup", "floor, ms", "share",
          "MB", "Magenta, MB")  # fmt: skip
 START = ("model", "work", "precision", "imports, s", "first step, s", "Magenta, s", "speedup", "floor, s",

@@ -1,1 +1,1 @@
-"""Tensors only, no music: LSTM layers, their compiled kernels, and random numbers that follow a key."""
+"""Tensor code without music: LSTM layers and their compiled kernels, CUDA graphs, Adam, keyed random numbers."""

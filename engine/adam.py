@@ -1,4 +1,8 @@
-"""TensorFlow's Adam by torch's kernel; the first use of a class of torch.optim loads a compiler first."""
+"""Adam with TensorFlow's epsilon, built on PyTorch's fused kernel `torch.optim.adam.adam`.
+
+`torch.optim.Adam` makes the same updates, equally fast, if epsilon is set before each one. It is not used because
+creating an instance imports PyTorch's compiler, which delays the first training step (figures in docs/speed.md).
+"""
 
 import math
 
@@ -6,51 +10,73 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-BETA1 = 0.9
-EPSILON = 1e-8
-KEPT = ("step", "exp_avg", "exp_avg_sq")  # of each parameter, as torch.optim names them
+BETA1 = 0.9  # decay of the first moments
+EPSILON = 1e-8  # "epsilon hat" in section 2 of the paper (Kingma & Ba 2015)
+STATE_NAMES = ("step", "exp_avg", "exp_avg_sq")  # per parameter, as in the state of torch.optim.Adam
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015) over a model's trainable parameters; `beta2` is the decay of the second moments."""
+    """Adam (Kingma & Ba 2015) for the trainable parameters of a model.
+
+    Args:
+        model: its parameters with `requires_grad` are optimized.
+        beta2: decay of the second moments.
+    """
 
     def __init__(self, model: nn.Module, beta2: float = 0.999):
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
-        self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]  # the kernel counts
+        self.first_moments = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.second_moments = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.beta2 = beta2
-        self.updates = 0  # on the device the kernel counts for itself
+        self.updates = 0  # the same count as `steps`, read without waiting for the device
 
     def zero_grad(self):
-        """Forgets the gradients."""
+        """Sets all gradients to None."""
         for parameter in self.parameters:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, rate: float):
-        """An update at this learning rate.
+    def step(self, learning_rate: float):
+        """Updates the parameters from their gradients.
 
-        TensorFlow adds epsilon to the second moment's root before the correction of its bias, torch after it.
+        TensorFlow adds epsilon to sqrt(v) before the bias correction, PyTorch after it. Dividing epsilon by the
+        correction makes the two equal.
         """
         self.updates += 1
         gradients = [parameter.grad for parameter in self.parameters]
-        epsilon = EPSILON / math.sqrt(1 - self.beta2**self.updates)
-        how = {"lr": rate, "beta1": BETA1, "beta2": self.beta2, "eps": epsilon}
-        how |= {"weight_decay": 0.0, "amsgrad": False, "maximize": False, "fused": True}
-        adam(self.parameters, gradients, self.means, self.squares, [], self.steps, **how)
+        adam(
+            self.parameters,
+            gradients,
+            self.first_moments,
+            self.second_moments,
+            [],
+            self.steps,
+            fused=True,
+            lr=learning_rate,
+            beta1=BETA1,
+            beta2=self.beta2,
+            eps=EPSILON / math.sqrt(1 - self.beta2**self.updates),
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def state_dict(self) -> dict:
-        """What `load_state_dict` takes, and `torch.optim.Adam`'s has under the same names."""
-        return {"state": {k: dict(zip(KEPT, row, strict=True)) for k, row in enumerate(self._rows())}}
+        """Returns the state for `load_state_dict`, under the names that torch.optim.Adam uses."""
+        return {"state": {k: dict(zip(STATE_NAMES, row, strict=True)) for k, row in enumerate(self._states())}}
 
     @torch.no_grad()
     def load_state_dict(self, content: dict):
-        """Takes up what an optimizer over the same parameters, in the same order, had come to."""
-        for row, kept in zip(self._rows(), content["state"].values(), strict=True):
-            for tensor, name in zip(row, KEPT, strict=True):
-                tensor.copy_(kept[name])
+        """Copies the state of another optimizer over the same parameters, in the same order.
+
+        Args:
+            content: `state_dict` of this class or of torch.optim.Adam.
+        """
+        for row, saved in zip(self._states(), content["state"].values(), strict=True):
+            for tensor, name in zip(row, STATE_NAMES, strict=True):
+                tensor.copy_(saved[name])
         self.updates = int(self.steps[0])
 
-    def _rows(self) -> list[tuple[Tensor, ...]]:
-        return list(zip(self.steps, self.means, self.squares, strict=True))
+    def _states(self) -> list[tuple[Tensor, ...]]:
+        return list(zip(self.steps, self.first_moments, self.second_moments, strict=True))

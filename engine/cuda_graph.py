@@ -1,4 +1,8 @@
-"""CUDA graphs: the many small kernels of a loop, recorded once and from then on launched together."""
+"""CUDA graphs: capture all kernels of a loop once, then launch them together.
+
+`torch.compile(mode="reduce-overhead")` also replays CUDA graphs, but it unrolls the loop and compiles it for each
+length, which takes more than a minute (docs/speed.md). A capture takes as long as two ordinary calls.
+"""
 
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
@@ -6,50 +10,66 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-KEPT = 4  # recordings of a model; each holds the memory of what it computes
+MAX_GRAPHS_PER_MODEL = 4  # each holds the memory of its intermediate results
 
-Tensors = tuple[Tensor | None, ...]
+TensorArgs = tuple[Tensor | None, ...]
 
 
-class Recording:
-    """A function of tensors, without gradient, recorded with tensors of certain shapes and types."""
+class CapturedGraph:
+    """A function of tensors, captured without gradient for one set of shapes and dtypes.
 
-    def __init__(self, function: Callable[..., Tensor], tensors: Tensors, constants: tuple):
+    Args:
+        function: what to capture, called as function(*tensors, *constants).
+        tensors: example arguments with the shapes and dtypes of later calls.
+        constants: further arguments, fixed for all calls.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], tensors: TensorArgs, constants: tuple):
         self.inputs = tuple(None if tensor is None else tensor.clone() for tensor in tensors)
-        side, dtype, enabled = torch.cuda.Stream(), torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda")
-        side.wait_stream(torch.cuda.current_stream())
-        # without its cache: a replay has to cast the weights as they are then
+        stream, dtype, enabled = (
+            torch.cuda.Stream(),
+            torch.get_autocast_dtype("cuda"),
+            torch.is_autocast_enabled("cuda"),
+        )
+        stream.wait_stream(torch.cuda.current_stream())
+        # cache_enabled=False: a replay has to cast the weights that the model has then, not those of the capture
         with torch.no_grad(), torch.autocast("cuda", dtype, enabled, cache_enabled=False):
-            with torch.cuda.stream(side):
-                function(*self.inputs, *constants)
-            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.stream(stream):
+                function(*self.inputs, *constants)  # warm-up, which capture requires on another stream
+            torch.cuda.current_stream().wait_stream(stream)
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):
                 self.output = function(*self.inputs, *constants)
 
-    def __call__(self, tensors: Tensors) -> Tensor:
-        for own, new in zip(self.inputs, tensors, strict=True):
-            if own is not None:
-                own.copy_(new)
+    def __call__(self, tensors: TensorArgs) -> Tensor:
+        for captured, given in zip(self.inputs, tensors, strict=True):
+            if captured is not None:
+                captured.copy_(given)
         self.graph.replay()
         return self.output.clone()
 
 
-_recordings: WeakKeyDictionary[nn.Module, dict[tuple, Recording]] = WeakKeyDictionary()
+_graphs: WeakKeyDictionary[nn.Module, dict[tuple, CapturedGraph]] = WeakKeyDictionary()
 
 
-def run_as_graph(model: nn.Module, function: Callable[..., Tensor], tensors: Tensors, *constants) -> Tensor:
-    """function(*tensors, *constants) on a GPU, by a recording of it where there is one of this model and these shapes.
+def run_as_graph(model: nn.Module, function: Callable[..., Tensor], tensors: TensorArgs, *constants) -> Tensor:
+    """Returns function(*tensors, *constants), computed on a GPU by replaying a CUDA graph.
 
-    The function reads the model's parameters as they are at each call, draws no random number and never waits for the
-    GPU; what it does may depend on the constants and on shapes alone.
+    The first call with a model, shapes, precision and constants captures the graph. Later calls replay it.
+
+    Args:
+        model: the module whose parameters the function reads; they may change their values between calls.
+        function: must draw no random number and never wait for the GPU. Its control flow may depend on the constants
+            and on shapes, not on values of tensors.
+        tensors: arguments on the GPU, or None.
+        constants: hashable arguments.
     """
     shapes = tuple(None if tensor is None else (tuple(tensor.shape), tensor.dtype) for tensor in tensors)
-    places = tuple(parameter.data_ptr() for parameter in model.parameters())
+    addresses = tuple(parameter.data_ptr() for parameter in model.parameters())
     precision = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda")
-    key, recordings = (shapes, constants, precision, places), _recordings.setdefault(model, {})
-    if key not in recordings:
-        while len(recordings) >= KEPT:
-            recordings.pop(next(iter(recordings)))
-        recordings[key] = Recording(function, tensors, constants)
-    return recordings[key](tensors)
+    key, graphs = (shapes, constants, precision, addresses), _graphs.setdefault(model, {})
+    if key not in graphs:
+        while len(graphs) >= MAX_GRAPHS_PER_MODEL:
+            graphs.pop(next(iter(graphs)))
+        graphs[key] = CapturedGraph(function, tensors, constants)
+    return graphs[key](tensors)

@@ -1,6 +1,8 @@
-// The elementwise part of an LSTM's step, forward and backward, a weight's product with one vector, and the draw of
-// classes from logits, for float and bfloat16; `lstm.py` compiles it.
-// Gates stand in the order i, f, g, o. Cells are float, whatever the gates are. All arrays are contiguous.
+// Kernels of lstm.py, for float and bfloat16: the elementwise part of an LSTM step (forward and backward), a
+// matrix-vector product, and drawing classes from logits.
+//
+// The gates' order is i, f, g, o. Cell states are float in both versions. All arrays are contiguous and row-major.
+// Dimensions: rows (sequences), hidden (width of the layer), parts (of a frame).
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -9,27 +11,28 @@ struct bfloat16 {
     uint16_t bits;
 };
 
-static inline float load(const float* at) { return *at; }
-static inline void store(float* at, float value) { *at = value; }
+static inline float load(const float* address) { return *address; }
+static inline void store(float* address, float value) { *address = value; }
 
-static inline float load(const bfloat16* at) {
-    const uint32_t bits = uint32_t(at->bits) << 16;
+static inline float load(const bfloat16* address) {
+    const uint32_t bits = uint32_t(address->bits) << 16;
     float value;
     std::memcpy(&value, &bits, 4);
     return value;
 }
 
-static inline void store(bfloat16* at, float value) {  // to the nearest, ties to even
+static inline void store(bfloat16* address, float value) {  // rounds to nearest, ties to even
     uint32_t bits;
     std::memcpy(&bits, &value, 4);
-    at->bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    address->bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-// e^x by 2^n e^r with |r| <= ln 2 / 2 (Cephes, expf.c; Moshier): one unit in the last place.
+// e^x = 2^n e^r with |r| <= ln 2 / 2, and a polynomial for e^r (Moshier's Cephes, expf.c).
+// The error is at most one unit in the last place.
 static inline float exponential(float x) {
     x = x > 88.0f ? 88.0f : x;
     x = x < -87.0f ? -87.0f : x;
-    const float shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: the sum is rounded to an integer
+    const float shifted = x * 1.44269504088896341f + 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer
     const float n = shifted - 12582912.0f;
     const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -47,8 +50,8 @@ static inline float exponential(float x) {
 
 static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
-// A polynomial where the quotient would cancel (Cephes, tanhf.c).
-static inline float tangent(float x) {
+// tanh(x), by a polynomial for |x| < 0.625, where the quotient would lose digits (Cephes, tanhf.c).
+static inline float hyperbolic_tangent(float x) {
     const float z = x * x;
     float p = -5.70498872745e-3f;
     p = p * z + 2.06390887954e-2f;
@@ -58,34 +61,35 @@ static inline float tangent(float x) {
     return z < 0.390625f ? p * z * x + x : 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
 }
 
-// gates[n] = sum over parts of inputs[index[n, part]] + recurrent[n]; without an index, inputs[n]; without inputs, 0.
-// `activated` may be `inputs`, or null.
+// One step. The gates before activation are recurrent[n] + sum over parts of table[indices[n, part]].
+// Without indices (parts = 1) the sum is table[n]. Without a table (parts = 0) it is zero.
+// `activated` receives the activated gates. It may be null, or equal to `table`.
 template <typename T>
-static void forward(const T* inputs, const int64_t* index, const T* recurrent, const float* previous, float* cell,
+static void forward(const T* table, const int64_t* indices, const T* recurrent, const float* previous, float* cell,
                     T* activated, T* output, int64_t parts, int64_t rows, int64_t hidden) {
     const int64_t width = 4 * hidden;
 #pragma omp parallel for if (rows * hidden > 4096)
     for (int64_t n = 0; n < rows; n++) {
-        const T* own = recurrent + n * width;
+        const T* recurrent_row = recurrent + n * width;
         float gates[4][64];
         for (int64_t first = 0; first < hidden; first += 64) {
             const int64_t count = hidden - first < 64 ? hidden - first : 64;
             for (int64_t gate = 0; gate < 4; gate++) {
-                const int64_t at = gate * hidden + first;
-                for (int64_t j = 0; j < count; j++) gates[gate][j] = load(own + at + j);
+                const int64_t column = gate * hidden + first;
+                for (int64_t j = 0; j < count; j++) gates[gate][j] = load(recurrent_row + column + j);
                 for (int64_t part = 0; part < parts; part++) {
-                    const T* row = inputs + (index ? index[n * parts + part] : n) * width + at;
+                    const T* row = table + (indices ? indices[n * parts + part] : n) * width + column;
                     for (int64_t j = 0; j < count; j++) gates[gate][j] += load(row + j);
                 }
             }
-            const int64_t at = n * hidden + first;
+            const int64_t start = n * hidden + first;
 #pragma omp simd
             for (int64_t j = 0; j < count; j++) {
                 const float i = sigmoid(gates[0][j]), f = sigmoid(gates[1][j]);
-                const float g = tangent(gates[2][j]), o = sigmoid(gates[3][j]);
-                const float c = f * previous[at + j] + i * g;
-                cell[at + j] = c;
-                store(output + at + j, o * tangent(c));
+                const float g = hyperbolic_tangent(gates[2][j]), o = sigmoid(gates[3][j]);
+                const float c = f * previous[start + j] + i * g;
+                cell[start + j] = c;
+                store(output + start + j, o * hyperbolic_tangent(c));
                 gates[0][j] = i, gates[1][j] = f, gates[2][j] = g, gates[3][j] = o;
             }
             if (!activated) continue;
@@ -96,10 +100,10 @@ static void forward(const T* inputs, const int64_t* index, const T* recurrent, c
     }
 }
 
-// `above` is the gradient of the output, `recurrent` what the step after adds to it, `d_cell` that of the cell: read
-// as the step's own and left as the one of the step before.
+// The gradient of one step. The gradient of its output is the sum of d_output (from the layer's outputs) and d_hidden
+// (from the next step). d_cell is the gradient of `cell` and is replaced by the gradient of `previous`.
 template <typename T>
-static void backward(const T* activated, const float* previous, const float* cell, const T* above, const T* recurrent,
+static void backward(const T* activated, const float* previous, const float* cell, const T* d_output, const T* d_hidden,
                      float* d_cell, T* d_gates, int64_t rows, int64_t hidden) {
     const int64_t width = 4 * hidden;
 #pragma omp parallel for if (rows * hidden > 4096)
@@ -111,22 +115,22 @@ static void backward(const T* activated, const float* previous, const float* cel
         for (int64_t j = 0; j < hidden; j++) {
             const float i = load(gates + j), f = load(gates + hidden + j);
             const float g = load(gates + 2 * hidden + j), o = load(gates + 3 * hidden + j);
-            const float squashed = tangent(cell[row + j]);
-            const float d_output = load(above + row + j) + load(recurrent + row + j);
-            const float d_c = d_cell[row + j] + d_output * o * (1.0f - squashed * squashed);
+            const float tanh_cell = hyperbolic_tangent(cell[row + j]);
+            const float d_h = load(d_output + row + j) + load(d_hidden + row + j);
+            const float d_c = d_cell[row + j] + d_h * o * (1.0f - tanh_cell * tanh_cell);
             store(d + j, d_c * g * i * (1.0f - i));
             store(d + hidden + j, d_c * previous[row + j] * f * (1.0f - f));
             store(d + 2 * hidden + j, d_c * i * (1.0f - g * g));
-            store(d + 3 * hidden + j, d_output * squashed * o * (1.0f - o));
+            store(d + 3 * hidden + j, d_h * tanh_cell * o * (1.0f - o));
             d_cell[row + j] = d_c * f;
         }
     }
 }
 
-// out = weight x + summand, where there is one. The weight is read once, in two streams from front to back, which
-// memory delivers faster than one or many.
+// output = weight x + summand, for weight [outputs, inputs]; summand may be null. The weight is read once, in two
+// sequential streams, which is faster than one stream or many.
 template <typename T>
-static void multiply(const T* weight, const T* x, const T* summand, T* out, int64_t inputs, int64_t outputs) {
+static void multiply(const T* weight, const T* x, const T* summand, T* output, int64_t inputs, int64_t outputs) {
     const int64_t half = (outputs + 1) / 2;
     std::vector<float> values(inputs);
     for (int64_t j = 0; j < inputs; j++) values[j] = load(x + j);
@@ -134,73 +138,75 @@ static void multiply(const T* weight, const T* x, const T* summand, T* out, int6
 #pragma omp parallel for if (inputs * outputs > 16384)
     for (int64_t k = 0; k < half; k++) {
         const int64_t rows[2] = {k, k + half < outputs ? k + half : k};
-        const T *one = weight + rows[0] * inputs, *other = weight + rows[1] * inputs;
+        const T *first = weight + rows[0] * inputs, *second = weight + rows[1] * inputs;
         float a = 0.0f, b = 0.0f;
 #pragma omp simd reduction(+ : a, b)
-        for (int64_t j = 0; j < inputs; j++) a += load(one + j) * v[j], b += load(other + j) * v[j];
-        store(out + rows[0], summand ? a + load(summand + rows[0]) : a);
-        store(out + rows[1], summand ? b + load(summand + rows[1]) : b);
+        for (int64_t j = 0; j < inputs; j++) a += load(first + j) * v[j], b += load(second + j) * v[j];
+        store(output + rows[0], summand ? a + load(summand + rows[0]) : a);
+        store(output + rows[1], summand ? b + load(summand + rows[1]) : b);
     }
 }
 
-// Where a number between 0 and 1 falls among the shares of logits' classes, laid end to end; at temperature 0 the
-// largest logit.
+// Draws a class from softmax(logits / temperature) by inverse transform sampling, with `uniform` in [0, 1).
+// Temperature 0 returns the class of the largest logit. `scratch` has space for `depth` numbers.
 template <typename T>
-static int64_t draw_class(const T* logits, int64_t depth, float temperature, float number, float* shares) {
-    int64_t best = 0;
+static int64_t draw_class(const T* logits, int64_t depth, float temperature, float uniform, float* scratch) {
+    int64_t largest = 0;
     for (int64_t j = 0; j < depth; j++) {
-        shares[j] = load(logits + j);
-        if (shares[j] > shares[best]) best = j;
+        scratch[j] = load(logits + j);
+        if (scratch[j] > scratch[largest]) largest = j;
     }
-    if (temperature == 0.0f) return best;
-    const float most = shares[best];
+    if (temperature == 0.0f) return largest;
+    const float maximum = scratch[largest];
 #pragma omp simd
     for (int64_t j = 0; j < depth; j++) {
-        const float x = (shares[j] - most) / temperature;
-        shares[j] = x < -87.0f ? 0.0f : exponential(x);
+        const float x = (scratch[j] - maximum) / temperature;
+        scratch[j] = x < -87.0f ? 0.0f : exponential(x);
     }
     double total = 0.0, sum = 0.0;
-    for (int64_t j = 0; j < depth; j++) total += shares[j];
-    const double wanted = number * total;
+    for (int64_t j = 0; j < depth; j++) total += scratch[j];
+    const double threshold = uniform * total;
     for (int64_t j = 0; j < depth; j++)
-        if ((sum += shares[j]) > wanted) return j;
+        if ((sum += scratch[j]) > threshold) return j;
     return depth - 1;
 }
 
-// classes[n, part] = the class drawn of each part of logits[n], counted from the first part's first, by numbers[n, part].
+// classes[n, part] = position in logits[n] of the class drawn for a part, by uniforms[n, part]; depths[part] is the
+// part's number of classes.
 template <typename T>
-static void draw(const T* logits, const int64_t* depths, const float* numbers, int64_t* classes, float temperature,
+static void draw(const T* logits, const int64_t* depths, const float* uniforms, int64_t* classes, float temperature,
                  int64_t parts, int64_t rows, int64_t width) {
 #pragma omp parallel for if (rows * width > 16384)
     for (int64_t n = 0; n < rows; n++) {
-        std::vector<float> shares(width);
+        std::vector<float> scratch(width);
         int64_t first = 0;
         for (int64_t part = 0; part < parts; part++) {
-            const float number = numbers[n * parts + part];
-            const T* own = logits + n * width + first;
-            classes[n * parts + part] = first + draw_class(own, depths[part], temperature, number, shares.data());
+            const float uniform = uniforms[n * parts + part];
+            const T* part_logits = logits + n * width + first;
+            classes[n * parts + part] =
+                first + draw_class(part_logits, depths[part], temperature, uniform, scratch.data());
             first += depths[part];
         }
     }
 }
 
 #define EXPORT(T, NAME)                                                                                              \
-    extern "C" void forward_##NAME(const T* inputs, const int64_t* index, const T* recurrent, const float* previous, \
+    extern "C" void forward_##NAME(const T* table, const int64_t* indices, const T* recurrent, const float* previous,\
                                    float* cell, T* activated, T* output, int64_t parts, int64_t rows,                \
                                    int64_t hidden) {                                                                 \
-        forward<T>(inputs, index, recurrent, previous, cell, activated, output, parts, rows, hidden);                \
+        forward<T>(table, indices, recurrent, previous, cell, activated, output, parts, rows, hidden);               \
     }                                                                                                                \
-    extern "C" void backward_##NAME(const T* activated, const float* previous, const float* cell, const T* above,   \
-                                    const T* recurrent, float* d_cell, T* d_gates, int64_t rows, int64_t hidden) {  \
-        backward<T>(activated, previous, cell, above, recurrent, d_cell, d_gates, rows, hidden);                     \
+    extern "C" void backward_##NAME(const T* activated, const float* previous, const float* cell, const T* d_output, \
+                                    const T* d_hidden, float* d_cell, T* d_gates, int64_t rows, int64_t hidden) {    \
+        backward<T>(activated, previous, cell, d_output, d_hidden, d_cell, d_gates, rows, hidden);                   \
     }                                                                                                                \
-    extern "C" void multiply_##NAME(const T* weight, const T* x, const T* summand, T* out, int64_t inputs,           \
+    extern "C" void multiply_##NAME(const T* weight, const T* x, const T* summand, T* output, int64_t inputs,        \
                                     int64_t outputs) {                                                               \
-        multiply<T>(weight, x, summand, out, inputs, outputs);                                                       \
+        multiply<T>(weight, x, summand, output, inputs, outputs);                                                    \
     }                                                                                                                \
-    extern "C" void draw_##NAME(const T* logits, const int64_t* depths, const float* numbers, int64_t* classes,      \
+    extern "C" void draw_##NAME(const T* logits, const int64_t* depths, const float* uniforms, int64_t* classes,     \
                                 float temperature, int64_t parts, int64_t rows, int64_t width) {                     \
-        draw<T>(logits, depths, numbers, classes, temperature, parts, rows, width);                                  \
+        draw<T>(logits, depths, uniforms, classes, temperature, parts, rows, width);                                 \
     }
 
 EXPORT(float, float32)

@@ -1,4 +1,4 @@
-"""The optimizer against TensorFlow's formula and torch's class."""
+"""`engine.adam` against TensorFlow's formula and torch.optim.Adam."""
 
 import math
 import subprocess
@@ -13,8 +13,8 @@ from engine.adam import BETA1, EPSILON, Adam
 
 
 @pytest.mark.parametrize("beta2", [0.999, 0.98])
-def test_adam_is_tensorflows(beta2):
-    """Against the formula: lr_t * m / (sqrt(v) + 1e-8), with gradients so small that epsilon matters."""
+def test_updates_follow_tensorflows_formula(beta2):
+    """lr_t * m / (sqrt(v) + 1e-8), with gradients so small that epsilon matters."""
     model = nn.Linear(1, 1, bias=False).double()
     nn.init.zeros_(model.weight)
     optimizer, value, m, v = Adam(model, beta2), 0.0, 0.0, 0.0
@@ -26,18 +26,17 @@ def test_adam_is_tensorflows(beta2):
         assert model.weight.item() == pytest.approx(value, rel=1e-6)
 
 
-def models():
-    """Two equal models, and what both are to have learned of."""
+def two_equal_models():
     torch.manual_seed(0)
     one, other = (nn.Sequential(nn.Linear(5, 3), nn.Linear(3, 2)) for _ in range(2))
     other.load_state_dict(one.state_dict())
-    return one, other, torch.randn(20, 7, 5)
+    return one, other
 
 
 @pytest.mark.parametrize("beta2", [0.999, 0.98])
-def test_it_is_torchs_but_for_epsilon_and_takes_up_its_state(beta2):
-    """Ten updates of torch's class, its state loaded, and ten more of both: equal to the bit."""
-    one, other, batches = models()
+def test_updates_equal_torch_optim_adam_with_epsilon_per_step_and_its_state_loads(beta2):
+    """Ours starts from the state of torch.optim.Adam after ten updates; after ten more, both are equal bit for bit."""
+    (one, other), batches = two_equal_models(), torch.randn(20, 7, 5)
     theirs, ours = torch.optim.Adam(one.parameters(), betas=(BETA1, beta2), fused=True), Adam(other, beta2)
     for k, batch in enumerate(batches):
         if k == 10:
@@ -56,17 +55,17 @@ def test_it_is_torchs_but_for_epsilon_and_takes_up_its_state(beta2):
         assert all(torch.equal(a[name], b[name]) for name in b)
 
 
-def test_what_is_frozen_stays():
-    one, other, batches = models()
+def test_parameters_without_gradient_are_not_updated():
+    one, other = two_equal_models()
     one[0].requires_grad_(False)
     optimizer = Adam(one)
-    one(batches[0]).sum().backward()
+    one(torch.randn(7, 5)).sum().backward()
     optimizer.step(0.1)
     assert torch.equal(one[0].weight, other[0].weight)
     assert not torch.equal(one[1].weight, other[1].weight)
 
 
-STEP = """
+FIRST_STEP = """
 import sys
 import torch
 from engine.adam import Adam
@@ -84,7 +83,7 @@ print("torch._dynamo" in sys.modules)
 """
 
 
-def test_a_step_loads_no_compiler():
+def test_the_first_training_step_does_not_import_the_compiler():
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", STEP], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", FIRST_STEP], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

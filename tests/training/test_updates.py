@@ -47,8 +47,9 @@ def test_magentas_training_run_continues_with_the_same_updates(magenta_melodies,
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             k = next(k for k, own in enumerate(optimizer.parameters) if own is parameter)
-            for mean, theirs in ((optimizer.means[k], state.m[name]), (optimizer.squares[k], state.v[name])):
-                assert (mean - theirs).norm() <= 1e-4 * theirs.norm(), name
+            moments = (optimizer.first_moments[k], optimizer.second_moments[k])
+            for ours, theirs in zip(moments, (state.m[name], state.v[name]), strict=True):
+                assert (ours - theirs).norm() <= 1e-4 * theirs.norm(), name
             theirs = state.model.get_parameter(name)
             assert (parameter - theirs).norm() <= 1e-3 * (theirs - start.get_parameter(name)).norm(), name
     continued = MusicVAE(state.model.config)
