@@ -1,11 +1,14 @@
-"""Listening and pictures for notebooks: audio players, piano rolls, training curves, a map of the latent space.
+"""Listening and looking in notebooks: audio players, piano rolls, training curves, a map of the latent space.
 
-Notebooks alone import this. It knows PrettyMIDI, arrays, matplotlib and IPython, and no networks. The players use the
-recorded instruments that come with pretty_midi, so no system library is needed; without them, plain tones must do.
+Only notebooks and paper/figures.py import this module. It uses PrettyMIDI, arrays, matplotlib and IPython, but no
+networks. Players use the recorded instruments that come with pretty_midi (a General MIDI soundfont), so no system
+library is needed. If that file is missing, notes sound as plain tones.
 """
 
+import struct
+from base64 import b64encode
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +16,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import pretty_midi
-from IPython.display import HTML, Audio
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
@@ -24,27 +27,91 @@ from music import soundfont
 from music.drums import DRUM_PITCHES
 from music.trio import BASS_PROGRAMS
 
+GIB = 2**30  # bytes
+# Free memory of a GPU in bytes, from the largest down, and the hierarchical melody preset that trains in it.
+GPU_PRESETS = ((40 * GIB, "hierdec-mel_16bar"), (4 * GIB, "hier-mel_16bar_small"))
+CPU_PRESET = "hier-mel_16bar_mini"
+
 SOUNDFONT = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
-SAMPLE_RATE = 22_050  # Hz, mono: a minute is 2.6 MB in the notebook, a quarter of what CD quality in stereo takes
+SAMPLE_RATE = 11_025  # Hz, mono: a piano has less than 0.01 % of its energy above half of this
+DRUM_SAMPLE_RATE = 16_000  # Hz, of a song with drums: cymbals need more
 PEAK = 0.9  # of full scale
 FADE_SECONDS = 0.05  # at the end of a clip that is cut short
-SILENCE_SECONDS = 0.5  # what an empty song sounds like
+SILENCE_SECONDS = 0.5  # clip of a song without notes
+MU_LAW = 7  # number of the format in a WAV header
+MU_LAW_CLIP, MU_LAW_BIAS = 32_635, 132  # of 16-bit samples (ITU-T G.711)
+MOST_PLAYERS = 3  # in a row: a browser's player needs about 300 pixels
+PLAYER_PIXELS = 340  # widest
 
 # Colours that people with any colour vision can tell apart (Okabe and Ito, 2008)
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 INK, GREY, PALE, STRIPE = "#333333", "#8A8F98", "#D9DCE1", "#F5F6F8"
+PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY)
 ROLE_COLOURS = {"melody": BLUE, "bass": VERMILLION, "drums": INK}
 OTHER_COLOURS = (GREEN, ORANGE, PURPLE, SKY)
 BLACK_KEYS = (1, 3, 6, 8, 10)
 
 DRUM_NAMES = ("kick", "snare", "closed hat", "open hat", "low tom", "mid tom", "high tom", "crash", "ride")
 DRUM_ROWS = tuple(zip(DRUM_NAMES, DRUM_PITCHES, strict=True))  # from the lowest row up
+WIDTH_INCHES = 10.0  # of the widest figure: a notebook's cell shows it at its full size
+MOST_COLUMNS = 4  # of piano rolls
+BARS_PER_ROW = 12  # of piano rolls side by side, at most
 STRIP_INCHES = 0.17  # height of a row of the drum strip
 ROW_GAP, COLUMN_GAP, BOTTOM = 0.42, 0.12, 0.5  # inches around the piano rolls, for titles and labels
-DRUM_WIDTH = 1 / 24  # bars, as a hit is drawn
+HIT_BARS = 1 / 24  # width of a drawn hit
 
 
-# --- sound ----------------------------------------------------------------------------------------------------------
+def pick_preset(free_bytes: int | None) -> str:
+    """The largest hierarchical melody preset that a GPU with this much free memory trains; None is a CPU."""
+    return next((name for least, name in GPU_PRESETS if free_bytes and free_bytes >= least), CPU_PRESET)
+
+
+def even_columns(count: int, most: int) -> int:
+    """The columns of a grid whose rows are as equal as possible: 4 cells with 3 columns at most stand 2 + 2."""
+    rows = -(-count // most)
+    return -(-count // rows)
+
+
+# --- songs ------------------------------------------------------------------------------------------------------------
+
+
+def count_onsets(midi: pretty_midi.PrettyMIDI, seconds: float = np.inf) -> int:
+    """The number of times in the first `seconds` at which at least one note begins."""
+    return len({note.start for part in midi.instruments for note in part.notes if note.start < seconds - 0.01})
+
+
+def count_pitches(midi: pretty_midi.PrettyMIDI) -> int:
+    """The number of different pitches in a song, drums apart."""
+    return len({note.pitch for part in midi.instruments if not part.is_drum for note in part.notes})
+
+
+def typical(songs: Sequence[pretty_midi.PrettyMIDI]) -> list[pretty_midi.PrettyMIDI]:
+    """The quarter of the songs whose numbers of onsets and of pitches are nearest the median, the fullest first."""
+    middle = _middle_half(_middle_half(songs, count_onsets), count_pitches)
+    return sorted(middle, key=count_onsets, reverse=True)
+
+
+def _middle_half(
+    songs: Sequence[pretty_midi.PrettyMIDI], count: Callable[[pretty_midi.PrettyMIDI], int]
+) -> list[pretty_midi.PrettyMIDI]:
+    """The half of the songs, rounded up, whose count is nearest the median."""
+    counts = np.array([count(song) for song in songs])
+    order = np.abs(counts - np.median(counts)).argsort(kind="stable")
+    return [songs[k] for k in order[: -(-len(songs) // 2)]]
+
+
+def concatenate(songs: Sequence[pretty_midi.PrettyMIDI], seconds_each: float) -> pretty_midi.PrettyMIDI:
+    """One song that plays several songs with the same tracks in turn, one every `seconds_each` seconds."""
+    whole = pretty_midi.PrettyMIDI()
+    whole.instruments = [pretty_midi.Instrument(part.program, part.is_drum, part.name) for part in songs[0].instruments]
+    for index, song in enumerate(songs):
+        for part, own in zip(whole.instruments, song.instruments, strict=True):
+            later = index * seconds_each
+            part.notes += [pretty_midi.Note(n.velocity, n.pitch, n.start + later, n.end + later) for n in own.notes]
+    return whole
+
+
+# --- sound ------------------------------------------------------------------------------------------------------------
 
 
 class Sound(NamedTuple):
@@ -55,27 +122,26 @@ class Sound(NamedTuple):
 
 
 def render(midi: pretty_midi.PrettyMIDI, seconds: float | None = None) -> Sound:
-    """Turn a song into sound, with recorded instruments.
+    """Render a song to sound, with recorded instruments.
 
     Args:
-        seconds: render only so much of the beginning; None for all.
+        seconds: length of the beginning to render; None for the whole song.
 
     Returns:
         The sound, its loudest sample at PEAK; half a second of silence for a song without notes.
     """
-    midi = midi if seconds is None else _beginning(midi, seconds)
-    if not any(instrument.notes for instrument in midi.instruments):
-        return Sound(np.zeros(int(SILENCE_SECONDS * SAMPLE_RATE), np.float32), SAMPLE_RATE)
-    if SOUNDFONT.exists():
-        samples = _halve_rate(soundfont.synthesize(midi, soundfont.load_soundfont(SOUNDFONT)))
-    else:
-        samples = midi.synthesize(fs=SAMPLE_RATE)
+    midi = midi if seconds is None else beginning(midi, seconds)
+    rate = DRUM_SAMPLE_RATE if any(part.is_drum for part in midi.instruments) else SAMPLE_RATE
+    if not any(part.notes for part in midi.instruments):
+        return Sound(np.zeros(int(SILENCE_SECONDS * rate), np.float32), rate)
+    samples = _synthesize(midi, rate)
     if seconds is not None:
-        samples = _fade_out(samples[: round(seconds * SAMPLE_RATE)])
-    return Sound((PEAK * samples / max(np.abs(samples).max(initial=0), 1e-6)).astype(np.float32), SAMPLE_RATE)
+        samples = _fade_out(samples[: round(seconds * rate)], rate)
+    return Sound((PEAK * samples / max(np.abs(samples).max(initial=0), 1e-6)).astype(np.float32), rate)
 
 
-def _beginning(midi: pretty_midi.PrettyMIDI, seconds: float) -> pretty_midi.PrettyMIDI:
+def beginning(midi: pretty_midi.PrettyMIDI, seconds: float) -> pretty_midi.PrettyMIDI:
+    """The notes that begin in the first `seconds` of a song, cut there."""
     short = pretty_midi.PrettyMIDI()
     for part in midi.instruments:
         copy = pretty_midi.Instrument(part.program, part.is_drum, part.name)
@@ -86,67 +152,99 @@ def _beginning(midi: pretty_midi.PrettyMIDI, seconds: float) -> pretty_midi.Pret
     return short
 
 
-def _halve_rate(samples: np.ndarray) -> np.ndarray:
-    """From 44.1 to 22.05 kHz, by dropping the upper half of the spectrum."""
-    samples = np.pad(samples, (0, -len(samples) % 2))
-    half = len(samples) // 2
-    return np.fft.irfft(np.fft.rfft(samples)[: half // 2 + 1], half) / 2
+def _synthesize(midi: pretty_midi.PrettyMIDI, rate: int) -> np.ndarray:
+    if not SOUNDFONT.exists():
+        return midi.synthesize(fs=rate)
+    return resample(soundfont.synthesize(midi, soundfont.load_soundfont(SOUNDFONT)), soundfont.SAMPLE_RATE, rate)
 
 
-def _fade_out(samples: np.ndarray) -> np.ndarray:
-    length = min(len(samples), round(FADE_SECONDS * SAMPLE_RATE))
+def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Lower the sample rate by dropping the part of the spectrum that the new rate cannot carry."""
+    count = -(-len(samples) * new_rate // rate)
+    padded = np.pad(samples, (0, max(0, round(count * rate / new_rate) - len(samples))))
+    return np.fft.irfft(np.fft.rfft(padded)[: count // 2 + 1], count) * new_rate / rate
+
+
+def _fade_out(samples: np.ndarray, rate: int) -> np.ndarray:
+    length = min(len(samples), round(FADE_SECONDS * rate))
     faded = samples.copy()
     faded[len(samples) - length :] *= np.linspace(1, 0, length)
     return faded
 
 
+def mu_law(samples: np.ndarray) -> np.ndarray:
+    """Samples from -1 to 1 as eight bits each, on a logarithmic scale (ITU-T G.711).
+
+    The signal-to-noise ratio of the built-in songs is 37 dB, in quiet passages too. Eight linear bits come to 34 to
+    37 dB, and to 27 to 35 dB in the quietest twentieth of a song.
+    """
+    linear = np.round(32_767 * samples).astype(np.int32)
+    biased = np.minimum(np.abs(linear), MU_LAW_CLIP) + MU_LAW_BIAS
+    exponent = np.log2(biased).astype(np.int32) - 7  # 0..7
+    mantissa = (biased >> (exponent + 3)) & 15
+    return (255 - ((linear < 0) << 7 | exponent << 4 | mantissa)).astype(np.uint8)
+
+
+def wav_file(sound: Sound) -> bytes:
+    """A WAV file in 8-bit mu-law, which all browsers play."""
+    data = mu_law(sound.samples).tobytes()
+    layout = struct.pack("<HHIIHHH", MU_LAW, 1, sound.sample_rate, sound.sample_rate, 1, 8, 0)
+    chunks = ((b"fmt ", layout), (b"fact", struct.pack("<I", len(data))), (b"data", data))
+    parts = (name + struct.pack("<I", len(chunk)) + chunk + b"\0" * (len(chunk) % 2) for name, chunk in chunks)
+    body = b"WAVE" + b"".join(parts)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
 def play(midi: pretty_midi.PrettyMIDI, title: str = "", seconds: float | None = None) -> HTML:
-    """An audio player for one song, with its title above; a cell that ends with it shows it."""
+    """An audio player for one song, under its title; a cell that ends with it shows it."""
     return side_by_side([midi], [title], seconds)
 
 
 def side_by_side(songs: Sequence[pretty_midi.PrettyMIDI], titles: Sequence[str], seconds: float | None = None) -> HTML:
-    """Audio players in a row that wraps, each under its title.
+    """Audio players in a grid of even rows, each under its title.
 
     Args:
-        songs: of any length; one without notes gets a silent clip and a remark.
-        titles: one a song.
-        seconds: play only so much of the beginning of each.
+        songs: any number; one without notes gets a silent clip and a remark.
+        titles: one per song.
+        seconds: length of the beginning of each song to play; None for whole songs.
     """
     players = [_player(midi, title, seconds) for midi, title in zip(songs, titles, strict=True)]
-    return HTML(f'<div style="display: flex; flex-wrap: wrap; gap: 1em">{"".join(players)}</div>')
+    columns = even_columns(len(players), MOST_PLAYERS)
+    grid = f"display: grid; gap: 1em; grid-template-columns: repeat({columns}, minmax(0, {PLAYER_PIXELS}px))"
+    return HTML(f'<div style="{grid}">{"".join(players)}</div>')
 
 
 def _player(midi: pretty_midi.PrettyMIDI, title: str, seconds: float | None) -> str:
     sound = render(midi, seconds)
     remark = "" if sound.samples.any() else " <em>(silent: no notes)</em>"
-    audio = Audio(sound.samples, rate=sound.sample_rate, normalize=False)._repr_html_()
-    return f"<figure style='margin: 0'><figcaption>{escape(title)}{remark}</figcaption>{audio}</figure>"
-
-
-def join(songs: Sequence[pretty_midi.PrettyMIDI], seconds_each: float) -> pretty_midi.PrettyMIDI:
-    """One song of several that have the same tracks, a new one beginning every so many seconds."""
-    whole = pretty_midi.PrettyMIDI()
-    whole.instruments = [pretty_midi.Instrument(part.program, part.is_drum, part.name) for part in songs[0].instruments]
-    for index, song in enumerate(songs):
-        for part, mine in zip(whole.instruments, song.instruments, strict=True):
-            later = index * seconds_each
-            part.notes += [pretty_midi.Note(n.velocity, n.pitch, n.start + later, n.end + later) for n in mine.notes]
-    return whole
+    source = f"data:audio/wav;base64,{b64encode(wav_file(sound)).decode()}"
+    audio = f'<audio controls style="width: 100%" src="{source}"></audio>'
+    return f'<figure style="margin: 0"><figcaption>{escape(title)}{remark}</figcaption>{audio}</figure>'
 
 
 # --- piano rolls ------------------------------------------------------------------------------------------------------
 
 
-class Track(NamedTuple):
-    """What a piano roll draws of one instrument."""
+class RollTrack(NamedTuple):
+    """The notes of one instrument, as a piano roll draws them."""
 
     name: str
-    role: str  # "melody" (whatever is neither of the others), "bass" or "drums"
+    role: str  # "bass", "drums", or "melody" for everything else
     starts: np.ndarray  # [notes], bars from 0
     ends: np.ndarray  # [notes], bars
     pitches: np.ndarray  # [notes], MIDI
     velocities: np.ndarray  # [notes], 1-127
+
+
+class RollScale(NamedTuple):
+    """What all rolls of a figure share."""
+
+    bars: int
+    columns: int
+    low: float  # pitch at the bottom; low == high where there are only drums
+    high: float
+    drum_rows: list[tuple[str, tuple[int, ...]]]  # name and pitches, from the lowest row up
+    colours: dict[str, str]  # by track name
 
 
 def plot_piano_roll(
@@ -159,12 +257,13 @@ def plot_piano_roll(
 
     Args:
         songs: one or a list.
-        titles: one a song.
-        bars: how many to draw at most, from the beginning; None for as many as the longest song has.
-        columns: songs in a row; None puts short ones into one row and long ones under each other.
+        titles: one per song.
+        bars: the most to draw, from the beginning; None for all of the longest song.
+        columns: songs per row; None for even rows, as wide as labels stay readable: four songs of two bars, one of
+            more than six.
 
     Raises:
-        ValueError: no songs, or another number of titles than of songs.
+        ValueError: no songs, or the numbers of titles and songs differ.
     """
     songs = [songs] if isinstance(songs, pretty_midi.PrettyMIDI) else list(songs)
     titles = [titles] if isinstance(titles, str) else list(titles or [""] * len(songs))
@@ -174,27 +273,30 @@ def plot_piano_roll(
     longest = max([1, *(int(np.ceil(track.ends.max() - 0.01)) for song in tracks for track in song)])
     bars = min(bars or longest, longest)
     tracks = [_first_bars(song, bars) for song in tracks]
-    columns = min(columns or (9 if bars <= 4 else 1), len(songs))
-    drum_rows = _drum_rows(tracks)
-    colours = _colours(tracks)
-    low, high = _pitch_range(tracks)
-    figure, cells = _cells(len(songs), columns, bars, high - low, len(drum_rows), len(colours) > 1)
+    columns = min(columns or even_columns(len(songs), int(np.clip(BARS_PER_ROW // bars, 1, MOST_COLUMNS))), len(songs))
+    scale = RollScale(bars, columns, *_pitch_range(tracks), _drum_rows(tracks), _colours(tracks))
+    return _draw_songs(tracks, titles, scale)
+
+
+def _draw_songs(tracks: list[list[RollTrack]], titles: list[str], scale: RollScale) -> Figure:
+    figure, cells = _cells(len(tracks), scale)
     for index, (song, title, (roll, strip)) in enumerate(zip(tracks, titles, cells, strict=True)):
-        _draw_roll(roll, song, colours, low, high)
-        _draw_drums(strip, song, drum_rows)
+        _draw_roll(roll, song, scale)
+        _draw_drums(strip, song, scale.drum_rows)
         roll.set_title(title, loc="left", fontsize=10, color=INK)
-        _draw_bar_lines(roll, strip, bars, first=index % columns == 0, last=index + columns >= len(songs))
-    _add_legend(figure, colours)
+        last = index + scale.columns >= len(tracks)  # of its column
+        _draw_bar_lines(roll, strip, scale.bars, first=index % scale.columns == 0, last=last)
+    _add_legend(figure, scale.colours)
     return finished(figure)
 
 
 def finished(figure: Figure) -> Figure:
-    """Hand the figure over, and out of pyplot's list, so that a cell that ends with it shows it once."""
+    """Close the figure in pyplot and return it, so that a cell that ends with it shows it once."""
     plt.close(figure)
     return figure
 
 
-def _tracks(midi: pretty_midi.PrettyMIDI) -> list[Track]:
+def _tracks(midi: pretty_midi.PrettyMIDI) -> list[RollTrack]:
     lines = _bar_seconds(midi)
     tracks = []
     for part in midi.instruments:
@@ -203,12 +305,12 @@ def _tracks(midi: pretty_midi.PrettyMIDI) -> list[Track]:
             starts, ends = (np.interp(seconds, lines, np.arange(len(lines))) for seconds in rows[:2])
             role = "drums" if part.is_drum else "bass" if part.program in BASS_PROGRAMS else "melody"
             name = _track_name(part, role, {track.name for track in tracks})
-            tracks.append(Track(name, role, starts, ends, rows[2], rows[3]))
+            tracks.append(RollTrack(name, role, starts, ends, rows[2], rows[3]))
     return tracks
 
 
 def _track_name(part: pretty_midi.Instrument, role: str, taken: set[str]) -> str:
-    """Drums; or the track's own name; or its role, for the first that has it; or its instrument."""
+    """Drums; or the track's own name; or its role, if no track before has that name; or its instrument."""
     if role == "drums":
         return role
     own = "".join(letter for letter in part.name if letter.isprintable() and ord(letter) < 0x250).strip()
@@ -217,34 +319,34 @@ def _track_name(part: pretty_midi.Instrument, role: str, taken: set[str]) -> str
 
 
 def _bar_seconds(midi: pretty_midi.PrettyMIDI) -> np.ndarray:
-    """Where each bar begins, in seconds, to a bar past the end; 4/4 at the song's tempo where it says nothing."""
+    """The start of each bar in seconds, to one bar past the end; without a metre, 4/4 at the song's tempo."""
     lines = midi.get_downbeats()
     bar = 4 * 60 / midi.get_tempo_changes()[1][-1] if len(lines) < 2 else lines[-1] - lines[-2]
     lines = lines if len(lines) else np.zeros(1)
     return np.append(lines, lines[-1] + bar * np.arange(1, 2 + max(0, midi.get_end_time() - lines[-1]) // bar))
 
 
-def _first_bars(song: list[Track], bars: int) -> list[Track]:
-    """The tracks cut at a bar line, without those that begin later."""
+def _first_bars(song: list[RollTrack], bars: int) -> list[RollTrack]:
+    """The tracks cut at a bar line, without tracks that begin after it."""
     cut = []
     for track in song:
         inside = track.starts < bars - 1e-6
         starts, ends, pitches, velocities = (column[inside] for column in track[2:])
         if starts.size:
-            cut.append(Track(track.name, track.role, starts, np.minimum(ends, bars), pitches, velocities))
+            cut.append(RollTrack(track.name, track.role, starts, np.minimum(ends, bars), pitches, velocities))
     return cut
 
 
-def _drum_rows(tracks: list[list[Track]]) -> list[tuple[str, tuple[int, ...]]]:
-    """The drum classes that are hit somewhere, and a row for what belongs to none."""
+def _drum_rows(tracks: list[list[RollTrack]]) -> list[tuple[str, tuple[int, ...]]]:
+    """The drum classes that some song hits, and one row for all other drum pitches."""
     hit = {int(pitch) for song in tracks for track in song if track.role == "drums" for pitch in track.pitches}
     known = {pitch for _, pitches in DRUM_ROWS for pitch in pitches}
     rows = [(name, pitches) for name, pitches in DRUM_ROWS if hit & set(pitches)]
     return rows + ([("other", tuple(hit - known))] if hit - known else [])
 
 
-def _colours(tracks: list[list[Track]]) -> dict[str, str]:
-    """A colour for each track name: its role's for the first, then others; where they run out, the rest share grey."""
+def _colours(tracks: list[list[RollTrack]]) -> dict[str, str]:
+    """A colour for each track name: its role's for the first of a role, then others; when they run out, grey."""
     roles = {track.name: track.role for song in tracks for track in song}
     names = sorted(roles, key=lambda name: list(ROLE_COLOURS).index(roles[name]))
     colours, spare = {}, iter(OTHER_COLOURS)
@@ -254,71 +356,76 @@ def _colours(tracks: list[list[Track]]) -> dict[str, str]:
     return {name: colours[name] for name in names}
 
 
-def _pitch_range(tracks: list[list[Track]]) -> tuple[float, float]:
-    """Shared by all songs: what they hold and a little air, an octave and a half at least; none for drums alone."""
+def _pitch_range(tracks: list[list[RollTrack]]) -> tuple[float, float]:
+    """The pitches of all songs with a margin, at least an octave and a half; (0, 0) for drums alone."""
     pitched = [track.pitches for song in tracks for track in song if track.role != "drums"]
     if not pitched and any(tracks):
         return 0, 0
     pitches = np.concatenate(pitched or [[60, 72]])
-    air = max(2, (18 - np.ptp(pitches)) / 2)
-    return pitches.min() - air, pitches.max() + air
+    margin = max(2, (18 - np.ptp(pitches)) / 2)
+    return pitches.min() - margin, pitches.max() + margin
 
 
-def _cells(
-    count: int, columns: int, bars: int, semitones: float, drum_rows: int, legend: bool
-) -> tuple[Figure, list[tuple[Axes, Axes | None]]]:
-    """Two axes a song, all songs of one size: the roll and, below it, the drum strip (None where no song has drums)."""
-    rows = -(-count // columns)
-    cell_width = 11 if columns == 1 and bars > 4 else min(max(1.3, 1.2 * bars), 15 / columns)
-    roll_height = np.clip(0.055 * semitones, 1.5, 3.2) if semitones else 0.03  # a line, over drums alone
-    strip_height = STRIP_INCHES * drum_rows
-    row_height = roll_height + strip_height + ROW_GAP
-    left, top = 0.9 if drum_rows else 0.6, 0.7 if legend and columns > 1 else 0.45
-    width, height = left + columns * (cell_width + COLUMN_GAP), top + rows * row_height - ROW_GAP + BOTTOM
-    figure, cells = plt.figure(figsize=(width, height)), []
-    for row, column in (divmod(index, columns) for index in range(count)):
-        x, y = left + column * (cell_width + COLUMN_GAP), height - top - row * row_height - roll_height
-        box = x / width, y / height, cell_width / width, roll_height / height
-        roll = figure.add_axes(box)
-        box = x / width, (y - 0.06 - strip_height) / height, cell_width / width, strip_height / height
-        cells.append((roll, figure.add_axes(box) if drum_rows else None))
+def _cells(count: int, scale: RollScale) -> tuple[Figure, list[tuple[Axes, Axes | None]]]:
+    """Two axes per song, all songs of one size: the roll and, below it, the drum strip (None if no song has drums)."""
+    drums, semitones = len(scale.drum_rows), scale.high - scale.low
+    left, top = 0.9 if drums else 0.6, 0.7 if len(scale.colours) > 1 and scale.columns > 1 else 0.45
+    width = min(max(1.3, 1.2 * scale.bars), (WIDTH_INCHES - left) / scale.columns - COLUMN_GAP)
+    roll = np.clip(0.055 * semitones, 1.3, 3.2) if semitones else 0.03  # a line, above drums alone
+    strip = STRIP_INCHES * drums
+    rows = -(-count // scale.columns)
+    total = (
+        left + scale.columns * (width + COLUMN_GAP),
+        top + rows * (roll + strip + ROW_GAP) - ROW_GAP + BOTTOM,
+    )
+    figure, cells = plt.figure(figsize=total), []
+    for row, column in (divmod(index, scale.columns) for index in range(count)):
+        x, y = left + column * (width + COLUMN_GAP), total[1] - top - row * (roll + strip + ROW_GAP) - roll
+        upper = _axes(figure, x, y, width, roll)
+        cells.append((upper, _axes(figure, x, y - 0.06 - strip, width, strip) if drums else None))
     return figure, cells
 
 
-def _draw_roll(axis: Axes, song: list[Track], colours: dict[str, str], low: float, high: float) -> None:
-    if low == high:
+def _axes(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+    """Axes at a place of the figure in inches."""
+    total_width, total_height = figure.get_size_inches()
+    return figure.add_axes((x / total_width, y / total_height, width / total_width, height / total_height))
+
+
+def _draw_roll(axis: Axes, song: list[RollTrack], scale: RollScale) -> None:
+    if scale.low == scale.high:
         axis.set_yticks([])
         return
-    for pitch in range(int(low), int(high) + 1):
+    for pitch in range(int(scale.low), int(scale.high) + 1):
         if pitch % 12 in BLACK_KEYS:
             axis.axhspan(pitch - 0.5, pitch + 0.5, color=STRIPE, linewidth=0, zorder=0)
     for track in song:
         if track.role != "drums":
-            _draw_notes(axis, track, track.pitches, track.ends, colours[track.name])
-    axis.set_ylim(low, high)
-    octaves = [pitch for pitch in range(0, 128, 12) if low <= pitch <= high]
+            _draw_notes(axis, track, track.pitches, track.ends, scale.colours[track.name])
+    axis.set_ylim(scale.low, scale.high)
+    octaves = [pitch for pitch in range(0, 128, 12) if scale.low <= pitch <= scale.high]
     axis.set_yticks(octaves, [pretty_midi.note_number_to_name(pitch) for pitch in octaves])
 
 
-def _draw_drums(axis: Axes | None, song: list[Track], rows: list[tuple[str, tuple[int, ...]]]) -> None:
+def _draw_drums(axis: Axes | None, song: list[RollTrack], rows: list[tuple[str, tuple[int, ...]]]) -> None:
     if axis is None:
         return
     row_of = {pitch: row for row, (_, pitches) in enumerate(rows) for pitch in pitches}
     for track in song:
         if track.role == "drums":
             heights = np.array([row_of[int(pitch)] for pitch in track.pitches])
-            _draw_notes(axis, track, heights, track.starts + DRUM_WIDTH, ROLE_COLOURS["drums"])
+            _draw_notes(axis, track, heights, track.starts + HIT_BARS, ROLE_COLOURS["drums"])
     axis.set_ylim(-0.7, len(rows) - 0.3)
     axis.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=7)
 
 
-def _draw_notes(axis: Axes, track: Track, heights: np.ndarray, ends: np.ndarray, colour: str) -> None:
-    """A rectangle a note, a hair shorter than the note so that repeats show; louder notes are denser."""
+def _draw_notes(axis: Axes, track: RollTrack, heights: np.ndarray, ends: np.ndarray, colour: str) -> None:
+    """One rectangle per note, slightly shorter than the note so that repeated notes show; louder is denser."""
     left, right = track.starts, np.maximum(ends - 0.012, track.starts + 0.02)
     bottom, top = heights - 0.4, heights + 0.4
     corners = np.stack([left, bottom, left, top, right, top, right, bottom], axis=-1).reshape(-1, 4, 2)
     density, layer = 0.45 + 0.55 * track.velocities / 127, 4 if colour == BLUE else 3
-    edge = 0.7 if track.role == "drums" else 0  # points: a hit must not be thinner than a pixel
+    edge = 0.7 if track.role == "drums" else 0  # points, so that a hit is at least a pixel wide
     style = {"alpha": density, "zorder": layer, "linewidths": edge, "label": track.name}
     axis.add_collection(PolyCollection(corners, facecolors=colour, edgecolors=colour, **style))
 
@@ -345,64 +452,104 @@ def _add_legend(figure: Figure, colours: dict[str, str]) -> None:
         figure.legend(handles=patches, loc="upper right", ncols=len(patches), frameon=False, fontsize=9)
 
 
-# --- training and the latent space ------------------------------------------------------------------------------------
+# --- training and the conductor ---------------------------------------------------------------------------------------
 
 PANELS = (
     # title, unit, name in a row of the history, factor
-    ("loss", "nats per sequence", "loss", 1),
-    ("reconstruction", "nats per sequence", "reconstruction", 1),
-    ("KL divergence", "bits per sequence", "kl_bits", 1),
+    ("loss", "nats per window", "loss", 1),
+    ("reconstruction", "nats per window", "reconstruction", 1),
+    ("KL divergence", "bits per window", "kl_bits", 1),
     ("accuracy", "% of steps", "accuracy", 100),
 )
 
 
-def plot_training(history: Sequence) -> Figure:
-    """Curves of training and of validation, a panel a measure.
+def plot_training(history: Sequence | Mapping[str, Sequence]) -> Figure:
+    """Curves of training and of validation, one panel per measure.
 
     Args:
         history: rows with `step`, `train` and `valid`, as `train.train` returns them. The last two hold loss and
-            reconstruction in nats, kl_bits, and accuracy from 0 to 1; `valid` may be None.
+            reconstruction in nats, kl_bits, and accuracy from 0 to 1; `valid` may be None. Or several runs by name.
 
     Raises:
-        ValueError: there are no rows.
+        ValueError: a history has no rows.
     """
-    if not history:
+    runs = history if isinstance(history, Mapping) else {"": history}
+    if not all(runs.values()):
         raise ValueError("the history is empty: train for at least one step that is logged")
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 3), layout="constrained")
-    for axis, (title, unit, name, factor) in zip(axes, PANELS, strict=True):
-        for part, label, colour in (("train", "training", BLUE), ("valid", "held-out songs", VERMILLION)):
-            rows = [(row.step, getattr(row, part)) for row in history if getattr(row, part) is not None]
-            points = [(step, factor * getattr(metrics, name)) for step, metrics in rows]
-            if points:
-                axis.plot(*zip(*points), color=colour, label=label, marker="." if len(points) < 40 else None)
-        axis.set_title(title, loc="left", fontsize=10, color=INK)
-        axis.set_ylabel(unit, color=GREY)
-        plain_axes(axis)
-        axis.set_xlabel("step", color=GREY)
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH_INCHES, 2.9), layout="constrained")
+    for axis, panel in zip(axes, PANELS, strict=True):
+        for (name, rows), colour in zip(runs.items(), PALETTE):
+            _draw_curves(axis, panel, rows, f"{name}: " if name else "", colour)
+        _label(axis, panel[0], "step", panel[1])
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes[0].legend(frameon=False, fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     return finished(figure)
+
+
+def _draw_curves(axis: Axes, panel: tuple[str, str, str, float], history: Sequence, prefix: str, colour: str) -> None:
+    """A pale curve of training and a strong one of the held-out songs."""
+    _, _, name, factor = panel
+    for part, label, style in (("train", "training", {"alpha": 0.4}), ("valid", "held-out songs", {"marker": "."})):
+        rows = [row for row in history if getattr(row, part) is not None]
+        points = [(row.step, factor * getattr(getattr(row, part), name)) for row in rows]
+        if points:
+            axis.plot(*zip(*points), color=colour, label=prefix + label, **style)
+
+
+def plot_by_bar(curves: Mapping[str, Sequence[float]], title: str, unit: str) -> Figure:
+    """One curve per name over the bars of a window, values [bars] each."""
+    figure, axis = plt.subplots(figsize=(WIDTH_INCHES, 3.2), layout="constrained")
+    for (name, values), colour in zip(curves.items(), PALETTE):
+        axis.plot(range(1, len(values) + 1), values, "-o", color=colour, markersize=4, label=name)
+    _label(axis, title, "bar", unit)
+    axis.xaxis.set_major_locator(MaxNLocator(16, integer=True))
+    axis.legend(frameon=False, fontsize=9)
+    return finished(figure)
+
+
+def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str], rows: int = 32) -> Figure:
+    """The conductor's vectors as heat maps, a column per bar, side by side on one scale.
+
+    Args:
+        embeddings: [songs, bars, E].
+        titles: one per song.
+        rows: the number of dimensions to show: those that differ most between bars and songs.
+    """
+    embeddings = np.asarray(embeddings, float)
+    chosen = np.sort(embeddings.var(axis=(0, 1)).argsort()[-rows:])
+    shown = embeddings[..., chosen] - embeddings[..., chosen].mean(axis=(0, 1))
+    figure, axes = plt.subplots(1, len(shown), figsize=(WIDTH_INCHES, 3), layout="constrained", squeeze=False)
+    for axis, song, title in zip(axes[0], shown, titles, strict=True):
+        scale = {"cmap": "RdBu_r", "vmin": -np.abs(shown).max(), "vmax": np.abs(shown).max()}
+        image = axis.imshow(song.T, aspect="auto", extent=(0.5, len(song) + 0.5, len(chosen), 0), **scale)
+        _label(axis, title, "bar", "dimension" if axis is axes[0, 0] else "")
+        axis.grid(False)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="difference from the mean")
+    return finished(figure)
+
+
+# --- the latent space -------------------------------------------------------------------------------------------------
 
 
 def plot_latent(
     mu: np.ndarray, labels: Sequence[str] | None = None, path: np.ndarray | None = None, title: str = "latent means"
 ) -> Figure:
-    """Latent means as points in the plane in which they differ most (principal components).
+    """Latent means as points in the plane in which they differ most (their first two principal components).
 
     Args:
         mu: [n, z_size], an array or a tensor on the CPU, at least two rows.
-        labels: n names to colour by, such as songs; the six with the most points get a colour and a line in the legend.
+        labels: n names to colour by, such as songs; the six with the most points get a colour and a legend entry.
         path: [k, z_size], drawn through the points in order, such as an interpolation.
 
     Raises:
-        ValueError: fewer than two points, or another number of labels than of points.
+        ValueError: fewer than two points, or the numbers of labels and points differ.
     """
     mu = np.asarray(mu, float)
     if mu.ndim != 2 or len(mu) < 2:
         raise ValueError(f"mu must be [n, z_size] with at least two rows, got shape {mu.shape}")
     labels = [""] * len(mu) if labels is None else [str(label) for label in labels]
     if len(labels) != len(mu):
-        raise ValueError(f"one label a point: got {len(labels)} labels for {len(mu)} points")
+        raise ValueError(f"labels must be one per point: got {len(labels)} labels for {len(mu)} points")
     centre = mu.mean(axis=0)
     _, scale, directions = np.linalg.svd(mu - centre, full_matrices=False)
     plane = directions[:2].T  # [z_size, 2]
@@ -412,28 +559,33 @@ def plot_latent(
         points = (np.asarray(path, float) - centre) @ plane
         axis.plot(*points.T, "-o", color=INK, markersize=4, zorder=4, label="path")
     share = 100 * scale**2 / max((scale**2).sum(), 1e-12)
-    for number, name in enumerate(("x", "y")[: plane.shape[1]]):
-        getattr(axis, f"set_{name}label")(f"component {number + 1} ({share[number]:.0f} % of the variance)", color=GREY)
-    axis.set_title(title, loc="left", fontsize=10, color=INK)
-    plain_axes(axis)
+    names = [f"component {k + 1} ({share[k]:.0f} % of the variance)" for k in range(plane.shape[1])]
+    _label(axis, title, *names)
     if any(labels) or path is not None:
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return finished(figure)
 
 
 def _draw_points(axis: Axes, points: np.ndarray, labels: list[str]) -> None:
-    palette = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY)
-    common = [label for label, _ in Counter(labels).most_common(len(palette))]
+    common = [label for label, _ in Counter(labels).most_common(len(PALETTE))]
     groups = np.array([common.index(label) if label in common else -1 for label in labels])
-    for group, (label, colour) in enumerate(zip(common, palette)):
-        mine = points[groups == group]
-        axis.scatter(*mine.T, s=18, color=colour, alpha=0.75, linewidth=0, label=label or None, zorder=3)
+    for group, (label, colour) in enumerate(zip(common, PALETTE)):
+        own = points[groups == group]
+        axis.scatter(*own.T, s=18, color=colour, alpha=0.75, linewidth=0, label=label or None, zorder=3)
     if (groups == -1).any():
         axis.scatter(*points[groups == -1].T, s=14, color=PALE, label="others")
 
 
+def _label(axis: Axes, title: str, x: str = "", y: str = "") -> None:
+    """A title, the names of both axes, and plain axes."""
+    axis.set_title(title, loc="left", fontsize=10, color=INK)
+    axis.set_xlabel(x, color=GREY)
+    axis.set_ylabel(y, color=GREY)
+    plain_axes(axis)
+
+
 def plain_axes(axis: Axes) -> None:
-    """Pale lines, no box, and a grid behind what is drawn."""
+    """Pale lines, no box, and a grid behind the data."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[:].set_color(PALE)
     axis.tick_params(colors=GREY, length=0)

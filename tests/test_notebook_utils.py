@@ -1,4 +1,4 @@
-"""Players, piano rolls, curves and the latent map: what is heard and drawn is what was given."""
+"""Players, piano rolls, curves, heat maps and the latent map play and draw what they are given."""
 
 import io
 import re
@@ -16,12 +16,31 @@ import pytest
 from matplotlib.collections import PathCollection, PolyCollection
 
 import notebook_utils
-from notebook_utils import PEAK, play, plot_latent, plot_piano_roll, plot_training, render, side_by_side
+from configs import CONFIGS
+from notebook_utils import (
+    GIB,
+    PEAK,
+    concatenate,
+    count_onsets,
+    even_columns,
+    mu_law,
+    pick_preset,
+    play,
+    plot_by_bar,
+    plot_embeddings,
+    plot_latent,
+    plot_piano_roll,
+    plot_training,
+    render,
+    resample,
+    side_by_side,
+    typical,
+)
 from train import HistoryRow, Metrics
 
 
 def song(*notes: tuple[int, float, float], program=0, is_drum=False, name="") -> pretty_midi.PrettyMIDI:
-    """A song at 120 quarters a minute, so a bar takes 2 seconds; notes are (pitch, start, end) in seconds."""
+    """A song at 120 quarter notes per minute, so a bar lasts 2 seconds; notes are (pitch, start, end) in seconds."""
     midi = pretty_midi.PrettyMIDI(initial_tempo=120)
     return add_track(midi, *notes, program=program, is_drum=is_drum, name=name)
 
@@ -83,14 +102,18 @@ def test_drums_are_heard():
     assert np.abs(samples[: int(0.45 * rate)]).max() < 1e-2 < np.abs(samples[int(0.5 * rate) : int(0.7 * rate)]).max()
 
 
-@pytest.mark.parametrize(("hertz", "kept"), [(440, 1), (9_000, 1), (13_000, 0)])
-def test_halving_the_rate_keeps_what_it_can_carry(hertz, kept):
-    wave = np.sin(2 * np.pi * hertz * np.arange(44_101) / 44_100)
-    half = notebook_utils._halve_rate(wave)
-    assert len(half) == 22_051
-    assert np.abs(half[1000:-1000]).max() == pytest.approx(kept, abs=0.02)
+@pytest.mark.parametrize(("hertz", "kept"), [(440, 1), (7_000, 1), (9_000, 0)])
+def test_a_lower_sample_rate_keeps_the_frequencies_that_it_can_carry(hertz, kept):
+    wave = np.sin(2 * np.pi * hertz * np.arange(44_100) / 44_100)
+    lower = resample(wave, 44_100, 16_000)
+    assert len(lower) == 16_000
+    assert np.abs(lower[1000:-1000]).max() == pytest.approx(kept, abs=0.02)
     if kept:
-        assert peak_hz(half, 22_050) == pytest.approx(hertz, rel=0.001)
+        assert peak_hz(lower, 16_000) == pytest.approx(hertz, rel=0.001)
+
+
+def test_a_song_with_drums_keeps_higher_frequencies():
+    assert render(trio()).sample_rate > render(song((60, 0, 1))).sample_rate
 
 
 def test_the_beginning_alone_ends_in_silence():
@@ -108,20 +131,85 @@ def test_an_empty_song_is_silent_and_says_so():
     assert "silent" not in play(song((60, 0, 1)), "something").data
 
 
+def decoded(codes: np.ndarray) -> np.ndarray:
+    """Samples from -1 to 1 of mu-law codes, by the decoder's formula in ITU-T G.711."""
+    inverted = 255 - codes.astype(int)
+    sign, exponent, mantissa = inverted >> 7, inverted >> 4 & 7, inverted & 15
+    magnitude = ((mantissa << 3) + 132 << exponent) - 132
+    return np.where(sign, -magnitude, magnitude) / 32_767
+
+
+def test_mu_law_is_the_code_of_the_standard():
+    np.testing.assert_array_equal(mu_law(np.array([0.0, 1.0, -1.0])), [0xFF, 0x80, 0x00])
+    every_code = np.array([code for code in range(256) if code != 0x7F], np.uint8)  # that one is minus zero
+    np.testing.assert_array_equal(mu_law(decoded(every_code)), every_code)
+
+
+@pytest.mark.parametrize("loudness", [1, 0.3, 0.1, 0.03])
+def test_eight_bits_keep_quiet_sound_as_clean_as_loud(loudness):
+    samples = loudness * render(trio()).samples
+    noise = decoded(mu_law(samples)) - samples
+    assert 10 * np.log10(np.square(samples).sum() / np.square(noise).sum()) > 30  # decibels
+
+
 def test_the_player_carries_the_samples_and_an_escaped_title():
     midi = song((69, 0, 1))
     html = play(midi, "<b> & c").data
     assert "&lt;b&gt; &amp; c" in html
     wave = b64decode(re.search(r"base64,([^\"]+)", html)[1])
     sound = render(midi)
-    assert struct.unpack("<I", wave[24:28])[0] == sound.sample_rate
-    np.testing.assert_allclose(np.frombuffer(wave[44:], "<i2") / 32767, sound.samples, atol=1e-4)
+    kind, channels, rate, bytes_per_second, _, bits = struct.unpack("<HHIIHH", wave[20:36])
+    assert (kind, channels, rate, bytes_per_second, bits) == (7, 1, sound.sample_rate, sound.sample_rate, 8)
+    start = wave.index(b"data") + 8
+    assert struct.unpack("<I", wave[start - 4 : start])[0] == len(sound.samples)
+    assert struct.unpack("<I", wave[4:8])[0] == len(wave) - 8
+    codes = np.frombuffer(wave[start : start + len(sound.samples)], np.uint8)
+    np.testing.assert_allclose(decoded(codes), sound.samples, atol=0.02)
 
 
 def test_players_stand_side_by_side():
     html = side_by_side([song((60, 0, 1)), song((64, 0, 1))], ["original", "reconstruction"], seconds=0.5).data
     assert html.count("<audio") == 2
     assert html.index("original") < html.index("reconstruction")
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (6, 3), (9, 3)])
+def test_rows_of_players_are_even(count, columns):
+    assert even_columns(count, 3) == columns
+    html = side_by_side([pretty_midi.PrettyMIDI()] * count, [""] * count).data
+    assert f"repeat({columns}," in html
+
+
+def test_songs_in_turn_begin_one_every_so_many_seconds():
+    whole = concatenate([song((60, 0, 1)), song((62, 0.5, 1))], 4.0)
+    assert [(n.pitch, n.start, n.end) for n in whole.instruments[0].notes] == [(60, 0, 1), (62, 4.5, 5)]
+
+
+def test_onsets_are_counted_once_per_time():
+    assert count_onsets(trio(bars=2)) == 8
+    assert count_onsets(trio(bars=2), seconds=2) == 4
+
+
+def test_typical_songs_are_neither_empty_nor_crowded_nor_on_one_pitch():
+    counts = (1, 9, 8, 40, 7, 10, 0, 11)
+    songs = [song(*((60 + (k % 5 if count != 9 else 0), k, k + 1) for k in range(count))) for count in counts]
+    assert [count_onsets(one) for one in typical(songs)] == [10, 8]
+    assert len(typical(songs[:1])) == 1
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "preset"),
+    [
+        (None, "hier-mel_16bar_mini"),
+        (2, "hier-mel_16bar_mini"),
+        (7.5, "hier-mel_16bar_small"),
+        (39, "hier-mel_16bar_small"),
+        (79, "hierdec-mel_16bar"),
+    ],
+)
+def test_the_preset_is_the_largest_that_the_device_holds(free_gib, preset):
+    assert pick_preset(free_gib and int(free_gib * GIB)) == preset
+    assert CONFIGS[preset].model.segments == 16
 
 
 # --- piano rolls ------------------------------------------------------------------------------------------------------
@@ -189,6 +277,14 @@ def test_songs_side_by_side_share_both_scales():
     assert (np.diff(boxes[:, 0]) > boxes[0, 2]).all()
 
 
+@pytest.mark.parametrize(("count", "bars", "rows"), [(4, 2, 1), (6, 2, 2), (9, 2, 3), (12, 2, 3), (4, 4, 2)])
+def test_rolls_wrap_into_even_rows_that_a_notebook_shows_at_full_size(count, bars, rows):
+    figure = plot_piano_roll([song((60, 0, 2 * bars))] * count)
+    assert len({axis.get_position().y0 for axis in figure.axes}) == rows
+    assert figure.get_size_inches()[0] < 10.1
+    assert min(axis.get_position().width for axis in figure.axes) * figure.get_size_inches()[0] > 2
+
+
 def test_long_songs_stand_under_each_other_unless_asked_otherwise():
     songs = [song((60, 0, 32)), song((60, 0, 30))]
     column = np.array([axis.get_position().bounds for axis in plot_piano_roll(songs).axes])
@@ -241,7 +337,7 @@ def test_curves_of_training_and_validation():
     train, valid = axes[0].lines
     assert (list(train.get_xdata()), list(train.get_ydata())) == ([10, 20, 30], [40, 30, 20])
     assert (list(valid.get_xdata()), list(valid.get_ydata())) == ([30], [22])
-    assert [list(line.get_ydata()) for line in axes[3].lines] == [[50, 50, 75], [62.5]]  # in per cent
+    assert [list(line.get_ydata()) for line in axes[3].lines] == [[50, 50, 75], [62.5]]  # in percent
     assert "bits" in axes[2].get_ylabel()
     assert all(axis.get_xlabel() == "step" for axis in axes)
 
@@ -251,6 +347,30 @@ def test_no_validation_no_second_curve():
     assert [len(axis.lines) for axis in axes] == [1] * 4
     with pytest.raises(ValueError, match="history is empty"):
         plot_training([])
+
+
+def test_curves_of_several_runs_share_a_figure():
+    rows = [HistoryRow(10, Metrics(50, 40, 4, 0.5), Metrics(22, 21, 6, 0.625))]
+    figure = plot_training({"first": rows, "second": rows})
+    assert len(figure.axes[0].lines) == 4
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == [f"{run}: {part}" for run in ("first", "second") for part in ("training", "held-out songs")]
+
+
+def test_a_curve_by_bar_begins_at_bar_one():
+    axis = plot_by_bar({"flat": [0.9, 0.5], "conductor": [0.8, 0.7]}, "accuracy", "% of steps").axes[0]
+    assert [list(line.get_xdata()) for line in axis.lines] == [[1, 2], [1, 2]]
+    assert [list(line.get_ydata()) for line in axis.lines] == [[0.9, 0.5], [0.8, 0.7]]
+
+
+def test_embeddings_are_drawn_with_a_column_per_bar_on_one_scale():
+    embeddings = np.random.default_rng(0).normal(size=(2, 16, 40))
+    embeddings[..., 3] = 7  # says nothing
+    images = [axis.images[0] for axis in plot_embeddings(embeddings, ["a", "b"]).axes if axis.images]
+    maps = [image.get_array() for image in images[:2]]
+    assert [map_.shape for map_ in maps] == [(32, 16)] * 2
+    assert images[0].get_clim() == images[1].get_clim()
+    assert not any((map_ == 0).all(axis=1).any() for map_ in maps)  # the constant dimension is not among the 32
 
 
 def test_the_latent_map_keeps_the_largest_distances():
@@ -278,5 +398,5 @@ def test_labels_and_a_path_on_the_latent_map():
 
 @pytest.mark.parametrize(("mu", "labels"), [(np.ones((1, 4)), None), (np.ones(4), None), (np.ones((3, 4)), ["a"])])
 def test_a_latent_map_of_the_wrong_shape_is_refused(mu, labels):
-    with pytest.raises(ValueError, match="mu must be|one label a point"):
+    with pytest.raises(ValueError, match="mu must be|labels must be one per point"):
         plot_latent(mu, labels)
