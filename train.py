@@ -29,6 +29,7 @@ from checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from configs import CONFIGS, Config
 from corpus import load_corpus
 from engine.rng import seeded
+from loss import learning_rate_at
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, load_songs
 from model import MusicVAE
@@ -45,6 +46,7 @@ from training.processes import (
     process_shard,
 )
 from training.progress_bar import ProgressBar
+from training.skipped import MOST_IN_A_ROW, SkippedUpdates, TrainingDiverged
 from training.start import Beginning, Run, fingerprint, start_run
 from training.stopping import StopReason, stop_requests
 from training.updates import as_metrics, as_sums, data_parallel, update, valid_batches, validate
@@ -52,6 +54,7 @@ from training.updates import as_metrics, as_sums, data_parallel, update, valid_b
 __all__ = [  # what notebooks and scripts import
     "HistoryRow",
     "Metrics",
+    "TrainingDiverged",
     "TrainingResult",
     "fingerprint",
     "load_checkpoint",
@@ -73,6 +76,7 @@ class TrainingResult(NamedTuple):
     history: list[HistoryRow]  # the last row is for the last update, also where the run was stopped
     checkpoint: Path
     stopped_by: StopReason | None = None  # 'interrupt' or 'time' if the call did not make all its steps
+    skipped: int = 0  # updates of the run that were skipped because the loss or a gradient was NaN or infinite
 
 
 def train(
@@ -126,6 +130,8 @@ def train(
     Raises:
         ValueError: an empty set, windows of another converter, weights of another preset, a run in `out_dir` with
             another preset, seed, data or first weights, or processes that cannot share the run, see `check_processes`.
+        TrainingDiverged: the loss or a gradient was NaN or infinite in three updates in a row. Each such update is
+            skipped, and its weights are not saved.
     """
     steps = config.training.steps if steps is None else steps
     check_limits(steps, minutes, eval_every)
@@ -150,7 +156,7 @@ def train(
     history = list(run.position.history)
     if run.position.updates:
         history.append(new_row(run, run.position, sums_since_row(run.position, device), valid, precision))
-    return TrainingResult(run.model.eval(), run.config, history, path, reason)
+    return TrainingResult(run.model.eval(), run.config, history, path, reason, run.position.skipped)
 
 
 def check_limits(steps: int, minutes: float | None, eval_every: int):
@@ -193,6 +199,8 @@ def run_steps(
 ) -> tuple[Run, StopReason | None]:
     """Makes the updates of a run up to `steps`; adds a row to the history and saves every `eval_every` steps.
 
+    A row after a skipped update is not saved, since the weights may be the fault.
+
     Returns:
         The run at its new position, which its checkpoint holds, and why it stopped before `steps`, or None.
     """
@@ -201,21 +209,29 @@ def run_steps(
     batches = len(valid_batches(len(valid.labels), run.config.training.batch_size)) if valid else 0
     shown = progress and is_main_process()
     bar = ProgressBar(run.config.name, position.step, steps, eval_every, batches, shown)
+    skipped, saved = SkippedUpdates(position.step), position.step
     with bar, stop_requests(minutes) as stop_reason:
         for step in range(position.step, steps):
             sums += make_update(run, model, data, step, precision)
+            skipped.add(run.optimizer.skipped)
             position = position._replace(step=step + 1, updates=position.updates + 1)
             bar.advance()
+            is_row = position.step % eval_every == 0 or position.step == steps
+            if is_row or position.step % METRICS_UPDATES == 0:
+                position = count_skipped(run, position, skipped, saved)
             if position.step % METRICS_UPDATES == 0:
                 bar.show(as_metrics(sums, position.updates * process_count()))
-            is_row = position.step % eval_every == 0 or position.step == steps
             if is_row:
                 row = new_row(run, position, sums, valid, precision)
-                position, sums = Position(position.step, (*position.history, row)), torch.zeros_like(sums)
+                position = position._replace(history=(*position.history, row), updates=0)
+                sums = torch.zeros_like(sums)
             reason = stop_reason() if position.step < steps else None
-            if is_row or reason:
+            if reason:
+                position = count_skipped(run, position, skipped, saved)
+            if reason or position.step == steps or (is_row and not skipped.in_a_row):
                 position = position._replace(seconds=time.monotonic() - began, sums=tuple(sums.tolist()))
                 save(run, position)
+                saved = position.step
             if reason:
                 break
     return run._replace(position=position), reason
@@ -224,11 +240,46 @@ def run_steps(
 def make_update(
     run: Run, model: MusicVAE | DistributedDataParallel, data: LabelBatch, step: int, precision: str
 ) -> Tensor:
-    """Makes the update of a step; returns its numbers, see `as_sums`."""
+    """Makes the update of a step; returns its numbers, see `as_sums`, or zeros if it was skipped."""
     config, seed = run.config, run.identity["seed"]
     source = process_shard(seeded(data.labels.device, "step", seed, step), config.training.batch_size)
     batch = step_batch(data, config, step, seed, source)
-    return as_sums(*update(model, run.optimizer, batch, config.training, step, source, precision))
+    sums = as_sums(*update(model, run.optimizer, batch, config.training, step, source, precision))
+    return torch.where(run.optimizer.skipped > 0, 0.0, sums)
+
+
+def count_skipped(run: Run, position: Position, skipped: SkippedUpdates, saved: int) -> Position:
+    """Counts the updates that were skipped since the last call, and warns about them.
+
+    Args:
+        run: the run.
+        position: where it stands.
+        skipped: its skipped updates.
+        saved: step of its last checkpoint.
+
+    Raises:
+        TrainingDiverged: three updates in a row were skipped.
+    """
+    count = skipped.read()
+    if skipped.diverged_at:
+        raise TrainingDiverged(divergence_line(run, skipped.diverged_at, saved))
+    if count and is_main_process():
+        cause = "their loss or a gradient was NaN or infinite"
+        warnings.warn(f"updates skipped up to step {position.step:,}: {count}, because {cause}", stacklevel=4)
+    return position._replace(updates=position.updates - count, skipped=position.skipped + count)
+
+
+def divergence_line(run: Run, step: int, saved: int) -> str:
+    """Returns the line that says where a run diverged and what to do; `saved` is the step of its last checkpoint."""
+    recipe = run.config.training
+    rates = {name: getattr(recipe, name) for name in ("learning_rate", "decay_rate", "min_learning_rate")}
+    kept = f"The checkpoint of step {saved:,} in {run.path} is whole: start from it with --init-from (init_from=), in"
+    return (
+        f"the loss or a gradient was NaN or infinite in {MOST_IN_A_ROW} updates in a row, up to step {step:,}, where "
+        f"the learning rate was {learning_rate_at(step - 1, **rates):.3g}. "
+        f"{kept if saved and run.path.exists() else 'No checkpoint was written: start again, in'} another folder, "
+        "with a lower learning rate: --learning-rate, or learning_rate in the preset's TrainingConfig"
+    )
 
 
 def new_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None, precision: str) -> HistoryRow:
@@ -354,7 +405,7 @@ def main(arguments: list[str] | None = None):
         names = ("steps", "minutes", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")
         chosen = {name: getattr(options, name) for name in names}
         result = train(config, train_set, valid_set, out_dir=options.out, **chosen)
-    except (ValueError, KeyError) as fault:
+    except (ValueError, KeyError, TrainingDiverged) as fault:
         raise SystemExit(f"error: {fault.args[0]}") from None
     except KeyboardInterrupt:
         raise SystemExit(
@@ -363,6 +414,8 @@ def main(arguments: list[str] | None = None):
     if is_main_process():
         last = result.history[-1]
         print(f"{result.checkpoint} after {last.step} steps: {last.valid or last.train}")
+        if result.skipped:
+            print(f"updates skipped: {result.skipped}, because the loss or a gradient was NaN or infinite")
     if process_count() > 1:
         dist.destroy_process_group()
     if result.stopped_by == "interrupt":

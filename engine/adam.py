@@ -30,6 +30,7 @@ class Adam:
         self.second_moments = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.beta2 = beta2
         self.updates = 0  # the same count as `steps`, read without waiting for the device
+        self.skipped: Tensor | None = None  # 1.0 if the last update was skipped, else 0.0, on the device
 
     def zero_grad(self):
         """Sets all gradients to None."""
@@ -37,13 +38,24 @@ class Adam:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, learning_rate: float):
-        """Updates the parameters from their gradients.
+    def step(self, learning_rate: float, skip: Tensor | None = None):
+        """Updates the parameters from their gradients, or leaves parameters and moments unchanged.
 
         TensorFlow adds epsilon to sqrt(v) before the bias correction, PyTorch after it. Dividing epsilon by the
         correction makes the two equal.
+
+        Args:
+            learning_rate: the learning rate.
+            skip: a scalar on the parameters' device, which the host does not read: 1.0 skips the update, 0.0 makes it.
+                A skipped update counts in the bias correction.
         """
         self.updates += 1
+        self.skipped = skip
+        if skip is not None and skip.device.type == "mps":  # whose kernel cannot skip
+            if skip.item():
+                torch._foreach_add_(self.steps, 1)
+                return
+            skip = None
         gradients = [parameter.grad for parameter in self.parameters]
         adam(
             self.parameters,
@@ -60,7 +72,10 @@ class Adam:
             weight_decay=0.0,
             amsgrad=False,
             maximize=False,
+            found_inf=skip,
         )
+        if skip is not None:
+            torch._foreach_add_(self.steps, skip)  # the kernel does not count an update that it skips
 
     def state_dict(self) -> dict:
         """Returns the state for `load_state_dict`, under the names that torch.optim.Adam uses."""

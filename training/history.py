@@ -17,7 +17,10 @@ class Metrics(NamedTuple):
 
 
 class HistoryRow(NamedTuple):
-    """Metrics of the updates since the previous row, and of the held-out songs after `step` updates."""
+    """Metrics of the updates since the previous row, and of the held-out songs after `step` updates.
+
+    Updates that were skipped do not count; training metrics are NaN if all were.
+    """
 
     step: int
     train: Metrics
@@ -31,7 +34,8 @@ class Position(NamedTuple):
     history: tuple[HistoryRow, ...] = ()
     seconds: float = 0.0  # duration of the run
     sums: tuple[float, ...] = ()  # loss, reconstruction, KL in nats and accuracy, over the updates since the last row
-    updates: int = 0  # updates since the last row
+    updates: int = 0  # updates since the last row, without those that were skipped
+    skipped: int = 0  # updates of the run that were skipped because the loss or a gradient was NaN or infinite
 
 
 def position_to_dict(position: Position) -> dict:
@@ -40,6 +44,8 @@ def position_to_dict(position: Position) -> dict:
     content = {"step": position.step, "history": rows, "seconds": position.seconds}
     if position.updates:
         content |= {"sums": list(position.sums), "updates": position.updates}
+    if position.skipped:
+        content["skipped"] = position.skipped
     return content
 
 
@@ -47,4 +53,5 @@ def position_from_dict(content: dict) -> Position:
     """Restores what `position_to_dict` converted; a checkpoint of an earlier version may lack the seconds."""
     rows = (HistoryRow(step, Metrics(*train), valid and Metrics(*valid)) for step, train, valid in content["history"])
     sums, updates = tuple(content.get("sums", ())), content.get("updates", 0)
-    return Position(content["step"], tuple(rows), content.get("seconds", 0.0), sums, updates)
+    seconds, skipped = content.get("seconds", 0.0), content.get("skipped", 0)
+    return Position(content["step"], tuple(rows), seconds, sums, updates, skipped)

@@ -27,7 +27,7 @@ from training.batches import LabelBatch, batch_tensors, labels_at
 from training.history import Metrics
 from training.processes import process_count, process_shard
 
-NORM_CLIPPED_TO_ZERO = 10_000.0  # a gradient of this norm or more, or of norm NaN, moves nothing (music_vae_train.py)
+NORM_CLIPPED_TO_ZERO = 10_000.0  # gradients of this norm or more count as 0, as those of norm NaN (music_vae_train.py)
 VALID_WINDOWS = 1024  # largest number of held-out windows that are measured, evenly spaced
 
 
@@ -106,7 +106,9 @@ def update(
     source: RandomSource,
     precision: str = "float32",
 ) -> tuple[ElboLoss, Tensor]:
-    """Makes one update of the weights (music_vae_train.py).
+    """Makes one update of the weights (music_vae_train.py), or skips it if the loss or a gradient is NaN or infinite.
+
+    Processes that share a run skip the same updates. `optimizer.skipped` then says whether this one was skipped.
 
     Args:
         model: the model, wrapped by `data_parallel` if several processes share the run.
@@ -132,15 +134,15 @@ def update(
         precision=precision,
     )
     optimizer.zero_grad()
-    elbo.loss.backward()
-    clip_gradients(optimizer.parameters, recipe.grad_clip)
+    elbo.loss.backward(torch.where(elbo.loss.isfinite(), 1.0, math.nan))  # NaN gradients tell the other processes
+    norm = clip_gradients(optimizer.parameters, recipe.grad_clip)
     rate = learning_rate_at(
         step,
         learning_rate=recipe.learning_rate,
         decay_rate=recipe.decay_rate,
         min_learning_rate=recipe.min_learning_rate,
     )
-    optimizer.step(rate)
+    optimizer.step(rate, skip=1.0 - norm.isfinite().float())
     return elbo, correct
 
 

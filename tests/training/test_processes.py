@@ -3,9 +3,11 @@
 Runs are short and learning rates low, because rounding differs with the number of processes and grows step by step.
 """
 
+import math
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import train as train_module
 from checkpoint import load_checkpoint, read_checkpoint
 from helpers import made_songs, shrink
 from train import train
+from training import updates
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs PyTorch with gloo")
 ROOT = Path(__file__).parents[2]
@@ -42,8 +45,20 @@ def make(name):
     return {"config": config, "train_set": songs, "valid_set": held_out, **same, **arguments}
 
 
+@contextmanager
+def nan_loss(wanted=True):
+    """Makes the loss of this process NaN in the update that starts at step 1."""
+
+    def beta_at(step, beta_at=updates.beta_at, **settings):
+        return math.nan if wanted and step == 1 else beta_at(step, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(updates, "beta_at", beta_at)
+        yield
+
+
 def run_everything(rank, count, folder):
-    """Runs in each process: every case, a run that continues, and three that are refused."""
+    """Runs in each process: every case, runs that continue or skip an update, and three that are refused."""
     torch.set_num_threads(1)
     rendezvous = f"file://{folder / f'rendezvous_{count}'}"
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=count)
@@ -51,6 +66,8 @@ def run_everything(rank, count, folder):
         train(**make(name), out_dir=folder / f"{name}_{count}")
     train(**make("melody") | {"steps": 8 * count}, out_dir=folder / "melody_resumed")
     tiny = make("melody")
+    with nan_loss(rank == count - 1):
+        train(**tiny | {"steps": 4}, out_dir=folder / f"nan_{count}")
     few = replace(tiny["config"], training=replace(tiny["config"].training, batch_size=count - 1))
     other = made_songs(few.converter, windows=20, seed=rank)
     for what, wrong in (("few", {"config": few}), ("other", {"train_set": other}), ("limit", {"minutes": 1})):
@@ -70,6 +87,8 @@ def folder(tmp_path_factory):
         train(**make(name), out_dir=folder / f"{name}_1")
     for stop in ({"steps": 8}, {"steps": 16, "minutes": 1e-9}):  # the second stops between two rows, at step 9
         train(**make("melody") | stop, out_dir=folder / "melody_resumed")
+    with nan_loss(), pytest.warns(UserWarning, match="updates skipped"):
+        train(**make("melody") | {"steps": 4}, out_dir=folder / "nan_1")
     for count in (2, 3):
         torch.multiprocessing.spawn(run_everything, (count, folder), count)
     return folder
@@ -105,6 +124,12 @@ def test_several_processes_give_the_run_of_one(folder, name, count):
 def test_a_run_continues_with_another_number_of_processes(folder):
     """One process makes 9 of the 24 steps, two make 7 and three make 8."""
     assert_same_run(folder / "melody_resumed", folder / "melody_1")
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_all_processes_skip_an_update_that_is_nan_in_one(folder, count):
+    assert_same_run(folder / f"nan_{count}", folder / "nan_1")
+    assert read_checkpoint(folder / f"nan_{count}")["run"]["skipped"] == 1
 
 
 @pytest.mark.parametrize("count", [2, 3])
