@@ -27,7 +27,7 @@ from midi_utils import (
     MultitrackConverter,
     TrioConverter,
 )
-from model import ModelConfig, one_field_per_line
+from model import ModelConfig, check_integers, one_field_per_line
 
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}  # by the name that `config_to_dict` writes
 
@@ -55,6 +55,7 @@ class TrainingConfig:
     __repr__ = one_field_per_line
 
     def __post_init__(self):
+        check_integers(self, ("batch_size", "steps", "curriculum"))
         if min(self.batch_size, self.steps) < 1:
             raise ValueError(f"batch_size and steps must be at least 1, got {self.batch_size} and {self.steps}")
         if not 0 < self.learning_rate < math.inf:
@@ -66,10 +67,24 @@ class TrainingConfig:
             raise ValueError(f"max_beta, free_bits and curriculum must be at least 0, got {given}")
         if self.curriculum >= self.steps:
             raise ValueError(f"curriculum must be below steps, got {self.curriculum} of {self.steps} updates")
+        low_and_high = self.transpose_range
+        if not (isinstance(low_and_high, tuple) and [type(end) for end in low_and_high] == [int, int]):
+            raise ValueError(f"transpose_range must be two whole numbers of semitones, (low, high), got {low_and_high}")
         if self.transpose_range[0] > self.transpose_range[1]:
             raise ValueError(f"transpose_range must go from low to high, got {self.transpose_range}")
         if not 0 <= self.mixed <= 1:
             raise ValueError(f"mixed must be a share, 0 to 1, got {self.mixed}")
+        if not self.grad_clip > 0:
+            raise ValueError(f"grad_clip must be above 0, got {self.grad_clip}; 10,000 clips nothing")
+        if not 0 < self.decay_rate <= 1:
+            raise ValueError(f"decay_rate must be above 0 and at most 1, got {self.decay_rate}; 1 keeps learning_rate")
+        if not 0 <= self.beta_rate < 1:
+            raise ValueError(f"beta_rate must be at least 0 and below 1, got {self.beta_rate}")
+        if not self.min_learning_rate >= 0:
+            raise ValueError(f"min_learning_rate must be at least 0, got {self.min_learning_rate}")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value}")
         sampling_probability_at(0, schedule=self.sampling_schedule, rate=self.sampling_rate)  # raises ValueError too
 
 
@@ -85,6 +100,7 @@ class Config:
     __repr__ = one_field_per_line
 
     def __post_init__(self):
+        self._check_converter()
         kind = type(self.converter)
         if self.training.mixed and kind is not DrumsConverter:
             raise ValueError(f"a {kind.__name__} cannot mix windows: leave mixed at 0")
@@ -92,6 +108,27 @@ class Config:
             raise ValueError(f"the segments of {self.name} are not bars: leave curriculum at 0")
         if self.training.transpose_range != (0, 0) and kind in (DrumsConverter, GrooveConverter):
             raise ValueError(f"a {kind.__name__} has no pitch to transpose: leave transpose_range at (0, 0)")
+
+    def _check_converter(self):
+        """Raises ValueError if the model reads other frames than the converter makes, or segments that cut its bars."""
+        fields = ("steps", "input_depth", "output_depth", "control_depth")
+        wanted = {name: getattr(self.converter, name) for name in fields}
+        wrong = {name: value for name, value in wanted.items() if getattr(self.model, name) != value}
+        if wrong:
+            remedy = ", ".join(f"{name}={value}" for name, value in wrong.items())
+            given = ", ".join(f"{name}={getattr(self.model, name)}" for name in wrong)
+            raise ValueError(
+                f"the model of {self.name} has {given}, but its converter makes windows of {remedy}: change both in "
+                f"one call, replace(config, converter=converter, model=replace(config.model, {remedy}))"
+            )
+        bars = self.converter.bars
+        for name in ("segments", "encoder_segments"):
+            parts = getattr(self.model, name)
+            if type(self.converter) is not MultitrackConverter and parts % bars and bars % parts:
+                raise ValueError(
+                    f"{parts} segments cut the {bars} bars of {self.name} between beats: change the model, "
+                    f"replace(config.model, {name}={bars})"
+                )
 
 
 class Presets(dict[str, Config]):

@@ -58,6 +58,17 @@ def one_field_per_line(config) -> str:
     return "\n".join([f"{type(config).__name__}(", *(indent(line, "    ") for line in lines), ")"])
 
 
+def check_integers(config, names: Iterable[str]):
+    """Raises ValueError if one of these fields of a dataclass is not an int or, by its annotation, a tuple of ints."""
+    annotations = {field.name: field.type for field in fields(config)}
+    for name in names:
+        value, is_tuple = getattr(config, name), annotations[name] is not int
+        values = value if is_tuple and isinstance(value, tuple) else (value,)
+        if is_tuple != isinstance(value, tuple) or not all(isinstance(one, int) for one in values):
+            kind = "a tuple of ints" if is_tuple else "an int"
+            raise ValueError(f"{name} must be {kind}, got {value!r}")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Sizes and structure of a `MusicVAE`."""
@@ -79,6 +90,11 @@ class ModelConfig:
     __repr__ = one_field_per_line
 
     def __post_init__(self):
+        check_integers(self, ("steps", "input_depth", "output_depth", "z_size", "segments", "encoder_segments"))
+        check_integers(self, ("enc_rnn_size", "dec_rnn_size", "control_depth", "nade_num_hidden"))
+        if min(self.control_depth, self.nade_num_hidden) < 0:
+            given = f"{self.control_depth} and {self.nade_num_hidden}"
+            raise ValueError(f"control_depth and nade_num_hidden must be at least 0, got {given}")
         segments = (self.segments, self.encoder_segments)
         sizes = (self.steps, self.input_depth, self.output_depth, self.z_size, *segments)
         if min(sizes + self.enc_rnn_size + self.dec_rnn_size) < 1 or not (self.enc_rnn_size and self.dec_rnn_size):
@@ -91,6 +107,8 @@ class ModelConfig:
             raise ValueError(f"nade_num_hidden {self.nade_num_hidden} does not fit output {self.output!r}")
         if not 0 < self.dropout_keep_prob <= 1:
             raise ValueError(f"dropout_keep_prob must be above 0 and at most 1, got {self.dropout_keep_prob}")
+        if self.end_token is not None and self.end_token not in range(self.output_depth):
+            raise ValueError(f"end_token must be a class below {self.output_depth} or None, got {self.end_token}")
 
     @property
     def segment_steps(self) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from configs import CONFIGS, config_from_dict, config_to_dict
 from helpers import OWN_SIZES
+from midi_utils import DrumsConverter, MelodyConverter
 from model import ModelConfig, MusicVAE
 
 
@@ -51,6 +52,28 @@ def test_flat_and_hierarchical_twins_have_equal_parameter_counts_and_one_recipe(
         ({"curriculum": -1}, "must be at least 0, got 0.2, 0.0 and -1"),
         ({"transpose_range": (3, -3)}, "must go from low to high, got .3, -3."),
         ({"mixed": 1.5}, "mixed must be a share, 0 to 1, got 1.5"),
+        ({"grad_clip": -1}, "grad_clip must be above 0, got -1"),
+        ({"grad_clip": 0.0}, "grad_clip must be above 0, got 0.0"),
+        ({"grad_clip": math.nan}, "grad_clip must be above 0, got nan"),
+        ({"grad_clip": math.inf}, "grad_clip must be a finite number, got inf"),
+        ({"max_beta": math.nan}, "max_beta must be a finite number, got nan"),
+        ({"max_beta": math.inf}, "max_beta must be a finite number, got inf"),
+        ({"free_bits": math.nan}, "free_bits must be a finite number, got nan"),
+        ({"decay_rate": 1.1}, "decay_rate must be above 0 and at most 1, got 1.1"),
+        ({"decay_rate": math.nan}, "decay_rate must be above 0 and at most 1, got nan"),
+        ({"beta_rate": 1.5}, "beta_rate must be at least 0 and below 1, got 1.5"),
+        ({"beta_rate": math.nan}, "beta_rate must be at least 0 and below 1, got nan"),
+        ({"beta2": math.nan}, "beta2 must be at least 0 and below 1, got nan"),
+        ({"mixed": math.nan}, "mixed must be a share, 0 to 1, got nan"),
+        ({"min_learning_rate": -1e-5}, "min_learning_rate must be at least 0, got -1e-05"),
+        ({"min_learning_rate": math.inf}, "min_learning_rate must be a finite number, got inf"),
+        ({"batch_size": 2.5}, "batch_size must be an int, got 2.5"),
+        ({"steps": math.inf}, "steps must be an int, got inf"),
+        ({"curriculum": math.nan}, "curriculum must be an int, got nan"),
+        ({"transpose_range": (-1.5, 2)}, "transpose_range must be two whole numbers"),
+        ({"transpose_range": (0, 1, 2)}, "transpose_range must be two whole numbers"),
+        ({"sampling_rate": math.nan}, "sampling_rate must be a finite number, got nan"),
+        ({"sampling_rate": math.inf}, "sampling_rate must be a finite number, got inf"),
         ({"sampling_schedule": "x"}, "no sampling schedule 'x'"),
         ({"sampling_rate": 0.5}, "no sampling schedule 'inverse_sigmoid' with rate 0.5"),
     ],
@@ -58,6 +81,56 @@ def test_flat_and_hierarchical_twins_have_equal_parameter_counts_and_one_recipe(
 def test_an_impossible_recipe_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(CONFIGS["cat-mel_2bar_small"].training, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"z_size": math.nan}, "z_size must be an int, got nan"),
+        ({"z_size": 0}, "sizes must be positive"),
+        ({"steps": 32.0}, "steps must be an int, got 32.0"),
+        ({"segments": math.inf}, "segments must be an int, got inf"),
+        ({"enc_rnn_size": [128]}, "enc_rnn_size must be a tuple of ints, got .128."),
+        ({"dec_rnn_size": (128, math.nan)}, "dec_rnn_size must be a tuple of ints, got .128, nan."),
+        ({"dec_rnn_size": 128}, "dec_rnn_size must be a tuple of ints, got 128"),
+        ({"control_depth": -1}, "control_depth and nade_num_hidden must be at least 0, got -1 and 0"),
+        ({"nade_num_hidden": -2}, "control_depth and nade_num_hidden must be at least 0, got 0 and -2"),
+        ({"end_token": 90}, "end_token must be a class below 90 or None, got 90"),
+        ({"end_token": -1}, "end_token must be a class below 90 or None, got -1"),
+        ({"dropout_keep_prob": math.nan}, "dropout_keep_prob must be above 0 and at most 1, got nan"),
+    ],
+)
+def test_an_impossible_model_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIGS["cat-mel_2bar_tiny"].model, **change)
+
+
+@pytest.mark.parametrize(
+    ("converter", "remedy"),
+    [
+        (MelodyConverter(bars=4), {"steps": 64}),
+        (MelodyConverter(bars=2, time_signature=(3, 4)), {"steps": 24}),
+        (MelodyConverter(bars=2, chords=True), {"control_depth": 49}),
+        (DrumsConverter(bars=2), {"input_depth": 10, "output_depth": 512}),
+    ],
+)
+def test_a_converter_of_another_length_metre_or_depth_is_refused_with_the_line_that_mends_it(converter, remedy):
+    config = CONFIGS["cat-mel_2bar_tiny"]
+    config = replace(config, training=replace(config.training, transpose_range=(0, 0)))
+    with pytest.raises(ValueError, match=f"the model of {config.name} has .*, but its converter") as refused:
+        replace(config, converter=converter)
+    line = str(refused.value).partition("in one call, ")[2]
+    names = {"replace": replace, "config": config, "converter": converter}
+    assert eval(line, names) == replace(config, converter=converter, model=replace(config.model, **remedy))
+
+
+def test_segments_that_cut_bars_are_refused():
+    """16 bars of 3/4 and 12 bars of 4/4 have as many steps; 16 segments fit the first alone."""
+    config = CONFIGS["hier-mel_16bar_tiny"]
+    waltz = {"converter": MelodyConverter(bars=16, time_signature=(3, 4)), "model": replace(config.model, steps=192)}
+    assert replace(config, **waltz).model.segments == 16
+    with pytest.raises(ValueError, match="16 segments cut the 12 bars of hier-mel_16bar_tiny between beats"):
+        replace(config, **waltz | {"converter": MelodyConverter(bars=12)})
 
 
 def test_a_curriculum_needs_segments_that_are_bars():
