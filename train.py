@@ -46,8 +46,9 @@ from training.processes import (
     process_shard,
 )
 from training.progress_bar import ProgressBar
+from training.run_folder import check_folder, locked_folder
 from training.skipped import MOST_IN_A_ROW, SkippedUpdates, TrainingDiverged
-from training.start import Beginning, Run, fingerprint, start_run
+from training.start import Beginning, Run, checkpoint_bytes, fingerprint, start_run
 from training.stopping import StopReason, stop_requests
 from training.updates import as_metrics, as_sums, data_parallel, update, valid_batches, validate
 
@@ -129,12 +130,14 @@ def train(
 
     Raises:
         ValueError: an empty set, windows of another converter, weights of another preset, a run in `out_dir` with
-            another preset, seed, data or first weights, or processes that cannot share the run, see `check_processes`.
+            another preset, seed, data or first weights, processes that cannot share the run, see `check_processes`, or
+            an `out_dir` that cannot be written, has no room or is another run's now.
         TrainingDiverged: the loss or a gradient was NaN or infinite in three updates in a row. Each such update is
             skipped, and its weights are not saved.
     """
     steps = config.training.steps if steps is None else steps
     check_limits(steps, minutes, eval_every)
+    check_folder(out_dir)
     device = process_device(device)
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
         check_windows(config, dataset)
@@ -146,9 +149,9 @@ def train(
     check_steps(run, beginning, steps)
     valid, reason = labels_on(device, valid_set) if valid_set else None, None
     if run.position.step < steps:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data, limits = labels_on(device, train_set), (steps, minutes, eval_every)
-        run, reason = run_steps(run, data, valid, *limits, precision, progress)
+        with locked_folder(path.parent, checkpoint_bytes(run)):
+            data, limits = labels_on(device, train_set), (steps, minutes, eval_every)
+            run, reason = run_steps(run, data, valid, *limits, precision, progress)
     elif is_main_process():
         print(f"{path} is finished: {run.position.step} steps of {steps}. Ask for more steps, or use another folder.")
     if reason:
@@ -297,9 +300,21 @@ def sums_since_row(position: Position, device: torch.device) -> Tensor:
 
 
 def save(run: Run, position: Position):
-    """Writes the checkpoint of a run at a position. Every process has to call it; the main one writes."""
+    """Writes the checkpoint of a run at a position. Every process has to call it; the main one writes.
+
+    Raises:
+        ValueError: the disk is full, or the file cannot be written for another reason.
+    """
     if is_main_process():
-        save_checkpoint(run.path, run.model, run.config, run.identity | position_to_dict(position), run.optimizer)
+        state = run.identity | position_to_dict(position)
+        try:
+            save_checkpoint(run.path, run.model, run.config, state, run.optimizer)
+        except (OSError, RuntimeError) as fault:  # torch raises the latter where a disk is full
+            run.path.with_name(run.path.name + ".partial").unlink(missing_ok=True)
+            raise ValueError(
+                f"the checkpoint of step {position.step:,} could not be written to {run.path} ({fault}): make room, "
+                "then run the same again; it continues from the checkpoint before, which is whole"
+            ) from fault
     if process_count() > 1:
         dist.barrier()  # no process may return before the file exists
 
@@ -401,6 +416,7 @@ def main(arguments: list[str] | None = None):
     options = parse_arguments(arguments)
     try:
         config = chosen_config(options)
+        check_folder(options.out)
         train_set, valid_set = read_songs(options, config)
         names = ("steps", "minutes", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")
         chosen = {name: getattr(options, name) for name in names}

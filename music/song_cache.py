@@ -154,7 +154,13 @@ def file_digest(path: Path) -> str | None:
 
 
 def converter_folder(folder: str | os.PathLike, converter: Hashable) -> Path:
-    """The folder of a converter's songs in a cache; it depends on the converter's class, its fields and the code."""
+    """The folder of a converter's songs in a cache; it depends on the converter's class, its fields and the code.
+
+    Raises:
+        ValueError: the cache is a file.
+    """
+    if Path(folder).is_file():
+        raise ValueError(f"{folder} is a file: give a folder for the cache, as --cache (cache=)")
     kind = type(converter)
     key = content_digest(f"{kind.__module__} {converter!r} {code_digest()}".encode())
     return Path(folder) / f"{kind.__name__}-{key[:16]}"

@@ -97,6 +97,14 @@ def check_processes(run: dict, batch_size: int):
             )
 
 
+def from_main_process(value: str | None) -> str | None:
+    """Returns the value that the main process passed. Every process has to call it."""
+    values = [value]
+    if process_count() > 1:
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
 def process_shard(generator: Generator, total: int) -> RandomSource:
     """Returns this process's shard of the random draws for a batch of `total` windows; all of them for one process."""
     rank, count = process_rank(), process_count()

@@ -84,6 +84,13 @@ def start_run(
     return Run(config, model, optimizer, path, identity, position)
 
 
+def checkpoint_bytes(run: Run) -> int:
+    """Returns about how large the checkpoint of a run is: the weights and the state of Adam."""
+    optimizer = run.optimizer
+    tensors = (*run.model.state_dict().values(), *optimizer.first_moments, *optimizer.second_moments)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 def new_model(config: ModelConfig, seed: int) -> MusicVAE:
     """Creates a model whose initial weights depend on the seed; leaves PyTorch's global random state as it was."""
     with torch.random.fork_rng(devices=[]):
