@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from console import errors_in_a_line, say
 from midi_utils import Converter, SongDataset, load_songs, midi_files
 
 MANIFEST = Path(__file__).with_name("paper") / "corpus.csv"
@@ -172,14 +173,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="folder of the corpus; songs that are there already count")
     parser.add_argument("downloads", nargs="*", help="folders to search, with their subfolders")
     options = parser.parse_args(arguments)
-    try:
+    with errors_in_a_line():
         gather(options.folder, options.downloads, MANIFEST)
-    except ValueError as fault:
-        raise SystemExit(f"error: {fault}") from None
     entries = read_manifest(MANIFEST)
     found = _count(song for song in entries if _same(options.folder, song))
     for name, count in _count(entries).items():
-        print(f"{name}: {found[name]} of {count} songs")
+        say(f"{name}: {found[name]} of {count} songs")
 
 
 if __name__ == "__main__":

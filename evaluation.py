@@ -24,6 +24,7 @@ from torch import Generator, Tensor
 from torch.distributions import Normal
 
 from checkpoint import read_checkpoint
+from console import errors_in_a_line, say
 from corpus import MANIFEST, load_corpus
 from generate import Encoding, TrainedModel, evenly, slerp, take
 from loss import kl_divergence, reconstruction_loss
@@ -668,14 +669,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None):
     """The command: measures a checkpoint, prints a summary and writes the numbers."""
     options = parse_arguments(arguments)
-    try:
+    with errors_in_a_line():
         trained = TrainedModel.load(options.checkpoint, options.device)
         songs = load_splits(options, trained.converter, ("train", options.split))
         run = read_checkpoint(options.checkpoint)["run"]
         found = evaluate(trained, *songs, split=options.split, run=run, limit=options.limit, seed=options.seed)
-    except ValueError as fault:
-        raise SystemExit(f"error: {fault}") from None
-    print(summary(found))
+    say(summary(found))
     if options.out:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)
         Path(options.out).write_text(to_json(found) + "\n")

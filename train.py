@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from configs import CONFIGS, Config
+from console import errors_in_a_line, say
 from corpus import load_corpus
 from engine.rng import seeded
 from loss import learning_rate_at
@@ -153,9 +154,9 @@ def train(
             data, limits = labels_on(device, train_set), (steps, minutes, eval_every)
             run, reason = run_steps(run, data, valid, *limits, precision, progress)
     elif is_main_process():
-        print(f"{path} is finished: {run.position.step} steps of {steps}. Ask for more steps, or use another folder.")
+        say(f"{path} is finished: {run.position.step} steps of {steps}. Ask for more steps, or use another folder.")
     if reason:
-        print(stop_line(run, steps, reason, resume))
+        say(stop_line(run, steps, reason, resume))
     history = list(run.position.history)
     if run.position.updates:
         history.append(new_row(run, run.position, sums_since_row(run.position, device), valid, precision))
@@ -397,7 +398,7 @@ def read_parts(options: argparse.Namespace, config: Config) -> tuple[SongDataset
         songs = load_songs(options.data, config.converter, **reading)
         parts, reports = songs.split(valid=options.valid, seed=options.seed)[:2], [songs.report]
     if is_main_process():
-        print(*reports, sep="\n")
+        say(*reports, sep="\n")
     return tuple(parts)
 
 
@@ -415,23 +416,22 @@ def main(arguments: list[str] | None = None):
     """Runs the command: reads a folder, prints the data set's report, and trains."""
     options = parse_arguments(arguments)
     try:
-        config = chosen_config(options)
-        check_folder(options.out)
-        train_set, valid_set = read_songs(options, config)
-        names = ("steps", "minutes", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")
-        chosen = {name: getattr(options, name) for name in names}
-        result = train(config, train_set, valid_set, out_dir=options.out, **chosen)
-    except (ValueError, KeyError, TrainingDiverged) as fault:
-        raise SystemExit(f"error: {fault.args[0]}") from None
+        with errors_in_a_line(ValueError, KeyError, TrainingDiverged):
+            config = chosen_config(options)
+            check_folder(options.out)
+            train_set, valid_set = read_songs(options, config)
+            names = ("steps", "minutes", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")
+            chosen = {name: getattr(options, name) for name in names}
+            result = train(config, train_set, valid_set, out_dir=options.out, **chosen)
     except KeyboardInterrupt:
         raise SystemExit(
             "\nInterrupted; the same command continues from the last checkpoint, if there is one."
         ) from None
     if is_main_process():
         last = result.history[-1]
-        print(f"{result.checkpoint} after {last.step} steps: {last.valid or last.train}")
+        say(f"{result.checkpoint} after {last.step} steps: {last.valid or last.train}")
         if result.skipped:
-            print(f"updates skipped: {result.skipped}, because the loss or a gradient was NaN or infinite")
+            say(f"updates skipped: {result.skipped}, because the loss or a gradient was NaN or infinite")
     if process_count() > 1:
         dist.destroy_process_group()
     if result.stopped_by == "interrupt":

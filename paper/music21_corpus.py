@@ -21,6 +21,7 @@ from typing import NamedTuple
 import pretty_midi
 from tqdm.auto import tqdm
 
+from console import errors_in_a_line, say
 from corpus import Entry, file_sha1, write_manifest
 
 SOURCES = {
@@ -221,13 +222,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0, help="of the split (default: 0)")
     options = parser.parse_args(arguments)
-    try:
+    with errors_in_a_line(ImportError):
         unfit = write_corpus(options.out, options.seed)
-    except ImportError as fault:
-        raise SystemExit(f"error: {fault}") from None
     reasons = sorted(unfit.values())
     for reason in dict.fromkeys(reasons):
-        print(f"left out {reasons.count(reason)}: {reason}")
+        say(f"left out {reasons.count(reason)}: {reason}")
 
 
 if __name__ == "__main__":

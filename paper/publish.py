@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from console import errors_in_a_line, say
 from evaluation import NEW, add_corpus_arguments, evaluate, load_splits, summary, to_json
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
@@ -85,7 +86,7 @@ def measure(name: str, weights: Path, results: Path, train_set: SongDataset, tes
     """Measures published weights on the test split and writes the numbers."""
     path = weights / f"{name}.pt"
     found = evaluate(TrainedModel.load(path), train_set, test_set, run=read_checkpoint(path)["run"])
-    print(summary(found), flush=True)
+    say(summary(found), flush=True)
     results.mkdir(parents=True, exist_ok=True)
     (results / f"{name}.json").write_text(to_json(found) + "\n")
 
@@ -256,11 +257,9 @@ def find_runs(options: argparse.Namespace) -> dict[str, Path]:
 def main(arguments: list[str] | None = None):
     """The command: publishes every model whose run exists, then writes the documents."""
     options = parse_arguments(arguments)
-    try:
+    with errors_in_a_line():
         for name, run in {} if options.docs else find_runs(options).items():
             publish_and_measure(name, run, options)
-    except ValueError as fault:
-        raise SystemExit(f"error: {fault}") from None
     write_documents(options.to)
 
 

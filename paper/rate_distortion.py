@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs import CONFIGS, Config
+from console import errors_in_a_line
 from evaluation import add_corpus_arguments, load_splits
 from midi_utils import SongDataset
-from train import train
+from train import TrainingDiverged, train
 
 RECIPES = ((0.0, 1.0), (0.0, 0.5), (0.0, 0.2), (0.0, 0.05), (24.0, 0.2), (48.0, 0.2), (48.0, 1.0))  # free bits, beta
 EVAL_EVERY = 500  # steps
@@ -71,11 +72,9 @@ def main(arguments: list[str] | None = None):
     """The command: trains and measures one model per pair, and writes all points to one file."""
     options = parse_arguments(arguments)
     config, run = CONFIGS[options.config], {name: getattr(options, name) for name in ("steps", "seed", "device")}
-    try:
+    with errors_in_a_line(ValueError, TrainingDiverged):
         songs = load_splits(options, config.converter, ("train", "valid"))
         points = [measure(with_recipe(config, *recipe), songs, options.runs, **run) for recipe in RECIPES]
-    except ValueError as fault:
-        raise SystemExit(f"error: {fault}") from None
     rows = ",\n ".join(json.dumps(point._asdict()) for point in points)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(f"[\n {rows}\n]\n")

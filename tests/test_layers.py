@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (  # from the ground; an import goes down or stays in its layer
-    {"engine", "music"},
+    {"engine", "music", "console"},
     {"outputs", "loss", "model", "prior"},
     {"configs", "midi_utils", "checkpoint", "corpus", "training"},
     {"train", "generate", "magenta_formats", "magenta_checkpoint", "notebook_utils"},

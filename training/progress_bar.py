@@ -1,10 +1,12 @@
 """The progress bar of a run, and the line that says how long the run will take."""
 
 import math
+import sys
 import time
 
 from tqdm.auto import tqdm
 
+from console import encodable
 from training.history import Metrics
 
 FORECAST_UPDATES = 10  # updates after which the line is printed
@@ -37,7 +39,8 @@ class ProgressBar:
         if made == FORECAST_UPDATES:
             update_seconds = (time.monotonic() - self.warm) / (FORECAST_UPDATES - 1)
             left = updates_left(self.bar.n, self.steps, self.eval_every, self.valid_batches)
-            self.bar.write(f"{self.name}: about {duration(left * update_seconds)} to step {self.steps:,}")
+            forecast = f"{self.name}: about {duration(left * update_seconds)} to step {self.steps:,}"
+            self.bar.write(encodable(forecast, sys.stdout))
 
     def show(self, metrics: Metrics):
         """Sets the metrics, which appear when the bar is drawn next."""
