@@ -14,6 +14,7 @@ million files from the web, was never published.
 import argparse
 import csv
 import hashlib
+import io
 import os
 import shutil
 import warnings
@@ -43,11 +44,15 @@ def read_manifest(path: str | os.PathLike = MANIFEST) -> list[Entry]:
     Other columns are ignored. A song without a group forms its own.
 
     Raises:
-        ValueError: no such file, or a missing column.
+        ValueError: no such file, a missing column, or a file that is not UTF-8.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such manifest")
-    with open(path, newline="", encoding="utf-8") as file:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # spreadsheets put a mark before the first column
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8: save it as 'CSV UTF-8'") from None
+    with io.StringIO(text, newline="") as file:
         table = csv.DictReader(file)
         if missing := {"path", "sha1", "split"} - set(table.fieldnames or ()):
             raise ValueError(f"{path}: a manifest needs columns path, sha1, split; it has no {sorted(missing)[0]}")

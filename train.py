@@ -374,6 +374,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def check_seed(seed: int):
+    """Raises ValueError for a seed that not every source of random numbers takes."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be at least 0 and below 2^63, got {seed}")
+
+
 def read_songs(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
     """Reads the songs to train on and the held-out songs; the main process fills a shared cache before others do."""
     join_process_group(process_device(options.device))
@@ -418,6 +424,7 @@ def main(arguments: list[str] | None = None):
     try:
         with errors_in_a_line(ValueError, KeyError, TrainingDiverged):
             config = chosen_config(options)
+            check_seed(options.seed)
             check_folder(options.out)
             train_set, valid_set = read_songs(options, config)
             names = ("steps", "minutes", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")

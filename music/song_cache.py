@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -177,19 +178,33 @@ def code_digest(folder: Path = Path(__file__).parent) -> str:
 
 
 def write_cache_file(folder: Path, content: CacheFile) -> CacheFile:
-    """Writes songs into a converter's folder of a cache; returns them with their columns mapped from the new file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    columns = [_bytes(column) for column in content.columns]
+    """Writes songs into a converter's folder of a cache; returns them with their columns mapped from the new file.
+
+    If the file cannot be written, warns and returns the songs as they are.
+    """
     path = folder / f"{uuid4().hex}{SUFFIX}"
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(partial, content)
+        partial.replace(path)
+        return _mapped(path, _read_index(path))
+    except OSError as fault:
+        with suppress(OSError):
+            partial.unlink()
+        warnings.warn(f"{folder} cannot be written ({fault.strerror}): its songs are not cached", stacklevel=3)
+        return content
+
+
+def _write(path: Path, content: CacheFile):
+    """Writes a cache file and waits until it is on the disk."""
+    columns = [_bytes(column) for column in content.columns]
+    with path.open("wb") as file:
         file.write(_index_of(content, columns))
         for column in columns:
             file.write(column)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
-    return _mapped(path, _read_index(path))
 
 
 def _index_of(content: CacheFile, columns: Sequence[np.ndarray]) -> bytes:

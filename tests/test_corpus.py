@@ -54,6 +54,16 @@ def test_the_committed_manifest_is_sorted_and_no_tune_is_in_two_splits():
     assert set.union(*splits.values()) == {"train", "valid", "test"}
 
 
+def test_a_manifest_from_a_spreadsheet_is_read(tmp_path):
+    """It starts with a byte order mark, and names are in any language."""
+    path = tmp_path / "corpus.csv"
+    path.write_bytes("\ufeffpath,sha1,split\r\nmélodie ♫ 日本.mid,12,train\r\n".encode())
+    assert read_manifest(path) == [Entry("mélodie ♫ 日本.mid", "12", "train", "mélodie ♫ 日本.mid")]
+    path.write_bytes("path,sha1,split\r\nmélodie.mid,12,train\r\n".encode("cp1252"))
+    with pytest.raises(ValueError, match="corpus.csv is not UTF-8: save it as 'CSV UTF-8'"):
+        read_manifest(path)
+
+
 def test_the_counts_in_the_document_are_the_manifests():
     text = (MANIFEST.parents[1] / "docs" / "corpus.md").read_text()
     rows = {name: (int(n.replace(",", "")), kept) for name, n, kept in re.findall(ROW, text, re.M)}

@@ -354,6 +354,7 @@ def test_options_of_the_command_change_the_recipe():
     [
         (["--config", "cat-mel_2bar_tny"], "did you mean cat-mel_2bar_tiny"),
         (["--config", "cat-mel_2bar_tiny"], "nowhere"),
+        (["--config", "cat-mel_2bar_tiny", "--seed", "-1"], "seed must be at least 0 and below 2.63, got -1"),
     ],
 )
 def test_the_command_names_a_wrong_argument(arguments, message, tmp_path):

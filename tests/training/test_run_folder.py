@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import train as train_module
 from checkpoint import CHECKPOINT, read_checkpoint
-from helpers import QUIET
+from helpers import BUILT_IN, QUIET
 from midi_utils import MelodyConverter, load_songs
 from train import train
 from training.run_folder import LOCK, locked_folder
@@ -151,3 +152,17 @@ def test_a_file_as_a_cache_is_found_before_songs_are_read(tmp_path):
     song.write_bytes(b"no MIDI file")
     with pytest.raises(ValueError, match=f"{file} is a file: give a folder for the cache, as --cache"):
         load_songs(song, MelodyConverter(), cache=file, progress=False)
+
+
+def test_a_cache_that_cannot_be_written_costs_the_cache_alone(tmp_path, monkeypatch):
+    """The disk is full."""
+    cached = load_songs(BUILT_IN, MelodyConverter(), cache=tmp_path / "good", progress=False)
+
+    def refuse(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.warns(UserWarning, match=r"cannot be written \(No space left on device\): its songs are not cached"):
+        songs = load_songs(BUILT_IN, MelodyConverter(), cache=tmp_path / "full", progress=False)
+    assert (np.asarray(songs.labels) == np.asarray(cached.labels)).all()
+    assert [path for path in (tmp_path / "full").rglob("*") if path.is_file()] == []
