@@ -1,21 +1,21 @@
-# make run       execute main.ipynb into generated/main.ipynb; main.ipynb itself stays as it is
-# make paper     the same of paper.ipynb, the paper's tables and figures; make paper QUICK=1 is a small rehearsal
-# make notebook  both, then make main.ipynb, paper.ipynb and the README's picture anew from them
+# make run       execute main.ipynb into generated/main.ipynb; main.ipynb itself does not change
+# make paper     execute paper.ipynb, the paper's tables and figures, likewise; make paper QUICK=1 is a small rehearsal
+# make notebook  do both, then replace main.ipynb, paper.ipynb and the README's picture by the results
 # make test      lint, then the tests
 # make lint      ruff alone
 # make clean     remove the environment and the caches; your runs/ and generated/ stay
 #
-# Each sets up what it needs in .venv, once. Another Python: make test PYTHON=python3.12
+# Each command sets up .venv on first use. To choose another Python: make test PYTHON=python3.12
 
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 READY := .venv/ready
 
-# The notebook runs in .venv's own kernel, whatever kernels, settings or start-up files lie in the home folder.
+# The notebook runs in .venv's own kernel and ignores kernels, settings and start-up files of the home folder.
 export IPYTHONDIR := $(CURDIR)/.venv/ipython
 export JUPYTER_NO_CONFIG := 1
 export JUPYTER_PREFER_ENV_PATH := 1
-# Waiting threads spin for microseconds and then sleep: on a busy machine, endless spinning slows a small model down tenfold.
+# Waiting threads spin for microseconds and then sleep: on a busy machine, endless spinning makes a small model ten times slower.
 export GOMP_SPINCOUNT := 20000
 unexport JUPYTER_PATH PYTHONHOME PYTHONPATH
 

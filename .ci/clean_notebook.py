@@ -1,24 +1,24 @@
-"""Keeps of an executed notebook what belongs under version control; `make notebook` runs it.
+"""Strips an executed notebook for version control. `make notebook` runs it.
 
-Pictures and printed words stay; sound (megabytes), live widgets and what varies from run to run go.
+Pictures and printed text stay. Sound (megabytes), live widgets and what differs between two runs are removed.
 """
 
 import argparse
 
 import nbformat
 
-VOLATILE = ("application/vnd.jupyter.widget-view+json",)  # kinds of output that mean nothing outside the live notebook
+VOLATILE = ("application/vnd.jupyter.widget-view+json",)  # outputs that work only in a live notebook
 
 
 def keep(output: nbformat.NotebookNode) -> bool:
-    """False for sound, widgets and what went to the error stream."""
+    """Whether an output stays: not sound, a widget or text of the error stream."""
     data = output.get("data", {})
     sound = "<audio" in data.get("text/html", "")
     return not (sound or output.get("name") == "stderr" or any(kind in data for kind in VOLATILE))
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook with its cells counted from 1, and only outputs that `keep`."""
+    """The notebook with only the outputs that `keep` accepts, and its code cells numbered from 1."""
     cells = (cell for cell in notebook.cells if cell.cell_type == "code")
     for count, cell in enumerate(cells, start=1):
         cell.metadata.pop("execution", None)
