@@ -31,7 +31,12 @@ def save_checkpoint(
         config: the preset, whose converter and recipe are written.
         run, optimizer: state of a training run, which it needs to resume; None for a model that is only used.
         prior: a fitted prior of z, written in the weights' precision.
+
+    Raises:
+        ValueError: a prior of another class, which `stored_prior` could not restore.
     """
+    if prior and not isinstance(prior, Prior):
+        raise ValueError(f"a checkpoint holds a prior.Prior, not a {type(prior).__name__}, which it could not restore")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     config = replace(config, model=model.config)

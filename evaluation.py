@@ -28,6 +28,7 @@ from console import errors_in_a_line, say
 from corpus import MANIFEST, load_corpus
 from generate import Encoding, TrainedModel, evenly, slerp, take
 from loss import kl_divergence, reconstruction_loss
+from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import Converter, SongDataset, Tensors, Windows
 from model import autocast
 from music.attributes import (
@@ -672,7 +673,7 @@ def main(arguments: list[str] | None = None):
     with errors_in_a_line():
         trained = TrainedModel.load(options.checkpoint, options.device)
         songs = load_splits(options, trained.converter, ("train", options.split))
-        run = read_checkpoint(options.checkpoint)["run"]
+        run = {} if is_magenta_checkpoint(options.checkpoint) else read_checkpoint(options.checkpoint)["run"]
         found = evaluate(trained, *songs, split=options.split, run=run, limit=options.limit, seed=options.seed)
     say(summary(found))
     if options.out:

@@ -126,7 +126,7 @@ class TrainedModel:
 
         Raises:
             ValueError: the file is missing, truncated or of another format, or fits several presets.
-            KeyError: no preset has the name `config_name`.
+            KeyError: no preset has the name `config_name`, which a file of Magenta's needs.
         """
         if is_magenta_checkpoint(path):
             model, config = load_magenta_model(path, config_name)
@@ -182,7 +182,7 @@ class TrainedModel:
         Args:
             n: number of pieces.
             temperature: of the draw at each step; 0 takes the most likely class.
-            length: in steps (sixteenth notes); the preset's length when None.
+            length: in steps (sixteenth notes; events of a multitrack preset); the preset's length when None.
             controls: for a model with conditioning, one of
                 - a list of chord symbols, each of which takes an equal share of the length;
                 - chord classes, [length] or [n, length];
@@ -215,7 +215,7 @@ class TrainedModel:
         return normal((n, self.model.config.z_size), source, self.device)
 
     def fit_prior(self, songs: SongDataset) -> None:
-        """Fits a prior to the posteriors of songs, one Gaussian per 64 windows, from which `sample` draws z then.
+        """Fits a prior to the posteriors of songs; `sample` draws z from it afterwards.
 
         With many free bits or a small beta, songs occupy only a part of N(0, I), and z from the rest decodes to noise.
         Encoding, decoding and the ELBO do not change. See prior.py.
@@ -280,7 +280,9 @@ class TrainedModel:
         qpm: float = 120.0,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
-        """Decodes the posterior mean of each window, free-running: without the original's steps.
+        """Decodes the posterior mean of each window, free-running, without the original's steps.
+
+        Unlike `decode`, it takes the most likely label of each step unless a temperature is given.
 
         Args:
             music: as in `encode`.
@@ -323,7 +325,10 @@ class TrainedModel:
             raise ValueError(f"an interpolation needs at least one point, got num_steps={num_steps}")
         ends = [self.encode(music).mu.cpu() for music in (start, end)]  # not every device has slerp's float64
         if any(len(mu) != 1 for mu in ends):
-            raise ValueError(f"an interpolation goes from one window to one, got {len(ends[0])} and {len(ends[1])}")
+            raise ValueError(
+                f"an interpolation goes from one window to one, got {len(ends[0])} and {len(ends[1])}: take one of "
+                "several with generate.take(windows, slice(k, k + 1))"
+            )
         z = torch.stack([slerp(ends[0][0], ends[1][0], t) for t in torch.linspace(0, 1, num_steps).tolist()])
         return self.decode(
             z, temperature=temperature, length=length, controls=controls, generator=source, qpm=qpm, program=program
@@ -362,7 +367,8 @@ class TrainedModel:
                 raise ValueError(
                     f"file {k} of {len(found)}{name} holds {len(windows.labels)} windows of {self.converter.steps} "
                     f"steps, and one is needed{_reasons(windows)}: cut it with windows = "
-                    "trained.converter.to_arrays(midi) and encode those"
+                    "trained.converter.to_arrays(load_midi(path)), and encode those or one, "
+                    "generate.take(windows, slice(k, k + 1))"
                 )
         return _concatenate(found)
 

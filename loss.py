@@ -24,11 +24,6 @@ class ElboLoss(NamedTuple):
     kl_nats: Tensor  # before free bits
 
 
-def output_depths(output: str, depth: int) -> tuple[int, ...]:
-    """Depths of the parts of a frame of this depth; `output` is a name in `outputs.OUTPUTS`."""
-    return output_kind(output).depths(depth)
-
-
 def step_mask(lengths: Tensor, steps: int) -> Tensor:
     """True at the steps within each sequence, or within each segment: lengths [B] or [B, S] -> [B, steps]."""
     lengths = lengths if lengths.ndim == 2 else lengths[:, None]

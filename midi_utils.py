@@ -72,7 +72,7 @@ Converter = MelodyConverter | DrumsConverter | TrioConverter | GrooveConverter |
 
 BUILT_IN = "built_in"  # subfolder whose songs are used only if there are no others
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
-MEMORY_BYTES = 2**30  # of labels and controls in one array each; more stay as they were read, or mapped from the cache
+MEMORY_BYTES = 2**30  # largest labels and controls copied into one array; larger sets stay in pieces or memory-mapped
 OFF_GRID_STEPS = 0.2  # a song is off the grid if its onsets are, by this mean distance; random onsets have 0.25
 
 
@@ -380,7 +380,7 @@ def _off_grid(distance: float) -> str | None:
 
 def _remedy(report: SongReport) -> str:
     if len(report.refused) == report.files:
-        return "Not one file could be read: add MIDI files that play."
+        return "No file could be read: add MIDI files that play."
     return (
         "Add songs that fit, or take another preset (drums, a trio, 2 bars in place of 16) or converter (other "
         "programs, another time signature)."

@@ -73,7 +73,7 @@ def check_integers(config, names: Iterable[str]):
 class ModelConfig:
     """Sizes and structure of a `MusicVAE`."""
 
-    steps: int  # T, sixteenth notes per sequence; a model with segments also takes other numbers of whole segments
+    steps: int  # T, sixteenth notes (multitrack: events); a model with segments also takes other whole numbers of them
     input_depth: int  # depth of a frame that the encoder reads
     output_depth: int  # D, depth of a frame that the decoder writes and reads back
     z_size: int

@@ -342,10 +342,17 @@ def read_beginning(init_from: str | Path | MusicVAE | TrainingState | None, conf
         return Beginning(init_from)
     if not isinstance(init_from, str | Path):
         raise ValueError(f"init_from must be a path, a MusicVAE or a TrainingState, got {type(init_from).__name__}")
+    check_exists(init_from)
     path = Path(init_from)
     if (path / CHECKPOINT).is_file() or (path.is_file() and zipfile.is_zipfile(path)):
         return Beginning(load_checkpoint(path)[0])
     return Beginning(load_magenta_checkpoint(path, config.name))
+
+
+def check_exists(checkpoint: str | Path):
+    """Raises ValueError if neither a file or folder nor a TensorFlow checkpoint has that name."""
+    if not (Path(checkpoint).exists() or Path(f"{checkpoint}.index").exists()):
+        raise ValueError(f"{checkpoint}: there is no such checkpoint, ours or Magenta's")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -426,6 +433,8 @@ def main(arguments: list[str] | None = None):
             config = chosen_config(options)
             check_seed(options.seed)
             check_folder(options.out)
+            if options.init_from:
+                check_exists(options.init_from)
             train_set, valid_set = read_songs(options, config)
             names = ("steps", "minutes", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")
             chosen = {name: getattr(options, name) for name in names}

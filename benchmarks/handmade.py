@@ -115,7 +115,7 @@ def compare_first_steps() -> Comparison:
     """A program from its start to the end of its first training step."""
     name = next(iter(REPLACEMENTS))
     times = in_turn(*(partial(run_child, "--first-step", optimizer) for optimizer in ("Adam", name)), FIRST_STEP_ROUNDS)
-    return Comparison("adam.py", f"imports and first step, {BATCH}", "float32", name, *times)
+    return Comparison("engine/adam.py", f"imports and first step, {BATCH}", "float32", name, *times)
 
 
 def compare_updates(name: str) -> Comparison:
@@ -126,7 +126,7 @@ def compare_updates(name: str) -> Comparison:
         for parameter in optimizer.parameters:
             parameter.grad = torch.randn_like(parameter)
         calls.append(partial(optimizer.step, 1e-3))
-    return Comparison("adam.py", "update", "", name, *in_turn(*calls, UPDATE_ROUNDS))
+    return Comparison("engine/adam.py", "update", "", name, *in_turn(*calls, UPDATE_ROUNDS))
 
 
 def without_kernels(call: Callable[[], object]) -> Callable[[], object]:
@@ -146,7 +146,7 @@ def compare_kernels(precision: str) -> list[Comparison]:
     for work, make, batch, rounds in (("train", training, BATCH, STEP_ROUNDS), ("sample", drawing, 1, SAMPLE_ROUNDS)):
         call = make(Row("cpu", precision, BASE, work, batch), CONFIGS[BASE], ROOT)
         times = in_turn(call, without_kernels(call), rounds)
-        rows.append(Comparison("lstm.cpp", f"{work}, {batch}", name, "PyTorch's layers and operators", *times))
+        rows.append(Comparison("engine/lstm.cpp", f"{work}, {batch}", name, "PyTorch's layers and operators", *times))
     return rows
 
 
@@ -169,7 +169,9 @@ def compare_compiled(steps: int) -> Comparison:
     with tempfile.TemporaryDirectory() as cache:  # an empty one, so that everything is compiled
         found = json.loads(run_child("--compile", str(steps), TORCHINDUCTOR_CACHE_DIR=cache).splitlines()[-1])
     work = f"first sample, {steps} steps"
-    return Comparison("cuda_graph.py", work, "float32", "torch.compile", [2 * found["loop"]], [found["compiled"]])
+    return Comparison(
+        "engine/cuda_graph.py", work, "float32", "torch.compile", [2 * found["loop"]], [found["compiled"]]
+    )
 
 
 def measure() -> list[Comparison]:

@@ -7,8 +7,8 @@ Every backend computes the same function:
   products use oneDNN, with weights packed once per call. A single sequence uses a matrix-vector kernel on unpacked
   weights. Other kernels do the elementwise part of a step, and the drawing of classes, in one pass. An input that is
   constant over time is multiplied once. The kernels (lstm.cpp) are compiled at first use, in about a second.
-- Everywhere else, `torch.nn.LSTM` does. It also runs small layers and sequences without gradient on the CPU, where it
-  is as fast.
+- Everywhere else, `torch.nn.LSTM` runs the layers. It also runs small layers and sequences without gradient on the
+  CPU, where it is as fast.
 
 docs/speed.md says how much time the kernels save.
 

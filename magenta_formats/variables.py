@@ -20,12 +20,8 @@ from torch.overrides import TorchFunctionMode
 from configs import CONFIGS, Config
 from model import ModelConfig, MusicVAE
 
-GATE_ORDER = [
-    0,
-    2,
-    1,
-    3,
-]  # where TensorFlow's i, j, f, o has each gate of PyTorch's i, f, g, o, and the other way round
+# Position in TensorFlow's i, j, f, o of each gate of PyTorch's i, f, g, o, and the other way round.
+GATE_ORDER = [0, 2, 1, 3]
 FORGET_BIAS = 1.0  # TensorFlow's cell adds it when it runs; checkpoints hold the bias without it
 ENCODER_LAYER = "{}/cell_{}/bidirectional_rnn/{}/multi_rnn_cell/cell_0/lstm_cell"
 ENCODER_LEVEL = "encoder/hierarchical_level_{}"

@@ -159,7 +159,7 @@ def _track_name(track: int, instrument: pretty_midi.Instrument) -> str:
 
 
 def describe_programs(programs: Sequence[int]) -> str:
-    """0-31, or 0, 25."""
+    """Formats programs: 0-31 for a run of three or more, else 0, 25."""
     programs = sorted(set(programs))
     if len(programs) > 2 and programs[-1] - programs[0] == len(programs) - 1:
         return f"{programs[0]}-{programs[-1]}"
@@ -167,7 +167,7 @@ def describe_programs(programs: Sequence[int]) -> str:
 
 
 def describe_tracks(midi: PrettyMIDI) -> str:
-    """The programs that a song has: it has programs 0, 25 and drums."""
+    """Says which programs a song has, as in: it has programs 0, 25 and drums."""
     programs = sorted({instrument.program for instrument in midi.instruments if not instrument.is_drum})
     kinds = [f"program{'s' * (len(programs) > 1)} {', '.join(map(str, programs))}"] if programs else []
     kinds += ["drums"] if drum_tracks(midi).any() else []

@@ -19,7 +19,7 @@ KNOWN_META = {*range(8), 0x09, 0x20, 0x21, END_OF_TRACK, 0x51, 0x54, 0x58, 0x59,
 
 
 class MidiError(ValueError):
-    """A MIDI file that cannot be read. The message of one that `load_midi` raises names the file and the fault."""
+    """A MIDI file that cannot be read. `load_midi` adds the name of the file to the message."""
 
 
 # ---- Events ----
@@ -42,7 +42,7 @@ def walk_track(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, in
     track, position, running = data[start:end], 0, 0
     while position < len(track):
         delta, first = track[position], position + 1
-        if delta > 127:  # a call costs time, so that short numbers are read without
+        if delta > 127:  # short numbers are decoded here, because a call costs time
             delta, first = _number(track, position, start)
         status = track[first]
         if status < SYSEX:

@@ -161,7 +161,7 @@ def _models_row(name: str, found: dict) -> tuple[str, ...]:
 
 
 def _kl_bits(found: dict) -> str:
-    """What an accuracy costs: without it, a model that copies looks better than one that compresses."""
+    """The KL in bits, which belongs beside every accuracy."""
     return number(found["elbo"]["kl_bits"]["mean"], 0)
 
 

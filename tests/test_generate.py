@@ -116,7 +116,7 @@ def test_many_windows_are_encoded_in_batches(trained, monkeypatch):
 
 
 def test_a_song_with_no_window_or_several_is_refused_with_the_way_to_cut_it(trained):
-    with pytest.raises(ValueError, match=r"file 2 of 2 holds 0 windows .*to_arrays\(midi\)"):
+    with pytest.raises(ValueError, match=r"file 2 of 2 holds 0 windows .*to_arrays\(load_midi\(path\)\)"):
         trained.encode([one_window(trained), pretty_midi.PrettyMIDI()])
     converter = trained.config.converter
     double = np.concatenate([made_songs(converter, 2, 1).labels[k] for k in range(2)])

@@ -56,27 +56,27 @@ def ratios():
 
 
 def test_every_hand_written_part_has_a_row(ratios):
-    assert set(ratios) == {"adam.py", "lstm.cpp", "cuda_graph.py"}
+    assert set(ratios) == {"engine/adam.py", "engine/lstm.cpp", "engine/cuda_graph.py"}
 
 
 def test_torch_optim_adam_updates_as_fast_but_starts_later(ratios):
-    found = ratios["adam.py"]
+    found = ratios["engine/adam.py"]
     assert found["update  torch.optim.Adam, fused"] == pytest.approx(1, abs=0.15)
     assert found["imports and first step, 64 float32 torch.optim.Adam, fused"] > 1.25
 
 
 def test_the_kernels_sample_faster_and_train_faster_in_bfloat16(ratios):
-    found = {key.partition(" PyTorch")[0]: ratio for key, ratio in ratios["lstm.cpp"].items()}
+    found = {key.partition(" PyTorch")[0]: ratio for key, ratio in ratios["engine/lstm.cpp"].items()}
     assert found["train, 64 float32"] == pytest.approx(1, abs=0.15)
     assert min(found[key] for key in ("train, 64 bfloat16", "sample, 1 float32", "sample, 1 bfloat16")) > 1.25
 
 
 def test_compiling_a_loop_takes_longer_the_more_steps_it_has(ratios):
-    found = [one for one in handmade.load_handmade()["comparisons"] if one.part == "cuda_graph.py"]
+    found = [one for one in handmade.load_handmade()["comparisons"] if one.part == "engine/cuda_graph.py"]
     seconds = [statistics.median(one.theirs) for one in found]
     assert len(seconds) == len(handmade.COMPILED_STEPS)
     assert seconds == sorted(seconds)
-    assert min(ratios["cuda_graph.py"].values()) > 100
+    assert min(ratios["engine/cuda_graph.py"].values()) > 100
 
 
 def test_the_page_has_the_table():
