@@ -212,7 +212,7 @@ def run_steps(
     sums, began = sums_since_row(position, data.labels.device), time.monotonic() - position.seconds
     batches = len(valid_batches(len(valid.labels), run.config.training.batch_size)) if valid else 0
     shown = progress and is_main_process()
-    bar = ProgressBar(run.config.name, position.step, steps, eval_every, batches, shown)
+    bar = ProgressBar(run.config.name, position.step, steps, eval_every, batches, shown, minutes)
     skipped, saved = SkippedUpdates(position.step), position.step
     with bar, stop_requests(minutes) as stop_reason:
         for step in range(position.step, steps):

@@ -18,8 +18,17 @@ UNITS = ((5400, 3600, "hours"), (90, 60, "minutes"), (0, 1, "seconds"))  # secon
 class ProgressBar:
     """Shows the step, the time used, the time left and the metrics of a run; tells the time left after ten updates."""
 
-    def __init__(self, name: str, step: int, steps: int, eval_every: int, valid_batches: int, shown: bool):
-        self.name, self.first, self.steps = name, step, steps
+    def __init__(
+        self,
+        name: str,
+        step: int,
+        steps: int,
+        eval_every: int,
+        valid_batches: int,
+        shown: bool,
+        minutes: float | None = None,
+    ):
+        self.name, self.first, self.steps, self.minutes = name, step, steps, minutes
         self.eval_every, self.valid_batches = eval_every, valid_batches
         self.bar = tqdm(total=steps, initial=step, desc="training", bar_format=BAR, disable=not shown)
         self.warm = 0.0  # clock after the first update, which also loads kernels
@@ -39,8 +48,13 @@ class ProgressBar:
         if made == FORECAST_UPDATES:
             update_seconds = (time.monotonic() - self.warm) / (FORECAST_UPDATES - 1)
             left = updates_left(self.bar.n, self.steps, self.eval_every, self.valid_batches)
-            forecast = f"{self.name}: about {duration(left * update_seconds)} to step {self.steps:,}"
-            self.bar.write(encodable(forecast, sys.stdout))
+            self.bar.write(encodable(self.forecast(left * update_seconds), sys.stdout))
+
+    def forecast(self, seconds: float) -> str:
+        """The line that says how long the run will take, and whether a time limit ends this call before."""
+        line = f"{self.name}: about {duration(seconds)} to step {self.steps:,}"
+        is_limited = self.minutes is not None and seconds > 60 * self.minutes
+        return f"{line}; this call ends after {duration(60 * self.minutes)}" if is_limited else line
 
     def show(self, metrics: Metrics):
         """Sets the metrics, which appear when the bar is drawn next."""

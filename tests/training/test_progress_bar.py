@@ -62,3 +62,9 @@ def test_the_work_left_counts_held_out_batches_as_a_third_of_an_update(step, ste
 )
 def test_a_duration_has_a_fitting_unit(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_forecast_names_a_time_limit_that_ends_the_call_before_the_last_step():
+    with ProgressBar("cat-mel_2bar_tiny", 0, 5000, 100, 0, False, minutes=1.5) as progress:
+        assert progress.forecast(60.0) == "cat-mel_2bar_tiny: about 60 seconds to step 5,000"
+        assert progress.forecast(600.0).endswith("about 10 minutes to step 5,000; this call ends after 1.5 minutes")
