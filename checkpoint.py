@@ -1,18 +1,33 @@
-"""Trained models as files: weights, the preset that rebuilds model and converter, and what a run needs to resume."""
+"""Trained models as files: weights, the preset that rebuilds model and converter, and what a run needs to resume.
+
+A file is a zip archive in PyTorch's format. PyTorch does not compare the archive's checksums with its records, and it
+unpacks whatever the archive says. `read_checkpoint` therefore checks the archive first.
+"""
 
 import os
+import pickletools
+import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
-from model import MusicVAE
+from model import ModelConfig, MusicVAE, blank_model
 from prior import Prior
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
 FORMAT = 1  # version of that file's content
+PICKLE = "data.pkl"  # the record that holds everything but the values of the tensors
+PICKLE_BYTES = 8 * 2**20  # most of that record; a run's history takes 0.1 kB per row
+MOST_CALLS = 10_000  # tensors and ordered dictionaries in a file; a run of the largest preset has about 500
+STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+ALLOWED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", *(f"torch {kind}Storage" for kind in STORAGES)}
+UNKNOWN_STORAGE = re.compile(r"/data/(?![0-9]+$)")  # values of a tensor under letters, whose case PyTorch ignores
+MOST_FAULTS = 5  # that an error message lists
 
 
 def save_checkpoint(
@@ -33,7 +48,8 @@ def save_checkpoint(
         prior: a fitted prior of z, written in the weights' precision.
 
     Raises:
-        ValueError: a prior of another class, which `stored_prior` could not restore.
+        ValueError: a prior of another class, which `stored_prior` could not restore; or a weight that is not finite in
+            the precision that it is written in. An earlier file stays as it was.
     """
     if prior and not isinstance(prior, Prior):
         raise ValueError(f"a checkpoint holds a prior.Prior, not a {type(prior).__name__}, which it could not restore")
@@ -45,6 +61,8 @@ def save_checkpoint(
         content["optimizer"] = optimizer.state_dict()
     if prior:
         content["prior"] = tuple(part.to(next(model.parameters()).dtype) for part in prior)
+    if name := _not_finite(_weights(content)):
+        raise ValueError(f"{name} of this {config.name} holds NaN or infinity: nothing is written to {path}")
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         torch.save(content, file)
@@ -60,18 +78,20 @@ def read_checkpoint(path: str | Path) -> dict:
         path: the file, or the folder of a run.
 
     Raises:
-        ValueError: no such file, a truncated file, or not a checkpoint of this version.
+        ValueError: no such file; a file that is truncated, damaged, or no checkpoint of this version; a weight that is
+            not finite; or an archive that would take far more memory than its own size.
     """
     path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch raises half a dozen kinds for a truncated file
-        raise ValueError(f"{path} is truncated, or no checkpoint of ours ({type(fault).__name__})") from fault
-    whole = isinstance(content, dict) and {"config", "model", "run"} <= set(content)
-    if not whole or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is no checkpoint of this version, which writes format {FORMAT}")
+        fault = _archive_fault(path)
+        content = None if fault else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zipfile and torch raise many kinds for a truncated file
+        raise ValueError(f"{path} {_foreign(path)} ({type(error).__name__})") from error
+    fault = fault or _content_fault(content, path.stat().st_size)
+    if fault:
+        raise ValueError(f"{path} {fault}")
     return content
 
 
@@ -82,7 +102,7 @@ def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
         path: the file, or the folder of a run.
 
     Raises:
-        ValueError: no such file, a truncated file, not a checkpoint, or weights that do not fit its preset.
+        ValueError: as in `read_checkpoint`, or weights that do not fit the file's own preset.
     """
     return rebuild(read_checkpoint(path), path)
 
@@ -90,14 +110,103 @@ def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
 def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
     """What `load_checkpoint` returns, from content that `read_checkpoint` has read; error messages name the path."""
     config = config_from_dict(content["config"])
+    if faults := _shape_faults(content["model"], config.model):
+        more = f"; and {len(faults) - MOST_FAULTS} more" * (len(faults) > MOST_FAULTS)
+        raise ValueError(
+            f"{path} holds weights that do not fit its own preset: {'; '.join(faults[:MOST_FAULTS])}{more}"
+        )
     model = MusicVAE(config.model)
-    try:
-        model.load_state_dict(content["model"])
-    except (RuntimeError, TypeError) as fault:
-        raise ValueError(f"{path} holds weights that do not fit its own preset: {fault}") from None
+    model.load_state_dict(content["model"])
     return model.eval(), config
 
 
 def stored_prior(content: dict) -> Prior | None:
     """The prior in a checkpoint's content; None where it has none."""
     return Prior(*content["prior"]) if content.get("prior") else None
+
+
+# ---- Checks, before memory is taken ----
+
+
+def _archive_fault(path: Path) -> str | None:
+    """What is wrong with a file's archive, or None. Compares the checksum of every record; unpacks nothing."""
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        if any(record.compress_type or record.compress_size != record.file_size for record in records):
+            return "is compressed, which no checkpoint is: it was packed again, and could unpack to any size"
+        if sum(record.file_size for record in records) > path.stat().st_size:
+            return "is damaged: its records overlap"
+        if any(UNKNOWN_STORAGE.search(record.filename) for record in records):
+            return "is no checkpoint of ours: not all of its tensors are numbered"
+        if damaged := archive.testzip():
+            return f"is damaged: its record {damaged} does not match its checksum; copy or download the file again"
+        pickles = [record for record in records if record.filename.endswith(PICKLE)]
+        if any(record.file_size > PICKLE_BYTES for record in pickles):
+            return f"is no checkpoint of ours: its {PICKLE} takes more than {PICKLE_BYTES:,} bytes"
+        return next(filter(None, (_pickle_fault(archive.read(record)) for record in pickles)), None)
+
+
+def _pickle_fault(pickled: bytes) -> str | None:
+    """What a pickle would make that is not in a checkpoint, or None. Reads its instructions without following them."""
+    calls = 0
+    for code, argument, _ in pickletools.genops(pickled):
+        if code.name.endswith("GLOBAL") and argument not in ALLOWED:
+            return f"is no checkpoint of ours: it holds {argument}"
+        calls += code.name in ("REDUCE", "NEWOBJ")
+    return f"is no checkpoint of ours: it holds over {MOST_CALLS:,} tensors" if calls > MOST_CALLS else None
+
+
+def _foreign(path: Path) -> str:
+    """What a file is that cannot be read at all."""
+    with path.open("rb") as file:
+        midi = file.read(4) == b"MThd"
+    return "is a MIDI file, not a model" if midi else "is truncated, or no checkpoint of ours"
+
+
+def _content_fault(content: dict, size: int) -> str | None:
+    """What is wrong with the content of a file of that size in bytes, or None."""
+    whole = isinstance(content, dict) and {"config", "model", "run"} <= set(content)
+    if not whole or content.get("format") != FORMAT:
+        return f"is no checkpoint of this version, which writes format {FORMAT}"
+    model, prior = content["model"], content.get("prior") or ()
+    if not (isinstance(model, dict) and isinstance(prior, tuple) and len(prior) in (0, len(Prior._fields))):
+        return "is no checkpoint of ours: it has no weights, or an unknown prior"
+    weights = _weights(content)
+    if not all(isinstance(value, Tensor) and value.is_floating_point() for value in weights.values()):
+        return "is no checkpoint of ours: some of its weights are not floats"
+    if sum(value.nbytes for value in weights.values()) > size:
+        return "is no checkpoint of ours: its tensors are larger than the file"
+    name = _not_finite(weights)
+    return f"holds NaN or infinity in {name}: its training diverged, or it was changed later" if name else None
+
+
+def _weights(content: dict) -> dict[str, Tensor]:
+    """The tensors of the model and the prior, by name."""
+    prior = zip(Prior._fields, content.get("prior") or (), strict=False)
+    return content["model"] | {f"prior.{name}": part for name, part in prior}
+
+
+def _not_finite(tensors: dict[str, Tensor]) -> str | None:
+    """The name of the first tensor with NaN, infinity or a value beyond float32, or None. NaN counts as an extreme."""
+    filled = ((name, value) for name, value in tensors.items() if value.numel())
+    return next((name for name, value in filled if not torch.stack(value.float().aminmax()).isfinite().all()), None)
+
+
+def _shape_faults(weights: dict[str, Tensor], config: ModelConfig) -> list[str]:
+    """How weights differ from those of a model, which is not built: its sizes may be absurd."""
+    if len(config.enc_rnn_size) + len(config.dec_rnn_size) > len(weights):
+        return ["the preset has more layers than there are weights"]
+    try:
+        wanted = {name: list(value.shape) for name, value in blank_model(config).state_dict().items()}
+    except (RuntimeError, TypeError, OverflowError) as fault:
+        return [f"no model has its sizes ({fault})"]
+    given = {name: list(value.shape) for name, value in weights.items()}
+    return (
+        [f"missing {name} {shape}" for name, shape in wanted.items() if name not in given]
+        + [f"unexpected {name} {shape}" for name, shape in given.items() if name not in wanted]
+        + [
+            f"{name} should be {wanted[name]}, but is {given[name]}"
+            for name in wanted
+            if given.get(name, wanted[name]) != wanted[name]
+        ]
+    )

@@ -118,14 +118,15 @@ class TrainedModel:
 
         Args:
             path: a checkpoint, the folder of a run, or a path that `load_magenta_checkpoint` takes: a TensorFlow
-                checkpoint's prefix, a folder with one, a published `.tar`, or a magenta.js folder.
+                checkpoint's prefix or files, a folder with one, a published `.tar`, or a magenta.js folder.
             device: where the model is put.
             precision: see the class.
             config_name: the preset of one of Magenta's models, needed where its file fits several; the error that
                 asks for it lists them.
 
         Raises:
-            ValueError: the file is missing, truncated or of another format, or fits several presets.
+            ValueError: the file is missing, truncated, damaged or of another format, holds NaN or infinity, or fits
+                several presets.
             KeyError: no preset has the name `config_name`, which a file of Magenta's needs.
         """
         if is_magenta_checkpoint(path):

@@ -21,6 +21,7 @@ from magenta_formats.variables import (
     BETA_POWERS,
     GLOBAL_STEP,
     Variables,
+    check_finite,
     check_variables,
     fill_state,
     fit_sizes,
@@ -82,7 +83,7 @@ def load_magenta_checkpoint(path: str | Path, config_name: str | None = None) ->
 
     Args:
         path: one of
-            - the prefix of a TensorFlow checkpoint, without `.index`;
+            - the prefix of a TensorFlow checkpoint, without `.index`, or one of its files;
             - the folder of a training run, of which the latest checkpoint is read;
             - a published `.tar` archive, which is not unpacked;
             - a magenta.js folder.
@@ -93,8 +94,8 @@ def load_magenta_checkpoint(path: str | Path, config_name: str | None = None) ->
         The model, on the CPU, in evaluation mode; `model.config` holds its sizes.
 
     Raises:
-        ValueError: the checkpoint cannot be read, its variables are not those of the preset, or it fits several
-            presets, which the message lists.
+        ValueError: the checkpoint cannot be read or is damaged, its variables are not those of the preset or not
+            finite, or it fits several presets, which the message lists.
         KeyError: no preset has that name.
     """
     return load_magenta_model(path, config_name)[0]
@@ -136,6 +137,7 @@ def _build_model(path: str | Path, config_name: str | None, variables: Variables
     preset = _format_of(path).find_preset(path, config_name, weights)
     config = replace(preset, model=fit_sizes(preset.model, weights))
     check_variables(path, preset.name, config.model, weights)
+    check_finite(path, weights)
     return model_from_variables(config.model, weights), config
 
 
@@ -143,6 +145,7 @@ def _adam_slot(path: str | Path, model: MusicVAE, variables: Variables, suffix: 
     """One of Adam's moving averages, by the names of the parameters that are trained."""
     averages = {name.removesuffix(suffix): value for name, value in variables.items() if name.endswith(suffix)}
     check_variables(path, "a training run", model.config, averages)
+    check_finite(path, averages)
     slot = {name: torch.empty_like(value) for name, value in model.state_dict().items()}
     fill_state(slot, model.config, averages, forget_bias=0.0)
     return {name: slot[name] for name, parameter in model.named_parameters() if parameter.requires_grad}

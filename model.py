@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.overrides import TorchFunctionMode
 
 from engine.cuda_graph import run_as_graph
 from engine.lstm import (
@@ -578,3 +579,17 @@ class MusicVAE(nn.Module):
         if lengths is not None and list(lengths.shape) not in shapes:
             wanted = " or ".join(map(str, shapes))
             raise ValueError(f"lengths must be {wanted} for this model, got {list(lengths.shape)}")
+
+
+class _WithoutInitialDraws(TorchFunctionMode):
+    """Skips the random draws of initial weights, which take seconds in a large model."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__name__", "") not in ("normal_", "uniform_"):
+            return function(*args, **(kwargs or {}))
+
+
+def blank_model(config: ModelConfig) -> MusicVAE:
+    """A model with shapes but without values, which takes no memory whatever its sizes."""
+    with torch.device("meta"), _WithoutInitialDraws():
+        return MusicVAE(config)

@@ -15,11 +15,16 @@ magenta.js differs from Magenta in three ways:
 - The tensors that it makes of a drum pattern mark an empty step one step too early.
 - It keeps decoding after an end token, and the next track starts from there.
 - It does not remove the drums that a model is to add (`added_classes`); the caller has to.
+
+The format has no checksums. `export_magenta_js` adds a file that magenta.js never asks for: SHA256SUMS, the digests of
+all other files as the program `sha256sum` lists them. A folder with this file is checked when it is read.
 """
 
+import hashlib
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -46,7 +51,9 @@ from music.melody import MAX_PITCH, MIN_PITCH
 
 WEIGHTS_MANIFEST = "weights_manifest.json"
 CLIENT_CONFIG = "config.json"
+DIGESTS = "SHA256SUMS"
 SHARD = "group1-shard{}of{}"
+MOST_JSON_BYTES = 4 * 2**20  # of a manifest or config; the largest published model needs 20 kB
 SHARD_BYTES = 4 * 2**20  # as in TensorFlow.js's own converter
 FLOAT32 = np.dtype("<f4")
 QUANTIZED = {"uint8": np.dtype("<u1"), "uint16": np.dtype("<u2")}  # how Magenta's converter can store a float32
@@ -91,18 +98,22 @@ def read_shards(folder: str | Path) -> Variables:
         folder: holds `weights_manifest.json` and the shards that it names.
 
     Raises:
-        ValueError: a file is missing, truncated or of another format, or the manifest contradicts itself or the sizes
-            of its shards. The message names the variable. All sizes are checked before any value is read.
+        ValueError: a file is missing, truncated or of another format, does not match its digest, or the manifest
+            contradicts itself or the sizes of its shards. The message names the file or the variable. All sizes and
+            digests are checked before any value is read.
     """
     groups = _read_manifest(Path(folder))
     for group in groups:
         _check_sizes(group)
+    _check_digests(Path(folder), groups)
     return {name: value for group in groups for name, value in _values(group)}
 
 
 def _read_json(path: Path, kind: type):
     if not path.is_file():
         raise ValueError(f"no file {path}; a magenta.js folder holds {WEIGHTS_MANIFEST}, {CLIENT_CONFIG} and shards")
+    if path.stat().st_size > MOST_JSON_BYTES:
+        raise ValueError(f"{path} takes more than {MOST_JSON_BYTES:,} bytes, far more than a model of magenta.js needs")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as fault:
@@ -121,8 +132,10 @@ def _read_manifest(folder: Path) -> list[Group]:
         shards = tuple(_shard(folder, name) for name in entry["paths"])
         groups.append(Group(shards, tuple(_weight(path, weight) for weight in entry["weights"])))
     names = [weight.name for group in groups for weight in group.weights]
-    if len(names) != len(set(names)):
-        raise ValueError(f"{path} lists variable {max(names, key=names.count)} more than once")
+    shards = [shard for group in groups for shard in group.shards]
+    for kind, listed in (("variable", names), ("shard", shards)):
+        if len(listed) != len(set(listed)):
+            raise ValueError(f"{path} lists {kind} {Counter(listed).most_common(1)[0][0]} more than once")
     return groups
 
 
@@ -182,6 +195,26 @@ def _check_sizes(group: Group):
     if end != held:
         last = f" up to {group.weights[-1].name}" if group.weights else ""
         raise ValueError(f"the variables{last} need {end:,} bytes, their shards hold {held:,} ({names})")
+
+
+def _check_digests(folder: Path, groups: list[Group]):
+    """Raises a ValueError for a file that does not match the folder's list of digests; most folders have no list."""
+    listed = folder / DIGESTS
+    if not listed.is_file():
+        return
+    files = [folder / WEIGHTS_MANIFEST, folder / CLIENT_CONFIG, *(shard for group in groups for shard in group.shards)]
+    lines = set(listed.read_text(encoding="utf-8", errors="replace").splitlines())
+    for file in filter(Path.is_file, files):
+        if _digest_line(folder, file) not in lines:
+            raise ValueError(
+                f"{file} does not match its digest in {DIGESTS}: it is damaged, or was changed; copy the folder again, "
+                f"or delete {DIGESTS} if the change is meant"
+            )
+
+
+def _digest_line(folder: Path, file: Path) -> str:
+    """The digest and the name of a file, as the program `sha256sum` writes them."""
+    return f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder).as_posix()}"
 
 
 def _values(group: Group) -> Iterator[tuple[str, np.ndarray]]:
@@ -248,6 +281,8 @@ def export_magenta_js(model: MusicVAE, config: Config, folder: str | Path, quant
         content[WEIGHTS_MANIFEST] = _write_shards(new, variables, quantize)
         for name, value in content.items():
             (new / name).write_text(json.dumps(value, indent=2), encoding="utf-8")
+        digests = [_digest_line(new, file) for file in sorted(new.iterdir())]
+        (new / DIGESTS).write_bytes("".join(f"{line}\n" for line in digests).encode())
 
 
 def _with_sizes_of(config: Config, model: ModelConfig) -> Config:
@@ -290,7 +325,9 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _is_exported(path: Path) -> bool:
-    return path.is_file() and (path.name in (WEIGHTS_MANIFEST, CLIENT_CONFIG) or path.name.startswith("group1-shard"))
+    return path.is_file() and (
+        path.name in (WEIGHTS_MANIFEST, CLIENT_CONFIG, DIGESTS) or path.name.startswith("group1-shard")
+    )
 
 
 def _write_shards(folder: Path, variables: Variables, quantize: str | None) -> list[dict]:

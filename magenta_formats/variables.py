@@ -15,10 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from configs import CONFIGS, Config
-from model import ModelConfig, MusicVAE
+from model import ModelConfig, MusicVAE, blank_model
 
 # Position in TensorFlow's i, j, f, o of each gate of PyTorch's i, f, g, o, and the other way round.
 GATE_ORDER = [0, 2, 1, 3]
@@ -119,7 +118,7 @@ def tensorflow_variables(model: MusicVAE) -> Variables:
 
 def variable_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The name and shape of every variable of a model."""
-    state = _blank_model(config).state_dict()
+    state = blank_model(config).state_dict()
     return {name: tuple(value.shape) for name, value in _to_variables(config, state).items()}
 
 
@@ -151,23 +150,9 @@ def lstm_variables(weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_h
 
 def model_from_variables(config: ModelConfig, variables: Variables) -> MusicVAE:
     """A model with these weights, on the CPU, in evaluation mode. Empties `variables`, see `fill_state`."""
-    model = _blank_model(config).to_empty(device="cpu")
+    model = blank_model(config).to_empty(device="cpu")
     fill_state(model.state_dict(), config, variables, FORGET_BIAS)
     return model.eval()
-
-
-class _WithoutInitialDraws(TorchFunctionMode):
-    """Skips the random draws of initial weights, which take seconds in a large model."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if getattr(function, "__name__", "") not in ("normal_", "uniform_"):
-            return function(*args, **(kwargs or {}))
-
-
-def _blank_model(config: ModelConfig) -> MusicVAE:
-    """A model that has shapes but no values."""
-    with torch.device("meta"), _WithoutInitialDraws():
-        return MusicVAE(config)
 
 
 def fill_state(state: dict[str, Tensor], config: ModelConfig, variables: Variables, forget_bias: float):
@@ -289,6 +274,20 @@ def check_variables(path: str | Path, name: str, config: ModelConfig, variables:
     faults = _faults(config, variables)
     if faults:
         raise ValueError(f"{path} is not a checkpoint of {name}: {'; '.join(faults)}")
+
+
+def check_finite(path: str | Path, variables: Variables):
+    """Raises a ValueError that names the first variable with a value that float32 cannot hold.
+
+    Args:
+        path: named in the error.
+        variables: all of floats.
+    """
+    for name, values in variables.items():
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(values.astype(np.float32, copy=False)).all()
+        if not finite:
+            raise ValueError(f"{path}: variable {name} holds NaN, infinity or a number beyond float32")
 
 
 def _faults(config: ModelConfig, variables: Variables) -> list[str]:

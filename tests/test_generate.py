@@ -14,7 +14,7 @@ from IPython.core.formatters import HTMLFormatter
 from checkpoint import read_checkpoint
 from configs import CONFIGS
 from generate import PRIOR_SCALE, TrainedModel, slerp
-from helpers import BUILT_IN, PARITY, made_songs, needs_bfloat16, shrink
+from helpers import BUILT_IN, PARITY, made_songs, needs_bfloat16, parity_folder, shrink
 from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
 from midi_utils import midi_files
 from model import MusicVAE
@@ -248,6 +248,14 @@ def test_the_preset_of_a_magenta_checkpoint_is_asked_for_where_several_fit():
     assert trained.converter == CONFIGS["hier-multiperf_vel_1bar_med"].converter
 
 
+def test_any_file_of_a_tensorflow_checkpoint_gives_the_model():
+    prefix = parity_folder("cat-mel_2bar_small") / "model.ckpt"
+    wanted = TrainedModel.load(prefix).model.state_dict()
+    for suffix in (".index", ".data-00000-of-00001"):
+        found = TrainedModel.load(f"{prefix}{suffix}").model.state_dict()
+        assert all(torch.equal(found[name], value) for name, value in wanted.items())
+
+
 def test_the_preset_of_our_own_checkpoint_cannot_be_changed(trained, tmp_path):
     trained.save(tmp_path / "model.pt")
     assert TrainedModel.load(tmp_path / "model.pt", config_name=trained.config.name).config == trained.config
@@ -257,7 +265,12 @@ def test_the_preset_of_our_own_checkpoint_cannot_be_changed(trained, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no checkpoint at .*model.pt"), (b"", "truncated"), (b"no checkpoint" * 100, "truncated")],
+    [
+        (None, "no checkpoint at .*model.pt"),
+        (b"", "truncated"),
+        (b"no checkpoint" * 100, "truncated"),
+        (b"MThd" + bytes(600), "model.pt is a MIDI file, not a model"),
+    ],
 )
 def test_a_missing_or_damaged_file_is_named(tmp_path, content, message):
     if content is not None:

@@ -24,6 +24,7 @@ from music.chords import chords_to_controls
 
 PUBLISHED = SHARED / "parity" / "js_mel_2bar_small"
 SONGS = Path(__file__).parents[2] / "midi_songs" / "built_in"
+PRETRAINED = Path(__file__).parents[2] / "pretrained" / "magenta_js"
 CLIENT = Path(__file__).parents[1] / "magenta_js"
 FORGET_ROUNDING = 2**-24  # half the spacing of floats just below 2, where forget biases are
 MU_TOLERANCE = 1e-5  # of rounding
@@ -151,6 +152,7 @@ def test_only_an_earlier_export_is_replaced(folder):
     model, config = lively("cat-drums_2bar_small", seed=1)
     export_magenta_js(model, config, folder)
     assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS",
         "config.json",
         "group1-shard1of1",
         "weights_manifest.json",
@@ -258,6 +260,10 @@ def path(name):
     return lambda manifest: manifest[0]["paths"].__setitem__(1, name)
 
 
+def repeat_shard(folder):
+    return lambda manifest: manifest[0]["paths"].append(folder + manifest[0]["paths"][0])
+
+
 def quantized(**fields):
     return weight(quantization={"dtype": "uint8", "scale": 1.0, "min": 0.0} | fields)
 
@@ -287,6 +293,8 @@ NAME = "encoder/sigma/kernel"  # the third variable of the folder
         (path("C:secret"), "shard 'C:secret' is outside the folder"),
         (path("nowhere"), "no file .*nowhere"),
         (path(3), "a shard's path should be text, got 3"),
+        (repeat_shard(""), "lists shard .*group1-shard1of17 more than once"),
+        (repeat_shard("./"), "lists shard .*group1-shard1of17 more than once"),
         (lambda manifest: manifest[0]["paths"].pop(), "decoder/.* needs bytes .* which hold .*: truncated"),
         (lambda manifest: manifest[0].pop("paths"), "a group should hold the lists paths and weights"),
         (lambda manifest: manifest.__setitem__(0, "weights"), "a group should hold the lists paths and weights"),
@@ -315,6 +323,65 @@ def test_a_truncated_shard_names_the_missing_variable(folder, shard):
 def test_other_content_in_place_of_a_manifest_is_refused(folder, content, message):
     (folder / "weights_manifest.json").write_bytes(content)
     with pytest.raises(ValueError, match=message):
+        read_shards(folder)
+
+
+def change_a_digit_of_a_scale(folder):
+    """Which leaves a manifest that contradicts nothing."""
+    text = (folder / "weights_manifest.json").read_text()
+    at = text.index('"scale": 0.') + len('"scale": 0.') + 3
+    (folder / "weights_manifest.json").write_text(text[:at] + str(9 - int(text[at])) + text[at + 1 :])
+
+
+def change_a_value(folder):
+    content = bytearray((folder / "group1-shard1of1").read_bytes())
+    content[1000] ^= 4
+    (folder / "group1-shard1of1").write_bytes(content)
+
+
+def change_the_length(folder):
+    content = json.loads((folder / "config.json").read_text())
+    content["dataConverter"]["args"]["numSteps"] = 64
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (change_a_digit_of_a_scale, "weights_manifest.json"),
+        (change_a_value, "group1-shard1of1"),
+        (change_the_length, "config.json"),
+    ],
+)
+def test_a_changed_file_of_an_exported_folder_is_found(tmp_path, change, name):
+    """Not so without the list of digests, as in Magenta's own folders."""
+    model, config = lively("cat-mel_2bar_small")
+    export_magenta_js(model, config, tmp_path / "model", "uint8")
+    change(tmp_path / "model")
+    with pytest.raises(ValueError, match=f"{name} does not match its digest in SHA256SUMS: .*or delete SHA256SUMS"):
+        load_magenta_checkpoint(tmp_path / "model", "cat-mel_2bar_small")
+    (tmp_path / "model" / "SHA256SUMS").unlink()
+    load_magenta_checkpoint(tmp_path / "model", "cat-mel_2bar_small")
+
+
+@pytest.mark.parametrize("folder", [*PRETRAINED.iterdir(), None], ids=lambda folder: folder and folder.name)
+def test_the_digests_are_those_of_the_program_sha256sum(folder, tmp_path):
+    """Of the published folders, and of a new one."""
+    if folder is None:
+        folder = tmp_path / "model"
+        export_magenta_js(*lively("cat-mel_2bar_small"), folder)
+    if not shutil.which("sha256sum"):
+        pytest.skip("sha256sum not present")
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True, text=True
+    )
+    assert checked.returncode == 0
+    assert len(checked.stdout.splitlines()) == len(list(folder.iterdir())) - 1
+
+
+def test_a_huge_manifest_is_refused_before_it_is_parsed(folder):
+    (folder / "weights_manifest.json").write_bytes(b"[" + b"[]," * 2**21 + b"[]]")
+    with pytest.raises(ValueError, match="weights_manifest.json takes more than 4,194,304 bytes"):
         read_shards(folder)
 
 

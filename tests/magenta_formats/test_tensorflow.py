@@ -1,5 +1,6 @@
 """TensorFlow checkpoints as files: read from prefixes, folders and archives; damaged ones are refused."""
 
+import gzip
 import io
 import shutil
 import tarfile
@@ -7,6 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 
+from benchmarks.hostile_files import block, bundle_entry, field, table, write_bundle
 from helpers import PARITY
 from magenta_formats.tensorflow import is_checkpoint, read_variables
 
@@ -66,6 +68,67 @@ def test_random_damage_to_the_index_gives_a_value_error_or_variables(copy):
         except ValueError:
             refused += 1
     assert refused > 500
+
+
+def test_the_path_of_any_file_of_a_checkpoint_works_like_its_prefix():
+    wanted = read_variables(FIXTURE / "model.ckpt")
+    for name in (DATA, INDEX):
+        assert is_checkpoint(FIXTURE / name)
+        assert equal(read_variables(FIXTURE / name), wanted)
+
+
+def test_a_written_bundle_is_read_back(tmp_path):
+    """By the writer that the tests below use to make checkpoints with faults."""
+    wanted = read_variables(FIXTURE / "model.ckpt")
+    assert equal(read_variables(write_bundle(tmp_path / "model.ckpt", wanted)), wanted)
+
+
+def test_a_changed_value_is_found_and_its_variable_named(copy):
+    name = "decoder/multi_rnn_cell/cell_1/lstm_cell/bias"
+    content = bytearray((copy.parent / DATA).read_bytes())
+    content[content.index(read_variables(copy)[name].tobytes()) + 7] ^= 1
+    (copy.parent / DATA).write_bytes(content)
+    with pytest.raises(ValueError, match=f"variable {name} is damaged: its values do not match their checksum"):
+        read_variables(copy)
+
+
+def test_a_changed_letter_of_a_variables_name_is_found(copy):
+    content = bytearray((copy.parent / INDEX).read_bytes())
+    content[content.index(b"lstm_cell")] ^= 1
+    (copy.parent / INDEX).write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.ckpt\.index is damaged: .*a block does not match its checksum"):
+        read_variables(copy)
+
+
+VALUES = np.arange(6, dtype=np.float32)
+ENTRY = bundle_entry(VALUES, 0)
+HEADER = (0, b"", b"\x08\x01")
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([HEADER, (0, b"a", ENTRY), (0, b"b", ENTRY)], "gives the same bytes to several variables"),
+        ([HEADER, (0, b"a", ENTRY[:-5])], "values without a checksum"),
+        ([HEADER, (0, b"a" * 1000, ENTRY)], "takes over 1,000 bytes"),
+        ([HEADER, *((0, b"%d" % k, b"") for k in range(10_000))], "more than 10,000 variables"),
+        ([HEADER, (0, b"a", field(1, 1) + field(2, field(2, field(1, 2**63))) + ENTRY[-5:])], r"a shape of \(9223"),
+        ([HEADER, (0, b"a", b"\x08" + b"\xff" * 900)], "a number of more than 64 bits"),
+        ([HEADER, (0, b"a", field(1, 1) + field(3, 1) + ENTRY[-5:])], "values in data file 1 of 1"),
+    ],
+)
+def test_an_index_with_valid_checksums_that_asks_too_much_is_refused(tmp_path, records, message):
+    (tmp_path / DATA).write_bytes(VALUES.tobytes())
+    (tmp_path / INDEX).write_bytes(table(block(records)))
+    with pytest.raises(ValueError, match=message):
+        read_variables(tmp_path / "model.ckpt")
+
+
+def test_an_index_whose_blocks_overlap_is_refused(tmp_path):
+    """It points to one block many times."""
+    (tmp_path / INDEX).write_bytes(table(block([HEADER] * 100), repeats=9))
+    with pytest.raises(ValueError, match="blocks that overlap"):
+        read_variables(tmp_path / "model.ckpt")
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
@@ -142,6 +205,41 @@ def test_a_truncated_archive_is_refused(archive, mode, size):
         read_variables(path)
 
 
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(archive, mode):
+    zeros = member("zeros")
+    zeros.size = 8 * 2**20
+    path = archive(mode, zeros)
+    assert path.stat().st_size < 500_000
+    with pytest.raises(ValueError, match="model.tar unpacks to more than 16 times its size"):
+        read_variables(path)
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
+def test_an_archive_of_a_fresh_optimizer_is_read(tmp_path, mode):
+    """Its moving averages are zeros, two thirds of all values."""
+    variables = read_variables(FIXTURE / "model.ckpt")
+    slots = {f"{name}{slot}": 0 * value for name, value in variables.items() for slot in ("/Adam", "/Adam_1")}
+    write_bundle(tmp_path / "model.ckpt", variables | slots)
+    with tarfile.open(tmp_path / "model.tar", mode) as tar:
+        for file in (DATA, INDEX):
+            tar.add(tmp_path / file, file)
+    assert read_variables(tmp_path / "model.tar").keys() == (variables | slots).keys()
+
+
+def test_an_archive_of_very_many_files_is_refused(archive):
+    with pytest.raises(ValueError, match="holds more than 10,000 files"):
+        read_variables(archive("w", *(member(str(k)) for k in range(10_000))))
+
+
+def test_recognising_an_archive_unpacks_only_its_beginning(archive, monkeypatch):
+    """A file that is only looked at may be anything."""
+    read = []
+    monkeypatch.setattr(gzip.GzipFile, "read", lambda self, size=-1: read.append(size) or bytes(512))
+    assert not is_checkpoint(archive("w:gz"))
+    assert read == [512]
+
+
 def test_a_file_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / "model.ckpt").write_bytes(b"no archive" * 100)
     with pytest.raises(ValueError, match="no tar archive and no checkpoint's prefix"):
@@ -153,14 +251,10 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path):
 
 def run_folder(folder, *steps):
     """A folder with one checkpoint per step; the first value of mu's bias is the step."""
-    bias = read_variables(FIXTURE / "model.ckpt")["encoder/mu/bias"].tobytes()
+    variables = read_variables(FIXTURE / "model.ckpt")
     for step in steps:
-        for name in (DATA, INDEX):
-            content = bytearray((FIXTURE / name).read_bytes())
-            if name == DATA:
-                at = content.index(bias)
-                content[at : at + 4] = np.float32(step).tobytes()
-            (folder / name.replace("ckpt", f"ckpt-{step}")).write_bytes(content)
+        variables["encoder/mu/bias"] = np.array([step, *variables["encoder/mu/bias"][1:]], np.float32)
+        write_bundle(folder / f"model.ckpt-{step}", variables)
     return folder
 
 
