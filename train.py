@@ -148,11 +148,21 @@ def train(
     plan = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every}
     check_processes(plan | {"held-out windows": len(valid_set or ())}, config.training.batch_size)
     check_steps(run, beginning, steps)
-    valid, reason = labels_on(device, valid_set) if valid_set else None, None
+    valid = labels_on(device, valid_set) if valid_set else None
+    reason = None
     if run.position.step < steps:
         with locked_folder(path.parent, checkpoint_bytes(run)):
-            data, limits = labels_on(device, train_set), (steps, minutes, eval_every)
-            run, reason = run_steps(run, data, valid, *limits, precision, progress)
+            data = labels_on(device, train_set)
+            run, reason = run_steps(
+                run,
+                data,
+                valid,
+                steps=steps,
+                minutes=minutes,
+                eval_every=eval_every,
+                precision=precision,
+                progress=progress,
+            )
     elif is_main_process():
         say(f"{path} is finished: {run.position.step} steps of {steps}. Ask for more steps, or use another folder.")
     if reason:
@@ -195,6 +205,7 @@ def run_steps(
     run: Run,
     data: LabelBatch,
     valid: LabelBatch | None,
+    *,
     steps: int,
     minutes: float | None,
     eval_every: int,
@@ -208,7 +219,8 @@ def run_steps(
     Returns:
         The run at its new position, which its checkpoint holds, and why it stopped before `steps`, or None.
     """
-    position, model, reason = run.position, data_parallel(run.model.train()), None
+    position, reason = run.position, None
+    model = data_parallel(run.model.train())
     sums, began = sums_since_row(position, data.labels.device), time.monotonic() - position.seconds
     batches = len(valid_batches(len(valid.labels), run.config.training.batch_size)) if valid else 0
     shown = progress and is_main_process()

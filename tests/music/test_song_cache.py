@@ -48,17 +48,6 @@ PRESETS = (
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Twelve songs, one of them twice and one broken."""
-    folder = tmp_path / "songs"
-    for seed in range(10):
-        write_trio(folder / f"{seed}.mid", seed)
-    (folder / "twin of 3.mid").write_bytes((folder / "3.mid").read_bytes())
-    (folder / "broken.mid").write_bytes(b"MThd, and no more")
-    return folder
-
-
-@pytest.fixture
 def cache(tmp_path):
     return tmp_path / "cache"
 

@@ -13,7 +13,6 @@ from made_midi import (
     track,
     write_melodies,
     write_song,
-    write_trio,
 )
 from midi_utils import MelodyConverter, load_songs
 from music import song_reader
@@ -81,17 +80,6 @@ def test_songs_are_read_in_this_process_if_no_other_starts(many, monkeypatch):
 
 
 # ---- Executors ----
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Twelve songs, one of them twice and one broken."""
-    folder = tmp_path / "songs"
-    for seed in range(10):
-        write_trio(folder / f"{seed}.mid", seed)
-    (folder / "twin of 3.mid").write_bytes((folder / "3.mid").read_bytes())
-    (folder / "broken.mid").write_bytes(b"MThd, and no more")
-    return folder
 
 
 def test_executors_of_the_standard_library_read_what_one_process_reads(folder):
