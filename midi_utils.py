@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from music.converter import Tensors
 from music.drums import DrumsConverter
-from music.grid import NAMES_SHOWN, Skipped, Windows, as_windows, counted
+from music.grid import MAX_BARS, NAMES_SHOWN, Skipped, Windows, as_windows, counted
 from music.groove import GrooveConverter
 from music.melody import MelodyConverter
 from music.midi_bytes import MidiError
@@ -46,7 +46,7 @@ from music.song_cache import (
     group_songs,
     write_cache_file,
 )
-from music.song_reader import read_songs
+from music.song_reader import OFF_GRID_STEPS, read_songs
 from music.trio import TrioConverter
 
 __all__ = [
@@ -73,7 +73,7 @@ Converter = MelodyConverter | DrumsConverter | TrioConverter | GrooveConverter |
 BUILT_IN = "built_in"  # subfolder whose songs are used only if there are no others
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 MEMORY_BYTES = 2**30  # largest labels and controls copied into one array; larger sets stay in pieces or memory-mapped
-OFF_GRID_STEPS = 0.2  # a song is off the grid if its onsets are, by this mean distance; random onsets have 0.25
+OFF_GRID_SHARE = 0.25  # of a song's onsets; a song with more of them off the grid is named
 
 
 def load_midi(path: str | os.PathLike) -> PrettyMIDI:
@@ -107,7 +107,9 @@ class SongReport(NamedTuple):
     refused: tuple[tuple[str, str], ...]  # (file, fault)
     mended: tuple[tuple[str, str], ...]  # (file, what was mended); these files were read
     without_window: tuple[tuple[str, str], ...]  # (file, reason)
-    off_grid: tuple[tuple[str, str], ...]  # (file, mean distance of its onsets from the grid)
+    off_grid: tuple[tuple[str, str], ...]  # (file, share of its onsets that lie off the grid)
+    lost_bars: tuple[tuple[str, str], ...]  # (file, bars left out of lines that are too long)
+    unusual_drums: tuple[tuple[str, str], ...]  # (file, what differs from General MIDI's drums)
 
     def __str__(self) -> str:
         read = self.files - len(self.refused)
@@ -119,7 +121,11 @@ class SongReport(NamedTuple):
         lines += _listing("Refused", self.refused, shown=len(self.refused))
         lines += _listing("Read after mending", self.mended)
         lines += _listing("Songs without a usable window", self.without_window)
-        lines += _listing("Off the sixteenths of their own tempo (swing, free playing, a wrong tempo)", self.off_grid)
+        lines += _listing(
+            "Off the sixteenths of their own tempo (swing, triplets, free playing, a wrong tempo)", self.off_grid
+        )
+        lines += _listing("Used in part", self.lost_bars)
+        lines += _listing("Drums off the conventions of General MIDI", self.unusual_drums)
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -243,7 +249,9 @@ def _part_sizes(count: int, valid: float, test: float, noun: str) -> tuple[int, 
     train = count - sum(held_out)
     if train < 1:
         parts = f"{1 + sum(share > 0 for share in (valid, test))} parts with valid={valid} and test={test}"
-        raise ValueError(f"{counted(count, noun)} cannot be split into {parts}; add songs, or ask for less")
+        raise ValueError(
+            f"{counted(count, noun)} cannot be split into {parts}; add songs, or hold none out: valid=0, or --valid 0"
+        )
     return train, *held_out
 
 
@@ -309,10 +317,15 @@ def _find_files(folder_or_paths: str | os.PathLike | Iterable) -> tuple[str, lis
 
 
 def midi_files(folder: Path) -> list[Path]:
-    """The files in a folder and its subfolders with a MIDI ending; the built-in songs only if there are no others."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())
-    files = [path for path in found if not path.name.startswith(".")]
-    return [path for path in files if path.relative_to(folder).parts[0] != BUILT_IN] or files
+    """The files in a folder and its subfolders with a MIDI ending; the built-in songs only if there are no others.
+
+    They include what cannot be read, such as broken links, and folders that cannot be opened.
+    """
+    unreadable: list[Path] = []
+    walk = os.walk(folder, onerror=lambda fault: unreadable.append(Path(fault.filename)))
+    found = [Path(place, name) for place, _, names in walk for name in names if not name.startswith(".")]
+    files = [path for path in found if path.suffix.lower() in MIDI_SUFFIXES] + unreadable
+    return [path for path in files if path.relative_to(folder).parts[:1] != (BUILT_IN,)] or files
 
 
 def _dataset(
@@ -336,6 +349,8 @@ def _dataset(
         mended=_named(names, [song.mended for song in songs]),
         without_window=_named(names, _why_without(songs, set(kept.tolist()))),
         off_grid=_named(names, [_off_grid(song.off_grid) for song in songs]),
+        lost_bars=_named(names, [_lost_bars(song.lost_bars) for song in songs]),
+        unusual_drums=_named(names, [song.drums for song in songs]),
     )
     if not len(kept):
         raise ValueError(f"there is no window to learn from\n{report}\n{_remedy(report)}")
@@ -371,11 +386,16 @@ def _named(names: list[str], entries: Sequence[str | None]) -> tuple[tuple[str, 
     return tuple((name, entry) for name, entry in zip(names, entries, strict=True) if entry)
 
 
-def _off_grid(distance: float) -> str | None:
+def _off_grid(share: float) -> str | None:
     """The report entry of a song that is off the grid, or None."""
-    if distance < OFF_GRID_STEPS:
+    if share <= OFF_GRID_SHARE:
         return None
-    return f"by {OFF_GRID_STEPS} steps or more on average, where random onsets have 0.25; {distance:.2f}"
+    return f"more than {OFF_GRID_SHARE:.0%} of the onsets lie over {OFF_GRID_STEPS} steps off; {share:.0%}"
+
+
+def _lost_bars(bars: int) -> str | None:
+    """The report entry of a song with lines that are too long, or None."""
+    return f"bars after the first {MAX_BARS} of a line are left out; {counted(bars, 'bar')}" if bars else None
 
 
 def _remedy(report: SongReport) -> str:

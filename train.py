@@ -418,13 +418,11 @@ def read_parts(options: argparse.Namespace, config: Config) -> tuple[SongDataset
         parts = [
             load_corpus(options.data, split, config.converter, options.manifest, **reading) for split in TRAINING_SPLITS
         ]
-        reports = [songs.report for songs in parts]
     else:
-        songs = load_songs(options.data, config.converter, **reading)
-        parts, reports = songs.split(valid=options.valid, seed=options.seed)[:2], [songs.report]
+        parts = [load_songs(options.data, config.converter, **reading)]
     if is_main_process():
-        say(*reports, sep="\n")
-    return tuple(parts)
+        say(*(songs.report for songs in parts), sep="\n")
+    return tuple(parts) if options.manifest else parts[0].split(valid=options.valid, seed=options.seed)[:2]
 
 
 def chosen_config(options: argparse.Namespace) -> Config:

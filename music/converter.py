@@ -22,10 +22,12 @@ from music.grid import (
     Skipped,
     Windows,
     as_windows,
+    counted,
     drum_tracks,
     fraction,
     metre_skip,
     song_parts,
+    steady_tempo,
     steps_of_bar,
 )
 
@@ -54,6 +56,7 @@ class BarsConverter:
     NotImplementedError, and `transpose` if its labels have pitches.
     """
 
+    follow_tempo = False  # whether windows go through changes of tempo, as in `grid.steady_tempo`
     chords = False  # whether the windows have the chord of each step as controls
     cut_at_changes = True  # False: a song whose tempo or time signature changes gives no window
     needs_grid = True  # whether a song whose notes lie off the sixteenths makes poor windows
@@ -87,6 +90,7 @@ class BarsConverter:
 
         `skipped` of the result names what gave no window. If the song gave none at all, the first entry is "song".
         """
+        midi = self.in_time(midi)
         parts = song_parts(midi)
         skipped = [
             Skipped(_track_name(track, instrument), refusal)
@@ -100,6 +104,10 @@ class BarsConverter:
         if not any(len(cut.labels) for cut in cuts):
             skipped.insert(0, Skipped("song", self._why_nothing(midi, parts, skipped)))
         return as_windows(cuts, self.no_windows(), skipped)
+
+    def in_time(self, midi: PrettyMIDI) -> PrettyMIDI:
+        """The song as it is cut: in its first tempo throughout if the converter follows the tempo."""
+        return steady_tempo(midi) if self.follow_tempo else midi
 
     def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
         """Moves the notes of windows [n, steps, ...] by semitones [n]; drums have no pitch and stay as they are."""
@@ -134,7 +142,9 @@ class BarsConverter:
         """The reason why a song gives no window."""
         if not self.cut_at_changes and len(parts) > 1:
             what = "tempo" if len({part.time_signature for part in parts}) == 1 else "time signature"
-            return f"the {what} changes, which this converter does not take"
+            remedy = "; follow_tempo=True follows the beat" if what == "tempo" else ""
+            return f"the {what} changes, which this converter does not take{remedy}"
+        changes = tempo_changes(parts)
         parts = [part for part in parts if len(part.start)]
         if not parts:
             return "no notes"
@@ -143,12 +153,25 @@ class BarsConverter:
             return f"{others} throughout"
         without_chords = [reason for what, reason in skipped if what.startswith("chords")]
         reason = without_chords[0] if without_chords else self.why_no_window(midi, list(filter(self._fits, parts)))
+        if changes and reason == self.too_short:
+            return f"{reason} between tempo changes, where windows end (follow_tempo=True: they do not); {changes}"
         return f"{reason}; {others} elsewhere" if others and "; " not in reason else reason
 
     def why_short(self, ends: Iterable[np.ndarray]) -> str | None:
         """The reason if no part is as long as a window, or None; ends: the end steps [notes] of each part's notes."""
         longest = max((-(-end.max() // self.steps_per_bar) for end in ends if len(end)), default=0)
-        return f"shorter than {self.bars} bars" if longest < self.bars else None
+        return self.too_short if longest < self.bars else None
+
+    @property
+    def too_short(self) -> str:
+        """The reason why a song whose longest part is shorter than a window gives none."""
+        return f"shorter than {self.bars} bars"
+
+
+def tempo_changes(parts: Sequence[Part]) -> str | None:
+    """The number of parts that start at a change of tempo, in words; None if none does."""
+    changes = sum(part.qpm != before.qpm for before, part in itertools.pairwise(parts))
+    return counted(changes, "tempo change") if changes else None
 
 
 def _track_name(track: int, instrument: pretty_midi.Instrument) -> str:

@@ -1,5 +1,6 @@
 """Drums on the grid: all drum tracks together, one label per step (Roberts et al. 2018, section 4)."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -60,6 +61,10 @@ SINGLE_DRUM_PITCHES = tuple((pitch,) for pitch in (  # 61 classes of one pitch e
 # fmt: on
 DRUM_SETS = {len(pitches): pitches for pitches in (DRUM_PITCHES, SINGLE_DRUM_PITCHES)}  # by number of classes
 DRUM_LABELS = {DRUM_CLASSES: np.uint16, len(SINGLE_DRUM_PITCHES): np.int64}  # types that hold 2^classes
+DRUM_NAME = re.compile(r"\b(drum|percussion|perc)s?\b|\bdrum ?(kit|set)\b", re.IGNORECASE)  # in the name of a track
+PERCUSSIVE_PROGRAMS = range(112, 120)  # General MIDI, from 0: steel drums and others that play pitches
+KIT_PITCHES = ((35, 36), (38, 40), (42, 44, 46))  # General MIDI's bass drums, snares and hi-hats
+OCTAVES = (12, -12, 24, -24)  # semitones
 DRUM_OUTPUTS = ("categorical", "roll")
 
 
@@ -97,6 +102,7 @@ class DrumsConverter(DrumTracksConverter):
     time_signature: tuple[int, int] = (4, 4)  # of the bars taken; another of the same length passes: 2/2 for 4/4
     classes: int = DRUM_CLASSES  # 9 (DRUM_PITCHES), or 61 of one pitch each (SINGLE_DRUM_PITCHES)
     output: str = "categorical"  # targets: one of 2^classes combinations per step; or 'roll', one bit per class
+    follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -212,6 +218,32 @@ def drum_lines(part: Part, tracks: np.ndarray, bar_steps: int, classes: int) -> 
         bars = -(-(start[run][-1] + 1 - first) // bar_steps)
         labels = paint_drums(start[run] - first, bits[run], min(bars, MAX_BARS) * bar_steps)
         yield Line(labels, first, np.flatnonzero(tracks)[0], max(0, bars - MAX_BARS))
+
+
+# ---- Drums off the conventions of General MIDI ----
+
+
+def unusual_drums(midi: PrettyMIDI) -> str | None:
+    """Says where a song's drums are not where General MIDI has them; None if they are.
+
+    It finds tracks that are named drums but lie on another channel than 10, and kits that are octaves off.
+    """
+    named = [
+        f"track {k} ({track.name.strip()})"
+        for k, track in enumerate(midi.instruments)
+        if not track.is_drum and DRUM_NAME.search(track.name) and track.program not in PERCUSSIVE_PROGRAMS
+    ]
+    if named:
+        return f"named drums, but not on channel 10, and read as notes; {', '.join(named)}"
+    pitches = np.array([note.pitch for track in midi.instruments if track.is_drum for note in track.notes], int)
+    shift = next((k for k in OCTAVES if _has_kit(pitches - k) and not _has_kit(pitches)), None)
+    return f"drums {abs(shift)} semitones {'above' if shift > 0 else 'below'} General MIDI's" if shift else None
+
+
+def _has_kit(pitches: np.ndarray) -> bool:
+    """Whether most pitches are those of a kit's bass drum, snare and hi-hat, and all three occur."""
+    kinds = [np.isin(pitches, own) for own in KIT_PITCHES]
+    return all(kind.any() for kind in kinds) and np.any(kinds, axis=0).mean() > 0.5
 
 
 # ---- Labels to notes ----

@@ -7,18 +7,21 @@ all parts. This module needs NumPy only, no tensors.
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from pretty_midi import PrettyMIDI
+from pretty_midi import Instrument, Note, PrettyMIDI
 
 STEPS_PER_QUARTER = 4  # a step is a sixteenth note
 MAX_BARS = 100  # of a melody line or drum line; the rest is left out
 GAP_BARS = 1  # a rest of this many bars ends a melody line or drum line
 
 NAMES_SHOWN = 5  # names per line of a report
+TEMPO_TOLERANCE = 1e-3  # relative; listeners notice a few hundredths, so a change below it alone is not heard
+DRIFT_STEPS = 0.1  # by which such changes may move a note from where it is heard to lie
 BAR_SLACK = 1e-6  # bars; tolerance of a sum of floats that should equal a whole number of bars
 MAX_FILE_BARS = 2**31 - 2**20  # bars counted in a file; absurd time signatures have more
 
@@ -39,6 +42,7 @@ class Skipped(NamedTuple):
 
     what: str  # "song" if the whole song gave none
     reason: str
+    lost_bars: int = 0  # at the end of a line that gave windows before
 
 
 class Notes(NamedTuple):
@@ -112,7 +116,7 @@ def drum_tracks(midi: PrettyMIDI) -> np.ndarray:
 def _changes(midi: PrettyMIDI, end: float) -> list[tuple[float, tuple[int, int], float]]:
     """Start (seconds), time signature and tempo (quarters per minute) of each stretch in which both are constant."""
     events = [(c.time, (c.numerator, c.denominator), None) for c in midi.time_signature_changes]
-    events += [(time, None, qpm) for time, qpm in zip(*midi.get_tempo_changes(), strict=True)]
+    events += [(time, None, qpm) for time, qpm in _audible_tempos(midi, end)]
     stretches = [(0.0, (4, 4), 120.0)]  # the defaults of MIDI
     for time, new_metre, new_qpm in sorted(events, key=lambda event: event[0]):
         start, metre, qpm = stretches[-1]
@@ -124,6 +128,59 @@ def _changes(midi: PrettyMIDI, end: float) -> list[tuple[float, tuple[int, int],
         else:  # the last of several changes at one time counts
             stretches[-1] = (start, *changed)
     return stretches
+
+
+def _audible_tempos(midi: PrettyMIDI, end: float) -> list[tuple[float, float]]:
+    """Start (seconds) and tempo (quarters per minute) of each tempo that differs audibly from the one before it.
+
+    A change below TEMPO_TOLERANCE does not count while the notes until the next one drift by less than DRIFT_STEPS.
+    """
+    times, tempos = (values.tolist() for values in midi.get_tempo_changes())
+    heard, drift = [(times[0], tempos[0])], 0.0
+    for time, qpm, until in zip(times[1:], tempos[1:], [*times[2:], end], strict=True):
+        start_qpm = heard[-1][1]
+        moved = drift + (until - time) * (steps_per_second(qpm) - steps_per_second(start_qpm))
+        if abs(qpm / start_qpm - 1) < TEMPO_TOLERANCE and abs(moved) < DRIFT_STEPS:
+            drift = moved
+        else:
+            heard, drift = [*heard, (time, qpm)], 0.0
+    return heard
+
+
+def steady_tempo(midi: PrettyMIDI) -> PrettyMIDI:
+    """The song in its first tempo throughout, in which every note and event keeps its beat.
+
+    Pitch bends and keys are left out of the copy. A song of one tempo is returned as it is.
+    """
+    times, tempos = midi.get_tempo_changes()
+    if len(times) == 1:
+        return midi
+    seconds = np.append(0, np.cumsum(np.diff(times) * tempos[:-1])) / tempos[0]  # where each tempo starts in the copy
+
+    def moved(time: float) -> float:
+        k = max(np.searchsorted(times, time, "right") - 1, 0)
+        return float(seconds[k] + (time - times[k]) * tempos[k] / tempos[0])
+
+    steady = PrettyMIDI(resolution=midi.resolution, initial_tempo=tempos[0])
+    steady.instruments = [_moved_track(instrument, moved) for instrument in midi.instruments]
+    for field in ("time_signature_changes", "text_events", "lyrics"):
+        setattr(steady, field, [_at(event, moved(event.time)) for event in getattr(midi, field)])
+    return steady
+
+
+def _moved_track(instrument: Instrument, moved: Callable[[float], float]) -> Instrument:
+    """A track whose notes and control changes lie at other times."""
+    track = Instrument(instrument.program, instrument.is_drum, instrument.name)
+    track.notes = [Note(n.velocity, n.pitch, moved(n.start), moved(n.end)) for n in instrument.notes]
+    track.control_changes = [_at(change, moved(change.time)) for change in instrument.control_changes]
+    return track
+
+
+def _at(event, time: float):
+    """A copy of an event at another time."""
+    event = copy(event)
+    event.time = time
+    return event
 
 
 def song_parts(midi: PrettyMIDI) -> list[Part]:
@@ -255,7 +312,7 @@ def _line_skips(line: Line, where: str, bars: int, bar_steps: int) -> Iterator[S
     if length < bars:
         yield Skipped(where, f"{counted(length, 'bar')} between rests, shorter than {bars} bars")
     if line.lost_bars:
-        yield Skipped(where, f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}")
+        yield Skipped(where, f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}", line.lost_bars)
 
 
 def counted(number: int, noun: str) -> str:

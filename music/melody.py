@@ -69,6 +69,7 @@ class MelodyConverter(BarsConverter):
     time_signature: tuple[int, int] = (4, 4)  # of the bars taken; another of the same length passes: 2/2 for 4/4
     programs: tuple[int, ...] | None = MELODY_PROGRAMS  # General MIDI programs taken, from 0; None takes all
     chords: bool = False  # whether the windows have the chord of each step as controls
+    follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
 
     input_depth = output_depth = MELODY_DEPTH
 

@@ -56,6 +56,7 @@ class MultitrackConverter(BarsConverter):
     """
 
     chords: bool = False  # whether the windows have the chord at each token as controls
+    follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
 
     bars, time_signature = 1, (4, 4)
     segments, segment_steps = performance.TRACKS, performance.EVENTS

@@ -44,8 +44,10 @@ class Song(NamedTuple):
     windows: int = 0
     fault: str | None = None  # why it was refused
     mended: str = ""
-    off_grid: float = 0.0  # mean distance of the onsets from the grid, in steps
+    off_grid: float = 0.0  # share of the onsets that lie off the grid
     reason: str | None = None  # why it gave no window
+    lost_bars: int = 0  # at the ends of lines that are too long
+    drums: str | None = None  # what differs from General MIDI's drums
 
 
 class Columns(NamedTuple):

@@ -16,6 +16,7 @@ import numpy as np
 from pretty_midi import PrettyMIDI
 
 from music.converter import BarsConverter
+from music.drums import unusual_drums
 from music.grid import song_parts
 from music.midi_bytes import MidiError
 from music.midi_file import parse_midi, read_file
@@ -25,6 +26,7 @@ MIN_POOL_BYTES = 2**17  # of files; for fewer, worker processes take longer to s
 CHUNK_FILES = 4  # per task
 QUEUED_CHUNKS = 4  # per worker, submitted and not yet yielded
 MAX_WORKERS = 61  # processes that Windows can wait for
+OFF_GRID_STEPS = 0.125  # an onset is off the grid beyond this; of random onsets three in four are
 EXECUTOR_WORKERS = 64  # assumed number of workers of a caller's executor
 
 
@@ -161,7 +163,8 @@ def _read_song(path: Path, converter: BarsConverter) -> ReadSong:
         data = read_file(path)
         digest = content_digest(data)
         midi, mended = parse_midi(data)
-        off_grid = _distance_from_grid(midi) if converter.needs_grid else 0.0
+        midi = converter.in_time(midi)
+        off_grid = _share_off_grid(midi) if converter.needs_grid else 0.0
         columns = columns_of(windows := converter.to_arrays(midi))
     except MidiError as error:
         return ReadSong(Song(digest, fault=str(error)))
@@ -169,13 +172,15 @@ def _read_song(path: Path, converter: BarsConverter) -> ReadSong:
         return ReadSong(Song(None, fault=f"{type(error).__name__}: {error}"))
     reason = None if len(windows.labels) else windows.skipped[0].reason
     mended = ", ".join(mended).replace("; ", ", ")
-    return ReadSong(Song(digest, len(windows.labels), None, mended, off_grid, reason), columns)
+    lost_bars = sum(skipped.lost_bars for skipped in windows.skipped)
+    song = Song(digest, len(windows.labels), None, mended, off_grid, reason, lost_bars, unusual_drums(midi))
+    return ReadSong(song, columns)
 
 
-def _distance_from_grid(midi: PrettyMIDI) -> float:
-    """Mean distance of a song's onsets from the sixteenths, in steps."""
+def _share_off_grid(midi: PrettyMIDI) -> float:
+    """Share of a song's onsets that lie more than OFF_GRID_STEPS from a sixteenth."""
     offsets = np.concatenate([part.offset for part in song_parts(midi)])
-    return float(np.abs(offsets).mean()) if len(offsets) else 0.0
+    return float((np.abs(offsets) > OFF_GRID_STEPS).mean()) if len(offsets) else 0.0
 
 
 def _read_alone(path: Path, converter: BarsConverter) -> ReadSong:

@@ -53,6 +53,7 @@ class TrioConverter(BarsConverter):
 
     bars: int = 16  # per window
     time_signature: tuple[int, int] = (4, 4)  # of the bars taken; another of the same length passes: 2/2 for 4/4
+    follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
 
     input_depth = output_depth = sum(TRIO_DEPTHS)
 
