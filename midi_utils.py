@@ -31,7 +31,7 @@ from music.drums import DrumsConverter
 from music.grid import NAMES_SHOWN, Skipped, Windows, as_windows, counted
 from music.groove import GrooveConverter
 from music.melody import MelodyConverter
-from music.midi_bytes import MidiError
+from music.midi_bytes import Limits, MidiError
 from music.midi_file import parse_midi, read_file
 from music.multitrack import MultitrackConverter
 from music.song_cache import (
@@ -53,6 +53,7 @@ __all__ = [
     "Converter",
     "DrumsConverter",
     "GrooveConverter",
+    "Limits",
     "MelodyConverter",
     "MidiError",
     "MultitrackConverter",

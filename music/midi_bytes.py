@@ -7,6 +7,7 @@ messages that mido would read. It leaves a file that is irregular in any way to 
 import struct
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import NamedTuple
 
 from mido import KeySignatureError, MidiFile
 from mido.midifiles.meta import build_meta_message
@@ -20,6 +21,16 @@ KNOWN_META = {*range(8), 0x09, 0x20, 0x21, END_OF_TRACK, 0x51, 0x54, 0x58, 0x59,
 
 class MidiError(ValueError):
     """A MIDI file that cannot be read. `load_midi` adds the name of the file to the message."""
+
+
+class Limits(NamedTuple):
+    """The most that a MIDI file may hold; a file that holds more is refused with the name of the limit."""
+
+    bytes: int = 20_000_000
+    events: int = 2_000_000  # of all tracks
+    tracks: int = 1024
+    ticks_per_second: float = 1e9  # at the fastest tempo
+    seconds: float = 60.0  # of reading the file and cutting its windows; enforced by load_songs, not by load_midi
 
 
 # ---- Events ----

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pretty_midi import PrettyMIDI
 
-from music.midi_bytes import MidiError, read_events
+from music.midi_bytes import Limits, MidiError, read_events
 from music.midi_repair import repair
+
+__all__ = ["Limits", "parse_midi", "read_file"]
 
 
 def parse_midi(data: bytes) -> tuple[PrettyMIDI, list[str]]:
