@@ -31,7 +31,7 @@ from music.drums import DrumsConverter
 from music.grid import MAX_BARS, NAMES_SHOWN, Skipped, Windows, as_windows, counted
 from music.groove import GrooveConverter
 from music.melody import MelodyConverter
-from music.midi_bytes import MidiError
+from music.midi_bytes import DEFAULT_LIMITS, Limits, MidiError
 from music.midi_file import parse_midi, read_file
 from music.multitrack import MultitrackConverter
 from music.song_cache import (
@@ -53,6 +53,7 @@ __all__ = [
     "Converter",
     "DrumsConverter",
     "GrooveConverter",
+    "Limits",
     "MelodyConverter",
     "MidiError",
     "MultitrackConverter",
@@ -76,15 +77,18 @@ MEMORY_BYTES = 2**30  # largest labels and controls copied into one array; large
 OFF_GRID_SHARE = 0.25  # of a song's onsets; a song with more of them off the grid is named
 
 
-def load_midi(path: str | os.PathLike) -> PrettyMIDI:
-    """Reads a MIDI file; mends it if pretty_midi refuses it, and warns of what was mended.
+def load_midi(path: str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS) -> PrettyMIDI:
+    """Reads a MIDI file; mends what is broken in it, and warns of what was mended.
+
+    Args:
+        limits: the most that the file may hold. Raise them for a larger file that you trust.
 
     Raises:
-        MidiError: there is no such file, or it is no MIDI file, cut off, or beyond mending. The message names the file
-            and the fault.
+        MidiError: there is no such file, or it is no MIDI file, cut off, beyond mending, or beyond a limit. The message
+            names the file and the fault.
     """
     try:
-        midi, mended = parse_midi(read_file(path))
+        midi, mended = parse_midi(read_file(path, limits), limits)
     except MidiError as error:
         raise MidiError(f"{path}: {error}") from error.__cause__
     if mended:

@@ -1,47 +1,52 @@
-"""Reads a MIDI file as a `PrettyMIDI`: by the fast reader, or else by mido, or else after repair."""
+"""Reads a MIDI file as a `PrettyMIDI`."""
 
-import io
 import os
-from pathlib import Path
+import stat
 
 from pretty_midi import PrettyMIDI
 
-from music.midi_bytes import MidiError, read_events
-from music.midi_repair import repair
+from music.midi_bytes import DEFAULT_LIMITS, Limits, MidiError
+from music.midi_repair import few, read_tracks
+from music.midi_song import song_of
+from music.midi_ticks import fit_ticks
+
+__all__ = ["Limits", "MidiError", "parse_midi", "read_file"]
 
 
-def parse_midi(data: bytes) -> tuple[PrettyMIDI, list[str]]:
+def parse_midi(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[PrettyMIDI, list[str]]:
     """The song in a file's bytes, and what had to be mended to read it.
 
     Raises:
-        MidiError: the bytes cannot be read; the message names the fault.
+        MidiError: the bytes cannot be read, or hold more than the limits allow; the message names the fault.
     """
-    try:
-        events = read_events(data)
-        midi = PrettyMIDI(mido_object=events) if events else PrettyMIDI(io.BytesIO(data))
-        if midi.resolution > 0:
-            return midi, []
-    except Exception:  # a damaged file can lead pretty_midi and mido into any
-        pass
-    try:
-        data, mended = repair(data)
-        return PrettyMIDI(io.BytesIO(data)), mended
-    except MidiError:
-        raise
-    except Exception as error:
-        raise MidiError(f"cannot be read even after mending ({type(error).__name__}: {error})") from error
+    limits.check("bytes", len(data))
+    division, tracks, mended = read_tracks(data, limits)
+    division, tracks = fit_ticks(division, tracks, mended)
+    return song_of(division, tracks, limits, mended), few(mended)
 
 
-def read_file(path: str | os.PathLike) -> bytes:
-    """The bytes of a file; raises MidiError if there are none, with the fault as its message."""
-    if Path(path).is_dir():
-        raise MidiError("is a folder, not a MIDI file; load_songs reads folders")
+def read_file(path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """The bytes of a file; raises MidiError if there are none or too many, with the fault as its message."""
     try:
-        data = Path(path).read_bytes()
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise MidiError("is a folder, not a MIDI file; load_songs reads folders")
+        if not stat.S_ISREG(mode):
+            raise MidiError(f"is a {_kind(mode)}, not a file")
+        with open(path, "rb") as file:
+            data = file.read(limits.bytes + 1)
     except FileNotFoundError:
         raise MidiError("there is no such file") from None
-    except OSError as error:
-        raise MidiError(f"cannot be opened ({error.strerror or error})") from error
+    except MidiError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise MidiError(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+    limits.check("bytes", len(data))
     if not data:
         raise MidiError("the file is empty")
     return data
+
+
+def _kind(mode: int) -> str:
+    """What a path that is no file leads to."""
+    return "FIFO" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"

@@ -1,200 +1,252 @@
-"""Repairs the bytes of a MIDI file that other readers play but that pretty_midi refuses.
+"""The tracks of a MIDI file, with everything in them that can be kept, whatever the file's faults.
 
-`repair` goes once through the chunks and events of a Standard MIDI File. It writes anew what can be kept, and names
-what it leaves out. It refuses a file that is cut off inside a track, so that no half of a song is read.
+`read_tracks` goes once through the chunks and events of a Standard MIDI File, and names what it mends or leaves out. It
+refuses a file that is cut off inside a track, so that no half of a song is read.
 """
 
 import struct
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import numpy as np
+from music.midi_bytes import END_OF_TRACK, META, SYSEX, LimitError, Limits, MidiError, walk_track
 
-from music.midi_bytes import END_OF_TRACK, META, SYSEX, MidiError, walk_track
-
-MAX_TICK = 9_999_998  # pretty_midi takes files of up to ten million ticks
-LONG_REST_QUARTERS = 256  # in a file with more ticks, silences are shortened to about this many quarter notes
-FALLBACK_TICKS_PER_QUARTER = 480  # for a file that says zero
-TEXTS = range(0x01, 0x08)  # types of meta events: text, copyright, names, lyrics, markers
-SET_TEMPO, TIME_SIGNATURE, KEY_SIGNATURE = 0x51, 0x58, 0x59  # types of meta events
-META_NAMES = {SET_TEMPO: "tempo", TIME_SIGNATURE: "time signature", KEY_SIGNATURE: "key signature"}
+NOTE_ON, AFTERTOUCH, CONTROL, PROGRAM, PRESSURE, BEND = 0x90, 0xA0, 0xB0, 0xC0, 0xD0, 0xE0  # status bytes, channel 0
 UNDEFINED = (0xF4, 0xF5, 0xF9, 0xFD)  # status bytes that the standard gives no meaning
+TEXT, TRACK_NAME, LYRICS, PORT = 0x01, 0x03, 0x05, 0x21  # types of meta events
+SET_TEMPO, TIME_SIGNATURE, KEY_SIGNATURE = 0x51, 0x58, 0x59
+META_NAMES = {SET_TEMPO: "tempo", TIME_SIGNATURE: "time signature", KEY_SIGNATURE: "key signature"}
+LAST_EVENT = bytes((META, END_OF_TRACK, 0))
+INDEPENDENT_SONGS = 2  # type of a file whose tracks are songs of their own
 FAULTS_SHOWN = 5  # different faults that are named
+SHOWN_BYTES = 8  # of an event that is left out
 HEADER_SEARCH_BYTES = 4096  # at the start of a file, in which its header may begin
 
-
-class _Event(NamedTuple):
-    tick: int
-    data: bytes  # status byte and data; for a meta event type and length as well
+Event = tuple[int, int, bytes]  # tick, status byte, data bytes; a meta event's type is the first of its data bytes
 
 
-def repair(data: bytes) -> tuple[bytes, list[str]]:
-    """Rewrites a MIDI file with everything in it that can be kept.
+class Track(NamedTuple):
+    """The events of a track that a song is made of, in the order of their ticks."""
 
-    Returns:
-        The bytes of the new file, and what was mended, at most FAULTS_SHOWN entries and a count of the rest.
+    events: list[Event]  # notes, controls, programs, pitch bends and names
+    settings: list[Event]  # tempos, time and key signatures, texts, lyrics, ports, and once more the programs
+    end: int  # tick
+
+
+class Tracks(NamedTuple):
+    """The tracks of a file, at least one."""
+
+    division: int  # ticks per quarter, or film frames, as the file has it
+    tracks: list[Track]
+    mended: list[str]  # different faults, in the order in which they were found
+
+
+def read_tracks(data: bytes, limits: Limits) -> Tracks:
+    """Reads the tracks of a MIDI file.
 
     Raises:
-        MidiError: no MIDI file, or one that is cut off or too long; the message names the fault, not the file.
+        MidiError: no MIDI file, or one that is cut off or beyond a limit; the message names the fault, not the file.
     """
-    mended: list[str] = []
-    declared, division, position = _read_header(data, mended)
-    tracks = _mend_tracks(data, position, mended)
+    reader = _Reader(data, limits)
+    kind, declared, division, position = reader.read_header()
+    tracks = reader.read_chunks(position, declared)
     if not tracks and len(data) != position:
         raise MidiError("it holds no track")
     if declared != len(tracks):
-        mended.append(f"the header says {declared} tracks, the file holds {len(tracks)}")
-    division, tempo = _mend_division(division, mended)
-    if tempo and tracks:
-        tracks = _with_tempo(tracks, tempo)
-    tracks = _shorten_rests(tracks, division, mended)
+        reader.note(f"the header says {declared} tracks, the file holds {len(tracks)}")
+    if kind == INDEPENDENT_SONGS and len(tracks) > 1:
+        reader.note(f"{len(tracks)} independent songs (a type 2 file), the first is read")
+        tracks = [next((track for track in tracks if _has_notes(track)), tracks[0])]
     if not tracks:
-        mended.append("no track")
-    return _file_of(tracks or [[]], division), _few(mended) or ["events that break the standard's rules"]
+        reader.note("no track")
+    return Tracks(division, tracks or [Track([], [], 0)], list(reader.mended))
 
 
-def _read_header(data: bytes, mended: list[str]) -> tuple[int, int, int]:
-    """The number of tracks, the division, and the position after the header."""
-    start = data.find(b"MThd", 0, HEADER_SEARCH_BYTES)
-    if start < 0:
-        raise MidiError(f"not a MIDI file: it begins with {data[:16]!r}, not with MThd")
-    if start:
-        mended.append(f"{start} bytes before the header")
-    if len(data) < start + 14:
-        raise MidiError("cut off inside its header")
-    size, _, declared, division = struct.unpack_from(">LHHH", data, start + 4)
-    return declared, division, start + 8 + size
+def few(mended: list[str]) -> list[str]:
+    """The first of several faults, and a count of the rest."""
+    more = [f"and {len(mended) - FAULTS_SHOWN} more faults"] if len(mended) > FAULTS_SHOWN else []
+    return mended[:FAULTS_SHOWN] + more
 
 
-def _few(entries: list[str]) -> list[str]:
-    """The first of the different entries, and a count of the rest."""
-    different = list(dict.fromkeys(entries))
-    more = [f"and {len(different) - FAULTS_SHOWN} more faults"] if len(different) > FAULTS_SHOWN else []
-    return different[:FAULTS_SHOWN] + more
+def _has_notes(track: Track) -> bool:
+    return any(status & 0xF0 == NOTE_ON for _, status, _ in track.events)
 
 
-def _mend_division(division: int, mended: list[str]) -> tuple[int, int | None]:
-    """Ticks per quarter, and for a file in film frames also microseconds per quarter."""
-    if division == 0:
-        mended.append(f"zero ticks per quarter, read as {FALLBACK_TICKS_PER_QUARTER}")
-        return FALLBACK_TICKS_PER_QUARTER, None
-    if division < 0x8000:
-        return division, None
-    frames, ticks_per_frame = 256 - (division >> 8), division & 0xFF or 1
-    ticks_per_second = (30 / 1.001 if frames == 29 else frames) * ticks_per_frame
-    ticks_per_quarter = max(1, round(ticks_per_second / 2))  # at 120 quarters per minute, two per second
-    mended.append(f"time in film frames ({frames} per second), read as 120 quarters per minute")
-    return ticks_per_quarter, round(1e6 * ticks_per_quarter / ticks_per_second)
+# ---- Chunks ----
 
 
-def _with_tempo(tracks: list[list[_Event]], tempo: int) -> list[list[_Event]]:
-    """The tracks with this tempo, in microseconds per quarter, as the only one."""
-    first, *others = [[event for event in track if event.data[:2] != bytes((META, SET_TEMPO))] for track in tracks]
-    return [[_Event(0, bytes((META, SET_TEMPO, 3)) + tempo.to_bytes(3, "big")), *first], *others]
+class _Reader:
+    """Reads the chunks of a file one after the other; counts their events and notes what it mends."""
 
+    def __init__(self, data: bytes, limits: Limits):
+        self.data, self.limits = data, limits
+        self.mended: dict[str, None] = {}
+        self.tracks: list[Track] = []
+        self.events = 0  # of all tracks so far
 
-# ---- Tracks ----
+    def note(self, fault: str) -> None:
+        self.mended[fault] = None
 
+    def read_header(self) -> tuple[int, int, int, int]:
+        """The file's type, its number of tracks, its division, and the position after its header."""
+        start = self.data.find(b"MThd", 0, HEADER_SEARCH_BYTES)
+        if start < 0:
+            raise MidiError(f"not a MIDI file: it begins with {self.data[:16]!r}, not with MThd")
+        if start:
+            self.note(f"{start} bytes before the header")
+        if len(self.data) < start + 14:
+            raise MidiError("cut off inside its header")
+        size, kind, declared, division = struct.unpack_from(">LHHH", self.data, start + 4)
+        end, first_track = start + 8 + size, self.next_track(start + 14)
+        if first_track < end:
+            self.note(f"a header of {size} bytes, which is shorter")
+        return kind, declared, division, min(end, first_track)
 
-def _mend_tracks(data: bytes, position: int, mended: list[str]) -> list[list[_Event]]:
-    """The events of every MTrk chunk, without other chunks."""
-    tracks = []
-    while position + 8 <= len(data):
-        name, size = struct.unpack_from(">4sL", data, position)
-        end = position + 8 + size
-        if name == b"MTrk":
-            events, end = _mend_track(data, position + 8, end, len(tracks), mended)
-            tracks.append(events)
-        elif name.isalnum() and end <= len(data):
-            mended.append(f"a chunk {name!r} that is no track")
-        else:  # no chunk at all: continue at the next track
-            mended.append(f"{name!r} at byte {position} where a track should begin")
-            end = data.find(b"MTrk", position + 1)
-            end = len(data) if end < 0 else end
-        position = end
-    return tracks
+    def read_chunks(self, position: int, declared: int) -> list[Track]:
+        """The tracks of all MTrk chunks. What follows the last one is ignored if the file has as many as declared."""
+        last = self.data.rfind(b"MTrk")
+        while position + 8 <= len(self.data) and (position <= last or len(self.tracks) < declared):
+            name, size = struct.unpack_from(">4sL", self.data, position)
+            end = position + 8 + size
+            if name == b"MTrk":
+                position = self.read_track(position + 8, end)
+            elif name.isalnum() and end <= len(self.data):
+                self.note(f"a chunk {name!r} that is no track")
+                position = end
+            else:  # no chunk at all
+                self.note(f"{name!r} at byte {position} where a track should begin")
+                position = self.next_track(position + 1)
+        return self.tracks
 
+    def next_track(self, position: int) -> int:
+        """The position of the next MTrk chunk, or of the end of the file."""
+        found = self.data.find(b"MTrk", position)
+        return len(self.data) if found < 0 else found
 
-def _mend_track(data: bytes, start: int, end: int, track: int, mended: list[str]) -> tuple[list[_Event], int]:
-    """The events of the track data[start:end] up to its end-of-track event, and the position after the track."""
-    events, tick = [], 0
-    try:
-        for delta, position, status, content in walk_track(data, start, min(end, len(data))):
-            tick += delta
-            if status == META and content[0] == END_OF_TRACK:
-                if end > len(data):
-                    mended.append(f"track {track}: shorter than its header says, but complete")
-                    end = position + 2
-                return events, end
-            if event := _mended_event(status, content, track, mended):
-                events.append(_Event(tick, event))
-    except IndexError:  # the track ends inside an event, which is left out
-        pass
-    except MidiError as error:
-        raise MidiError(f"track {track}, {error}") from None
-    if end > len(data):
-        raise MidiError(f"cut off: track {track} ends before its end-of-track event")
-    return events, end
+    def is_boundary(self, start: int, end: int) -> bool:
+        """Whether track data from `start` may reach to `end`: to another chunk or the end, and not over a track."""
+        if end > len(self.data) or self.data.find(LAST_EVENT + b"MTrk", start, end) >= 0:
+            return False
+        if end + 8 > len(self.data):
+            return end == len(self.data)
+        name, size = struct.unpack_from(">4sL", self.data, end)
+        return name == b"MTrk" or (name.isalnum() and end + 8 + size <= len(self.data))
 
+    # ---- Tracks ----
 
-def _mended_event(status: int, content: bytes, track: int, mended: list[str]) -> bytes | None:
-    """The bytes of an event that pretty_midi takes, or None for an event that is left out."""
-    if status == META:
-        return _mended_meta(content[0], content[1:], track, mended)
-    if status < SYSEX:
-        if max(content) > 127:
-            mended.append(f"track {track}: a data byte of {max(content)}, read as 127")
-        return bytes([status, *(min(value, 127) for value in content)])
-    if status in UNDEFINED:
-        mended.append(f"track {track}: an undefined event {status:#x}, left out")
-    return None
+    def read_track(self, start: int, end: int) -> int:
+        """Adds the track whose data begins at `start` and should reach to `end`; returns where it does end.
 
+        An end at another chunk or at the end of the file holds. Any other is wrong, and the track lasts to its
+        end-of-track event or to the next MTrk.
+        """
+        self.limits.check("tracks", len(self.tracks) + 1)
+        if self.is_boundary(start, end):
+            self.add(self.declared_track(start, end))
+            return end
+        bound = self.next_track(start)
+        track, last, fault = self.walk(start, bound, to_last_event=True)
+        if last is None and not fault and (bound < len(self.data) or end == start):
+            last = bound
+        if last is not None:
+            if last != end:
+                wrong = "shorter than its header says, but complete" if last < end else "longer than its header says"
+                self.note(f"track {len(self.tracks)}: {wrong}")
+            self.add(track)
+            return last
+        if end > len(self.data):
+            raise self.refusal(fault)
+        self.add(self.declared_track(start, min(end, bound)))
+        return min(end, bound)
 
-def _mended_meta(kind: int, value: bytes, track: int, mended: list[str]) -> bytes | None:
-    """The bytes of a text, tempo, time signature or key signature that pretty_midi takes, or None."""
-    if kind == TIME_SIGNATURE and 2 <= len(value) < 4 and value[0]:
-        mended.append(f"track {track}: a time signature of {len(value)} bytes, completed")
-        value += b"\x18\x08"[len(value) - 2 :]
-    good = {
-        SET_TEMPO: len(value) == 3 and any(value),
-        TIME_SIGNATURE: len(value) == 4 and value[0] > 0,
-        KEY_SIGNATURE: len(value) == 2 and (value[0] + 7) % 256 <= 14 and value[1] <= 1,
-    }.get(kind, kind in TEXTS)
-    if kind in META_NAMES and not good:
-        mended.append(f"track {track}: a {META_NAMES[kind]} of bytes {value.hex(' ')}, left out")
-    return bytes((META, kind)) + _variable_length(len(value)) + value if good else None
+    def add(self, track: Track) -> None:
+        self.tracks.append(track)
+        self.events += len(track.events) + len(track.settings)
 
+    def declared_track(self, start: int, end: int) -> Track:
+        """The track data[start:end]; after a fault up to its end-of-track event, or without it to an event cut off."""
+        track, _, fault = self.walk(start, end)
+        if fault:
+            track, last, fault = self.walk(start, end, to_last_event=True)
+            if last is None and not isinstance(fault, IndexError):
+                raise self.refusal(fault)
+        return track
 
-def _shorten_rests(tracks: list[list[_Event]], division: int, mended: list[str]) -> list[list[_Event]]:
-    """Takes whole bars of 4/4 out of long silences if the song has more ticks than pretty_midi takes."""
-    ticks = np.unique([0, *(event.tick for track in tracks for event in track)])
-    if ticks[-1] <= MAX_TICK:
-        return tracks
-    rests, bar = np.diff(ticks), 4 * division
-    too_long = np.maximum(rests - LONG_REST_QUARTERS * division, 0) // bar * bar
-    moved = ticks - np.append(0, too_long.cumsum())
-    if moved[-1] > MAX_TICK:
-        raise MidiError(f"it lasts {ticks[-1]} ticks, {ticks[-1] // division} quarter notes")
-    mended.append(f"a silence of {rests.max() // division} quarter notes, shortened to about {LONG_REST_QUARTERS}")
-    new = dict(zip(ticks.tolist(), moved.tolist(), strict=True))
-    return [[_Event(new[event.tick], event.data) for event in track] for track in tracks]
+    def refusal(self, fault: Exception | None) -> MidiError:
+        """The error of a track that ends with a fault, or before its end-of-track event."""
+        if isinstance(fault, MidiError):
+            return MidiError(f"track {len(self.tracks)}, {fault}")
+        return MidiError(f"cut off: track {len(self.tracks)} ends before its end-of-track event")
 
+    def walk(self, start: int, end: int, to_last_event: bool = False) -> tuple[Track, int | None, Exception | None]:
+        """The track data[start:end], or what precedes a fault in it.
 
-# ---- Writing ----
+        Returns:
+            The track; the position after its end-of-track event if the walk ended there, else None; the fault.
+        """
+        track, tick, latest, fault = Track([], [], 0), 0, 0, None
+        try:
+            for delta, position, status, content in self.within_limit(walk_track(self.data, start, end), end - start):
+                tick += delta
+                if tick > latest:
+                    latest = tick
+                elif delta < 0:  # what follows keeps its place
+                    self.note(f"track {len(self.tracks)}: a negative delta time, read as 0")
+                if status < AFTERTOUCH and content.isascii():
+                    track.events.append((latest, status, content))
+                elif status == META and content[0] == END_OF_TRACK and to_last_event:
+                    return track._replace(end=latest), min(position + len(LAST_EVENT), end), None
+                else:
+                    self.keep(track, latest, status, content)
+        except LimitError:
+            raise
+        except (IndexError, MidiError) as error:
+            fault = error
+        return track._replace(end=latest), None, fault
 
+    def keep(self, track: Track, tick: int, status: int, content: bytes) -> None:
+        """Adds an event to the track, mended if need be, unless it is of no use for a song."""
+        if status < SYSEX:
+            content = content if content.isascii() else self.clipped(content)
+            if not AFTERTOUCH <= status < CONTROL and not PRESSURE <= status < BEND:
+                track.events.append((tick, status, content))
+            if PROGRAM <= status < PRESSURE:
+                track.settings.append((tick, status, content))
+        elif status == META and content[0] == TRACK_NAME:
+            track.events.append((tick, status, content))
+        elif status == META:
+            if content := self.mended_setting(content[0], content[1:]):
+                track.settings.append((tick, status, content))
+        elif status in UNDEFINED:
+            self.note(f"track {len(self.tracks)}: an undefined event {status:#x}, left out")
 
-def _variable_length(value: int) -> bytes:
-    groups = [value & 0x7F]
-    while value := value >> 7:
-        groups.append(value & 0x7F | 0x80)
-    return bytes(reversed(groups))
+    def within_limit(self, events: Iterable, size: int) -> Iterable:
+        """The events of a track of `size` bytes, at least two per event, with an error where they pass the limit."""
+        return events if self.events + size // 2 <= self.limits.events else self.counted(events)
 
+    def counted(self, events: Iterable) -> Iterator:
+        for count, event in enumerate(events, self.events + 1):
+            self.limits.check("events", count)
+            yield event
 
-def _file_of(tracks: list[list[_Event]], division: int) -> bytes:
-    """The bytes of a MIDI file of these tracks."""
-    chunks = [struct.pack(">4sLHHH", b"MThd", 6, 1, len(tracks), division)]
-    for track in tracks:
-        ticks = [0, *(event.tick for event in track)]
-        body = b"".join(_variable_length(b - a) + e.data for a, b, e in zip(ticks, ticks[1:], track, strict=False))
-        body += bytes((0, META, END_OF_TRACK, 0))
-        chunks.append(struct.pack(">4sL", b"MTrk", len(body)) + body)
-    return b"".join(chunks)
+    def clipped(self, content: bytes) -> bytes:
+        """Data bytes of at most 127."""
+        self.note(f"track {len(self.tracks)}: a data byte of {max(content)}, read as 127")
+        return bytes(min(value, 127) for value in content)
+
+    def mended_setting(self, kind: int, value: bytes) -> bytes | None:
+        """The type and data of a meta event that a song keeps, or None."""
+        content = bytes([kind]) + value
+        if kind not in META_NAMES:
+            return content if kind in (TEXT, LYRICS, PORT) else None
+        if kind == TIME_SIGNATURE and 2 <= len(value) < 4 and value[0]:
+            self.note(f"track {len(self.tracks)}: a time signature of {len(value)} bytes, completed")
+            return content + b"\x18\x08"[len(value) - 2 :]
+        good = {
+            SET_TEMPO: len(value) >= 3 and any(value[:3]),
+            TIME_SIGNATURE: len(value) >= 4 and value[0] > 0,
+            KEY_SIGNATURE: len(value) >= 2 and (value[0] + 7) % 256 <= 14 and value[1] <= 1,
+        }
+        if not good[kind]:
+            shown = value[:SHOWN_BYTES].hex(" ")
+            self.note(f"track {len(self.tracks)}: a {META_NAMES[kind]} of bytes {shown}, left out")
+        return content if good[kind] else None

@@ -1,0 +1,242 @@
+"""Builds a `PrettyMIDI` from the tracks of a MIDI file, as pretty_midi does but for three things.
+
+Tempo, time and key signatures count in every track, not only in the first. A note that ends where it begins lasts one
+tick, and one that never ends lasts to the next note of its pitch in its channel and track, or to the end of the track.
+A program that is set in another track holds in the tracks of its channel that set none.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from heapq import merge
+from itertools import pairwise
+
+import numpy as np
+from pretty_midi import ControlChange, Instrument, KeySignature, Lyric, Note, PitchBend, PrettyMIDI, Text, TimeSignature
+
+from music.midi_bytes import META, Limits
+from music.midi_repair import (
+    AFTERTOUCH,
+    BEND,
+    KEY_SIGNATURE,
+    LYRICS,
+    NOTE_ON,
+    PORT,
+    PROGRAM,
+    SET_TEMPO,
+    TEXT,
+    TIME_SIGNATURE,
+    Event,
+    Track,
+)
+
+CHARSET = "latin1"  # of texts
+DRUM_CHANNEL = 9  # counted from 0
+DEFAULT_QPM = 120.0
+
+TickScale = tuple[int, float]  # the first tick of a tempo, and seconds per tick
+Clock = Callable[[list[int]], list[float]]  # from ticks to seconds
+Programs = dict[int, list[tuple[int, int]]]  # of each channel: (tick, program), sorted
+
+
+def song_of(division: int, tracks: list[Track], limits: Limits, mended: list[str]) -> PrettyMIDI:
+    """The song of these tracks; adds what was mended to `mended`.
+
+    Args:
+        division: ticks per quarter.
+        limits: only the ticks per second are checked here.
+
+    Raises:
+        LimitError: too many ticks per second.
+    """
+    midi = PrettyMIDI(resolution=division)
+    midi._tick_scales = _tick_scales(division, _shared(tracks, SET_TEMPO))
+    limits.check("ticks_per_second", max(1 / scale for _, scale in midi._tick_scales))
+    midi._update_tick_to_time(max(track.end for track in tracks) + 1)
+    clock = _clock(midi._tick_scales)
+    for content, time in _timed(_shared(tracks, TIME_SIGNATURE), clock):
+        midi.time_signature_changes.append(TimeSignature(content[1], 2 ** content[2], time))
+    for content, time in _timed(_shared(tracks, KEY_SIGNATURE), clock):
+        midi.key_signature_changes.append(KeySignature(_key_number(content), time))
+    midi.lyrics, midi.text_events = _texts(tracks, LYRICS, Lyric, clock), _texts(tracks, TEXT, Text, clock)
+    ports = _programs_of_ports(tracks)
+    endless = 0
+    for track in tracks:
+        part = _Part(track, ports[_port(track)], clock)
+        part.read()
+        endless += part.endless
+        midi.instruments += part.instruments.values()
+    if endless:
+        mended.append("notes that never end")
+    return midi
+
+
+# ---- Settings ----
+
+
+def _settings(track: Track, kind: int) -> list[Event]:
+    """The meta events of a type among a track's settings."""
+    return [event for event in track.settings if event[1] == META and event[2][0] == kind]
+
+
+def _shared(tracks: list[Track], kind: int) -> list[Event]:
+    """The meta events of a type that hold for all tracks, in the order of their ticks, without later tracks' copies."""
+    first, *others = (_settings(track, kind) for track in tracks)
+    if not any(others):
+        return first
+    known, more = set(first), []
+    for event in (event for events in others for event in events):
+        if event not in known:
+            known.add(event)
+            more.append(event)
+    return sorted(first + more, key=lambda event: event[0])
+
+
+def _timed(events: list[Event], clock: Clock) -> Iterator[tuple[bytes, float]]:
+    """The content of events, and their times in seconds."""
+    return zip((content for _, _, content in events), clock([tick for tick, _, _ in events]), strict=True)
+
+
+def _texts(tracks: list[Track], kind: int, make: type, clock: Clock) -> list:
+    """The texts or lyrics of all tracks, sorted by time."""
+    timed = (
+        [make(content[1:].decode(CHARSET), time) for content, time in _timed(_settings(t, kind), clock)] for t in tracks
+    )
+    return list(merge(*timed, key=lambda text: text.time))
+
+
+def _key_number(content: bytes) -> int:
+    """pretty_midi's number of a key: 0 to 11 for C to B major, 12 to 23 for C to B minor."""
+    sharps, is_minor = (content[1] ^ 128) - 128, content[2]  # a signed byte, and 0 or 1
+    return (7 * sharps + 9) % 12 + 12 if is_minor else 7 * sharps % 12  # a sharp lifts the key by 7 semitones
+
+
+def _tick_scales(division: int, tempos: list[Event]) -> list[TickScale]:
+    """The tempo changes as pretty_midi keeps them, without repetitions."""
+    scales = [(0, 60.0 / (DEFAULT_QPM * division))]
+    for tick, _, content in tempos:
+        scale = 60.0 / ((6e7 / int.from_bytes(content[1:4], "big")) * division)
+        if tick == 0:
+            scales = [(0, scale)]
+        elif scale != scales[-1][1]:
+            scales.append((tick, scale))
+    return scales
+
+
+def _clock(scales: list[TickScale]) -> Clock:
+    """A function from ticks to seconds that computes each time as pretty_midi does."""
+    first, rates = (np.array(column) for column in zip(*scales, strict=True))
+    starts = [0.0]
+    for (start, rate), (end, _) in pairwise(scales):
+        starts.append(starts[-1] + rate * (end - start))
+    starts = np.array(starts)
+
+    def clock(ticks: list[int]) -> list[float]:
+        ticks = np.array(ticks, np.int64)
+        tempo = np.searchsorted(first, ticks, side="right") - 1
+        return (starts[tempo] + rates[tempo] * (ticks - first[tempo])).tolist()
+
+    return clock
+
+
+# ---- Programs ----
+
+
+def _port(track: Track) -> int:
+    """The port of a track; the channels of one port are not those of another."""
+    return next((content[1] for _, _, content in _settings(track, PORT) if len(content) > 1), 0)
+
+
+def _programs_of_ports(tracks: list[Track]) -> dict[int, Programs]:
+    """The programs that the tracks of each port set."""
+    ports: dict[int, Programs] = {}
+    for track in tracks:
+        programs = ports.setdefault(_port(track), {})
+        for tick, status, content in track.settings:
+            if status < META:
+                programs.setdefault(status & 15, []).append((tick, content[0]))
+    for programs in ports.values():
+        for changes in programs.values():
+            changes.sort(key=lambda change: change[0])
+    return ports
+
+
+# ---- Notes ----
+
+
+class _Part:
+    """The instruments of a track, one per program and channel, with pretty_midi's rules for what belongs to which."""
+
+    def __init__(self, track: Track, elsewhere: Programs, clock: Clock):
+        self.track, self.clock = track, clock
+        self.own = {status & 15: 0 for _, status, _ in track.settings if status < META}  # channel: present program
+        self.elsewhere = elsewhere  # programs of the channels for which this track sets none
+        self.name = ""
+        self.instruments: dict[tuple[int, int], Instrument] = {}  # of (program, channel), from its first note on
+        self.early: dict[int, Instrument] = {}  # what a channel's controls and bends belong to before its first note
+        self.sounding: dict[
+            tuple[int, int], list[tuple[int, float, int]]
+        ] = {}  # (channel, pitch): tick, time, velocity
+        self.endless = 0  # notes that never end
+
+    def read(self) -> None:
+        times = self.clock([tick for tick, _, _ in self.track.events])
+        for (tick, status, content), time in zip(self.track.events, times, strict=True):
+            if status < AFTERTOUCH:
+                pitch, velocity = content
+                if status >= NOTE_ON and velocity:
+                    self.sounding.setdefault((status & 15, pitch), []).append((tick, time, velocity))
+                else:
+                    self.end_notes((status & 15, pitch), tick, time)
+            elif status < PROGRAM:
+                change = ControlChange(*content, time)
+                self.instrument_for_controls(status & 15, tick).control_changes.append(change)
+            elif status < BEND:
+                self.own[status & 15] = content[0]
+            elif status < META:
+                bend = PitchBend((content[1] << 7 | content[0]) - 8192, time)
+                self.instrument_for_controls(status & 15, tick).pitch_bends.append(bend)
+            else:
+                self.name = content[1:].decode(CHARSET)
+        self.end_endless_notes()
+
+    def program(self, channel: int, tick: int) -> int:
+        """The present program of a channel, or that which another track has set at this tick."""
+        if channel in self.own:
+            return self.own[channel]
+        changes = self.elsewhere.get(channel, ())
+        last = bisect_right(changes, tick, key=lambda change: change[0])
+        return changes[last - 1][1] if last else 0
+
+    def end_notes(self, key: tuple[int, int], tick: int, time: float) -> None:
+        """Ends the notes of a channel and pitch that began before this tick, or those that began at it."""
+        notes = self.sounding.pop(key, ())
+        earlier = [note for note in notes if note[0] != tick]
+        if earlier and len(earlier) < len(notes):  # those of this tick follow the note that ends here
+            self.sounding[key] = [note for note in notes if note[0] == tick]
+        if notes and not earlier:
+            time = self.clock([tick + 1])[0]
+        for start, start_time, velocity in earlier or notes:
+            self.add_note(key, start, Note(velocity, key[1], start_time, time))
+
+    def end_endless_notes(self) -> None:
+        """Ends each note that never ends at the next note of its pitch, or at the end of the track."""
+        for key, notes in self.sounding.items():
+            ends = [start for start, _, _ in notes[1:]] + [self.track.end]
+            end_times = self.clock([max(end, note[0] + 1) for note, end in zip(notes, ends, strict=True)])
+            for (start, start_time, velocity), time in zip(notes, end_times, strict=True):
+                self.add_note(key, start, Note(velocity, key[1], start_time, time))
+            self.endless += len(notes)
+
+    def add_note(self, key: tuple[int, int], start: int, note: Note) -> None:
+        channel = key[0]
+        program = self.program(channel, start)
+        if (program, channel) not in self.instruments:
+            instrument = Instrument(program, channel == DRUM_CHANNEL, self.name)
+            if early := self.early.get(channel):  # all instruments of the channel share these lists, as in pretty_midi
+                instrument.control_changes, instrument.pitch_bends = early.control_changes, early.pitch_bends
+            self.instruments[program, channel] = instrument
+        self.instruments[program, channel].notes.append(note)
+
+    def instrument_for_controls(self, channel: int, tick: int) -> Instrument:
+        instrument = self.instruments.get((self.program(channel, tick), channel))
+        return instrument or self.early.setdefault(channel, Instrument(0))
