@@ -267,6 +267,7 @@ def load_songs(
     executor: Executor | None = None,
     cache: str | os.PathLike | None = None,
     progress: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> SongDataset:
     """Reads all MIDI files of a folder and its subfolders, or all given paths, into one dataset.
 
@@ -280,6 +281,8 @@ def load_songs(
         cache: folder that keeps what is read, for each file content, converter and version of the code. A second call
             takes the songs from there, and leaves labels of more than a gigabyte on disk.
         progress: show a progress bar.
+        limits: the most that a file may hold, and the seconds that it may take; a file beyond a limit is refused.
+            The seconds are not counted on Windows, and not in the threads of an executor.
 
     Raises:
         ValueError: there is no such folder, no MIDI file in it, or no window in any file; the message has the report.
@@ -289,7 +292,7 @@ def load_songs(
     keys = [(folder and file_digest(path)) or k for k, path in enumerate(paths)]  # equal for equal contents
     files, places = find_songs(folder, keys) if folder else ([], {})
     missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in places}
-    read = read_songs(list(missing.values()), converter, workers, executor)
+    read = read_songs(list(missing.values()), converter, workers, executor, limits)
     known = len(paths) - len(missing)
     read = tqdm(read, "Reading MIDI", len(paths), initial=known, unit="file", disable=not progress)
     songs, unplaced = sum(len(file.songs) for file in files), iter(missing)

@@ -386,6 +386,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--transpose", type=int, nargs=2, metavar=("LOW", "HIGH"), help="semitones; the preset's own by default"
     )
+    parser.add_argument("--follow-tempo", action="store_true", help="let windows go on through changes of tempo")
     parser.add_argument("--freeze-encoder", action="store_true", help="keep the encoder's weights fixed")
     parser.add_argument("--seed", type=int, default=0, help="of every random draw (default 0)")
     parser.add_argument("--device", help="cuda, mps or cpu; the fastest by default")
@@ -432,7 +433,8 @@ def chosen_config(options: argparse.Namespace) -> Config:
         changes["learning_rate"] = options.learning_rate
     if options.transpose is not None:
         changes["transpose_range"] = tuple(options.transpose)
-    return replace(config, training=replace(config.training, **changes))
+    converter = replace(config.converter, follow_tempo=options.follow_tempo)
+    return replace(config, converter=converter, training=replace(config.training, **changes))
 
 
 def main(arguments: list[str] | None = None):

@@ -7,6 +7,7 @@ all parts. This module needs NumPy only, no tensors.
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from typing import NamedTuple
@@ -42,7 +43,6 @@ class Skipped(NamedTuple):
 
     what: str  # "song" if the whole song gave none
     reason: str
-    lost_bars: int = 0  # at the end of a line that gave windows before
 
 
 class Notes(NamedTuple):
@@ -137,7 +137,7 @@ def _audible_tempos(midi: PrettyMIDI, end: float) -> list[tuple[float, float]]:
     """
     times, tempos = (values.tolist() for values in midi.get_tempo_changes())
     heard, drift = [(times[0], tempos[0])], 0.0
-    for time, qpm, until in zip(times[1:], tempos[1:], [*times[2:], end], strict=True):
+    for time, qpm, until in zip(times[1:], tempos[1:], [*times, end][2:], strict=True):
         start_qpm = heard[-1][1]
         moved = drift + (until - time) * (steps_per_second(qpm) - steps_per_second(start_qpm))
         if abs(qpm / start_qpm - 1) < TEMPO_TOLERANCE and abs(moved) < DRIFT_STEPS:
@@ -312,7 +312,13 @@ def _line_skips(line: Line, where: str, bars: int, bar_steps: int) -> Iterator[S
     if length < bars:
         yield Skipped(where, f"{counted(length, 'bar')} between rests, shorter than {bars} bars")
     if line.lost_bars:
-        yield Skipped(where, f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}", line.lost_bars)
+        yield Skipped(where, f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}")
+
+
+def lost_bars(skipped: Iterable[Skipped]) -> int:
+    """The number of bars that were left out at the ends of lines that are too long."""
+    losses = (re.match(r"([\d,]+) bars? after the first", reason) for _, reason in skipped)
+    return sum(int(loss[1].replace(",", "")) for loss in losses if loss)
 
 
 def counted(number: int, noun: str) -> str:

@@ -65,8 +65,8 @@ class GrooveConverter(DrumTracksConverter):
     fixed_velocity: bool = False  # inputs lack velocities
     note_dropout: float = 0.0  # largest share of notes that inputs lack, drawn for each window, mostly soft notes
     added_classes: tuple[int, ...] = ()  # classes that inputs lack
-    follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
     hits_control: bool = False  # whether the hits are also controls
+    follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
 
     input_depth = output_depth = GROOVE_DEPTH
     cut_at_changes = False

@@ -5,22 +5,32 @@ Whatever one file does, the others are read. A file that raises, or that ends it
 
 import gc
 import os
+import signal
+import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing import parent_process
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pretty_midi import PrettyMIDI
 
 from music.converter import BarsConverter
 from music.drums import unusual_drums
-from music.grid import song_parts
-from music.midi_bytes import MidiError
+from music.grid import lost_bars, song_parts
+from music.midi_bytes import DEFAULT_LIMITS, LimitError, Limits, MidiError
 from music.midi_file import parse_midi, read_file
 from music.song_cache import ReadSong, Song, columns_of, content_digest
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 MIN_POOL_BYTES = 2**17  # of files; for fewer, worker processes take longer to start than they save
 CHUNK_FILES = 4  # per task
@@ -30,8 +40,22 @@ OFF_GRID_STEPS = 0.125  # an onset is off the grid beyond this; of random onsets
 EXECUTOR_WORKERS = 64  # assumed number of workers of a caller's executor
 
 
+is_worker = False  # whether this process is a worker that `_start_pool` has started
+
+
+class Reading(NamedTuple):
+    """How files are read."""
+
+    converter: BarsConverter
+    limits: Limits
+
+
 def read_songs(
-    paths: Sequence[Path], converter: BarsConverter, workers: int | None, executor: Executor | None
+    paths: Sequence[Path],
+    converter: BarsConverter,
+    workers: int | None,
+    executor: Executor | None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[ReadSong]:
     """Yields what each file gives, in order, and reads up to QUEUED_CHUNKS chunks per worker ahead.
 
@@ -39,6 +63,7 @@ def read_songs(
         workers: number of processes; 1 reads in this process, None uses all cores unless the files are small. With an
             executor, the number of its workers; EXECUTOR_WORKERS if None.
         executor: reads the files in place of own processes.
+        limits: the most that a file may hold, and the seconds that reading it may take.
     """
     chunks = [paths[k : k + CHUNK_FILES] for k in range(0, len(paths), CHUNK_FILES)]
     if executor:
@@ -47,36 +72,36 @@ def read_songs(
         workers = min(workers or _default_workers(paths), len(chunks), MAX_WORKERS)
     pool = executor or _OwnPool(workers)
     try:
-        yield from _read_ahead(chunks, converter, pool, QUEUED_CHUNKS * workers)
+        yield from _read_ahead(chunks, Reading(converter, limits), pool, QUEUED_CHUNKS * workers)
     finally:
         if executor is None:
             pool.shutdown(cancel_futures=True)
 
 
-def _read_ahead(chunks: list[list[Path]], converter: BarsConverter, pool: Executor, limit: int) -> Iterator[ReadSong]:
+def _read_ahead(chunks: list[list[Path]], reading: Reading, pool: Executor, limit: int) -> Iterator[ReadSong]:
     """Yields what the chunks' files give, in order; at most `limit` chunks are submitted and not yet yielded."""
     waiting = deque()
     for chunk in chunks:
-        future = _submit(pool, chunk, converter)
+        future = _submit(pool, chunk, reading)
         waiting.append((chunk, future))
         while waiting and (len(waiting) == limit or not future or waiting[0][1].done()):
-            yield from _result(*waiting.popleft(), converter)
+            yield from _result(*waiting.popleft(), reading)
     while waiting:
-        yield from _result(*waiting.popleft(), converter)
+        yield from _result(*waiting.popleft(), reading)
 
 
-def _submit(pool: Executor, chunk: list[Path], converter: BarsConverter) -> Future | None:
+def _submit(pool: Executor, chunk: list[Path], reading: Reading) -> Future | None:
     """Submits a chunk; None if the pool takes no more, as when one of its workers died."""
     with suppress(RuntimeError):
-        return pool.submit(_read_chunk, chunk, converter)
+        return pool.submit(_read_chunk, chunk, reading)
 
 
-def _result(chunk: list[Path], future: Future | None, converter: BarsConverter) -> list[ReadSong]:
+def _result(chunk: list[Path], future: Future | None, reading: Reading) -> list[ReadSong]:
     """What a chunk's files give; if its worker died, each file is read again in a process of its own."""
     try:
-        return future.result() if future else [_read_alone(path, converter) for path in chunk]
+        return future.result() if future else [_read_alone(path, reading) for path in chunk]
     except Exception:  # which one depends on the executor
-        return [_read_alone(path, converter) for path in chunk]
+        return [_read_alone(path, reading) for path in chunk]
 
 
 # ---- Processes ----
@@ -112,7 +137,7 @@ class _OwnPool(Executor):
 def _start_pool(workers: int) -> Executor:
     """A pool that works; this process if no other can be started (in a script without a main guard, in a sandbox)."""
     try:
-        pool = ProcessPoolExecutor(workers) if workers > 1 else _ThisProcess()
+        pool = ProcessPoolExecutor(workers, initializer=_become_worker) if workers > 1 else _ThisProcess()
     except (OSError, NotImplementedError):
         return _ThisProcess()
     return pool if _works(pool) else _ThisProcess()
@@ -139,10 +164,10 @@ def _cores() -> int:
 # ---- In a worker ----
 
 
-def _read_chunk(paths: Sequence[Path], converter: BarsConverter) -> list[ReadSong]:
+def _read_chunk(paths: Sequence[Path], reading: Reading) -> list[ReadSong]:
     with warnings.catch_warnings(), _without_garbage_collection():
         warnings.simplefilter("ignore")  # pretty_midi warns of tempos on later tracks, which need no action here
-        return [_read_song(path, converter) for path in paths]
+        return [_read_song(path, reading) for path in paths]
 
 
 @contextmanager
@@ -157,23 +182,42 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read_song(path: Path, converter: BarsConverter) -> ReadSong:
-    digest = None
+def _read_song(path: Path, reading: Reading) -> ReadSong:
+    """Reads a file; whatever goes wrong is the fault of this file alone."""
+    seconds = reading.limits.seconds
     try:
-        data = read_file(path)
-        digest = content_digest(data)
-        midi, mended = parse_midi(data)
-        midi = converter.in_time(midi)
-        off_grid = _share_off_grid(midi) if converter.needs_grid else 0.0
-        columns = columns_of(windows := converter.to_arrays(midi))
+        with _time_limit(seconds):
+            return _windows_of(path, reading)
+    except MidiError as error:
+        return ReadSong(Song(None, fault=str(error)))
+    except OutOfTimeError:
+        return ReadSong(
+            Song(None, fault=f"takes more than {seconds:g} seconds; limits=Limits(seconds=...) allows more")
+        )
+    except Exception as error:
+        return ReadSong(Song(None, fault=f"{type(error).__name__}: {error}"))
+
+
+def _windows_of(path: Path, reading: Reading) -> ReadSong:
+    """The windows of a file."""
+    converter, limits = reading
+    if path.is_dir():
+        raise MidiError("the folder cannot be opened")
+    digest = content_digest(data := read_file(path, limits))
+    try:
+        midi, mended = parse_midi(data, limits)
+    except LimitError:
+        raise
     except MidiError as error:
         return ReadSong(Song(digest, fault=str(error)))
-    except Exception as error:  # one file must not end the reading of a folder
-        return ReadSong(Song(None, fault=f"{type(error).__name__}: {error}"))
+    midi = converter.in_time(midi)
+    off_grid = _share_off_grid(midi) if converter.needs_grid else 0.0
+    columns = columns_of(windows := converter.to_arrays(midi))
     reason = None if len(windows.labels) else windows.skipped[0].reason
     mended = ", ".join(mended).replace("; ", ", ")
-    lost_bars = sum(skipped.lost_bars for skipped in windows.skipped)
-    song = Song(digest, len(windows.labels), None, mended, off_grid, reason, lost_bars, unusual_drums(midi))
+    song = Song(
+        digest, len(windows.labels), None, mended, off_grid, reason, lost_bars(windows.skipped), unusual_drums(midi)
+    )
     return ReadSong(song, columns)
 
 
@@ -183,10 +227,54 @@ def _share_off_grid(midi: PrettyMIDI) -> float:
     return float((np.abs(offsets) > OFF_GRID_STEPS).mean()) if len(offsets) else 0.0
 
 
-def _read_alone(path: Path, converter: BarsConverter) -> ReadSong:
+def _read_alone(path: Path, reading: Reading) -> ReadSong:
     """Reads a file in a process of its own, which tells the file that ends its process from others of its chunk."""
-    with ProcessPoolExecutor(1) as pool:
+    with ProcessPoolExecutor(1, initializer=_become_worker) as pool:
         try:
-            return pool.submit(_read_song, path, converter).result()
+            return pool.submit(_read_song, path, reading).result()
         except Exception as error:  # the process died of this file
             return ReadSong(Song(None, fault=f"reading it ended its process ({type(error).__name__})"))
+
+
+# ---- Limits of time ----
+
+
+class OutOfTimeError(BaseException):
+    """A file takes too long. It is no Exception, so that code that reads on after any Exception stops."""
+
+
+def _become_worker() -> None:
+    """Ends this worker process with its parent, and lets `_time_limit` end it where nothing else can."""
+    global is_worker
+    is_worker = True
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent_process().join()
+    os._exit(1)
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raises OutOfTimeError in the block after this time; in a thread, or without POSIX signals, does nothing.
+
+    A worker process whose block never returns to Python is ended after three times as much processor time.
+    """
+    if resource is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if is_worker:
+        most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + 3 * seconds) + 2, most))
+    before = signal.signal(signal.SIGALRM, _raise_out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again each second, in case that code catches all exceptions
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
+
+
+def _raise_out_of_time(*_) -> None:
+    raise OutOfTimeError

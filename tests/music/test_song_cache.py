@@ -57,8 +57,8 @@ def parsed(monkeypatch):
     """The names of the files that this process reads, missing ones excepted."""
     names = []
 
-    def read_and_note(path):
-        data = read_file(path)
+    def read_and_note(path, limits):
+        data = read_file(path, limits)
         names.append(Path(path).name)
         return data
 
