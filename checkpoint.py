@@ -16,6 +16,7 @@ from torch import Tensor
 
 from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
+from engine.checks import checked_path, checked_type
 from model import ModelConfig, MusicVAE, blank_model
 from prior import Prior
 
@@ -51,9 +52,12 @@ def save_checkpoint(
         ValueError: a prior of another class, which `stored_prior` could not restore; or a weight that is not finite in
             the precision that it is written in. An earlier file stays as it was.
     """
+    path = checked_path("path", path)
+    checked_type("model", model, MusicVAE, "a MusicVAE")
+    checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     if prior and not isinstance(prior, Prior):
         raise ValueError(f"a checkpoint holds a prior.Prior, not a {type(prior).__name__}, which it could not restore")
-    path = Path(path)
+    check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     config = replace(config, model=model.config)
     content = {"format": FORMAT, "config": config_to_dict(config), "model": model.state_dict(), "run": run}
@@ -71,6 +75,13 @@ def save_checkpoint(
     partial.replace(path)
 
 
+def check_file(path: Path):
+    """Raises ValueError if no file can have this path: it is a folder's, or lies in a file."""
+    parent = next(part for part in path.absolute().parents if part.exists())
+    if path.is_dir() or not parent.is_dir():
+        raise ValueError(f"{path} cannot be written: {'it' if path.is_dir() else parent} is no place for a file")
+
+
 def read_checkpoint(path: str | Path) -> dict:
     """The content of a checkpoint, with tensors on the CPU; no code from the file runs.
 
@@ -81,7 +92,8 @@ def read_checkpoint(path: str | Path) -> dict:
         ValueError: no such file; a file that is truncated, damaged, or no checkpoint of this version; a weight that is
             not finite; or an archive that would take far more memory than its own size.
     """
-    path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
+    path = checked_path("path", path)
+    path = path / CHECKPOINT if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}")
     try:

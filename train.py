@@ -13,10 +13,12 @@ random draws, and the gradients are averaged. The result equals that of one proc
 """
 
 import argparse
+import os
 import time
 import warnings
 import zipfile
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +31,12 @@ from checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from configs import CONFIGS, Config
 from console import errors_in_a_line, say
 from corpus import load_corpus
+from engine.checks import checked_number, checked_path, checked_seed, checked_type, described
 from engine.rng import seeded
 from loss import learning_rate_at
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, load_songs
-from model import MusicVAE
+from model import MusicVAE, autocast
 from training.batches import LabelBatch, labels_on, step_batch
 from training.history import HistoryRow, Metrics, Position, position_to_dict
 from training.processes import (
@@ -136,10 +139,14 @@ def train(
         TrainingDiverged: the loss or a gradient was NaN or infinite in three updates in a row. Each such update is
             skipped, and its weights are not saved.
     """
+    checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     steps = config.training.steps if steps is None else steps
     check_limits(steps, minutes, eval_every)
-    check_folder(out_dir)
+    steps, eval_every, seed = int(steps), int(eval_every), checked_seed(seed)
+    check_folder(checked_path("out_dir", out_dir))
     device = process_device(device)
+    autocast(device, precision)  # raises ValueError too
+    checked_type("valid_set", valid_set, SongDataset | None, "a SongDataset, as its split makes it, or None")
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
         check_windows(config, dataset)
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
@@ -175,16 +182,20 @@ def train(
 
 def check_limits(steps: int, minutes: float | None, eval_every: int):
     """Raises ValueError for limits that leave nothing to do, or for a time limit where processes share the run."""
-    if steps < 1 or eval_every < 1:
-        raise ValueError(f"steps and eval_every must be at least 1, got {steps} and {eval_every}")
-    if minutes is not None and not minutes > 0:
+    whole = all(isinstance(number, Integral) and not isinstance(number, bool) for number in (steps, eval_every))
+    if not whole or steps < 1 or eval_every < 1:
+        raise ValueError(
+            f"steps and eval_every must be at least 1, got {steps!r} and {eval_every!r}: give whole numbers"
+        )
+    if minutes is not None and not checked_number("minutes", minutes, "a number above 0") > 0:
         raise ValueError(f"minutes must be above 0, got {minutes}")
     if minutes is not None and is_shared():
         raise ValueError("minutes limits a run of one process: with several, set steps instead")
 
 
 def check_windows(config: Config, dataset: SongDataset):
-    """Raises ValueError for an empty data set, or for one that another converter made."""
+    """Raises ValueError for an empty data set, one that another converter made, or what is no data set."""
+    checked_type("a data set", dataset, SongDataset, "a SongDataset, as load_songs and its split make it")
     if not len(dataset):
         raise ValueError("there is no window to train on; the data set's report says why")
     if dataset.converter != config.converter:
@@ -352,8 +363,8 @@ def read_beginning(init_from: str | Path | MusicVAE | TrainingState | None, conf
         return Beginning(init_from.model, init_from.step, init_from.updates, moments)
     if isinstance(init_from, MusicVAE):
         return Beginning(init_from)
-    if not isinstance(init_from, str | Path):
-        raise ValueError(f"init_from must be a path, a MusicVAE or a TrainingState, got {type(init_from).__name__}")
+    if not isinstance(init_from, str | os.PathLike) or not os.fspath(init_from):
+        raise ValueError(f"init_from must be a path, a MusicVAE or a TrainingState, got {described(init_from)}")
     check_exists(init_from)
     path = Path(init_from)
     if (path / CHECKPOINT).is_file() or (path.is_file() and zipfile.is_zipfile(path)):

@@ -10,6 +10,7 @@ import torch
 from pretty_midi import PrettyMIDI
 from torch import Tensor
 
+from engine.checks import checked_type
 from music.chords import chords_to_controls, transposed_chords
 from music.converter import (
     BarsConverter,
@@ -71,6 +72,13 @@ class MelodyConverter(BarsConverter):
     chords: bool = False  # whether the windows have the chord of each step as controls
 
     input_depth = output_depth = MELODY_DEPTH
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.programs is not None:
+            checked_type("programs", self.programs, tuple, "General MIDI programs, such as (0, 1), or None")
+            for program in self.programs:
+                checked_program(program)
 
     def from_arrays(
         self,
