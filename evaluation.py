@@ -691,7 +691,7 @@ def load_splits(options: argparse.Namespace, converter: Converter, splits: Seque
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command's options."""
+    """The options of the command."""
     parser = argparse.ArgumentParser(description="Measure a trained model on songs that it was not trained on.")
     parser.add_argument("--checkpoint", required=True, help="checkpoint file, or the folder of a run")
     add_corpus_arguments(parser)
@@ -704,7 +704,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None):
-    """The command: measures a checkpoint, prints a summary and writes the numbers."""
+    """Runs the command: measures a checkpoint, prints a summary and writes the numbers."""
     options = parse_arguments(arguments)
     with errors_in_a_line():
         trained = TrainedModel.load(options.checkpoint, options.device)

@@ -153,7 +153,7 @@ class Sound(NamedTuple):
 
 
 def render(midi: Midi, seconds: float | None = None) -> Sound:
-    """Render a song to sound, with recorded instruments.
+    """Renders a song to sound, with recorded instruments.
 
     Args:
         seconds: length of the beginning to render; None for the whole song.
@@ -196,7 +196,7 @@ def _synthesize(midi: pretty_midi.PrettyMIDI, rate: int) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Lower the sample rate by dropping the part of the spectrum that the new rate cannot carry."""
+    """Lowers the sample rate by dropping the part of the spectrum that the new rate cannot carry."""
     count = -(-len(samples) * new_rate // rate)
     padded = np.pad(samples, (0, max(0, round(count * rate / new_rate) - len(samples))))
     return np.fft.irfft(np.fft.rfft(padded)[: count // 2 + 1], count) * new_rate / rate
@@ -295,7 +295,7 @@ def plot_piano_roll(
     bars: int | None = None,
     columns: int | None = None,
 ) -> Figure:
-    """Draw one song, or several on one scale: time in bars, pitch with a name at each C, drums in a strip of their own.
+    """Draws one song, or several on one scale: time in bars, pitch with a name at each C, drums in a strip below.
 
     Args:
         songs: one or a list; the path of a MIDI file stands for its song.
@@ -341,7 +341,7 @@ def _draw_songs(tracks: list[list[RollTrack]], titles: list[str], scale: RollSca
 
 
 def finished(figure: Figure) -> Figure:
-    """Close the figure in pyplot and return it, so that a cell that ends with it shows it once."""
+    """Closes the figure in pyplot and returns it, so that a cell that ends with it shows it once."""
     plt.close(figure)
     return figure
 

@@ -297,7 +297,7 @@ def count_skipped(run: Run, position: Position, skipped: SkippedUpdates, saved: 
 
 
 def divergence_line(run: Run, step: int, saved: int) -> str:
-    """Returns the line that says where a run diverged and what to do; `saved` is the step of its last checkpoint."""
+    """The line that says where a run diverged and what to do; `saved` is the step of its last checkpoint."""
     recipe = run.config.training
     rates = {name: getattr(recipe, name) for name in ("learning_rate", "decay_rate", "min_learning_rate")}
     kept = f"The checkpoint of step {saved:,} in {run.path} is whole: start from it with --init-from (init_from=), in"
@@ -310,7 +310,7 @@ def divergence_line(run: Run, step: int, saved: int) -> str:
 
 
 def new_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None, precision: str) -> HistoryRow:
-    """Returns the row of the history for a position: metrics since the last row, and of the held-out windows."""
+    """The row of the history for a position: metrics since the last row, and of the held-out windows."""
     metrics = as_metrics(sums, position.updates * process_count())
     measured = None
     if valid:
@@ -319,7 +319,7 @@ def new_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None
 
 
 def sums_since_row(position: Position, device: torch.device) -> Tensor:
-    """Returns the sums of `as_sums` over the updates since the last row, [4]; zeros if there were none."""
+    """The sums of `as_sums` over the updates since the last row, [4]; zeros if there were none."""
     return torch.tensor(position.sums or (0.0,) * 4, device=device)
 
 
@@ -344,14 +344,14 @@ def save(run: Run, position: Position):
 
 
 def stop_line(run: Run, steps: int, reason: StopReason, resume: bool) -> str:
-    """Returns the line that says where a run stopped and how to continue it."""
+    """The line that says where a run stopped and how to continue it."""
     why = {"interrupt": "Interrupted", "time": "Out of time"}[reason]
     how = "run the same cell or command again" if resume else "train with resume=True and the same arguments"
     return f"{why}: saved at step {run.position.step:,} of {steps:,} in {run.path}. To continue, {how}."
 
 
 def read_beginning(init_from: str | Path | MusicVAE | TrainingState | None, config: Config) -> Beginning | None:
-    """Returns the first weights of a run: those given, or those that a path holds, ours or Magenta's.
+    """The first weights of a run: those given, or those that a path holds, ours or Magenta's.
 
     Raises:
         ValueError: no such file, one that holds no weights of the preset, or an argument of another type.
@@ -379,7 +379,7 @@ def check_exists(checkpoint: str | Path):
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parses the options of the command; `train` explains each."""
+    """The options of the command; `train` explains each."""
     parser = argparse.ArgumentParser(description="Train a MusicVAE on a folder of MIDI files.")
     parser.add_argument("--config", required=True, help="preset, such as cat-mel_2bar_tiny; configs.py lists them")
     parser.add_argument("--data", required=True, help="folder with MIDI files, or one file")
@@ -439,7 +439,7 @@ def read_parts(options: argparse.Namespace, config: Config) -> tuple[SongDataset
 
 
 def chosen_config(options: argparse.Namespace) -> Config:
-    """Returns the preset, with the recipe that the options ask for."""
+    """The preset, with the recipe that the options ask for."""
     config, changes = CONFIGS[options.config], {}
     if options.learning_rate is not None:
         changes["learning_rate"] = options.learning_rate

@@ -46,10 +46,8 @@ from music.grid import (
     unique,
 )
 from music.harmony import part_harmony, with_chord_classes
+from music.labels import FIRST_PITCH, MAX_PITCH, MELODY_DEPTH, MIN_PITCH, NO_EVENT, NOTE_OFF
 
-NO_EVENT, NOTE_OFF, FIRST_PITCH = 0, 1, 2  # labels; FIRST_PITCH is the label of MIN_PITCH
-MIN_PITCH, MAX_PITCH = 21, 108  # the piano's keys, as MIDI pitches
-MELODY_DEPTH = FIRST_PITCH + MAX_PITCH - MIN_PITCH + 1  # 90 classes
 MELODY_PROGRAMS = tuple(range(32))  # General MIDI, from 0: pianos, mallets, organs, guitars
 
 
