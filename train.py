@@ -31,7 +31,7 @@ from checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from configs import CONFIGS, Config
 from console import errors_in_a_line, say
 from corpus import load_corpus
-from engine.checks import checked_number, checked_path, checked_seed, checked_type, described
+from engine.checks import checked_number, checked_path, checked_seed, checked_type
 from engine.rng import seeded
 from loss import learning_rate_at
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
@@ -363,10 +363,10 @@ def read_beginning(init_from: str | Path | MusicVAE | TrainingState | None, conf
         return Beginning(init_from.model, init_from.step, init_from.updates, moments)
     if isinstance(init_from, MusicVAE):
         return Beginning(init_from)
-    if not isinstance(init_from, str | os.PathLike) or not os.fspath(init_from):
-        raise ValueError(f"init_from must be a path, a MusicVAE or a TrainingState, got {described(init_from)}")
-    check_exists(init_from)
-    path = Path(init_from)
+    if not isinstance(init_from, str | os.PathLike):
+        raise ValueError(f"init_from must be a path, a MusicVAE or a TrainingState, got {type(init_from).__name__}")
+    path = checked_path("init_from", init_from)
+    check_exists(path)
     if (path / CHECKPOINT).is_file() or (path.is_file() and zipfile.is_zipfile(path)):
         return Beginning(load_checkpoint(path)[0])
     return Beginning(load_magenta_checkpoint(path, config.name))

@@ -368,7 +368,7 @@ def test_a_preset_of_no_name_is_not_found():
         ({"out_dir": ""}, "out_dir must be a path"),
         ({"precision": "half"}, "precision must be 'auto'"),
         ({"device": 1.5}, "no device '1.5' here"),
-        ({"init_from": ""}, "init_from must be a path, a MusicVAE or a TrainingState, got ''"),
+        ({"init_from": ""}, "init_from must be a path, got ''"),
     ],
 )
 def test_wrong_arguments_of_training_are_named_before_anything_is_written(tmp_path, wrong, words):
