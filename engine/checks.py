@@ -84,10 +84,11 @@ def whole_numbers(name: str, values) -> np.ndarray:
     """Integers of any shape as an int64 array, from integers or from floats without a fraction."""
     try:
         array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
-        whole = array.astype(np.int64) if array.dtype.kind in "iuf" else None
+        with np.errstate(invalid="ignore"):  # NaN, which no whole number equals
+            whole = array.astype(np.int64) if array.dtype.kind in "iuf" else None
     except (TypeError, ValueError, RuntimeError):  # ragged lists, and what is no number
         whole = None
-    if whole is None or not np.array_equal(whole, array):
+    if whole is None or (array.dtype.kind == "f" and not np.array_equal(whole, array)):
         raise ValueError(f"{name} must be whole numbers, got {described(values)}")
     return whole
 
@@ -95,7 +96,8 @@ def whole_numbers(name: str, values) -> np.ndarray:
 def check_whole(name: str, values, shape: tuple[int, ...], least: int, most: Sequence[int]):
     """Checks whole numbers of a shape, from `least` to `most`: one number, or one for each index of the last axis."""
     array = whole_numbers(name, values)
-    if array.shape != shape or array.min(initial=least) < least or (array > np.array(most)).any():
+    parts = array.reshape(-1, len(most)) if array.size % len(most) == 0 else array
+    if array.shape != shape or array.min(initial=least) < least or (parts.max(0, initial=least) > most).any():
         found = f"{list(array.shape)}" + (f" from {array.min()} to {array.max()}" if array.size else "")
         bounds = f"from {least} to {', '.join(map(str, most))}"
         raise ValueError(f"{name} must be {list(shape)} whole numbers {bounds}, got {found}")
