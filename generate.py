@@ -503,9 +503,6 @@ def check_windows(windows: Windows, converter: Converter, classes: Sequence[int]
     if like.controls.shape[1] and windows.controls is not None:
         check_whole("controls of windows", windows.controls, shape, PADDING, [converter.control_depth - 1])
 
-    """Why a song has no window, in parentheses."""
-    return "".join(f" ({skipped.reason})" for skipped in windows.skipped if skipped.what == "song")
-
 
 def evenly(total: int, count: int) -> np.ndarray:
     """Indices of `count` evenly spaced items out of `total`; all indices if `total` is not larger."""
