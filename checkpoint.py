@@ -7,7 +7,9 @@ unpacks whatever the archive says. `read_checkpoint` therefore checks the archiv
 import os
 import pickletools
 import re
+import struct
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +18,16 @@ from torch import Tensor
 
 from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
+from engine.checks import checked_path, checked_type
 from model import ModelConfig, MusicVAE, blank_model
 from prior import Prior
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
 FORMAT = 1  # version of that file's content
 PICKLE = "data.pkl"  # the record that holds everything but the values of the tensors
-PICKLE_BYTES = 8 * 2**20  # most of that record; a run's history takes 0.1 kB per row
+PICKLE_BYTES = 8 * 2**20  # most of that record; a run of the largest preset takes about 0.1 MB
+HISTORY = ("steps", "train", "valid", "measured")  # the columns of a run's history
+END, END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q4sLQL")  # the last records of an archive
 MOST_CALLS = 10_000  # tensors and ordered dictionaries in a file; a run of the largest preset has about 500
 STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 ALLOWED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", *(f"torch {kind}Storage" for kind in STORAGES)}
@@ -51,17 +56,21 @@ def save_checkpoint(
         ValueError: a prior of another class, which `stored_prior` could not restore; or a weight that is not finite in
             the precision that it is written in. An earlier file stays as it was.
     """
+    path = checked_path("path", path)
+    checked_type("model", model, MusicVAE, "a MusicVAE")
+    checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     if prior and not isinstance(prior, Prior):
         raise ValueError(f"a checkpoint holds a prior.Prior, not a {type(prior).__name__}, which it could not restore")
-    path = Path(path)
+    check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     config = replace(config, model=model.config)
-    content = {"format": FORMAT, "config": config_to_dict(config), "model": model.state_dict(), "run": run}
+    content = {"format": FORMAT, "config": config_to_dict(config), "model": model.state_dict()}
+    content["run"] = run and _with_packed_history(run)
     if optimizer:
         content["optimizer"] = optimizer.state_dict()
     if prior:
         content["prior"] = tuple(part.to(next(model.parameters()).dtype) for part in prior)
-    if name := _not_finite(_weights(content)):
+    if name := _not_finite(_weights(content) | _tensors("optimizer", content.get("optimizer"))):
         raise ValueError(f"{name} of this {config.name} holds NaN or infinity: nothing is written to {path}")
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
@@ -69,6 +78,13 @@ def save_checkpoint(
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def check_file(path: Path):
+    """Raises ValueError if no file can have this path: it is a folder's, or lies in a file."""
+    parent = next(part for part in path.absolute().parents if part.exists())
+    if path.is_dir() or not parent.is_dir():
+        raise ValueError(f"{path} cannot be written: {'it' if path.is_dir() else parent} is no place for a file")
 
 
 def read_checkpoint(path: str | Path) -> dict:
@@ -81,7 +97,8 @@ def read_checkpoint(path: str | Path) -> dict:
         ValueError: no such file; a file that is truncated, damaged, or no checkpoint of this version; a weight that is
             not finite; or an archive that would take far more memory than its own size.
     """
-    path = Path(path) / CHECKPOINT if Path(path).is_dir() else Path(path)
+    path = checked_path("path", path)
+    path = path / CHECKPOINT if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}")
     try:
@@ -92,7 +109,7 @@ def read_checkpoint(path: str | Path) -> dict:
     fault = fault or _content_fault(content, path.stat().st_size)
     if fault:
         raise ValueError(f"{path} {fault}")
-    return content
+    return content | {"run": _with_unpacked_history(content["run"])}
 
 
 def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
@@ -125,16 +142,56 @@ def stored_prior(content: dict) -> Prior | None:
     return Prior(*content["prior"]) if content.get("prior") else None
 
 
+# ---- The history of a run, in tensors: PyTorch reads lists slowly, and a pickle is limited ----
+
+
+def _with_packed_history(run: dict) -> dict:
+    """A run whose rows [step, metrics, metrics of held-out songs or None] are columns; a run without rows as it is."""
+    if not run.get("history"):
+        return run
+    steps, train, valid = zip(*run["history"], strict=True)
+    filled = [row or [0.0] * len(train[0]) for row in valid]
+    columns = (
+        torch.tensor(steps),
+        *(torch.tensor(rows, dtype=torch.float64) for rows in (train, filled)),
+        torch.tensor([row is not None for row in valid]),
+    )
+    return run | {"history": dict(zip(HISTORY, columns, strict=True))}
+
+
+def _with_unpacked_history(run):
+    """A run with its history in rows again; earlier versions wrote rows."""
+    if not (isinstance(run, dict) and isinstance(run.get("history"), dict)):
+        return run
+    rows = zip(*(run["history"][name].tolist() for name in HISTORY), strict=True)
+    return run | {"history": [[step, train, valid if measured else None] for step, train, valid, measured in rows]}
+
+
+def _is_history(run) -> bool:
+    """Whether the history of a run can be unpacked, or is in rows, or there is none."""
+    history = run.get("history") if isinstance(run, dict) else None
+    if not isinstance(history, dict):
+        return True
+    columns = [history.get(name) for name in HISTORY]
+    if set(history) != set(HISTORY) or not all(isinstance(column, Tensor) for column in columns):
+        return False
+    kinds = [(column.dtype.is_floating_point, column.ndim) for column in columns]
+    return kinds == [(False, 1), (True, 2), (True, 2), (False, 1)] and len({len(column) for column in columns}) == 1
+
+
 # ---- Checks, before memory is taken ----
 
 
 def _archive_fault(path: Path) -> str | None:
     """What is wrong with a file's archive, or None. Compares the checksum of every record; unpacks nothing."""
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
+        if fault := _layout_fault(path, records):
+            return fault
         if any(record.compress_type or record.compress_size != record.file_size for record in records):
             return "is compressed, which no checkpoint is: it was packed again, and could unpack to any size"
-        if sum(record.file_size for record in records) > path.stat().st_size:
+        if sum(record.file_size for record in records) > size:
             return "is damaged: its records overlap"
         if any(UNKNOWN_STORAGE.search(record.filename) for record in records):
             return "is no checkpoint of ours: not all of its tensors are numbered"
@@ -144,6 +201,30 @@ def _archive_fault(path: Path) -> str | None:
         if any(record.file_size > PICKLE_BYTES for record in pickles):
             return f"is no checkpoint of ours: its {PICKLE} takes more than {PICKLE_BYTES:,} bytes"
         return next(filter(None, (_pickle_fault(archive.read(record)) for record in pickles)), None)
+
+
+def _layout_fault(path: Path, records: list[zipfile.ZipInfo]) -> str | None:
+    """Where an archive leaves room for two readings, or None: names that occur twice, or data around the archive.
+
+    A file has the records, the directory and the end records, and nothing else; all places count from its start.
+    """
+    names = Counter(record.filename.lower() for record in records)
+    if twice := next((name for name, count in names.items() if count > 1), None):
+        return f"is no checkpoint of ours: it holds two records of the name {twice}"
+    first = min((record.header_offset for record in records), default=0)
+    with path.open("rb") as file:
+        begins = file.read(4) == b"PK\3\4"
+        file.seek(-min(path.stat().st_size, END.size + END64.size), os.SEEK_END)
+        tail = file.read()
+    signature, *_, size, start, comment = END.unpack(tail[-END.size :])
+    ends = [start + size + END.size]
+    if len(tail) > END.size and tail[-END.size - 20 :].startswith(b"PK\6\7"):
+        *_, size64, start64, _, _, place, _ = END64.unpack(tail[: END64.size])
+        same = size in (size64, 2**32 - 1) and start in (start64, 2**32 - 1) and place == start64 + size64
+        ends = [place + END64.size + END.size] if same else []
+    if first or not begins or comment or signature != b"PK\5\6" or path.stat().st_size not in ends:
+        return "is no checkpoint of ours: it holds data around its archive"
+    return None
 
 
 def _pickle_fault(pickled: bytes) -> str | None:
@@ -174,9 +255,12 @@ def _content_fault(content: dict, size: int) -> str | None:
     weights = _weights(content)
     if not all(isinstance(value, Tensor) and value.is_floating_point() for value in weights.values()):
         return "is no checkpoint of ours: some of its weights are not floats"
-    if sum(value.nbytes for value in weights.values()) > size:
+    run, trained = _tensors("run", content["run"]), weights | _tensors("optimizer", content.get("optimizer"))
+    if sum(value.nbytes for value in (*trained.values(), *run.values())) > size:
         return "is no checkpoint of ours: its tensors are larger than the file"
-    name = _not_finite(weights)
+    if not _is_history(content["run"]):
+        return "is no checkpoint of ours: it has an unknown history"
+    name = _not_finite(trained)
     return f"holds NaN or infinity in {name}: its training diverged, or it was changed later" if name else None
 
 
@@ -184,6 +268,14 @@ def _weights(content: dict) -> dict[str, Tensor]:
     """The tensors of the model and the prior, by name."""
     prior = zip(Prior._fields, content.get("prior") or (), strict=False)
     return content["model"] | {f"prior.{name}": part for name, part in prior}
+
+
+def _tensors(name: str, content) -> dict[str, Tensor]:
+    """The tensors in nested dictionaries, by the keys that lead to each: optimizer.state.0.exp_avg."""
+    if isinstance(content, Tensor):
+        return {name: content}
+    items = content.items() if isinstance(content, dict) else ()
+    return {key: value for part, inner in items for key, value in _tensors(f"{name}.{part}", inner).items()}
 
 
 def _not_finite(tensors: dict[str, Tensor]) -> str | None:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import get_args
 
+from engine.checks import checked_type, described
 from loss import sampling_probability_at
 from midi_utils import (
     Converter,
@@ -27,7 +28,8 @@ from midi_utils import (
     MultitrackConverter,
     TrioConverter,
 )
-from model import ModelConfig, check_integers, one_field_per_line
+from model import ModelConfig, check_integers, check_numbers, one_field_per_line
+from music.converter import BarsConverter
 
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}  # by the name that `config_to_dict` writes
 
@@ -56,6 +58,7 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_integers(self, ("batch_size", "steps", "curriculum"))
+        check_numbers(self)
         if min(self.batch_size, self.steps) < 1:
             raise ValueError(f"batch_size and steps must be at least 1, got {self.batch_size} and {self.steps}")
         if not 0 < self.learning_rate < math.inf:
@@ -100,6 +103,11 @@ class Config:
     __repr__ = one_field_per_line
 
     def __post_init__(self):
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"name must be a text, got {described(self.name)}")
+        checked_type("model", self.model, ModelConfig, "a ModelConfig")
+        checked_type("converter", self.converter, BarsConverter, "a converter, such as MelodyConverter()")
+        checked_type("training", self.training, TrainingConfig, "a TrainingConfig")
         self._check_converter()
         kind = type(self.converter)
         if self.training.mixed and kind is not DrumsConverter:
@@ -135,7 +143,7 @@ class Presets(dict[str, Config]):
     """Presets by name. A KeyError for an unknown name suggests the nearest ones."""
 
     def __missing__(self, name: str) -> Config:
-        nearest = get_close_matches(name, self, n=3, cutoff=0.3)
+        nearest = get_close_matches(str(name), self, n=3, cutoff=0.3)
         raise KeyError(f"no preset {name!r}; did you mean {' or '.join(nearest) or 'one of ' + ', '.join(self)}?")
 
 
@@ -293,6 +301,7 @@ CONFIGS["groovae_2bar_hits_control"] = CONFIGS["groovae_2bar_hits_control_tfds"]
 
 def config_to_dict(config: Config) -> dict:
     """A preset as plain values that JSON can hold."""
+    checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     return asdict(config) | {"converter": {"kind": type(config.converter).__name__, **asdict(config.converter)}}
 
 

@@ -26,6 +26,7 @@ from torch.distributions import Normal
 from checkpoint import read_checkpoint
 from console import errors_in_a_line, say
 from corpus import MANIFEST, load_corpus
+from engine.checks import checked_count, checked_generator, checked_number, checked_seed, checked_type, described
 from generate import Encoding, TrainedModel, evenly, slerp, take
 from loss import kl_divergence, reconstruction_loss
 from magenta_checkpoint import is_magenta_checkpoint
@@ -189,7 +190,13 @@ def bootstrap(values: np.ndarray, song: np.ndarray, seed: int = 0) -> Interval:
     Args:
         values: [n] one number per window.
         song: [n] the song of each window.
+
+    Raises:
+        ValueError: no window, or numbers of values and songs that differ.
     """
+    values, song = np.asarray(values), np.asarray(song)
+    if values.ndim != 1 or not len(values) or values.shape != song.shape:
+        raise ValueError(f"values and song must be one per window, got {described(values)} and {described(song)}")
     song = np.unique(song, return_inverse=True)[1]
     counts, sums = np.bincount(song), np.bincount(song, values)
     drawn = np.random.default_rng(seed).integers(len(counts), size=(RESAMPLES, len(counts)))
@@ -218,7 +225,9 @@ def decode_teacher_forced(trained: TrainedModel, windows: Windows, z: Tensor) ->
     Returns:
         Labels [n, steps] or [n, steps, 3], and nats [n].
     """
-    labels, nats = [], []
+    labels, nats, z = [], [], trained.model.as_z(z)
+    if len(z) != len(windows.labels):
+        raise ValueError(f"z must be one vector per window, got {len(z)} for {len(windows.labels)} windows")
     for part, (_, targets, lengths, controls) in tensor_batches(trained, windows):
         with autocast(trained.device, trained.precision):
             logits = trained.model.decode(z[part], targets, lengths, controls)
@@ -230,6 +239,7 @@ def decode_teacher_forced(trained: TrainedModel, windows: Windows, z: Tensor) ->
 @torch.no_grad()
 def decode_sampled(trained: TrainedModel, z: Tensor, generator: Generator) -> np.ndarray:
     """Decodes latent vectors [n, Z], each step drawn at temperature 1: labels [n, steps] or [n, steps, 3]."""
+    z, generator = trained.model.as_z(z), checked_generator(generator)
     with autocast(trained.device, trained.precision):
         parts = [trained.model.sample(len(part), z=part, generator=generator) for part in z.split(BATCH)]
     return trained.converter.from_tensors(torch.cat(parts)).cpu().numpy()
@@ -275,7 +285,15 @@ def measure_accuracy(predicted: np.ndarray, held_out: HeldOut, names: Sequence[s
     Args:
         predicted: labels [n, steps] or [n, steps, 3].
         names: one per part.
+
+    Raises:
+        ValueError: predicted labels of another shape than the windows', or another number of names than of parts.
     """
+    wanted = held_out.windows.labels.shape
+    if np.shape(predicted) != wanted or len(names) != math.prod(wanted[2:]):
+        raise ValueError(
+            f"predicted must be labels {list(wanted)} with a name per part, got {described(predicted)} and {names}"
+        )
     correct = (predicted == held_out.windows.labels).reshape(*predicted.shape[:2], -1)
     parts = {name: correct[..., k] for k, name in enumerate(names)}
     groups = {name: mask for name, mask in held_out.groups.items() if mask.any()}
@@ -308,7 +326,13 @@ def measure_elbo(encoding: Encoding, nats: np.ndarray, song: np.ndarray, steps: 
         nats: [n] reconstruction loss of each window.
         song: [n] the song of each window.
         steps: of a window.
+
+    Raises:
+        ValueError: another number of losses or songs than of posteriors, losses that are not finite, or no steps.
     """
+    steps = checked_count("steps", steps)
+    if np.shape(nats) != (len(encoding.mu),) or not np.isfinite(nats).all():
+        raise ValueError(f"nats must be [{len(encoding.mu)}] finite numbers, got {described(nats)}")
     kl = kl_divergence(Normal(encoding.mu, encoding.sigma)).cpu().numpy()
     total = bootstrap(nats + kl, song)
     active = int((encoding.mu.var(0, unbiased=False) > ACTIVE_VARIANCE).sum())
@@ -325,6 +349,7 @@ def pairs_of_songs(song: np.ndarray, pairs: int, rng: np.random.Generator) -> np
     Raises:
         ValueError: all windows are from one song.
     """
+    pairs = checked_count("pairs", pairs)
     if len(np.unique(song)) < 2:
         raise ValueError("interpolation needs windows from at least two songs, but all windows are from one")
     first = rng.integers(len(song), size=pairs)
@@ -333,7 +358,9 @@ def pairs_of_songs(song: np.ndarray, pairs: int, rng: np.random.Generator) -> np
 
 def mix_steps(start: np.ndarray, end: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
     """The paper's baseline: each step from `end` with probability t, else from `start`; labels [n, steps, ...]."""
-    ends = rng.random(start.shape[:2]) < t
+    if start.shape != end.shape:
+        raise ValueError(f"start and end must be labels of one shape, got {list(start.shape)} and {list(end.shape)}")
+    ends = rng.random(start.shape[:2]) < checked_number("t", t)
     return np.where(ends.reshape(ends.shape + (1,) * (start.ndim - 2)), end, start)
 
 
@@ -399,6 +426,8 @@ def measure_attributes(trained: TrainedModel, train_set: SongDataset, count: int
 
     All variants are decoded with the same random numbers.
     """
+    trained.check_songs("train_set", train_set)
+    seed = checked_seed(seed)
     windows = train_set.windows(evenly(len(train_set), TRAINING_WINDOWS))
     vectors = attribute_vectors(first_part(windows.labels), trained.encode(windows).mu.cpu().numpy())
     z = trained.draw_z(count, seed=seed)
@@ -505,6 +534,7 @@ def measure_prior_bits(trained: TrainedModel) -> float | None:
     The mean KL of the songs' posteriors has two parts: the information that z carries about a song, and the gap between
     the aggregate posterior and N(0, I) (Hoffman & Johnson 2016). This is the fitted prior's estimate of the gap.
     """
+    checked_type("trained", trained, TrainedModel, "a TrainedModel")
     if not hasattr(trained.prior, "log_prob"):
         return None
     z = trained.prior.draw(PRIOR_DRAWS, make_generator(trained, 0))
@@ -516,18 +546,20 @@ def measure_prior_bits(trained: TrainedModel) -> float | None:
 
 def make_generator(trained: TrainedModel, seed: int) -> Generator:
     """A seeded generator on the model's device."""
-    return Generator(trained.device).manual_seed(seed)
+    return Generator(trained.device).manual_seed(checked_seed(seed))
 
 
 def majority_shares(labels: np.ndarray, names: Sequence[str]) -> dict[str, float]:
     """The share of the most common label in each part of labels [n, steps] or [n, steps, 3]."""
+    if len(names) != math.prod(labels.shape[2:]):
+        raise ValueError(f"names must be one per part of labels {list(labels.shape)}, got {names}")
     parts = labels.reshape(-1, len(names)).T
     return {name: float(np.bincount(part).max() / len(part)) for name, part in zip(names, parts, strict=True)}
 
 
 def check_measurable(trained: TrainedModel):
     """Raises a ValueError for models that the measurements are not defined for."""
-    model = trained.model.config
+    model = checked_type("trained", trained, TrainedModel, "a TrainedModel; TrainedModel.load reads one").model.config
     if not model.output_kind.one_hot or model.control_depth or model.end_token is not None:
         raise ValueError(f"{trained.config.name} cannot be measured; melodies without chords, drums and trios can")
 
@@ -580,9 +612,13 @@ def evaluate(
         seed: of every draw.
 
     Raises:
-        ValueError: a model of another kind of music, or a test set of a single song.
+        ValueError: a model of another kind of music, an empty set, one of another converter, or a test set of a single
+            song.
     """
     check_measurable(trained)
+    trained.check_songs("train_set", train_set)
+    trained.check_songs("test_set", test_set)
+    limit, seed = None if limit is None else checked_count("limit", limit), checked_seed(seed)
     training = read_training_set(trained, train_set)
     held_out, generator = choose_held_out(trained, test_set, training, limit), make_generator(trained, seed)
     windows, song, groups = held_out
@@ -655,7 +691,7 @@ def load_splits(options: argparse.Namespace, converter: Converter, splits: Seque
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command's options."""
+    """The options of the command."""
     parser = argparse.ArgumentParser(description="Measure a trained model on songs that it was not trained on.")
     parser.add_argument("--checkpoint", required=True, help="checkpoint file, or the folder of a run")
     add_corpus_arguments(parser)
@@ -668,7 +704,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None):
-    """The command: measures a checkpoint, prints a summary and writes the numbers."""
+    """Runs the command: measures a checkpoint, prints a summary and writes the numbers."""
     options = parse_arguments(arguments)
     with errors_in_a_line():
         trained = TrainedModel.load(options.checkpoint, options.device)

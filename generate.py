@@ -5,11 +5,12 @@ The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMID
 Axes: n windows or pieces, Z size of z.
 """
 
+import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
 from numbers import Integral
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +22,27 @@ from torch.distributions import Normal
 
 from checkpoint import read_checkpoint, rebuild, save_checkpoint, stored_prior
 from configs import Config
+from engine.checks import (
+    check_whole,
+    checked_count,
+    checked_generator,
+    checked_number,
+    checked_path,
+    checked_seed,
+    checked_type,
+    described,
+    finite_floats,
+    plain,
+)
 from engine.rng import normal
 from magenta_checkpoint import is_magenta_checkpoint, load_magenta_model
-from midi_utils import GrooveConverter, MultitrackConverter, SongDataset, Windows, load_midi
+from midi_utils import Converter, GrooveConverter, MultitrackConverter, SongDataset, Windows, as_midi
 from model import MusicVAE, autocast
 from music.chords import chords_to_controls
+from music.converter import as_array
+from music.performance import PADDING
 from prior import Prior, fit_prior
+from training.processes import check_device
 
 GPU_BATCH = 256  # windows that a GPU encodes at a time
 CPU_ENCODE_BATCH = 64  # windows that a CPU encodes at a time; its caches hold the states of these between two steps
@@ -34,8 +50,9 @@ PRIOR_SCALE = 0.8  # of the standard deviation of a fitted prior's Gaussians, se
 PRIOR_WINDOWS = 24_576  # largest number of windows that a prior is fitted to: 384 Gaussians
 MIN_SINE = 1e-6  # of the angle between two vectors; below it they count as parallel or opposite
 
-Midi = PrettyMIDI | str | Path  # a piece of music, or the path of its MIDI file
+Midi = PrettyMIDI | str | os.PathLike  # a piece of music, or the path of its MIDI file
 Music = Midi | Iterable[Midi] | Windows  # see `TrainedModel.encode`
+MUSIC = "a PrettyMIDI, the path of a MIDI file, a list of these, or windows of converter.to_arrays"
 Controls = Tensor | np.ndarray | Sequence[str]  # see `TrainedModel.sample`
 Programs = int | tuple[int, ...] | None  # General MIDI, from 0; see `TrainedModel.sample`
 
@@ -61,7 +78,14 @@ def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
 
     Returns:
         [Z].
+
+    Raises:
+        ValueError: start and end are not two vectors of one size, or t is no number.
     """
+    for name, vector in (("start", start), ("end", end)):
+        if checked_type(name, vector, Tensor, "a tensor [Z]").ndim != 1 or len(vector) != len(start):
+            raise ValueError(f"{name} must be a vector of the size of start, got {described(vector)}")
+    t = checked_number("t", t)
     a, b = start.double(), end.double()
     norms = a.norm(), b.norm()
     if 0 in norms:
@@ -88,10 +112,13 @@ class TrainedModel:
         prior: distribution that `sample` draws z from, moved to the model's device; N(0, I) when None.
 
     Raises:
-        ValueError: the model's length or depths are not those of the config's converter.
+        ValueError: the model's length or depths are not those of the config's converter, the device does not run the
+            precision, or the prior is of another size of z.
     """
 
     def __init__(self, model: MusicVAE, config: Config, precision: str = "float32", prior: Prior | None = None):
+        checked_type("model", model, MusicVAE, "a MusicVAE; TrainedModel.load reads one from a path")
+        checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
         depths = [(c.steps, c.input_depth, c.output_depth, c.control_depth) for c in (model.config, config.converter)]
         if depths[0] != depths[1]:
             raise ValueError(
@@ -100,8 +127,9 @@ class TrainedModel:
             )
         self.model = model.eval()
         self.config = config
+        autocast(self.device, precision)  # raises ValueError too
         self.precision = precision
-        self.prior = prior and prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
+        self.prior = None if prior is None else self._checked_prior(prior)
         # a groove model is trained on Roland's drum map, but songs use General MIDI's
         is_groove = isinstance(config.converter, GrooveConverter)
         self.converter = replace(config.converter, kit="general_midi") if is_groove else config.converter
@@ -109,7 +137,7 @@ class TrainedModel:
     @classmethod
     def load(
         cls,
-        path: str | Path,
+        path: str | os.PathLike,
         device: torch.device | str = "cpu",
         precision: str = "float32",
         config_name: str | None = None,
@@ -126,9 +154,10 @@ class TrainedModel:
 
         Raises:
             ValueError: the file is missing, truncated, damaged or of another format, holds NaN or infinity, or fits
-                several presets.
+                several presets; or this machine has no such device.
             KeyError: no preset has the name `config_name`, which a file of Magenta's needs.
         """
+        path, device = checked_path("path", path), check_device(device)
         if is_magenta_checkpoint(path):
             model, config = load_magenta_model(path, config_name)
             return cls(model.to(device), config, precision)
@@ -138,7 +167,7 @@ class TrainedModel:
             raise ValueError(f"{path} is a model of {config.name}, not of {config_name}: omit config_name")
         return cls(model.to(device), config, precision, stored_prior(content))
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike) -> None:
         """Writes a checkpoint that `load` reads: weights in the precision that they have, the preset and the prior."""
         save_checkpoint(path, self.model, self.config, prior=self.prior)
 
@@ -194,8 +223,9 @@ class TrainedModel:
             program: General MIDI program, from 0, of all tracks or one per track; the converter's own when None.
 
         Raises:
-            ValueError: the temperature is below 0, a size is not positive, the controls do not fit the model or the
-                length, or both seed and generator are given.
+            ValueError: the temperature is below 0, a size is not a positive whole number, the tempo or a program is
+                out of range, the controls do not fit the model or the length or are not finite, or both seed and
+                generator are given.
         """
         source = self._random_source(seed, generator)
         z = self.draw_z(n, source)
@@ -208,9 +238,7 @@ class TrainedModel:
 
         Without a prior they come from N(0, I), unscaled. `seed` and `generator` are as in `sample`.
         """
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got n={n}")
-        source = self._random_source(seed, generator)
+        n, source = checked_count("n", n), self._random_source(seed, generator)
         if self.prior:
             return self.prior.draw(n, source, PRIOR_SCALE)
         return normal((n, self.model.config.z_size), source, self.device)
@@ -223,9 +251,22 @@ class TrainedModel:
 
         Args:
             songs: the training set; at most PRIOR_WINDOWS windows of it are used, evenly spaced.
+
+        Raises:
+            ValueError: no windows, windows of another converter, or a model that encodes them to NaN or infinity.
         """
+        self.check_songs("songs", songs)
         _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
         self.prior = fit_prior(mu, sigma)
+
+    def check_songs(self, name: str, songs: SongDataset):
+        """Raises ValueError unless a set holds windows of this model's converter; `name` is the argument's."""
+        checked_type(name, songs, SongDataset, "a SongDataset, as load_songs makes it")
+        ours = (self.converter, self.config.converter)
+        if songs.converter not in ours:
+            raise ValueError(f"{name} must be windows of {ours[0]}, got windows of {songs.converter}")
+        if not len(songs):
+            raise ValueError(f"{name} must have at least one window, got none")
 
     def encode(self, music: Music, generator: Generator | int | None = None, *, seed: int | None = None) -> Encoding:
         """Encodes music to latent vectors: one per song, or one per window.
@@ -236,7 +277,7 @@ class TrainedModel:
             generator: source of the draws of z, as is `seed`; see `sample`.
 
         Raises:
-            ValueError: a song holds no window, or several, or a file cannot be read.
+            ValueError: a song holds no window, or several, a file cannot be read, or windows are not the converter's.
         """
         windows = self._as_windows(music)
         if not len(windows.labels):
@@ -250,7 +291,7 @@ class TrainedModel:
 
     def decode(
         self,
-        z: Tensor,
+        z: Tensor | np.ndarray,
         *,
         temperature: float = 1.0,
         length: int | None = None,
@@ -260,9 +301,10 @@ class TrainedModel:
         qpm: float = 120.0,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
-        """Makes a piece of each latent vector z [n, Z]. The other arguments are as in `sample`."""
-        source = self._random_source(seed, generator)
-        z, controls = z.to(self.device), self._as_controls(controls, len(z), length)
+        """Makes a piece of each latent vector z [n, Z], a tensor or an array. All other arguments: see `sample`."""
+        source, z = self._random_source(seed, generator), self.model.as_z(z)
+        length = None if length is None else checked_count("length", length)
+        controls = self._as_controls(controls, len(z), length)
         with autocast(self.device, self.precision):
             outputs = self.model.sample(
                 len(z), z=z, controls=controls, temperature=temperature, steps=length, generator=source
@@ -321,9 +363,7 @@ class TrainedModel:
         Raises:
             ValueError: num_steps is below 1, or start or end is not exactly one window.
         """
-        source = self._random_source(seed, generator)
-        if num_steps < 1:
-            raise ValueError(f"an interpolation needs at least one point, got num_steps={num_steps}")
+        source, num_steps = self._random_source(seed, generator), checked_count("num_steps", num_steps)
         ends = [self.encode(music).mu.cpu() for music in (start, end)]  # not every device has slerp's float64
         if any(len(mu) != 1 for mu in ends):
             raise ValueError(
@@ -347,24 +387,38 @@ class TrainedModel:
         if seed is not None and generator is not None:
             raise ValueError(f"give a seed or a generator, not both: got seed={seed} and generator={generator}")
         given = generator if seed is None else seed
-        return Generator(self.device).manual_seed(int(given)) if isinstance(given, Integral) else given
+        if seed is None and not isinstance(plain(given), Integral):
+            return checked_generator(given)
+        return Generator(self.device).manual_seed(checked_seed(given))
+
+    def _checked_prior(self, prior: Prior) -> Prior:
+        """A prior on the model's device."""
+        if not (isinstance(prior, tuple) and hasattr(prior, "draw")):
+            raise ValueError(f"prior must be a NamedTuple of tensors with a method draw, got {described(prior)}")
+        z_size = self.model.config.z_size
+        if isinstance(prior, Prior) and prior.means.shape[1] != z_size:
+            raise ValueError(f"prior must be of z_size {z_size}, as the model, got {prior}")
+        return prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
 
     # ---- Music to windows, and back ----
 
     def _as_windows(self, music: Music) -> Windows:
         windows = music if isinstance(music, Windows) else self._one_window_each(music)
-        if windows.labels.shape[1] != self.converter.steps:
-            raise ValueError(f"windows must have {self.converter.steps} steps, got {windows.labels.shape[1]}")
+        model = self.model.config
+        one_hot = model.output_kind.one_hot
+        check_windows(windows, self.converter, model.output_depths if one_hot else (2**model.output_depth,))
         return windows
 
     def _one_window_each(self, music: Midi | Iterable[Midi]) -> Windows:
+        if not isinstance(music, Midi | Iterable) or isinstance(music, Tensor | np.ndarray | bytes | SongDataset):
+            raise ValueError(f"music must be {MUSIC}, got {described(music)}")
         songs = [music] if isinstance(music, Midi) else list(music)
         if not songs:
             raise ValueError("there is no music to encode")
-        found = [self.converter.to_arrays(load_midi(song) if isinstance(song, str | Path) else song) for song in songs]
+        found = [self.converter.to_arrays(as_midi(song)) for song in songs]
         for k, (song, windows) in enumerate(zip(songs, found, strict=True), 1):
             if len(windows.labels) != 1:
-                name = f" ({song})" if isinstance(song, str | Path) else ""
+                name = f" ({song})" if isinstance(song, str | os.PathLike) else ""
                 raise ValueError(
                     f"file {k} of {len(found)}{name} holds {len(windows.labels)} windows of {self.converter.steps} "
                     f"steps, and one is needed{_reasons(windows)}: cut it with windows = "
@@ -388,19 +442,18 @@ class TrainedModel:
             return None
         if not isinstance(controls, Tensor | np.ndarray):
             controls = self._chord_classes(controls, length or self.converter.steps)
-        if isinstance(controls, np.ndarray) and controls.dtype.kind not in "biuf":
-            raise ValueError(f"controls must be chord symbols or numbers, got an array of {controls.dtype}")
-        controls = torch.as_tensor(controls, device=self.device)
-        if self._has_chords and not controls.is_floating_point():
-            controls = self._one_hot_chords(controls)
-        controls = controls.to(self.model.encoder.mu.weight.dtype)
+        is_classes = self._has_chords and not _is_floats(controls)
+        wanted = "chord symbols or numbers"
+        controls = finite_floats("controls", controls, wanted, self.model.encoder.mu.weight)
+        controls = self._one_hot_chords(controls) if is_classes else controls
         return controls.expand(n, -1, -1) if controls.ndim == 2 else controls
 
     def _chord_classes(self, symbols: Sequence[str], length: int) -> np.ndarray:
         """Classes [length] of a list of chord symbols."""
         if not self._has_chords:
             raise ValueError(f"{self.config.name} does not follow chords; its controls have to be numbers")
-        if isinstance(symbols, str) or not all(isinstance(symbol, str) for symbol in symbols):
+        is_list = isinstance(symbols, Sequence) and not isinstance(symbols, str)
+        if not is_list or not all(isinstance(symbol, str) for symbol in symbols):
             raise ValueError(f'controls must be a list of chord symbols, as ["C", "Am"], or numbers, got {symbols!r}')
         if length == self.converter.steps:
             return self.converter.chord_controls(symbols)
@@ -411,13 +464,17 @@ class TrainedModel:
     def _one_hot_chords(self, classes: Tensor) -> Tensor:
         """Chord classes [length] or [n, length] as [..., control_depth]; class -1 is all zero."""
         depth = self.config.model.control_depth
-        if classes.ndim > 2 or classes.min() < -1 or classes.max() >= depth:
+        if classes.ndim not in (1, 2) or not classes.numel() or classes.min() < -1 or classes.max() >= depth:
             raise ValueError(f"chord classes must be from -1 to {depth - 1}, in [length] or [n, length]")
-        return F.one_hot(classes.long().clamp(min=0), depth) * (classes >= 0)[..., None]
+        return (F.one_hot(classes.long().clamp(min=0), depth) * (classes >= 0)[..., None]).to(classes.dtype)
 
     @property
     def _has_chords(self) -> bool:
         return getattr(self.converter, "chords", False)
+
+
+def _is_floats(values: Tensor | np.ndarray) -> bool:
+    return values.is_floating_point() if isinstance(values, Tensor) else values.dtype.kind == "f"
 
 
 def _reasons(windows: Windows) -> str:
@@ -425,13 +482,38 @@ def _reasons(windows: Windows) -> str:
     return "".join(f" ({skipped.reason})" for skipped in windows.skipped if skipped.what == "song")
 
 
+def check_windows(windows: Windows, converter: Converter, classes: Sequence[int]):
+    """Raises ValueError for windows that a converter does not make.
+
+    Args:
+        windows: labels with their lengths and controls.
+        converter: the converter.
+        classes: number of classes of each part of a label; not used for grooves, whose labels are floats.
+    """
+    like, labels = converter.no_windows(), as_array(windows.labels)
+    if labels.ndim > 1 and labels.shape[1] != converter.steps:
+        raise ValueError(f"windows must have {converter.steps} steps, got {labels.shape[1]}")
+    shape, segments = (len(labels), *like.labels.shape[1:]), like.lengths.shape[1:]
+    if like.labels.dtype.kind != "f":
+        least = PADDING if isinstance(converter, MultitrackConverter) else 0
+        check_whole("labels of windows", labels, shape, least, [depth - 1 for depth in classes])
+    elif labels.shape != shape or labels.dtype.kind not in "iuf" or not np.isfinite(labels).all():
+        raise ValueError(f"labels of windows must be {list(shape)} finite numbers, got {described(labels)}")
+    check_whole("lengths of windows", windows.lengths, (len(labels), *segments), 0, [shape[1] // math.prod(segments)])
+    if like.controls.shape[1] and windows.controls is not None:
+        check_whole("controls of windows", windows.controls, shape, PADDING, [converter.control_depth - 1])
+
+
 def evenly(total: int, count: int) -> np.ndarray:
     """Indices of `count` evenly spaced items out of `total`; all indices if `total` is not larger."""
+    total, count = checked_count("total", total, least=0), checked_count("count", count)
     return np.linspace(0, total - 1, min(total, count)).round().astype(int)
 
 
 def take(windows: Windows, part: slice) -> Windows:
     """A slice of the windows of a song, without their positions in the song."""
+    checked_type("windows", windows, Windows, "windows, as converter.to_arrays makes them")
+    checked_type("part", part, slice | np.ndarray, "a slice, such as slice(k, k + 1)")
     return Windows(*(None if array is None else array[part] for array in windows[:3]))
 
 

@@ -7,13 +7,15 @@ Axes: B batch, T steps, S segments, D depth of a frame, P parts of a frame.
 """
 
 import math
+from numbers import Real
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from outputs import output_kind
+from engine.checks import checked_count, checked_number, checked_type, described
+from outputs import Output, output_kind
 
 
 class ElboLoss(NamedTuple):
@@ -53,12 +55,31 @@ def reconstruction_loss(
 
     Returns:
         Nats, [B].
+
+    Raises:
+        ValueError: an unknown kind of output, or logits, targets and lengths that do not fit each other.
     """
     weights = output_weights or nade_weights
-    nats = output_kind(output).nats(logits.to(targets.dtype), targets, weights)  # (B, T)
+    nats = _fitting_kind(output, logits, targets, lengths).nats(logits.to(targets.dtype), targets, weights)  # (B, T)
     if lengths is not None:
         nats = nats * step_mask(lengths, nats.shape[1])
     return nats.sum(1)
+
+
+def _fitting_kind(output: str, logits: Tensor, targets: Tensor, lengths: Tensor | None) -> Output:
+    """The kind of output of that name; raises ValueError for tensors that it does not compare. Reads no values."""
+    kind = output_kind(output)
+    for name, tensor in (("logits", logits), ("targets", targets)):
+        if checked_type(name, tensor, Tensor, "a tensor [B, T, depth]").ndim != 3:
+            raise ValueError(f"{name} must be [B, T, depth], got {list(tensor.shape)}")
+    batch, steps, depth = targets.shape
+    kind.depths(depth)  # raises ValueError too
+    hidden = logits.shape[2] - depth if kind.has_hidden_units else 0
+    if logits.shape != (batch, steps, kind.logit_depth(depth, hidden)) or hidden < 0:
+        raise ValueError(f"logits must fit targets {list(targets.shape)}, got {list(logits.shape)}")
+    if lengths is not None and (not isinstance(lengths, Tensor) or lengths.ndim not in (1, 2) or len(lengths) != batch):
+        raise ValueError(f"lengths must be a tensor [{batch}] or [{batch}, S], got {described(lengths)}")
+    return kind
 
 
 def accuracy(
@@ -78,9 +99,12 @@ def accuracy(
 
     Returns:
         Shares in 0..1, [P].
+
+    Raises: as for `reconstruction_loss`.
     """
     weights = output_weights or nade_weights
-    right = output_kind(output).correct(logits.to(targets.dtype), targets, weights)  # (B, T, P)
+    kind = _fitting_kind(output, logits, targets, lengths)
+    right = kind.correct(logits.to(targets.dtype), targets, weights)  # (B, T, P)
     segments = lengths.shape[1] if lengths is not None and lengths.ndim == 2 else 1
     counted = right.new_ones(right.shape[:2]) if lengths is None else step_mask(lengths, right.shape[1])
     right, counted = (part.unflatten(1, (segments, -1)) for part in (right, counted[..., None]))
@@ -89,6 +113,7 @@ def accuracy(
 
 def kl_divergence(posterior: Normal) -> Tensor:
     """KL of q(z|x) from the standard normal prior: nats, [B]."""
+    checked_type("posterior", posterior, Normal, "a torch.distributions.Normal, as MusicVAE.encode returns it")
     prior = Normal(torch.zeros_like(posterior.loc), torch.ones_like(posterior.scale))
     return torch.distributions.kl_divergence(posterior, prior).sum(-1)
 
@@ -102,7 +127,16 @@ def elbo_loss(reconstruction: Tensor, kl_nats: Tensor, *, beta: float = 1.0, fre
         reconstruction, kl_nats: [B], nats.
         beta: weight of the KL.
         free_bits: budget of an example's total KL, in bits.
+
+    Raises:
+        ValueError: reconstruction and KL of different shapes, or a beta or free_bits below 0.
     """
+    for name, nats in (("reconstruction", reconstruction), ("kl_nats", kl_nats)):
+        if checked_type(name, nats, Tensor, "a tensor [B] of nats").shape != reconstruction.shape:
+            raise ValueError(f"{name} must be of the shape of reconstruction, got {described(nats)}")
+    for name, weight in (("beta", beta), ("free_bits", free_bits)):
+        if not isinstance(weight, Real) or weight < 0:
+            raise ValueError(f"{name} must be a number of at least 0, got {described(weight)}")
     cost = (kl_nats - free_bits * math.log(2)).clamp(min=0)
     loss = reconstruction.mean() + beta * cost.mean()
     return ElboLoss(loss, reconstruction.mean(), kl_nats.mean())
@@ -110,16 +144,18 @@ def elbo_loss(reconstruction: Tensor, kl_nats: Tensor, *, beta: float = 1.0, fre
 
 def power(rate: float, step: int) -> float:
     """rate ** step in single precision, as the reference has it: its 0.9999 ** 10000 is 1.7e-4 below the exact one."""
+    rate, step = checked_number("a rate", rate, "a number from 0 to 1", 0, 1), checked_count("step", step, least=0)
     return (torch.tensor(rate, dtype=torch.float32) ** step).item()
 
 
 def beta_at(step: int, *, max_beta: float, beta_rate: float) -> float:
     """Weight of the KL at a step: (1 - beta_rate ** step) * max_beta; with a rate of 0 max_beta from step 1 on."""
-    return (1 - power(beta_rate, step)) * max_beta
+    return (1 - power(beta_rate, step)) * checked_number("max_beta", max_beta)
 
 
 def learning_rate_at(step: int, *, learning_rate: float, decay_rate: float, min_learning_rate: float) -> float:
     """Exponential decay towards a floor: (learning_rate - min) * decay_rate ** step + min."""
+    learning_rate = checked_number("learning_rate", learning_rate)
     return (learning_rate - min_learning_rate) * power(decay_rate, step) + min_learning_rate
 
 
@@ -129,6 +165,8 @@ def segments_at(step: int, *, segments: int, curriculum: int) -> int:
     A number that does not divide `segments` gives way to the largest below it that does (Bengio et al. 2009,
     "Curriculum Learning").
     """
+    step, segments = checked_count("step", step, least=0), checked_count("segments", segments)
+    curriculum = checked_count("curriculum", curriculum, least=0)
     doublings = (segments - 1).bit_length()
     longest = 2 ** (step * doublings // curriculum) if step < curriculum else segments
     return next(k for k in range(longest, 0, -1) if segments % k == 0)
@@ -145,6 +183,7 @@ def sampling_probability_at(step: int, *, schedule: str, rate: float) -> float:
     Raises:
         ValueError: an unknown schedule, or a rate outside its interval.
     """
+    step, rate = checked_count("step", step, least=0), checked_number("sampling_rate", rate, "a finite number")
     if schedule == "constant" and 0 <= rate <= 1:
         return float(rate)
     if schedule == "exponential" and 0 < rate < 1:

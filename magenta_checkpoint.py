@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from configs import Config
+from engine.checks import checked_path
 from magenta_formats import javascript, tensorflow
 from magenta_formats.javascript import export_magenta_js
 from magenta_formats.variables import (
@@ -75,7 +76,8 @@ class TrainingState(NamedTuple):
 
 def is_magenta_checkpoint(path: str | Path) -> bool:
     """Whether a path is a checkpoint in one of Magenta's formats. Reads at most the beginning of a file."""
-    return any(one.recognises(Path(path)) for one in FORMATS)
+    path = checked_path("path", path)
+    return any(one.recognises(path) for one in FORMATS)
 
 
 def load_magenta_checkpoint(path: str | Path, config_name: str | None = None) -> MusicVAE:
@@ -127,7 +129,8 @@ def load_magenta_training_state(path: str | Path, config_name: str | None = None
 
 
 def _format_of(path: str | Path) -> Format:
-    return next((one for one in FORMATS if one.recognises(Path(path))), FORMATS[-1])
+    path = checked_path("path", path)
+    return next((one for one in FORMATS if one.recognises(path)), FORMATS[-1])
 
 
 def _build_model(path: str | Path, config_name: str | None, variables: Variables) -> tuple[MusicVAE, Config]:

@@ -26,7 +26,8 @@ from pretty_midi import PrettyMIDI
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from music.converter import Tensors
+from engine.checks import checked_count, checked_number, checked_path, checked_type, described
+from music.converter import BarsConverter, Tensors
 from music.drums import DrumsConverter
 from music.grid import MAX_BARS, NAMES_SHOWN, Skipped, Windows, as_windows, counted
 from music.groove import GrooveConverter
@@ -84,9 +85,11 @@ def load_midi(path: str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS) -> Pr
         limits: the most that the file may hold. Raise them for a larger file that you trust.
 
     Raises:
+        ValueError: no path.
         MidiError: there is no such file, or it is no MIDI file, cut off, beyond mending, or beyond a limit. The message
             names the file and the fault.
     """
+    checked_path("path", path)
     try:
         midi, mended = parse_midi(read_file(path, limits), limits)
     except MidiError as error:
@@ -94,6 +97,17 @@ def load_midi(path: str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS) -> Pr
     if mended:
         warnings.warn(f"{path}: read after mending: {'; '.join(mended)}", stacklevel=2)
     return midi
+
+
+def as_midi(song: PrettyMIDI | str | os.PathLike) -> PrettyMIDI:
+    """A song as it is, or read from the path of a MIDI file.
+
+    Raises:
+        ValueError: neither of both; a MidiError if the file cannot be read.
+    """
+    if isinstance(song, str | os.PathLike):
+        return load_midi(song)
+    return checked_type("a song", song, PrettyMIDI, "a PrettyMIDI or the path of a MIDI file")
 
 
 # ---- Sets of songs ----
@@ -206,7 +220,7 @@ class SongDataset(torch.utils.data.Dataset):
         Raises:
             ValueError: the shares leave nothing to train on, there are too few songs or groups, or a song has no group.
         """
-        group = _group_of_each(self.names, groups)
+        seed, group = checked_count("seed", seed, least=0), _group_of_each(self.names, groups)
         kinds = sorted(set(group))
         counts = _part_sizes(len(kinds), valid, test, "song" if groups is None else "group")
         order = np.random.default_rng(seed).permutation(len(kinds))
@@ -237,6 +251,9 @@ def _group_of_each(names: Sequence[str], groups: Sequence[str] | Mapping[str, st
     if groups is None:
         return list(names)
     if not isinstance(groups, Mapping):
+        is_list = isinstance(groups, Sequence | np.ndarray) and not isinstance(groups, str)
+        if not is_list:
+            raise ValueError(f"groups must be a list or a mapping from name to group, got {described(groups)}")
         if len(groups) != len(names):
             raise ValueError(f"groups has {len(groups)} entries; the dataset has {len(names)} songs (see its names)")
         return [str(group) for group in groups]
@@ -247,6 +264,7 @@ def _group_of_each(names: Sequence[str], groups: Sequence[str] | Mapping[str, st
 
 def _part_sizes(count: int, valid: float, test: float, noun: str) -> tuple[int, int, int]:
     """The numbers of songs or groups for train, valid and test."""
+    valid, test = checked_number("valid", valid), checked_number("test", test)
     if not (0 <= valid <= 1 and 0 <= test <= 1 and valid + test < 1):
         raise ValueError(f"valid is {valid} and test is {test}; shares lie from 0 to 1 and leave some to train on")
     held_out = [max(1, round(share * count)) if share else 0 for share in (valid, test)]
@@ -287,6 +305,8 @@ def load_songs(
     Raises:
         ValueError: there is no such folder, no MIDI file in it, or no window in any file; the message has the report.
     """
+    checked_type("converter", converter, BarsConverter, "a converter, such as CONFIGS[name].converter")
+    workers = None if workers is None else checked_count("workers", workers)
     source, names, paths = _find_files(folder_or_paths)
     folder = None if cache is None else converter_folder(cache, converter)
     keys = [(folder and file_digest(path)) or k for k, path in enumerate(paths)]  # equal for equal contents
@@ -307,10 +327,11 @@ def load_songs(
 def _find_files(folder_or_paths: str | os.PathLike | Iterable) -> tuple[str, list[str], list[Path]]:
     """A name for the set, and the name and path of each file, sorted; names in a folder are relative to it."""
     if not isinstance(folder_or_paths, str | os.PathLike):
-        given = [Path(path) for path in folder_or_paths]
+        checked_type("folder_or_paths", folder_or_paths, Iterable, "a folder, or a list of paths")
+        given = [checked_path("each of folder_or_paths", path) for path in folder_or_paths]
         paths = [file for path in given for file in (midi_files(path) if path.is_dir() else [path])]
         source, names = counted(len(paths), "path"), {path.as_posix(): path for path in paths}
-    elif (folder := Path(folder_or_paths)).is_dir():
+    elif (folder := checked_path("folder_or_paths", folder_or_paths)).is_dir():
         source, names = str(folder), {path.relative_to(folder).as_posix(): path for path in midi_files(folder)}
         if names and all(name.startswith(f"{BUILT_IN}/") for name in names):
             source += " (the built-in songs; files that you add to the folder replace them)"

@@ -17,7 +17,7 @@ frame, C depth of the controls, Z size of z, E size of an embedding, H width of 
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
@@ -25,6 +25,7 @@ from itertools import accumulate
 from textwrap import indent
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ from torch.distributions import Normal
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.overrides import TorchFunctionMode
 
+from engine.checks import checked_count, checked_temperature, checked_type, finite_floats
 from engine.cuda_graph import run_as_graph
 from engine.lstm import (
     LstmLayer,
@@ -65,9 +67,17 @@ def check_integers(config, names: Iterable[str]):
     for name in names:
         value, is_tuple = getattr(config, name), annotations[name] is not int
         values = value if is_tuple and isinstance(value, tuple) else (value,)
-        if is_tuple != isinstance(value, tuple) or not all(isinstance(one, int) for one in values):
+        if is_tuple != isinstance(value, tuple) or not all(type(one) is int for one in values):
             kind = "a tuple of ints" if is_tuple else "an int"
             raise ValueError(f"{name} must be {kind}, got {value!r}")
+
+
+def check_numbers(config):
+    """Raises ValueError if a field of a dataclass that is a float by its annotation holds something else."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ValueError(f"{field.name} must be a number, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class ModelConfig:
     def __post_init__(self):
         check_integers(self, ("steps", "input_depth", "output_depth", "z_size", "segments", "encoder_segments"))
         check_integers(self, ("enc_rnn_size", "dec_rnn_size", "control_depth", "nade_num_hidden"))
+        check_numbers(self)
         if min(self.control_depth, self.nade_num_hidden) < 0:
             given = f"{self.control_depth} and {self.nade_num_hidden}"
             raise ValueError(f"control_depth and nade_num_hidden must be at least 0, got {given}")
@@ -108,7 +119,9 @@ class ModelConfig:
             raise ValueError(f"nade_num_hidden {self.nade_num_hidden} does not fit output {self.output!r}")
         if not 0 < self.dropout_keep_prob <= 1:
             raise ValueError(f"dropout_keep_prob must be above 0 and at most 1, got {self.dropout_keep_prob}")
-        if self.end_token is not None and self.end_token not in range(self.output_depth):
+        if self.end_token is not None and not (
+            type(self.end_token) is int and self.end_token in range(self.output_depth)
+        ):
             raise ValueError(f"end_token must be a class below {self.output_depth} or None, got {self.end_token}")
 
     @property
@@ -363,7 +376,7 @@ class MusicVAE(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config = config
+        self.config = checked_type("config", config, ModelConfig, "a ModelConfig, such as CONFIGS[name].model")
         self.encoder = Encoder(config)
         self.conductor = Conductor(config) if config.segments > 1 else None
         embedding_size = config.dec_rnn_size[-1] if self.conductor else config.z_size
@@ -396,9 +409,9 @@ class MusicVAE(nn.Module):
             Normal with mu (`loc`) and sigma (`scale`), [B, Z] each.
 
         Raises:
-            ValueError: a wrong shape.
+            ValueError: a wrong shape or type.
         """
-        self._check_frames("inputs", inputs, self.config.input_depth)
+        inputs = self._checked_frames("inputs", inputs, self.config.input_depth)
         self._check_lengths(lengths, inputs, self.config.encoder_segments)
         frames = join_parts([inputs, self._controls_for(inputs, controls)])
         return self.encoder(frames, lengths, self._drop(generator))
@@ -429,11 +442,13 @@ class MusicVAE(nn.Module):
             Raw logits, [B, T, output_depth]; for a NADE [B, T, nade_num_hidden + output_depth].
 
         Raises:
-            ValueError: a wrong shape.
+            ValueError: a wrong shape or type, or a sampling_probability outside 0 to 1.
         """
-        self._check_frames("targets", targets, self.config.output_depth)
+        targets = self._checked_frames("targets", targets, self.config.output_depth)
+        if not (isinstance(sampling_probability, int | float) and 0 <= sampling_probability <= 1):
+            raise ValueError(f"sampling_probability must be a number from 0 to 1, got {sampling_probability!r}")
         self._check_lengths(lengths, targets, self.config.segments)
-        drop = self._drop(generator)
+        z, drop = self._checked_z(z, len(targets)), self._drop(generator)
         embedding = self._embed(z, targets.shape[1], drop).flatten(0, 1)  # (B * S, E)
         # a segment starts from the frame before it, which is zero where the segment before was not full
         frames = self._by_segment(F.pad(targets, (0, 0, 1, -1)))  # (B * S, L, D)
@@ -460,7 +475,7 @@ class MusicVAE(nn.Module):
 
         Args:
             n: number of sequences, when z is None.
-            z: [n, Z]; drawn from N(0, I) when None.
+            z: [n, Z], see `as_z`; drawn from N(0, I) when None.
             controls: [n, steps, control_depth], for a model with controls.
             temperature: divides the logits of softmaxes and sigmoids; 0 takes the most likely class or bit.
             steps: length of a sequence; the model's own when None. A conductor writes as many embeddings as that needs.
@@ -471,20 +486,31 @@ class MusicVAE(nn.Module):
             are zero, up to the end of its segment. A groove has velocities and offsets where there is no hit, too.
 
         Raises:
-            ValueError: a temperature below 0, n or steps below 1, or a wrong shape.
+            ValueError: a temperature below 0, n or steps below 1, a wrong shape, or z or controls that are not finite.
         """
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be 0 (the most likely class) or more, got {temperature}")
-        steps = self.config.steps if steps is None else steps
-        if steps < 1 or n < 1:
-            raise ValueError(f"a sample needs n and steps of at least 1, got n={n} and steps={steps}")
+        temperature, n = checked_temperature(temperature), checked_count("n", n)
+        steps = self.config.steps if steps is None else checked_count("steps", steps)
+        checked_type("generator", generator, RandomSource, "a torch.Generator or None")
         weight = self.encoder.mu.weight
-        if z is None:
-            z = normal((n, self.config.z_size), generator, weight.device).to(weight.dtype)
+        z = normal((n, self.config.z_size), generator, weight.device).to(weight.dtype) if z is None else self.as_z(z)
+        if controls is not None:
+            controls = finite_floats("controls", controls, "a tensor [n, steps, control_depth]", weight)
         first = z.new_zeros(len(z), self.config.output_depth)
         controls = self._controls_for(first[:, None].expand(-1, steps, -1), controls)
         embeddings, uniforms = self._embed(z, steps, None), self._uniforms(len(z), steps, generator, z.device)
         return self._roll_out(RollOut(first, embeddings, controls, uniforms), temperature)
+
+    def as_z(self, z: Tensor | np.ndarray | Sequence) -> Tensor:
+        """Latent vectors [n, Z] in the weights' type and on their device, from a tensor, an array or a list of numbers.
+
+        Raises:
+            ValueError: another shape, no vector, or NaN or infinity.
+        """
+        wanted = f"[batch, {self.config.z_size}] numbers, such as encode(...).mu"
+        z = finite_floats("z", z, wanted, self.encoder.mu.weight)
+        if z.ndim != 2 or not len(z) or z.shape[1] != self.config.z_size:
+            raise ValueError(f"z must be [batch, {self.config.z_size}] of at least one vector, got {list(z.shape)}")
+        return z
 
     def _scheduled(
         self, frames: Tensor, embedding: Tensor, controls: Tensor, probability: float, source: RandomSource
@@ -546,9 +572,16 @@ class MusicVAE(nn.Module):
         keep = self.config.dropout_keep_prob
         return partial(dropped, keep=keep, source=source) if self.training and keep < 1 else None
 
+    def _checked_z(self, z: Tensor, batch: int) -> Tensor:
+        """Latent vectors [batch, Z] in the weights' type; their values are not read, since training calls this."""
+        shape = list(checked_type("z", z, Tensor, f"a tensor [{batch}, {self.config.z_size}]").shape)
+        if shape[1:] != [self.config.z_size]:
+            raise ValueError(f"z must be [batch, {self.config.z_size}], got {shape}")
+        if shape[0] != batch:
+            raise ValueError(f"z and targets must be of one batch, got {shape[0]} and {batch}")
+        return self._like_weights("z", z)
+
     def _embed(self, z: Tensor, steps: int, drop: Drop) -> Tensor:  # (B, Z) -> (B, S, E)
-        if z.ndim != 2 or z.shape[1] != self.config.z_size:
-            raise ValueError(f"z must be [batch, {self.config.z_size}], got {list(z.shape)}")
         segments = math.ceil(steps / self.config.segment_steps)
         return self.conductor(z, segments, drop) if self.conductor else z[:, None]
 
@@ -560,24 +593,35 @@ class MusicVAE(nn.Module):
         depth = self.config.control_depth
         if controls is None and depth == 0:
             return frames.new_zeros(*frames.shape[:2], 0)
-        if controls is None or controls.shape != (*frames.shape[:2], depth):
-            got = None if controls is None else list(controls.shape)
-            raise ValueError(f"controls must be {[*frames.shape[:2], depth]} for this model, got {got}")
-        return controls
+        wanted = f"{[*frames.shape[:2], depth]} for this model"
+        if checked_type("controls", controls, Tensor, wanted).shape != (*frames.shape[:2], depth):
+            raise ValueError(f"controls must be {wanted}, got {list(controls.shape)}")
+        return self._like_weights("controls", controls)
 
-    def _check_frames(self, name: str, frames: Tensor, depth: int):
-        steps, whole, shape = self.config.steps, self.config.whole_steps, list(frames.shape)
+    def _checked_frames(self, name: str, frames: Tensor, depth: int) -> Tensor:
+        """Frames in the weights' type."""
+        steps, whole = self.config.steps, self.config.whole_steps
+        shape = list(checked_type(name, frames, Tensor, f"a tensor [batch, {steps}, {depth}]").shape)
         others = whole < steps  # a model with segments takes other numbers of them
         fits = len(shape) == 3 and shape[2] == depth
         if not (fits and (shape[1] == steps or (others and shape[1] > 0 and shape[1] % whole == 0))):
             also = f" or other multiples of {whole} steps" if others else ""
             raise ValueError(f"{name} must be [batch, {steps}, {depth}]{also}, got {shape}")
+        return self._like_weights(name, frames)
+
+    def _like_weights(self, name: str, tensor: Tensor) -> Tensor:
+        """A tensor in the weights' type; raises ValueError if it is on another device."""
+        weight = self.encoder.mu.weight
+        if tensor.device != weight.device:
+            raise ValueError(f"{name} must be on the model's device, {weight.device}, got {tensor.device}")
+        return tensor.to(weight.dtype)
 
     def _check_lengths(self, lengths: Tensor | None, frames: Tensor, segments: int):
         batch, now = len(frames), frames.shape[1] * segments // self.config.steps
         shapes = [[batch], [batch, now]] if segments > 1 else [[batch]]
+        wanted = " or ".join(map(str, shapes))
+        checked_type("lengths", lengths, Tensor | None, f"a tensor {wanted} or None")
         if lengths is not None and list(lengths.shape) not in shapes:
-            wanted = " or ".join(map(str, shapes))
             raise ValueError(f"lengths must be {wanted} for this model, got {list(lengths.shape)}")
 
 

@@ -5,10 +5,11 @@ networks. Players use the recorded instruments that come with pretty_midi (a Gen
 library is needed. If that file is missing, notes sound as plain tones.
 """
 
+import os
 import struct
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +24,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from engine.checks import checked_count, checked_number, described, finite_array
+from midi_utils import as_midi
 from music import soundfont
 from music.drums import DRUM_PITCHES
 from music.trio import BASS_PROGRAMS
+
+Midi = pretty_midi.PrettyMIDI | str | os.PathLike  # a song, or the path of its MIDI file
 
 GIB = 2**30  # bytes
 # Free memory of a GPU in bytes, from the largest down, and the hierarchical melody preset that trains in it.
@@ -63,11 +68,13 @@ HIT_BARS = 1 / 24  # width of a drawn hit
 
 def pick_preset(free_bytes: int | None) -> str:
     """The largest hierarchical melody preset that a GPU with this much free memory trains; None is a CPU."""
+    free_bytes = None if free_bytes is None else checked_count("free_bytes", free_bytes, least=0)
     return next((name for least, name in GPU_PRESETS if free_bytes and free_bytes >= least), CPU_PRESET)
 
 
 def even_columns(count: int, most: int) -> int:
     """The columns of a grid whose rows are as equal as possible: 4 cells with 3 columns at most stand 2 + 2."""
+    count, most = checked_count("count", count), checked_count("most", most)
     rows = -(-count // most)
     return -(-count // rows)
 
@@ -75,19 +82,35 @@ def even_columns(count: int, most: int) -> int:
 # --- songs ------------------------------------------------------------------------------------------------------------
 
 
-def count_onsets(midi: pretty_midi.PrettyMIDI, seconds: float = np.inf) -> int:
+def as_songs(songs: Midi | Iterable[Midi], name: str = "songs") -> list[pretty_midi.PrettyMIDI]:
+    """One song or several, each a `PrettyMIDI` or the path of a MIDI file.
+
+    Raises:
+        ValueError: something else, no song, or a file that cannot be read; `name` is the argument's.
+    """
+    if not isinstance(songs, Midi | Iterable):
+        raise ValueError(f"{name} must be a PrettyMIDI, the path of a MIDI file or a list of these, got {songs!r}")
+    found = [as_midi(song) for song in ([songs] if isinstance(songs, Midi) else songs)]
+    if not found:
+        raise ValueError(f"{name} must be at least one song, got none")
+    return found
+
+
+def count_onsets(midi: Midi, seconds: float = np.inf) -> int:
     """The number of times in the first `seconds` at which at least one note begins."""
+    midi = as_midi(midi)
     return len({note.start for part in midi.instruments for note in part.notes if note.start < seconds - 0.01})
 
 
-def count_pitches(midi: pretty_midi.PrettyMIDI) -> int:
+def count_pitches(midi: Midi) -> int:
     """The number of different pitches in a song, drums apart."""
+    midi = as_midi(midi)
     return len({note.pitch for part in midi.instruments if not part.is_drum for note in part.notes})
 
 
-def typical(songs: Sequence[pretty_midi.PrettyMIDI]) -> list[pretty_midi.PrettyMIDI]:
+def typical(songs: Iterable[Midi]) -> list[pretty_midi.PrettyMIDI]:
     """The quarter of the songs whose numbers of onsets and of pitches are nearest the median, the fullest first."""
-    middle = _middle_half(_middle_half(songs, count_onsets), count_pitches)
+    middle = _middle_half(_middle_half(as_songs(songs), count_onsets), count_pitches)
     return sorted(middle, key=count_onsets, reverse=True)
 
 
@@ -100,8 +123,16 @@ def _middle_half(
     return [songs[k] for k in order[: -(-len(songs) // 2)]]
 
 
-def concatenate(songs: Sequence[pretty_midi.PrettyMIDI], seconds_each: float) -> pretty_midi.PrettyMIDI:
-    """One song that plays several songs with the same tracks in turn, one every `seconds_each` seconds."""
+def concatenate(songs: Iterable[Midi], seconds_each: float) -> pretty_midi.PrettyMIDI:
+    """One song that plays several songs with the same tracks in turn, one every `seconds_each` seconds.
+
+    Raises:
+        ValueError: no songs, songs with different numbers of tracks, or a time below 0.
+    """
+    songs, seconds_each = as_songs(songs), checked_number("seconds_each", seconds_each, "at least 0", low=0)
+    if len({len(song.instruments) for song in songs}) > 1:
+        counts = [len(song.instruments) for song in songs]
+        raise ValueError(f"songs must have the same tracks, got songs of {counts} tracks")
     whole = pretty_midi.PrettyMIDI()
     whole.instruments = [pretty_midi.Instrument(part.program, part.is_drum, part.name) for part in songs[0].instruments]
     for index, song in enumerate(songs):
@@ -121,16 +152,22 @@ class Sound(NamedTuple):
     sample_rate: int  # Hz
 
 
-def render(midi: pretty_midi.PrettyMIDI, seconds: float | None = None) -> Sound:
-    """Render a song to sound, with recorded instruments.
+def render(midi: Midi, seconds: float | None = None) -> Sound:
+    """Renders a song to sound, with recorded instruments.
 
     Args:
         seconds: length of the beginning to render; None for the whole song.
 
     Returns:
         The sound, its loudest sample at PEAK; half a second of silence for a song without notes.
+
+    Raises:
+        ValueError: no song, or a time that is not above 0.
     """
-    midi = midi if seconds is None else beginning(midi, seconds)
+    midi = as_midi(midi)
+    if seconds is not None:
+        seconds = checked_number("seconds", seconds, "a number above 0", low=1 / SAMPLE_RATE)
+        midi = beginning(midi, seconds)
     rate = DRUM_SAMPLE_RATE if any(part.is_drum for part in midi.instruments) else SAMPLE_RATE
     if not any(part.notes for part in midi.instruments):
         return Sound(np.zeros(int(SILENCE_SECONDS * rate), np.float32), rate)
@@ -159,7 +196,7 @@ def _synthesize(midi: pretty_midi.PrettyMIDI, rate: int) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Lower the sample rate by dropping the part of the spectrum that the new rate cannot carry."""
+    """Lowers the sample rate by dropping the part of the spectrum that the new rate cannot carry."""
     count = -(-len(samples) * new_rate // rate)
     padded = np.pad(samples, (0, max(0, round(count * rate / new_rate) - len(samples))))
     return np.fft.irfft(np.fft.rfft(padded)[: count // 2 + 1], count) * new_rate / rate
@@ -195,19 +232,24 @@ def wav_file(sound: Sound) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def play(midi: pretty_midi.PrettyMIDI, title: str = "", seconds: float | None = None) -> HTML:
-    """An audio player for one song, under its title; a cell that ends with it shows it."""
-    return side_by_side([midi], [title], seconds)
+def play(midi: Midi, title: str = "", seconds: float | None = None) -> HTML:
+    """An audio player for one song, or for the path of its MIDI file; a cell that ends with it shows it."""
+    return side_by_side([as_midi(midi)], [title], seconds)
 
 
-def side_by_side(songs: Sequence[pretty_midi.PrettyMIDI], titles: Sequence[str], seconds: float | None = None) -> HTML:
+def side_by_side(songs: Iterable[Midi], titles: Sequence[str], seconds: float | None = None) -> HTML:
     """Audio players in a grid of even rows, each under its title.
 
     Args:
-        songs: any number; one without notes gets a silent clip and a remark.
+        songs: songs or paths of MIDI files; a song without notes gets a silent clip and a remark.
         titles: one per song.
         seconds: length of the beginning of each song to play; None for whole songs.
+
+    Raises:
+        ValueError: no songs, another number of titles, or a time that is not above 0.
     """
+    songs = as_songs(songs)
+    titles = checked_titles(titles, len(songs))
     players = [_player(midi, title, seconds) for midi, title in zip(songs, titles, strict=True)]
     columns = even_columns(len(players), MOST_PLAYERS)
     grid = f"display: grid; gap: 1em; grid-template-columns: repeat({columns}, minmax(0, {PLAYER_PIXELS}px))"
@@ -248,27 +290,27 @@ class RollScale(NamedTuple):
 
 
 def plot_piano_roll(
-    songs: pretty_midi.PrettyMIDI | Sequence[pretty_midi.PrettyMIDI],
+    songs: Midi | Iterable[Midi],
     titles: str | Sequence[str] | None = None,
     bars: int | None = None,
     columns: int | None = None,
 ) -> Figure:
-    """Draw one song, or several on one scale: time in bars, pitch with a name at each C, drums in a strip of their own.
+    """Draws one song, or several on one scale: time in bars, pitch with a name at each C, drums in a strip below.
 
     Args:
-        songs: one or a list.
+        songs: one or a list; the path of a MIDI file stands for its song.
         titles: one per song.
         bars: the most to draw, from the beginning; None for all of the longest song.
         columns: songs per row; None for even rows, as wide as labels stay readable: four songs of two bars, one of
             more than six.
 
     Raises:
-        ValueError: no songs, or the numbers of titles and songs differ.
+        ValueError: no songs, another number of titles, or bars or columns below 1.
     """
-    songs = [songs] if isinstance(songs, pretty_midi.PrettyMIDI) else list(songs)
-    titles = [titles] if isinstance(titles, str) else list(titles or [""] * len(songs))
-    if not songs or len(titles) != len(songs):
-        raise ValueError(f"as many titles as songs, and at least one: got {len(titles)} titles, {len(songs)} songs")
+    songs = as_songs(songs)
+    titles = checked_titles([titles] if isinstance(titles, str) else titles or [""] * len(songs), len(songs))
+    bars = None if bars is None else checked_count("bars", bars)
+    columns = None if columns is None else checked_count("columns", columns)
     tracks = [_tracks(midi) for midi in songs]
     longest = max([1, *(int(np.ceil(track.ends.max() - 0.01)) for song in tracks for track in song)])
     bars = min(bars or longest, longest)
@@ -276,6 +318,14 @@ def plot_piano_roll(
     columns = min(columns or even_columns(len(songs), int(np.clip(BARS_PER_ROW // bars, 1, MOST_COLUMNS))), len(songs))
     scale = RollScale(bars, columns, *_pitch_range(tracks), _drum_rows(tracks), _colours(tracks))
     return _draw_songs(tracks, titles, scale)
+
+
+def checked_titles(titles: Sequence[str], songs: int) -> list[str]:
+    """The titles of a number of songs; raises ValueError if they are not one per song."""
+    if isinstance(titles, str) or not isinstance(titles, Sequence) or len(titles) != songs:
+        count = len(titles) if isinstance(titles, list | tuple) else 1
+        raise ValueError(f"as many titles as songs, and at least one: got {count} titles, {songs} songs")
+    return list(titles)
 
 
 def _draw_songs(tracks: list[list[RollTrack]], titles: list[str], scale: RollScale) -> Figure:
@@ -291,7 +341,7 @@ def _draw_songs(tracks: list[list[RollTrack]], titles: list[str], scale: RollSca
 
 
 def finished(figure: Figure) -> Figure:
-    """Close the figure in pyplot and return it, so that a cell that ends with it shows it once."""
+    """Closes the figure in pyplot and returns it, so that a cell that ends with it shows it once."""
     plt.close(figure)
     return figure
 
@@ -471,9 +521,11 @@ def plot_training(history: Sequence | Mapping[str, Sequence]) -> Figure:
             reconstruction in nats, kl_bits, and accuracy from 0 to 1; `valid` may be None. Or several runs by name.
 
     Raises:
-        ValueError: a history has no rows.
+        ValueError: a history has no rows, or is no history.
     """
     runs = history if isinstance(history, Mapping) else {"": history}
+    if not all(isinstance(rows, Sequence) and all(hasattr(row, "train") for row in rows) for rows in runs.values()):
+        raise ValueError(f"history must be rows of training, as train(...).history, got {described(history)}")
     if not all(runs.values()):
         raise ValueError("the history is empty: train for at least one step that is logged")
     figure, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH_INCHES, 2.9), layout="constrained")
@@ -497,7 +549,13 @@ def _draw_curves(axis: Axes, panel: tuple[str, str, str, float], history: Sequen
 
 
 def plot_by_bar(curves: Mapping[str, Sequence[float]], title: str, unit: str) -> Figure:
-    """One curve per name over the bars of a window, values [bars] each."""
+    """One curve per name over the bars of a window, values [bars] each.
+
+    Raises:
+        ValueError: no curves, or one that is no list of numbers.
+    """
+    if not isinstance(curves, Mapping) or not curves or not all(np.ndim(values) == 1 for values in curves.values()):
+        raise ValueError(f"curves must be lists of numbers by name, at least one, got {described(curves)}")
     figure, axis = plt.subplots(figsize=(WIDTH_INCHES, 3.2), layout="constrained")
     for (name, values), colour in zip(curves.items(), PALETTE):
         axis.plot(range(1, len(values) + 1), values, "-o", color=colour, markersize=4, label=name)
@@ -514,8 +572,12 @@ def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str], rows: int = 3
         embeddings: [songs, bars, E].
         titles: one per song.
         rows: the number of dimensions to show: those that differ most between bars and songs.
+
+    Raises:
+        ValueError: embeddings of another shape or not finite, or another number of titles.
     """
-    embeddings = np.asarray(embeddings, float)
+    embeddings, rows = finite_array("embeddings", embeddings, 3), checked_count("rows", rows)
+    titles = checked_titles(titles, len(embeddings))
     chosen = np.sort(embeddings.var(axis=(0, 1)).argsort()[-rows:])
     shown = embeddings[..., chosen] - embeddings[..., chosen].mean(axis=(0, 1))
     figure, axes = plt.subplots(1, len(shown), figsize=(WIDTH_INCHES, 3), layout="constrained", squeeze=False)
@@ -537,15 +599,15 @@ def plot_latent(
     """Latent means as points in the plane in which they differ most (their first two principal components).
 
     Args:
-        mu: [n, z_size], an array or a tensor on the CPU, at least two rows.
+        mu: [n, z_size], an array or a tensor, at least two rows.
         labels: n names to colour by, such as songs; the six with the most points get a colour and a legend entry.
         path: [k, z_size], drawn through the points in order, such as an interpolation.
 
     Raises:
-        ValueError: fewer than two points, or the numbers of labels and points differ.
+        ValueError: fewer than two points, points that are not finite, or another number of labels than of points.
     """
-    mu = np.asarray(mu, float)
-    if mu.ndim != 2 or len(mu) < 2:
+    mu = finite_array("mu", mu, 2)
+    if len(mu) < 2:
         raise ValueError(f"mu must be [n, z_size] with at least two rows, got shape {mu.shape}")
     labels = [""] * len(mu) if labels is None else [str(label) for label in labels]
     if len(labels) != len(mu):
@@ -556,7 +618,10 @@ def plot_latent(
     figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
     _draw_points(axis, (mu - centre) @ plane, labels)
     if path is not None:
-        points = (np.asarray(path, float) - centre) @ plane
+        path = finite_array("path", path, 2)
+        if path.shape[1] != mu.shape[1]:
+            raise ValueError(f"path must be [k, {mu.shape[1]}], as mu, got {list(path.shape)}")
+        points = (path - centre) @ plane
         axis.plot(*points.T, "-o", color=INK, markersize=4, zorder=4, label="path")
     share = 100 * scale**2 / max((scale**2).sum(), 1e-12)
     names = [f"component {k + 1} ({share[k]:.0f} % of the variance)" for k in range(plane.shape[1])]

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.lstm import draw_classes
+from music.labels import TRIO_DEPTHS
 
 NADE_EPSILON = 1e-6  # added to a probability before its logarithm (magenta/common/nade.py)
 GROOVE_EPSILON = 1e-7  # the same for the hits of a groove (tf.losses.log_loss)
@@ -259,7 +260,7 @@ def draw_bits(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
 
 OUTPUTS: dict[str, Output] = {
     "categorical": Softmaxes(),
-    "trio": Softmaxes(("melody", "bass", "drums"), (90, 90, 512)),  # TrioConverter's classes
+    "trio": Softmaxes(("melody", "bass", "drums"), TRIO_DEPTHS),
     "nade": Nade(),
     "groove": Groove(),
 }

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from torch.nn.functional import one_hot
 
+from engine.checks import checked_count, checked_generator, checked_number, described, finite_floats
 from engine.rng import normal
 
 WINDOWS_PER_GAUSSIAN = 64  # on average, and at most
@@ -34,13 +35,26 @@ class Prior(NamedTuple):
             n: number of vectors.
             generator: random numbers, on the prior's device.
             width: factor on the standard deviation of each Gaussian; less than 1 stays nearer to the means.
+
+        Raises:
+            ValueError: n is below 1 or width below 0.
         """
+        n, generator = checked_count("n", n), checked_generator(generator)
+        width = checked_number("width", width, "a number of at least 0", low=0)
         noise = normal((n, len(self.scale)), generator, self.scale.device)
         which = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         return self.means[which] + width * noise @ self.scale.T
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log density at z [n, Z]: nats, [n]."""
+        """Log density at z [n, Z]: nats, [n].
+
+        Raises:
+            ValueError: z has another shape or is not finite.
+        """
+        z_size = len(self.scale)
+        z = finite_floats("z", z, f"[n, {z_size}] numbers", self.means)
+        if z.ndim != 2 or z.shape[1] != z_size:
+            raise ValueError(f"z must be [n, {z_size}], got {list(z.shape)}")
         gaussians = MultivariateNormal(self.means, scale_tril=self.scale)
         return MixtureSameFamily(Categorical(logits=self.weights.log()), gaussians).log_prob(z)
 
@@ -56,10 +70,19 @@ def fit_prior(mu: Tensor, sigma: Tensor) -> Prior:
         mu, sigma: [n, Z], means and standard deviations of the posteriors.
 
     Raises:
-        ValueError: means or standard deviations that are not finite.
+        ValueError: means and standard deviations that differ in shape, are empty or not finite, or a standard deviation
+            below 0.
     """
+    mu, sigma = (
+        part if isinstance(part, Tensor) else finite_floats("mu and sigma", part, "floats [n, Z]", torch.zeros(()))
+        for part in (mu, sigma)
+    )
+    if mu.ndim != 2 or mu.shape != sigma.shape or not mu.numel() or not mu.is_floating_point():
+        raise ValueError(f"mu and sigma must be floats of one shape [n, Z], got {described(mu)} and {described(sigma)}")
     if not (mu.isfinite().all() and sigma.isfinite().all()):
         raise ValueError("the posteriors are not finite: the model's training has diverged")
+    if (sigma < 0).any():
+        raise ValueError(f"sigma must be at least 0, got {sigma.min():.3g}")
     points, noise = mu.cpu().double(), sigma.cpu().double().square().mean(0).diag()  # (n, Z), (Z, Z)
     share = one_hot(torch.cdist(points, points[::WINDOWS_PER_GAUSSIAN]).argmin(1)).to(points)  # (n, K)
     for _ in range(EM_ROUNDS):

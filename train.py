@@ -13,10 +13,12 @@ random draws, and the gradients are averaged. The result equals that of one proc
 """
 
 import argparse
+import os
 import time
 import warnings
 import zipfile
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +31,12 @@ from checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from configs import CONFIGS, Config
 from console import errors_in_a_line, say
 from corpus import load_corpus
+from engine.checks import checked_number, checked_path, checked_seed, checked_type
 from engine.rng import seeded
 from loss import learning_rate_at
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, load_songs
-from model import MusicVAE
+from model import MusicVAE, autocast
 from training.batches import LabelBatch, labels_on, step_batch
 from training.history import HistoryRow, Metrics, Position, position_to_dict
 from training.processes import (
@@ -136,10 +139,14 @@ def train(
         TrainingDiverged: the loss or a gradient was NaN or infinite in three updates in a row. Each such update is
             skipped, and its weights are not saved.
     """
+    checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     steps = config.training.steps if steps is None else steps
     check_limits(steps, minutes, eval_every)
-    check_folder(out_dir)
+    steps, eval_every, seed = int(steps), int(eval_every), checked_seed(seed)
+    check_folder(checked_path("out_dir", out_dir))
     device = process_device(device)
+    autocast(device, precision)  # raises ValueError too
+    checked_type("valid_set", valid_set, SongDataset | None, "a SongDataset, as its split makes it, or None")
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
         check_windows(config, dataset)
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
@@ -175,16 +182,20 @@ def train(
 
 def check_limits(steps: int, minutes: float | None, eval_every: int):
     """Raises ValueError for limits that leave nothing to do, or for a time limit where processes share the run."""
-    if steps < 1 or eval_every < 1:
-        raise ValueError(f"steps and eval_every must be at least 1, got {steps} and {eval_every}")
-    if minutes is not None and not minutes > 0:
+    whole = all(isinstance(number, Integral) and not isinstance(number, bool) for number in (steps, eval_every))
+    if not whole or steps < 1 or eval_every < 1:
+        raise ValueError(
+            f"steps and eval_every must be at least 1, got {steps!r} and {eval_every!r}: give whole numbers"
+        )
+    if minutes is not None and not checked_number("minutes", minutes, "a number above 0") > 0:
         raise ValueError(f"minutes must be above 0, got {minutes}")
     if minutes is not None and is_shared():
         raise ValueError("minutes limits a run of one process: with several, set steps instead")
 
 
 def check_windows(config: Config, dataset: SongDataset):
-    """Raises ValueError for an empty data set, or for one that another converter made."""
+    """Raises ValueError for an empty data set, one that another converter made, or what is no data set."""
+    checked_type("a data set", dataset, SongDataset, "a SongDataset, as load_songs and its split make it")
     if not len(dataset):
         raise ValueError("there is no window to train on; the data set's report says why")
     if dataset.converter != config.converter:
@@ -286,7 +297,7 @@ def count_skipped(run: Run, position: Position, skipped: SkippedUpdates, saved: 
 
 
 def divergence_line(run: Run, step: int, saved: int) -> str:
-    """Returns the line that says where a run diverged and what to do; `saved` is the step of its last checkpoint."""
+    """The line that says where a run diverged and what to do; `saved` is the step of its last checkpoint."""
     recipe = run.config.training
     rates = {name: getattr(recipe, name) for name in ("learning_rate", "decay_rate", "min_learning_rate")}
     kept = f"The checkpoint of step {saved:,} in {run.path} is whole: start from it with --init-from (init_from=), in"
@@ -299,7 +310,7 @@ def divergence_line(run: Run, step: int, saved: int) -> str:
 
 
 def new_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None, precision: str) -> HistoryRow:
-    """Returns the row of the history for a position: metrics since the last row, and of the held-out windows."""
+    """The row of the history for a position: metrics since the last row, and of the held-out windows."""
     metrics = as_metrics(sums, position.updates * process_count())
     measured = None
     if valid:
@@ -308,7 +319,7 @@ def new_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None
 
 
 def sums_since_row(position: Position, device: torch.device) -> Tensor:
-    """Returns the sums of `as_sums` over the updates since the last row, [4]; zeros if there were none."""
+    """The sums of `as_sums` over the updates since the last row, [4]; zeros if there were none."""
     return torch.tensor(position.sums or (0.0,) * 4, device=device)
 
 
@@ -333,14 +344,14 @@ def save(run: Run, position: Position):
 
 
 def stop_line(run: Run, steps: int, reason: StopReason, resume: bool) -> str:
-    """Returns the line that says where a run stopped and how to continue it."""
+    """The line that says where a run stopped and how to continue it."""
     why = {"interrupt": "Interrupted", "time": "Out of time"}[reason]
     how = "run the same cell or command again" if resume else "train with resume=True and the same arguments"
     return f"{why}: saved at step {run.position.step:,} of {steps:,} in {run.path}. To continue, {how}."
 
 
 def read_beginning(init_from: str | Path | MusicVAE | TrainingState | None, config: Config) -> Beginning | None:
-    """Returns the first weights of a run: those given, or those that a path holds, ours or Magenta's.
+    """The first weights of a run: those given, or those that a path holds, ours or Magenta's.
 
     Raises:
         ValueError: no such file, one that holds no weights of the preset, or an argument of another type.
@@ -352,10 +363,10 @@ def read_beginning(init_from: str | Path | MusicVAE | TrainingState | None, conf
         return Beginning(init_from.model, init_from.step, init_from.updates, moments)
     if isinstance(init_from, MusicVAE):
         return Beginning(init_from)
-    if not isinstance(init_from, str | Path):
+    if not isinstance(init_from, str | os.PathLike):
         raise ValueError(f"init_from must be a path, a MusicVAE or a TrainingState, got {type(init_from).__name__}")
-    check_exists(init_from)
-    path = Path(init_from)
+    path = checked_path("init_from", init_from)
+    check_exists(path)
     if (path / CHECKPOINT).is_file() or (path.is_file() and zipfile.is_zipfile(path)):
         return Beginning(load_checkpoint(path)[0])
     return Beginning(load_magenta_checkpoint(path, config.name))
@@ -368,7 +379,7 @@ def check_exists(checkpoint: str | Path):
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parses the options of the command; `train` explains each."""
+    """The options of the command; `train` explains each."""
     parser = argparse.ArgumentParser(description="Train a MusicVAE on a folder of MIDI files.")
     parser.add_argument("--config", required=True, help="preset, such as cat-mel_2bar_tiny; configs.py lists them")
     parser.add_argument("--data", required=True, help="folder with MIDI files, or one file")
@@ -427,7 +438,7 @@ def read_parts(options: argparse.Namespace, config: Config) -> tuple[SongDataset
 
 
 def chosen_config(options: argparse.Namespace) -> Config:
-    """Returns the preset, with the recipe that the options ask for."""
+    """The preset, with the recipe that the options ask for."""
     config, changes = CONFIGS[options.config], {}
     if options.learning_rate is not None:
         changes["learning_rate"] = options.learning_rate

@@ -35,6 +35,7 @@ from uuid import uuid4
 import numpy as np
 
 from configs import CONFIGS, Config
+from engine.checks import checked_path, checked_type
 from magenta_formats.variables import Variables, tensorflow_variables
 from midi_utils import (
     Converter,
@@ -274,10 +275,13 @@ def export_magenta_js(model: MusicVAE, config: Config, folder: str | Path, quant
     """
     if quantize not in (None, *QUANTIZED):
         raise ValueError(f"quantize must be None, 'uint8' or 'uint16', got {quantize!r}")
+    checked_type("model", model, MusicVAE, "a MusicVAE, such as TrainedModel.model")
+    checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
+    folder = checked_path("folder", folder)
     _check_layers(model.config)
     content = {CLIENT_CONFIG: client_config(_with_sizes_of(config, model.config))}
     variables = tensorflow_variables(model)
-    with _new_folder(Path(folder)) as new:
+    with _new_folder(folder) as new:
         content[WEIGHTS_MANIFEST] = _write_shards(new, variables, quantize)
         for name, value in content.items():
             (new / name).write_text(json.dumps(value, indent=2), encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.checks import described
 from music.drums import DRUM_CLASSES
 from music.melody import FIRST_PITCH, MAX_PITCH, MIN_PITCH, NO_EVENT
 from music.trio import TRIO_DEPTHS
@@ -30,7 +31,10 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _onsets(labels: np.ndarray) -> np.ndarray:
-    """[n, steps] bool: whether a note of the melody starts."""
+    """[n, steps] bool: whether a note of the melody starts; raises ValueError for labels of another shape or type."""
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels must be integers [n, steps], of a trio labels[..., 0]; got {described(labels)}")
     return labels >= FIRST_PITCH
 
 
@@ -44,7 +48,8 @@ def _pitches(labels: np.ndarray) -> np.ndarray:
 
 def c_diatonic(labels: np.ndarray) -> np.ndarray:
     """Share of the notes in C major: [n]; nan without notes."""
-    return _share(np.isin(labels, WHITE_KEYS).sum(1), _onsets(labels).sum(1))
+    notes = _onsets(labels).sum(1)
+    return _share(np.isin(labels, WHITE_KEYS).sum(1), notes)
 
 
 def note_density(labels: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ A representation is a frozen dataclass in a file of its own. `to_arrays` cuts a 
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from pretty_midi import PrettyMIDI
 from torch import Tensor
 
+from engine.checks import checked_type, described, plain, whole_numbers
 from music.chords import CHORD_DEPTH, chord_symbol
 from music.grid import (
     Cut,
@@ -65,11 +68,17 @@ class BarsConverter:
         for field, value in vars(self).items():  # fields given as lists, as from JSON, become tuples
             if isinstance(value, list | range):
                 object.__setattr__(self, field, tuple(value))
+        for field in fields(self):
+            if field.type is bool:
+                checked_type(field.name, getattr(self, field.name), bool, "True or False")
+        metre = self.time_signature
+        if not (isinstance(metre, tuple) and len(metre) == 2 and all(type(part) is int and part > 0 for part in metre)):
+            raise ValueError(f"time_signature must be two whole numbers, such as (4, 4), got {described(metre)}")
         bar_steps = steps_of_bar(self.time_signature)
         if bar_steps < 1 or bar_steps % 1:
             raise ValueError(f"a bar of {fraction(self.time_signature)} is no whole number of sixteenths")
-        if self.bars < 1:
-            raise ValueError(f"bars is {self.bars}; a window has at least one")
+        if type(self.bars) is not int or self.bars < 1:
+            raise ValueError(f"bars is {described(self.bars)}; a window has a whole number of them, at least one")
 
     @property
     def steps_per_bar(self) -> int:
@@ -90,6 +99,7 @@ class BarsConverter:
 
         `skipped` of the result names what gave no window. If the song gave none at all, the first entry is "song".
         """
+        checked_type("midi", midi, PrettyMIDI, "a PrettyMIDI; load_midi(path) reads a file")
         midi = self.in_time(midi)
         parts = song_parts(midi)
         skipped = [
@@ -211,11 +221,10 @@ def checked_labels(labels: np.ndarray | Tensor | Sequence, depths: tuple[int, ..
     Raises:
         ValueError: another shape, or a label that is negative or not below its depth.
     """
-    labels = as_array(labels)
+    labels = whole_numbers("labels", labels)
     wanted = "[steps]" if len(depths) == 1 else f"[steps, {len(depths)}]"
     if labels.ndim != len(wanted.split(",")) or (labels.ndim == 2 and labels.shape[1] != len(depths)):
         raise ValueError(f"labels of one window have the shape {wanted}, not {list(labels.shape)}")
-    labels = labels.astype(np.int64)
     if labels.size and (labels.min() < 0 or (labels.reshape(-1, len(depths)).max(0) >= depths).any()):
         bounds = ", ".join(str(depth - 1) for depth in depths)
         raise ValueError(f"labels lie from 0 to {bounds}; these from {labels.min()} to {labels.max()}")
@@ -224,7 +233,7 @@ def checked_labels(labels: np.ndarray | Tensor | Sequence, depths: tuple[int, ..
 
 def checked_chords(controls: np.ndarray | Tensor | Sequence, labels: np.ndarray) -> np.ndarray:
     """Chord classes as int64 in the shape of the labels; raises ValueError on another shape or class."""
-    controls = as_array(controls).astype(np.int64)
+    controls = whole_numbers("controls", controls)
     if controls.shape != labels.shape or controls.min(initial=0) < -1 or controls.max(initial=0) >= CHORD_DEPTH:
         raise ValueError(f"controls are chord classes, -1 to {CHORD_DEPTH - 1}, of the shape {list(labels.shape)}")
     return controls
@@ -232,15 +241,19 @@ def checked_chords(controls: np.ndarray | Tensor | Sequence, labels: np.ndarray)
 
 def checked_program(program: int) -> int:
     """A General MIDI program, counted from 0; raises ValueError on another number."""
-    if np.shape(program) or not 0 <= program < 128:
-        raise ValueError(f"program is {program}; General MIDI has 0 to 127")
-    return int(program)
+    number = plain(program)
+    if not isinstance(number, Integral) or isinstance(number, bool) or not 0 <= number < 128:
+        raise ValueError(f"program is {described(program)}; it must be a whole number, General MIDI has 0 to 127")
+    return int(number)
 
 
 def empty_song(qpm: float, time_signature: tuple[int, int], resolution: int = TICKS_PER_QUARTER) -> PrettyMIDI:
     """A song without tracks; qpm in quarters per minute, resolution in ticks per quarter."""
-    if not QPM_RANGE[0] <= qpm <= QPM_RANGE[1]:
-        raise ValueError(f"qpm is {qpm}; give quarters per minute between {QPM_RANGE[0]} and {QPM_RANGE[1]}")
+    number = plain(qpm)
+    if not isinstance(number, Real) or isinstance(number, bool) or not QPM_RANGE[0] <= number <= QPM_RANGE[1]:
+        raise ValueError(
+            f"qpm is {described(qpm)}; give quarters per minute, a number between {QPM_RANGE[0]} and {QPM_RANGE[1]}"
+        )
     midi = PrettyMIDI(resolution=resolution, initial_tempo=qpm)
     midi.time_signature_changes.append(pretty_midi.TimeSignature(*time_signature, 0.0))
     return midi
@@ -265,8 +278,16 @@ def add_chord_texts(midi: PrettyMIDI, steps: np.ndarray, classes: np.ndarray, st
 # ---- Labels to tensors and back ----
 
 
+def checked_columns(windows: Windows) -> Windows:
+    """Windows, or what has their columns; raises ValueError for anything else."""
+    if not (hasattr(windows, "labels") and hasattr(windows, "lengths")):
+        raise ValueError(f"windows must be Windows, as to_arrays makes them, got {described(windows)}")
+    return windows
+
+
 def label_tensors(windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
     """Labels int64, lengths int64, and the mask of `length_mask`, on the labels' device."""
+    checked_columns(windows)
     labels = windows.labels.astype(np.int64) if isinstance(windows.labels, np.ndarray) else windows.labels.long()
     labels = torch.as_tensor(labels)
     return labels, *length_mask(labels, windows.lengths)
@@ -306,8 +327,9 @@ def chord_frames(windows: Windows, labels: Tensor, mask: Tensor) -> Tensor:
 
 def checked_outputs(outputs: Tensor, depth: int) -> Tensor:
     """A model's outputs as a tensor; raises ValueError if their last axis has another depth."""
+    checked_type("outputs", outputs, Tensor | np.ndarray | Sequence, f"a tensor [..., {depth}]")
     outputs = torch.as_tensor(outputs)
-    if outputs.shape[-1] != depth:
+    if not outputs.ndim or outputs.shape[-1] != depth:
         raise ValueError(f"outputs are {outputs.shape[-1]} deep; this converter's are {depth}")
     return outputs
 

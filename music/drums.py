@@ -38,20 +38,8 @@ from music.grid import (
     split_runs,
     unique,
 )
+from music.labels import DRUM_CLASSES, DRUM_PITCHES, DRUMS_DEPTH
 
-DRUM_PITCHES = (  # the MIDI pitches of each drum class; the first is the one written
-    (36, 35),  # bass drum
-    (38, 27, 28, 31, 32, 33, 34, 37, 39, 40, 56, 65, 66, 75, 85),  # snare
-    (42, 44, 54, 68, 69, 70, 71, 73, 78, 80, 22),  # closed hi-hat
-    (46, 67, 72, 74, 79, 81, 26),  # open hi-hat
-    (45, 29, 41, 43, 61, 64, 84),  # low tom
-    (48, 47, 60, 63, 77, 86, 87),  # mid tom
-    (50, 30, 62, 76, 83),  # high tom
-    (49, 52, 55, 57, 58),  # crash
-    (51, 53, 59, 82),  # ride
-)
-DRUM_CLASSES = len(DRUM_PITCHES)
-DRUMS_DEPTH = 2**DRUM_CLASSES  # 512 classes: a label is the sum of 2^class over the hits
 # fmt: off
 SINGLE_DRUM_PITCHES = tuple((pitch,) for pitch in (  # 61 classes of one pitch each
     36, 35, 38, 27, 28, 31, 32, 33, 34, 37, 39, 40, 56, 65, 66, 75, 85, 42, 44, 54, 68, 69, 70, 71, 73, 78, 80, 46, 67,

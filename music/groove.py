@@ -9,8 +9,9 @@ import torch
 from pretty_midi import PrettyMIDI
 from torch import Tensor
 
+from engine.checks import checked_number, checked_type, finite_array
 from engine.rng import RandomSource, uniform
-from music.converter import Tensors, as_array, checked_outputs, checked_program, empty_song, length_mask, note_at
+from music.converter import Tensors, checked_columns, checked_outputs, checked_program, empty_song, length_mask, note_at
 from music.drums import DRUM_CLASSES, DRUM_PITCHES, DrumTracksConverter, class_of_pitch
 from music.grid import (
     Cut,
@@ -76,6 +77,8 @@ class GrooveConverter(DrumTracksConverter):
         super().__post_init__()
         if self.kit not in KITS:
             raise ValueError(f"kit is {self.kit!r}; it is one of {', '.join(KITS)}")
+        checked_number("note_dropout", self.note_dropout, "a share, 0 to 1", low=0, high=1)
+        checked_type("added_classes", self.added_classes, tuple, "classes, such as (2,)")
         if not all(0 <= kind < DRUM_CLASSES for kind in self.added_classes):
             raise ValueError(f"added_classes are {self.added_classes}; the classes are 0 to {DRUM_CLASSES - 1}")
 
@@ -113,7 +116,7 @@ class GrooveConverter(DrumTracksConverter):
 
         Notes are dropped from the inputs only if there is a generator; it is on the labels' device.
         """
-        labels = torch.as_tensor(windows.labels).float()
+        labels = torch.as_tensor(checked_columns(windows).labels).float()
         lengths, mask = length_mask(labels, windows.lengths)
         targets = labels * mask[..., None]
         inputs = self._inputs(targets, generator) * mask[..., None]
@@ -169,11 +172,9 @@ class GrooveConverter(DrumTracksConverter):
 
 def _checked_groove(labels: np.ndarray | Tensor) -> np.ndarray:
     """One window as float64 [steps, 27]; raises ValueError on another shape or a value that is not finite."""
-    labels = as_array(labels).astype(np.float64)
-    if labels.ndim != 2 or labels.shape[1] != GROOVE_DEPTH or not np.isfinite(labels).all():
-        raise ValueError(
-            f"labels of one groove are finite, of the shape [steps, {GROOVE_DEPTH}]; not {list(labels.shape)}"
-        )
+    labels = finite_array(f"labels of one groove, [steps, {GROOVE_DEPTH}],", labels, axes=2)
+    if labels.shape[1] != GROOVE_DEPTH:
+        raise ValueError(f"labels of one groove must be [steps, {GROOVE_DEPTH}], got {list(labels.shape)}")
     return labels
 
 

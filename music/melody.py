@@ -10,6 +10,7 @@ import torch
 from pretty_midi import PrettyMIDI
 from torch import Tensor
 
+from engine.checks import checked_type
 from music.chords import chords_to_controls, transposed_chords
 from music.converter import (
     BarsConverter,
@@ -45,10 +46,8 @@ from music.grid import (
     unique,
 )
 from music.harmony import part_harmony, with_chord_classes
+from music.labels import FIRST_PITCH, MAX_PITCH, MELODY_DEPTH, MIN_PITCH, NO_EVENT, NOTE_OFF
 
-NO_EVENT, NOTE_OFF, FIRST_PITCH = 0, 1, 2  # labels; FIRST_PITCH is the label of MIN_PITCH
-MIN_PITCH, MAX_PITCH = 21, 108  # the piano's keys, as MIDI pitches
-MELODY_DEPTH = FIRST_PITCH + MAX_PITCH - MIN_PITCH + 1  # 90 classes
 MELODY_PROGRAMS = tuple(range(32))  # General MIDI, from 0: pianos, mallets, organs, guitars
 
 
@@ -72,6 +71,13 @@ class MelodyConverter(BarsConverter):
     follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
 
     input_depth = output_depth = MELODY_DEPTH
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.programs is not None:
+            checked_type("programs", self.programs, tuple, "General MIDI programs, such as (0, 1), or None")
+            for program in self.programs:
+                checked_program(program)
 
     def from_arrays(
         self,

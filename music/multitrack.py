@@ -9,13 +9,13 @@ import torch
 from pretty_midi import PrettyMIDI
 from torch import Tensor
 
+from engine.checks import whole_numbers
 from music import performance
 from music.chords import Harmony, chords_to_controls, transposed_chords
 from music.converter import (
     BarsConverter,
     Tensors,
     add_chord_texts,
-    as_array,
     checked_chords,
     checked_outputs,
     checked_program,
@@ -179,7 +179,7 @@ class MultitrackConverter(BarsConverter):
 
 def _checked_tokens(labels: np.ndarray | Tensor) -> np.ndarray:
     """One bar of tokens as int64 [512]; raises ValueError on another shape or token."""
-    labels = as_array(labels).astype(np.int64)
+    labels = whole_numbers("tokens", labels)
     if labels.shape != (MultitrackConverter.steps,):
         raise ValueError(f"tokens of one bar have the shape [{MultitrackConverter.steps}], not {list(labels.shape)}")
     if labels.min() < performance.PADDING or labels.max() >= performance.DEPTH:

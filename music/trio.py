@@ -23,10 +23,10 @@ from music.converter import (
     largest_classes,
     one_hot,
 )
-from music.drums import DRUMS_DEPTH, drum_hits, drum_track, paint_drums
+from music.drums import drum_hits, drum_track, paint_drums
 from music.grid import Cut, Part, Skipped, Windows, cut, drum_tracks
+from music.labels import TRIO_DEPTHS
 from music.melody import (
-    MELODY_DEPTH,
     MELODY_PROGRAMS,
     melody_track,
     melody_voice,
@@ -34,7 +34,6 @@ from music.melody import (
     transpose_voices,
 )
 
-TRIO_DEPTHS = (MELODY_DEPTH, MELODY_DEPTH, DRUMS_DEPTH)  # classes of melody, bass and drums
 TRIO_NAMES = ("a melody track (programs 0-31)", "a bass track (programs 32-39)", "a drum track")
 BASS_PROGRAMS = tuple(range(32, 40))  # General MIDI, from 0
 WRITTEN_PROGRAMS = (0, 33, 0)  # grand piano, fingered bass, standard drum kit

@@ -3,13 +3,16 @@
 benchmarks/test_reliability.py flips bits at random and loads files that ask for much memory.
 """
 
+import io
+import math
+import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from helpers import BUILT_IN, QUIET
 from midi_utils import midi_files
 from model import MusicVAE
@@ -82,6 +85,88 @@ def test_a_prior_that_is_not_finite_is_named(saved, part, name):
         load_checkpoint(saved)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq"])
+def test_a_moment_of_the_optimizer_that_is_not_finite_is_named(tiny, tmp_path, name, value):
+    config, songs = tiny
+    path = train(config, songs, out_dir=tmp_path, steps=1, **QUIET).checkpoint
+    change(path, lambda content: content["optimizer"]["state"][2][name].view(-1)[-1:].fill_(value))
+    with pytest.raises(ValueError, match=rf"checkpoint.pt holds NaN or infinity in optimizer\.state\.2\.{name}: its"):
+        load_checkpoint(path)
+    with pytest.raises(ValueError, match=rf"optimizer\.state\.2\.{name}"):
+        train(config, songs, out_dir=tmp_path, steps=2, **QUIET)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 120_000])
+def test_a_history_of_any_length_is_read_back(tiny, tmp_path, rows):
+    """Some rows have metrics of held-out songs, some have none."""
+    config, path = tiny[0], tmp_path / "model.pt"
+    metrics = ([0.1 * row, 1 / 3, math.inf, -0.0] for row in range(rows))
+    history = [[row, one, None if row % 3 else [1.0, 2.0, 3.0, row / 7]] for row, one in enumerate(metrics)]
+    save_checkpoint(path, MusicVAE(config.model), config, run={"step": rows, "history": history})
+    assert read_checkpoint(path)["run"] == {"step": rows, "history": history}
+
+
+def test_a_history_in_lists_as_earlier_versions_wrote_it_is_read_and_continued(tiny, tmp_path):
+    config, songs = tiny
+    whole = train(config, songs, out_dir=tmp_path / "whole", steps=3, eval_every=1, **QUIET)
+    path = train(config, songs, out_dir=tmp_path / "cut", steps=2, eval_every=1, **QUIET).checkpoint
+    rows = read_checkpoint(path)["run"]["history"]
+    change(path, lambda content: content["run"].update(history=rows))
+    assert read_checkpoint(path)["run"]["history"] == rows
+    assert train(config, songs, out_dir=path.parent, steps=3, eval_every=1, **QUIET).history == whole.history
+
+
+# ---- Archives that two readers understand differently ----
+
+
+def repacked(saved, names=lambda name: [name]):
+    """The records of a checkpoint in a new archive, each under the names that `names` gives it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(file, "w") as new, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of duplicate names
+        for name in old.namelist():
+            for written in names(name):
+                new.writestr(written, old.read(name))
+    return file.getvalue()
+
+
+def moved_directory(content):
+    """An archive behind 64 bytes, whose offsets count from its own beginning, as self-extracting archives do."""
+    return bytes(64) + content
+
+
+def second_directory(content):
+    """An archive with another one behind it: readers that scan from the end and from the start differ."""
+    return content + content
+
+
+def commented(content):
+    return content[:-2] + b"\x04\0" + b"tail"
+
+
+def false_offset(content):
+    """The end record names another place than the zip64 record before it."""
+    return content[:-6] + (1).to_bytes(4, "little") + content[-2:]
+
+
+@pytest.mark.parametrize("edit", [moved_directory, second_directory, commented, false_offset, lambda c: c + b"x"])
+def test_an_archive_with_other_data_around_it_is_refused(saved, edit):
+    saved.write_bytes(edit(saved.read_bytes()))
+    with pytest.raises(
+        ValueError, match="is no checkpoint of ours: .* (archive|truncated)|is truncated, or no checkpoint"
+    ):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("other", [str, str.upper])
+def test_an_archive_with_two_records_of_one_name_is_refused(saved, other):
+    """Letters of another case make no other name: PyTorch ignores it."""
+    saved.write_bytes(repacked(saved, lambda name: [name, other(name)] if name.endswith("data/3") else [name]))
+    with pytest.raises(ValueError, match="is no checkpoint of ours: it holds two records of the name .*data/3"):
+        load_checkpoint(saved)
+
+
 def test_a_weight_beyond_float32_is_named(saved):
     """It would become infinite in the model."""
 
@@ -108,6 +193,13 @@ def test_a_model_that_is_not_finite_is_not_written(saved):
 
 def edit_config(**sizes):
     return lambda content: content["config"]["model"].update(sizes)
+
+
+def edit_history(**tensors):
+    """Gives a checkpoint a history of two rows, with these tensors in place of its own."""
+    rows = {"steps": torch.arange(2), "train": torch.zeros(2, 4), "valid": torch.zeros(2, 4)}
+    rows |= {"measured": torch.ones(2, dtype=bool)} | tensors
+    return lambda content: content.update(run={"history": rows})
 
 
 def edit_weights(name, value):
@@ -140,6 +232,12 @@ def edit_weights(name, value):
         (lambda content: content.update(run=torch.Size([1])), "is no checkpoint of ours: it holds torch Size"),
         (lambda content: content.update(run=[torch.zeros(0) for _ in range(5001)]), "holds over 10,000 tensors"),
         (lambda content: content.update(run="x" * 2**23), "its data.pkl takes more than 8,388,608 bytes"),
+        (lambda content: content.update(optimizer={"step": torch.zeros(1).expand(10**6)}), "are larger than the file"),
+        (lambda content: content.update(run={"history": {"steps": None}}), "an unknown history"),
+        (edit_history(steps=torch.zeros(2)), "an unknown history"),
+        (edit_history(train=torch.zeros(3, 4)), "an unknown history"),
+        (edit_history(valid=torch.zeros(4)), "an unknown history"),
+        (edit_history(steps=torch.zeros(1, dtype=int).expand(10**6)), "are larger than the file"),
     ],
 )
 def test_a_checkpoint_that_contradicts_itself_is_refused(saved, edit, message):

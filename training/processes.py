@@ -22,7 +22,7 @@ def check_device(name: torch.device | str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
         return device
-    except (RuntimeError, AssertionError) as fault:
+    except (RuntimeError, AssertionError, TypeError) as fault:
         raise ValueError(f"no device {str(name)!r} here: {str(fault).splitlines()[0]}") from None
 
 
