@@ -53,8 +53,8 @@ DRUM_NAME = re.compile(
     r"(?<![a-z])(drum|perc|kit(?![a-z])|batterie|schlagzeug)", re.IGNORECASE
 )  # in the name of a track
 PERCUSSIVE_PROGRAMS = range(112, 120)  # General MIDI, from 0: steel drums and others that play pitches
-KIT_PITCHES = ((35, 36), (38, 40), (42, 44, 46))  # General MIDI's bass drums, snares and hi-hats
-OCTAVES = (12, -12, 24, -24)  # semitones
+KIT_PITCHES = frozenset((35, 36, 38, 40, 42, 44, 46))  # General MIDI's bass drums, snares and hi-hats
+MIN_KIT_HITS = 16  # of a song whose drums are expected to have one of them
 DRUM_OUTPUTS = ("categorical", "roll")
 
 
@@ -216,7 +216,8 @@ def drum_lines(part: Part, tracks: np.ndarray, bar_steps: int, classes: int) -> 
 def unusual_drums(midi: PrettyMIDI) -> str | None:
     """Says where a song's drums are not where General MIDI has them; None if they are.
 
-    It finds tracks that are named drums but lie on another channel than 10, and kits that are octaves off.
+    It finds tracks that are named drums but lie on another channel than 10, and drums on other pitches than those of
+    a kit, which an editor with another octave or a pad controller writes.
     """
     named = [
         f"track {k} ({track.name.strip()})"
@@ -225,15 +226,10 @@ def unusual_drums(midi: PrettyMIDI) -> str | None:
     ]
     if named:
         return f"named drums, but not on channel 10, and read as notes; {', '.join(named)}"
-    pitches = np.array([note.pitch for track in midi.instruments if track.is_drum for note in track.notes], int)
-    shift = next((k for k in OCTAVES if _has_kit(pitches - k) and not _has_kit(pitches)), None)
-    return f"drums {abs(shift)} semitones {'above' if shift > 0 else 'below'} General MIDI's" if shift else None
-
-
-def _has_kit(pitches: np.ndarray) -> bool:
-    """Whether most pitches are those of a kit's bass drum, snare and hi-hat, and all three occur."""
-    kinds = [np.isin(pitches, own) for own in KIT_PITCHES]
-    return all(kind.any() for kind in kinds) and np.any(kinds, axis=0).mean() > 0.5
+    pitches = [note.pitch for track in midi.instruments if track.is_drum for note in track.notes]
+    if len(pitches) < MIN_KIT_HITS or not KIT_PITCHES.isdisjoint(pitches):
+        return None
+    return f"no bass drum, snare or hi-hat among the pitches; they are {', '.join(map(str, sorted(set(pitches))))}"
 
 
 # ---- Labels to notes ----
