@@ -1,7 +1,7 @@
 # make run       execute main.ipynb into generated/main.ipynb; main.ipynb itself does not change
 # make paper     execute paper.ipynb, the paper's tables and figures, likewise; make paper QUICK=1 is a small rehearsal
 # make notebook  do both, then replace main.ipynb, paper.ipynb and the README's picture by the results
-# make test      lint, then the tests
+# make test      lint, then the tests, on all cores
 # make lint      ruff alone
 # make clean     remove the environment and the caches; your runs/ and generated/ stay
 #
@@ -38,7 +38,7 @@ notebook: run paper
 	cp generated/interpolation.png docs/interpolation.png
 
 test: lint
-	MPLBACKEND=agg $(VENV_PYTHON) -m pytest
+	MPLBACKEND=agg $(VENV_PYTHON) -m pytest -n auto --dist worksteal
 
 lint: $(READY)
 	$(VENV_PYTHON) -m ruff check .

@@ -1,6 +1,10 @@
 """Fixtures that several tests share."""
 
+import os
 from dataclasses import replace
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker, and per program that its tests start
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is imported
 
 import pytest
 import torch

@@ -182,7 +182,7 @@ def test_the_page_on_training_has_every_option(options_of):
 # ---- Tables and figures ----
 
 
-def test_the_sizes_of_the_published_checkpoints():
+def test_the_sizes_of_published_checkpoints_are_those_of_their_presets():
     rows = re.findall(r"^\| \[[^\]]+\]\(https://[^)]+/([^/)]+)\.tar\) \| `([^`]+)` \| (\d+) \|", MAGENTA, re.M)
     assert len(rows) == 11
     for file, preset, size in rows:
@@ -258,7 +258,7 @@ def test_a_flat_preset_is_as_large_as_its_twin():
             assert parameters(name) == pytest.approx(parameters(name.replace("flat-", "hier-")), rel=0.01)
 
 
-def test_the_minutes_of_the_published_models():
+def test_the_minutes_of_published_models_are_those_of_the_results():
     published = [ROOT / "results" / f"{path.stem}.json" for path in (ROOT / "pretrained").glob("*.pt")]
     minutes = [round(json.loads(path.read_text())["minutes"]) for path in published]
     assert f"took {min(minutes)} to {max(minutes)} minutes" in PRESETS

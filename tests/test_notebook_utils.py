@@ -221,7 +221,7 @@ def test_notes_are_drawn_where_they_are():
     assert roll.get_xlim() == (0, 2)
 
 
-def test_bar_lines_and_numbers():
+def test_bars_have_lines_and_the_lowest_panel_numbers_them():
     figure = plot_piano_roll(trio(bars=3))
     for axis in figure.axes:
         assert bar_lines(axis) == [0, 1, 2, 3]
@@ -250,7 +250,7 @@ def test_a_trio_has_a_drum_strip_and_a_legend():
     assert len({tuple(item.get_facecolor()[0][:3]) for item in roll.collections}) == 2
 
 
-def test_names_of_tracks():
+def test_tracks_are_named_by_name_role_or_program():
     midi = song((60, 0, 1), name="Fiddle")
     for program in (0, 0, 33, 40):
         add_track(midi, (50, 0, 1), program=program)
@@ -329,7 +329,7 @@ def test_figures_are_not_left_open():
 # --- training and the latent space ------------------------------------------------------------------------------------
 
 
-def test_curves_of_training_and_validation():
+def test_training_and_validation_have_a_curve_each_per_measure():
     rows = [HistoryRow(step, Metrics(50 - step, 40, 4, 0.5), None) for step in (10, 20)]
     rows.append(HistoryRow(30, Metrics(20, 19, 5, 0.75), Metrics(22, 21, 6, 0.625)))
     axes = plot_training(rows).axes
@@ -342,7 +342,7 @@ def test_curves_of_training_and_validation():
     assert all(axis.get_xlabel() == "step" for axis in axes)
 
 
-def test_no_validation_no_second_curve():
+def test_without_validation_there_is_one_curve_and_without_rows_an_error():
     axes = plot_training([HistoryRow(1, Metrics(1, 1, 1, 1), None)]).axes
     assert [len(axis.lines) for axis in axes] == [1] * 4
     with pytest.raises(ValueError, match="history is empty"):
@@ -386,7 +386,7 @@ def test_the_latent_map_keeps_the_largest_distances():
     assert sum(shares) in (99, 100, 101)
 
 
-def test_labels_and_a_path_on_the_latent_map():
+def test_the_latent_map_shows_labels_and_a_path_through_its_points():
     mu = np.random.default_rng(0).normal(size=(16, 4))
     figure = plot_latent(mu, ["a", "a", "b", "c", "d", "e", "f", "g"] * 2, path=mu[:3])
     texts = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -42,12 +42,12 @@ def as_array(data: bytes) -> np.ndarray:
         (bytes(range(31, -1, -1)), 0x113FDB5C),
     ],
 )
-def test_published_checksums(data, checksum):
+def test_checksums_are_the_published_ones(data, checksum):
     """Of RFC 3720, appendix B.4, and the common check value."""
     assert crc32c(as_array(data)) == checksum
 
 
-def test_every_length_around_a_limit_of_the_reduction():
+def test_the_reduction_holds_for_lengths_around_each_of_its_limits():
     limits = {DEGREE // 8, STEP, DEGREE, STEP * UNITS[1], DEGREE * UNITS[1]}
     random = np.random.default_rng(0)
     for length in (1, 2, 3, 4, 5, 100, *(limit + step for limit in limits for step in range(-5, 3))):
@@ -55,7 +55,7 @@ def test_every_length_around_a_limit_of_the_reduction():
         assert crc32c(data) == divide(data.tobytes()), length
 
 
-def test_data_that_fills_the_largest_units_more_than_once():
+def test_the_reduction_holds_for_data_of_several_of_the_largest_units():
     data = np.random.default_rng(1).integers(0, 256, (DEGREE + STEP) * UNITS[0] + 77, np.uint8)
     assert crc32c(data) == divide(data.tobytes())
 

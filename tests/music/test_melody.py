@@ -107,7 +107,7 @@ def test_a_melody_ends_after_a_hundred_bars():
     assert Skipped("track 0 from bar 1", "20 bars after the first 100") in windows.skipped
 
 
-def test_windows_of_three_quarter_bars():
+def test_windows_may_have_bars_of_three_quarters():
     notes = [(12 * k, 12 * k + 10, 60 + k) for k in range(3)]
     converter = MelodyConverter(bars=2, time_signature=(3, 4))
     assert (converter.steps_per_bar, converter.steps) == (12, 24)

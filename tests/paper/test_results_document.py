@@ -35,13 +35,13 @@ def assert_stated(*phrases, text=TEXT):
         assert phrase in text
 
 
-def test_the_setup():
+def test_the_setup_names_the_number_of_songs_and_the_order_of_the_n_gram():
     train = [entry for entry in read_manifest() if entry.split == "train"]
     assert_stated(f"train split of `paper/corpus.csv`: {len(train):,} public songs", "under a 5-gram model")
     assert len(NGram.fit(np.zeros((1, 8), int), classes=2).followers) == 5
 
 
-def test_two_bars():
+def test_two_bar_models_reach_the_papers_accuracy_as_the_page_says():
     tunes, drums = (f"{share(name):.3f}" for name in ("mel_2bar", "drums_2bar"))
     paper = [paper_accuracy(FOUND[name]["preset"], "all")[1] for name in ("mel_2bar", "drums_2bar")]
     new = [percent(FOUND[name]["groups"]["new"] / FOUND[name]["windows"]) for name in ("mel_2bar", "drums_2bar")]
@@ -55,7 +55,7 @@ def test_two_bars():
     assert share("drums_2bar") > paper[1]
 
 
-def test_sixteen_bars():
+def test_sixteen_bar_models_score_what_the_page_says():
     def above(part):
         return share("trio_16bar", part=part) - FOUND["trio_16bar"]["still"][part]
 
@@ -71,7 +71,7 @@ def test_sixteen_bars():
     assert above("melody") < -0.01
 
 
-def test_sources():
+def test_accuracy_depends_on_the_source_as_the_page_says():
     assert_stated(
         f"| 16-bar melodies | Nottingham dance tunes | {share('mel_16bar', group='nottingham'):.2f} |",
         f"| 16-bar melodies | soundtrack of a game (Simutrans) | {share('mel_16bar', group='simutrans'):.2f} |",
@@ -90,14 +90,14 @@ def gain(music, kind="sampled", group=None):
 
 
 @pytest.mark.parametrize("music, words", [("mel", "16-bar melodies"), ("drums", "16-bar drums")])
-def test_gains_of_the_conductor(music, words):
+def test_the_conductor_gains_what_the_page_says(music, words):
     theirs = np.subtract(*(paper_accuracy(f"{kind}-{music}_16bar", "all") for kind in ("hier", "flat")))
     ours = gain(music, "teacher_forced"), gain(music)
     pairs = " | ".join(f"{our:+.3f} | {their:+.3f}" for our, their in zip(ours, theirs, strict=True))
     assert_stated(f"| {words} | {pairs} |")
 
 
-def test_where_the_conductor_helps():
+def test_the_conductor_helps_in_later_bars_and_repeated_tunes_as_the_page_says():
     def bars(name):
         steps = FOUND[name]["reconstruction"]["sampled"]["by_step"]["all"]
         return np.reshape(steps, (16, 16)).mean(1)
@@ -109,14 +109,14 @@ def test_where_the_conductor_helps():
     assert max(sources, key=lambda source: gain("mel", group=source)) == "mma_nottingham"
 
 
-def test_recipes_of_the_16_bar_models():
+def test_the_16_bar_models_have_the_recipes_that_the_page_names():
     configs = [CONFIGS[FOUND[name]["preset"]] for name in MODELS if "16bar" in name]
     assert all(config.model.encoder_segments == 16 and config.training.curriculum for config in configs)
     assert {config.training.mixed for config in configs if "drums" in config.name} == {0.5}
     assert_stated("The encoders of all 16-bar models read bar by bar.", "In half of the training windows")
 
 
-def test_interpolation_and_attributes():
+def test_interpolations_and_attribute_vectors_measure_what_the_page_says():
     tunes = FOUND["mel_2bar"]
     names, path = tunes["attributes"]["names"], tunes["interpolation"]
     density, major = names.index("note_density"), names.index("c_diatonic")
@@ -132,7 +132,7 @@ def test_interpolation_and_attributes():
     )
 
 
-def test_priors():
+def test_priors_measure_what_the_page_says():
     melodies, priors = FOUND["mel_16bar"], FOUND["drums_2bar"]["priors"]
     assert_stated(
         f"this gap accounts for {melodies['prior_bits']:.0f} of the {melodies['elbo']['kl_bits']['mean']:.0f} bits "
@@ -156,12 +156,12 @@ def test_priors():
         ("drums_16bar", "n-gram cost, nats a step", "n-gram cost, nats per step", "{:.2f}".format),
     ],
 )
-def test_samples_and_held_out_music(name, measure, words, show):
+def test_samples_and_held_out_music_measure_what_the_page_says(name, measure, words, show):
     samples, data = (show(STATISTICS[name][measure][of]) for of in ("samples", "data"))
     assert_stated(f"| {words} | `{name}` | {samples} | {data} |")
 
 
-def test_copies_and_nearest_windows():
+def test_copies_and_nearest_windows_measure_what_the_page_says():
     copies, nearest = FOUND["mel_2bar"]["samples"]["copies"], FOUND["drums_16bar"]["samples"]["nearest"]
     assert_stated(
         f"occur in the training set in some key | `mel_2bar` | {percent(copies['samples'], 1)} | "
@@ -171,7 +171,7 @@ def test_copies_and_nearest_windows():
     )
 
 
-def test_statements_in_words():
+def test_statements_in_words_follow_from_the_numbers():
     costs = {name: found["n-gram cost, nats a step"] for name, found in STATISTICS.items()}
     melodies, long, short = (costs[name] for name in ("mel_16bar", "drums_16bar", "drums_2bar"))
     assert melodies["samples"] == pytest.approx(melodies["data"], abs=0.05)  # as likely as real ones
@@ -180,7 +180,7 @@ def test_statements_in_words():
     assert_stated("16-bar drums are plainer than real drums")
 
 
-def test_what_paper_ipynb_states():
+def test_paper_ipynb_states_numbers_of_the_results():
     notebook = (ROOT / "paper.ipynb").read_text()
     back, bars = STATISTICS["mel_16bar"]["repetition at 8 bars"], STATISTICS["drums_2bar"]["repetition at 1 bars"]
     assert_stated(
