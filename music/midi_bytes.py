@@ -13,10 +13,6 @@ class MidiError(ValueError):
     """A MIDI file that cannot be read. `load_midi` adds the name of the file to the message."""
 
 
-class LimitError(MidiError):
-    """A MIDI file that holds more than a limit allows."""
-
-
 class Limits(NamedTuple):
     """The most that a MIDI file may hold; a file that holds more is refused with the name of the limit."""
 
@@ -27,9 +23,9 @@ class Limits(NamedTuple):
     seconds: float = 60.0  # of reading the file and cutting its windows; enforced by load_songs, not by load_midi
 
     def check(self, name: str, found: float) -> None:
-        """Raises LimitError if a file has more than the limit of this name allows."""
+        """Raises MidiError if a file has more than the limit of this name allows."""
         if found > (limit := getattr(self, name)):
-            raise LimitError(
+            raise MidiError(
                 f"more than {limit:,} {name.replace('_', ' ')}; limits=Limits({name}=...) raises this limit"
             )
 

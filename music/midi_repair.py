@@ -5,10 +5,10 @@ refuses a file that is cut off inside a track, so that no half of a song is read
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
-from music.midi_bytes import END_OF_TRACK, META, SYSEX, LimitError, Limits, MidiError, walk_track
+from music.midi_bytes import END_OF_TRACK, META, SYSEX, Limits, MidiError, walk_track
 
 NOTE_ON, AFTERTOUCH, CONTROL, PROGRAM, PRESSURE, BEND = 0x90, 0xA0, 0xB0, 0xC0, 0xD0, 0xE0  # status bytes, channel 0
 UNDEFINED = (0xF4, 0xF5, 0xF9, 0xFD)  # status bytes that the standard gives no meaning
@@ -17,6 +17,7 @@ SET_TEMPO, TIME_SIGNATURE, KEY_SIGNATURE = 0x51, 0x58, 0x59
 META_NAMES = {SET_TEMPO: "tempo", TIME_SIGNATURE: "time signature", KEY_SIGNATURE: "key signature"}
 LAST_EVENT = bytes((META, END_OF_TRACK, 0))
 INDEPENDENT_SONGS = 2  # type of a file whose tracks are songs of their own
+CLIPPED = bytes(min(value, 127) for value in range(256))
 FAULTS_SHOWN = 5  # different faults that are named
 SHOWN_BYTES = 8  # of an event that is left out
 HEADER_SEARCH_BYTES = 4096  # at the start of a file, in which its header may begin
@@ -82,6 +83,7 @@ class _Reader:
         self.mended: dict[str, None] = {}
         self.tracks: list[Track] = []
         self.events = 0  # of all tracks so far
+        self.walked = 0  # events of the present track
 
     def note(self, fault: str) -> None:
         self.mended[fault] = None
@@ -160,7 +162,7 @@ class _Reader:
 
     def add(self, track: Track) -> None:
         self.tracks.append(track)
-        self.events += len(track.events) + len(track.settings)
+        self.events += self.walked
 
     def declared_track(self, start: int, end: int) -> Track:
         """The track data[start:end]; after a fault up to its end-of-track event, or without it to an event cut off."""
@@ -183,9 +185,11 @@ class _Reader:
         Returns:
             The track; the position after its end-of-track event if the walk ended there, else None; the fault.
         """
-        track, tick, latest, fault = Track([], [], 0), 0, 0, None
+        track, last, fault = Track([], [], 0), None, None
+        tick = latest = self.walked = 0
+        events = islice(walk_track(self.data, start, end), self.limits.events - self.events + 1)
         try:
-            for delta, position, status, content in self.within_limit(walk_track(self.data, start, end), end - start):
+            for self.walked, (delta, position, status, content) in enumerate(events, 1):
                 tick += delta
                 if tick > latest:
                     latest = tick
@@ -194,14 +198,14 @@ class _Reader:
                 if status < AFTERTOUCH and content.isascii():
                     track.events.append((latest, status, content))
                 elif status == META and content[0] == END_OF_TRACK and to_last_event:
-                    return track._replace(end=latest), min(position + len(LAST_EVENT), end), None
+                    last = min(position + len(LAST_EVENT), end)
+                    break
                 else:
                     self.keep(track, latest, status, content)
-        except LimitError:
-            raise
         except (IndexError, MidiError) as error:
             fault = error
-        return track._replace(end=latest), None, fault
+        self.limits.check("events", self.events + self.walked)
+        return track._replace(end=latest), last, fault
 
     def keep(self, track: Track, tick: int, status: int, content: bytes) -> None:
         """Adds an event to the track, mended if need be, unless it is of no use for a song."""
@@ -219,19 +223,10 @@ class _Reader:
         elif status in UNDEFINED:
             self.note(f"track {len(self.tracks)}: an undefined event {status:#x}, left out")
 
-    def within_limit(self, events: Iterable, size: int) -> Iterable:
-        """The events of a track of `size` bytes, at least two per event, with an error where they pass the limit."""
-        return events if self.events + size // 2 <= self.limits.events else self.counted(events)
-
-    def counted(self, events: Iterable) -> Iterator:
-        for count, event in enumerate(events, self.events + 1):
-            self.limits.check("events", count)
-            yield event
-
     def clipped(self, content: bytes) -> bytes:
         """Data bytes of at most 127."""
         self.note(f"track {len(self.tracks)}: a data byte of {max(content)}, read as 127")
-        return bytes(min(value, 127) for value in content)
+        return content.translate(CLIPPED)
 
     def mended_setting(self, kind: int, value: bytes) -> bytes | None:
         """The type and data of a meta event that a song keeps, or None."""

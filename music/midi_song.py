@@ -6,6 +6,7 @@ A program that is set in another track holds in the tracks of its channel that s
 """
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from heapq import merge
 from itertools import pairwise
@@ -32,6 +33,7 @@ from music.midi_repair import (
 CHARSET = "latin1"  # of texts
 DRUM_CHANNEL = 9  # counted from 0
 DEFAULT_QPM = 120.0
+FEW_TICKS = 16  # for fewer, NumPy takes longer than Python
 
 TickScale = tuple[int, float]  # the first tick of a tempo, and seconds per tick
 Clock = Callable[[list[int]], list[float]]  # from ticks to seconds
@@ -46,49 +48,50 @@ def song_of(division: int, tracks: list[Track], limits: Limits, mended: list[str
         limits: only the ticks per second are checked here.
 
     Raises:
-        LimitError: too many ticks per second.
+        MidiError: too many ticks per second.
     """
-    midi = PrettyMIDI(resolution=division)
-    midi._tick_scales = _tick_scales(division, _shared(tracks, SET_TEMPO))
+    midi, settings = PrettyMIDI(resolution=division), _settings_by_type(tracks)
+    midi._tick_scales = _tick_scales(division, _shared(settings[SET_TEMPO]))
     limits.check("ticks_per_second", max(1 / scale for _, scale in midi._tick_scales))
     midi._update_tick_to_time(max(track.end for track in tracks) + 1)
     clock = _clock(midi._tick_scales)
-    for content, time in _timed(_shared(tracks, TIME_SIGNATURE), clock):
+    for content, time in _timed(_shared(settings[TIME_SIGNATURE]), clock):
         midi.time_signature_changes.append(TimeSignature(content[1], 2 ** content[2], time))
-    for content, time in _timed(_shared(tracks, KEY_SIGNATURE), clock):
+    for content, time in _timed(_shared(settings[KEY_SIGNATURE]), clock):
         midi.key_signature_changes.append(KeySignature(_key_number(content), time))
-    midi.lyrics, midi.text_events = _texts(tracks, LYRICS, Lyric, clock), _texts(tracks, TEXT, Text, clock)
-    ports = _programs_of_ports(tracks)
-    endless = 0
-    for track in tracks:
-        part = _Part(track, ports[_port(track)], clock)
-        part.read()
-        endless += part.endless
+    midi.lyrics, midi.text_events = _texts(settings[LYRICS], Lyric, clock), _texts(settings[TEXT], Text, clock)
+    ports = {k: events[0][2][1] for k, events in settings[PORT].items()}
+    programs = _programs_of_ports(tracks, ports)
+    parts = [_Part(track, programs[ports.get(k, 0)], clock) for k, track in enumerate(tracks) if track.events]
+    for part in parts:
         midi.instruments += part.instruments.values()
-    if endless:
-        mended.append("notes that never end")
+    if any(part.endless for part in parts):
+        mended.append("notes without an end, ended at the next of their pitch or with their track")
     return midi
 
 
 # ---- Settings ----
 
-
-def _settings(track: Track, kind: int) -> list[Event]:
-    """The meta events of a type among a track's settings."""
-    return [event for event in track.settings if event[1] == META and event[2][0] == kind]
+Settings = dict[int, list[Event]]  # the events of one type in each track that has any
 
 
-def _shared(tracks: list[Track], kind: int) -> list[Event]:
-    """The meta events of a type that hold for all tracks, in the order of their ticks, without later tracks' copies."""
-    first, *others = (_settings(track, kind) for track in tracks)
-    if not any(others):
+def _settings_by_type(tracks: list[Track]) -> dict[int, Settings]:
+    """The meta events among the tracks' settings, by their type and track."""
+    settings = defaultdict(dict)
+    for k, track in enumerate(tracks):
+        for event in track.settings:
+            if event[1] == META:
+                settings[event[2][0]].setdefault(k, []).append(event)
+    return settings
+
+
+def _shared(settings: Settings) -> list[Event]:
+    """The events of all tracks, for all of which they hold, by their ticks and without later tracks' repetitions."""
+    first = settings.get(0, [])
+    if settings.keys() <= {0}:
         return first
-    known, more = set(first), []
-    for event in (event for events in others for event in events):
-        if event not in known:
-            known.add(event)
-            more.append(event)
-    return sorted(first + more, key=lambda event: event[0])
+    others = dict.fromkeys(event for k, events in settings.items() if k for event in events)
+    return sorted(first + [event for event in others if event not in set(first)], key=lambda event: event[0])
 
 
 def _timed(events: list[Event], clock: Clock) -> Iterator[tuple[bytes, float]]:
@@ -96,12 +99,11 @@ def _timed(events: list[Event], clock: Clock) -> Iterator[tuple[bytes, float]]:
     return zip((content for _, _, content in events), clock([tick for tick, _, _ in events]), strict=True)
 
 
-def _texts(tracks: list[Track], kind: int, make: type, clock: Clock) -> list:
+def _texts(settings: Settings, make: type, clock: Clock) -> list:
     """The texts or lyrics of all tracks, sorted by time."""
-    timed = (
-        [make(content[1:].decode(CHARSET), time) for content, time in _timed(_settings(t, kind), clock)] for t in tracks
-    )
-    return list(merge(*timed, key=lambda text: text.time))
+    timed = (_timed(events, clock) for events in settings.values())
+    texts = ([make(content[1:].decode(CHARSET), time) for content, time in events] for events in timed)
+    return list(merge(*texts, key=lambda text: text.time))
 
 
 def _key_number(content: bytes) -> int:
@@ -124,16 +126,20 @@ def _tick_scales(division: int, tempos: list[Event]) -> list[TickScale]:
 
 def _clock(scales: list[TickScale]) -> Clock:
     """A function from ticks to seconds that computes each time as pretty_midi does."""
-    first, rates = (np.array(column) for column in zip(*scales, strict=True))
+    first, rates = zip(*scales, strict=True)
     starts = [0.0]
     for (start, rate), (end, _) in pairwise(scales):
         starts.append(starts[-1] + rate * (end - start))
-    starts = np.array(starts)
+    columns = np.array(first), np.array(rates), np.array(starts)
 
     def clock(ticks: list[int]) -> list[float]:
-        ticks = np.array(ticks, np.int64)
-        tempo = np.searchsorted(first, ticks, side="right") - 1
-        return (starts[tempo] + rates[tempo] * (ticks - first[tempo])).tolist()
+        if len(ticks) < FEW_TICKS:
+            tempos = [bisect_right(first, tick) - 1 for tick in ticks]
+            return [starts[k] + rates[k] * (tick - first[k]) for k, tick in zip(tempos, ticks, strict=True)]
+        array = np.array(ticks, np.int64)
+        k = np.searchsorted(columns[0], array, side="right") - 1
+        start_ticks, seconds_per_tick, start_times = (column[k] for column in columns)
+        return (start_times + seconds_per_tick * (array - start_ticks)).tolist()
 
     return clock
 
@@ -141,23 +147,16 @@ def _clock(scales: list[TickScale]) -> Clock:
 # ---- Programs ----
 
 
-def _port(track: Track) -> int:
-    """The port of a track; the channels of one port are not those of another."""
-    return next((content[1] for _, _, content in _settings(track, PORT) if len(content) > 1), 0)
-
-
-def _programs_of_ports(tracks: list[Track]) -> dict[int, Programs]:
-    """The programs that the tracks of each port set."""
-    ports: dict[int, Programs] = {}
-    for track in tracks:
-        programs = ports.setdefault(_port(track), {})
+def _programs_of_ports(tracks: list[Track], ports: dict[int, int]) -> dict[int, Programs]:
+    """The programs that the tracks of each port set; a track's port is 0 if it names none."""
+    programs = defaultdict(lambda: defaultdict(list))
+    for k, track in enumerate(tracks):
         for tick, status, content in track.settings:
             if status < META:
-                programs.setdefault(status & 15, []).append((tick, content[0]))
-    for programs in ports.values():
-        for changes in programs.values():
-            changes.sort(key=lambda change: change[0])
-    return ports
+                programs[ports.get(k, 0)][status & 15].append((tick, content[0]))
+    for changes in (changes for channels in programs.values() for changes in channels.values()):
+        changes.sort(key=lambda change: change[0])
+    return programs
 
 
 # ---- Notes ----
@@ -176,7 +175,8 @@ class _Part:
         self.sounding: dict[
             tuple[int, int], list[tuple[int, float, int]]
         ] = {}  # (channel, pitch): tick, time, velocity
-        self.endless = 0  # notes that never end
+        self.endless = False  # whether a note never ends
+        self.read()
 
     def read(self) -> None:
         times = self.clock([tick for tick, _, _ in self.track.events])
@@ -203,20 +203,23 @@ class _Part:
         """The present program of a channel, or that which another track has set at this tick."""
         if channel in self.own:
             return self.own[channel]
-        changes = self.elsewhere.get(channel, ())
+        if channel not in self.elsewhere:
+            return 0
+        changes = self.elsewhere[channel]
         last = bisect_right(changes, tick, key=lambda change: change[0])
         return changes[last - 1][1] if last else 0
 
     def end_notes(self, key: tuple[int, int], tick: int, time: float) -> None:
         """Ends the notes of a channel and pitch that began before this tick, or those that began at it."""
         notes = self.sounding.pop(key, ())
-        earlier = [note for note in notes if note[0] != tick]
-        if earlier and len(earlier) < len(notes):  # those of this tick follow the note that ends here
-            self.sounding[key] = [note for note in notes if note[0] == tick]
-        if notes and not earlier:
-            time = self.clock([tick + 1])[0]
-        for start, start_time, velocity in earlier or notes:
-            self.add_note(key, start, Note(velocity, key[1], start_time, time))
+        if notes and notes[-1][0] == tick:
+            earlier = [note for note in notes if note[0] != tick]
+            if earlier:  # those of this tick follow the note that ends here
+                self.sounding[key], notes = notes[len(earlier) :], earlier
+            else:
+                time = self.clock([tick + 1])[0]
+        for start, start_time, velocity in notes:
+            self.add_note(key[0], start, Note(velocity, key[1], start_time, time))
 
     def end_endless_notes(self) -> None:
         """Ends each note that never ends at the next note of its pitch, or at the end of the track."""
@@ -224,18 +227,19 @@ class _Part:
             ends = [start for start, _, _ in notes[1:]] + [self.track.end]
             end_times = self.clock([max(end, note[0] + 1) for note, end in zip(notes, ends, strict=True)])
             for (start, start_time, velocity), time in zip(notes, end_times, strict=True):
-                self.add_note(key, start, Note(velocity, key[1], start_time, time))
-            self.endless += len(notes)
+                self.add_note(key[0], start, Note(velocity, key[1], start_time, time))
+            self.endless = True
 
-    def add_note(self, key: tuple[int, int], start: int, note: Note) -> None:
-        channel = key[0]
+    def add_note(self, channel: int, start: int, note: Note) -> None:
         program = self.program(channel, start)
-        if (program, channel) not in self.instruments:
-            instrument = Instrument(program, channel == DRUM_CHANNEL, self.name)
-            if early := self.early.get(channel):  # all instruments of the channel share these lists, as in pretty_midi
-                instrument.control_changes, instrument.pitch_bends = early.control_changes, early.pitch_bends
-            self.instruments[program, channel] = instrument
-        self.instruments[program, channel].notes.append(note)
+        instrument = self.instruments.get((program, channel)) or self.new_instrument(program, channel)
+        instrument.notes.append(note)
+
+    def new_instrument(self, program: int, channel: int) -> Instrument:
+        instrument = self.instruments[program, channel] = Instrument(program, channel == DRUM_CHANNEL, self.name)
+        if early := self.early.get(channel):  # all instruments of the channel share these lists, as in pretty_midi
+            instrument.control_changes, instrument.pitch_bends = early.control_changes, early.pitch_bends
+        return instrument
 
     def instrument_for_controls(self, channel: int, tick: int) -> Instrument:
         instrument = self.instruments.get((self.program(channel, tick), channel))

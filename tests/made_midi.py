@@ -1,5 +1,6 @@
 """What the tests of MIDI share: songs in few words, expected windows, and converters."""
 
+import struct
 from functools import cache
 from pathlib import Path
 
@@ -36,6 +37,56 @@ def made_song(name):
 def reference(preset):
     """The arrays that Magenta's converter of a preset gives for MADE_FILES, named by file and kind."""
     return dict(np.load(FIXTURES / "converters" / f"handmade_{preset}.npz"))
+
+
+def smf(*tracks, division=480, kind=1, declared=None):
+    """The bytes of a Standard MIDI File of these tracks, each given as its events' bytes, without end-of-track."""
+    return smf_header(len(tracks) if declared is None else declared, division, kind) + b"".join(map(chunk, tracks))
+
+
+def smf_header(tracks, division=480, kind=1):
+    return b"MThd" + struct.pack(">LHHH", 6, kind, tracks, division)
+
+
+END = b"\x00\xff\x2f\x00"  # the end-of-track event
+
+
+def chunk(events, size=None, end=END):
+    """An MTrk chunk of these events; size: what its header says, in place of the true size."""
+    events += end
+    return b"MTrk" + struct.pack(">L", len(events) if size is None else size) + events
+
+
+def meta(kind, data, delta=0):
+    return number(delta) + bytes((0xFF, kind, len(data))) + data
+
+
+def tempo(microseconds, delta=0):
+    """A tempo, in microseconds per quarter."""
+    return meta(0x51, microseconds.to_bytes(3, "big"), delta)
+
+
+def metre(numerator, denominator, delta=0):
+    return meta(0x58, bytes((numerator, denominator.bit_length() - 1, 24, 8)), delta)
+
+
+def sound(pitch, ticks, delta=0, channel=0):
+    """A note of this many ticks."""
+    on = number(delta) + bytes((0x90 | channel, pitch, 100))
+    return on + number(ticks) + bytes((0x80 | channel, pitch, 0))
+
+
+def number(value):
+    """A variable-length number."""
+    groups = [value & 127]
+    while value := value >> 7:
+        groups.append(value & 127 | 128)
+    return bytes(reversed(groups))
+
+
+def notes_of(midi):
+    """(pitch, start, end) of all notes in the order of the file, in seconds."""
+    return [(note.pitch, note.start, note.end) for part in midi.instruments for note in part.notes]
 
 
 # ---- Songs ----

@@ -1,70 +1,10 @@
-"""The walker of a track's events, and the fast reader beside mido's own."""
+"""The walker of a track's events, and the limits."""
 
-import io
-import random
-import struct
-from pathlib import Path
+import time
 
-import mido
 import pytest
-from mido import Message, MetaMessage
 
-from helpers import SHARED
-from music.midi_bytes import META, MidiError, read_events, walk_track
-
-BUILT_IN = sorted((Path(__file__).parents[2] / "midi_songs/built_in").glob("*.mid"))[::12]
-DAMAGED = sorted((Path(__file__).parents[1] / "fixtures/malformed").iterdir())
-CORPUS = sorted((SHARED / "data").rglob("*.mid"))[::40]
-FIELDS = ("type", "time", "channel", "note", "velocity", "control", "value", "program", "pitch")
-META_FIELDS = ("tempo", "numerator", "denominator", "key", "name", "text")
-
-
-def fields_of(midi: mido.MidiFile) -> tuple:
-    """All that pretty_midi reads of a file."""
-    read = [[[getattr(event, name, None) for name in FIELDS + META_FIELDS] for event in track] for track in midi.tracks]
-    for event in (event for track in read for event in track):
-        if event[0] in ("polytouch", "aftertouch"):
-            del event[2:]
-    return midi.ticks_per_beat, read
-
-
-def mido_reads(data: bytes) -> mido.MidiFile | None:
-    try:
-        return mido.MidiFile(file=io.BytesIO(data))
-    except Exception:  # a damaged file can lead mido into any
-        return None
-
-
-def every_kind() -> bytes:
-    """A file of every message that a song can have, some under running status."""
-    messages = [
-        MetaMessage("sequence_number", number=3),
-        MetaMessage("track_name", name="Lied ohne W\xf6rter", time=3),
-        MetaMessage("set_tempo", tempo=123_456, time=200),
-        MetaMessage("time_signature", numerator=7, denominator=8),
-        MetaMessage("key_signature", key="Ebm"),
-        MetaMessage("smpte_offset", hours=1, minutes=59, frames=3),
-        MetaMessage("midi_port", port=1),
-        MetaMessage("sequencer_specific", data=(1, 200)),
-        Message("sysex", data=(1, 2, 127), time=40_000),
-        Message("program_change", channel=15, program=127),
-        Message("control_change", control=64, value=127, time=5),
-        Message("control_change", control=64, value=0, time=3_000_000),
-        MetaMessage("lyrics", text="la"),
-        Message("note_on", note=60, velocity=127, time=16_383),
-        Message("note_on", note=60, velocity=0, time=16_384),
-        Message("note_off", note=60, velocity=9),
-        Message("polytouch", note=1, value=2, time=1),
-        Message("aftertouch", value=99, time=1),
-        Message("pitchwheel", pitch=-8192, time=1),
-        Message("pitchwheel", pitch=8191, time=1),
-    ]
-    file = io.BytesIO()
-    mido.MidiFile(ticks_per_beat=0x7FFF, tracks=[mido.MidiTrack(messages), mido.MidiTrack()]).save(file=file)
-    return file.getvalue()
-
-
-# ---- The walker ----
+from music.midi_bytes import META, Limits, MidiError, walk_track
 
 
 def walk(*events: bytes, before: bytes = b"") -> list[tuple[int, int, int, bytes]]:
@@ -111,49 +51,37 @@ def test_an_end_of_track_is_found_without_its_length():
 def test_data_without_a_status_and_long_numbers_are_refused_with_their_position():
     with pytest.raises(MidiError, match="byte 6: data where an event should begin"):
         walk(UNDER_RUNNING_STATUS, before=b"12345")
-    with pytest.raises(MidiError, match="byte 9: a number of more than four bytes"):
-        walk(b"\xff\xff\xff\xff\x00\x91\x3c\x40", before=b"12345")
+    with pytest.raises(MidiError, match="byte 10: a number of more than five bytes"):
+        walk(b"\x80\x80\x80\x80\x80\x00\x91\x3c\x40", before=b"12345")
+    with pytest.raises(MidiError, match="byte 9: a number of more than 32 bits"):
+        walk(b"\x90\x80\x80\x80\x00\x91\x3c\x40", before=b"12345")
 
 
-# ---- The fast reader ----
-
-SOURCES = [every_kind(), *(path.read_bytes() for path in BUILT_IN[:2] + DAMAGED[:8])]
-
-
-def test_every_kind_of_message_is_read_as_mido_reads_it():
-    assert fields_of(read_events(SOURCES[0])) == fields_of(mido_reads(SOURCES[0]))
-
-
-@pytest.mark.parametrize("path", BUILT_IN + CORPUS, ids=lambda path: path.name)
-def test_songs_are_read_as_mido_reads_them(path):
-    data = path.read_bytes()
-    assert fields_of(read_events(data)) == fields_of(mido_reads(data))
-
-
-@pytest.mark.parametrize("path", DAMAGED, ids=lambda path: path.name)
-def test_irregular_files_are_read_as_mido_reads_them_or_left_to_it(path):
-    ours = read_events(path.read_bytes())
-    if ours:
-        assert fields_of(ours) == fields_of(mido_reads(path.read_bytes()))
+@pytest.mark.parametrize(
+    "written, delta",
+    [
+        (b"\xff\x7f", 16_383),
+        (b"\xff\xff\xff\x7f", 2**28 - 1),
+        (b"\x80\x80\x80\x80\x05", 5),
+        (b"\x87\xff\xff\xff\x7f", 2**31 - 1),
+        (b"\x88\x80\x80\x80\x00", -(2**31)),
+        (b"\x8f\xff\xff\xff\x20", -96),
+    ],
+)
+def test_a_delta_time_has_up_to_32_bits_of_which_the_first_is_the_sign(written, delta):
+    assert walk(written + NOTE_ON[1:])[0][0] == delta
 
 
-def test_a_file_that_is_cut_off_is_left_to_mido():
-    """The cut is inside the last event, which ends where its track ends."""
-    event = b"\x00\xff\x01\x14" + 20 * b"a"
-    data = b"MThd" + struct.pack(">LHHH", 6, 0, 1, 96) + b"MTrk" + struct.pack(">L", len(event)) + event
-    assert read_events(data)
-    assert read_events(data[:-1]) is None
+def test_a_run_of_continuation_bytes_takes_no_time():
+    started = time.process_time()
+    with pytest.raises(MidiError):
+        walk(b"\xff" * 10_000_000)
+    assert time.process_time() - started < 1
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_damaged_files_are_read_as_mido_reads_them_or_left_to_it(seed):
-    """A few bytes are changed, removed or added, most often in a header or among the first events."""
-    rng = random.Random(seed)
-    data = bytearray(rng.choice(SOURCES))
-    for _ in range(rng.randint(1, 3)):
-        place = rng.randrange(min(len(data), rng.choice((30, 200, len(data)))))
-        removed, added = rng.choice(((1, 1), (1, 1), (1, 1), (1, 0), (0, 1)))
-        data[place : place + removed] = rng.randbytes(added)
-    ours = read_events(bytes(data))
-    if ours:
-        assert fields_of(ours) == fields_of(mido_reads(bytes(data)))
+@pytest.mark.parametrize("name, value", [("bytes", 5), ("events", 7), ("tracks", 1), ("ticks_per_second", 9.5)])
+def test_a_limit_is_named_with_the_way_to_raise_it(name, value):
+    limits = Limits(**{name: value})
+    limits.check(name, value)
+    with pytest.raises(MidiError, match=rf"more than {value} {name.replace('_', ' ')}; limits=Limits\({name}="):
+        limits.check(name, value + 1)
