@@ -364,16 +364,24 @@ class TrainedModel:
             ValueError: num_steps is below 1, or start or end is not exactly one window.
         """
         source, num_steps = self._random_source(seed, generator), checked_count("num_steps", num_steps)
-        ends = [self.encode(music).mu.cpu() for music in (start, end)]  # not every device has slerp's float64
-        if any(len(mu) != 1 for mu in ends):
-            raise ValueError(
-                f"an interpolation goes from one window to one, got {len(ends[0])} and {len(ends[1])}: take one of "
-                "several with generate.take(windows, slice(k, k + 1))"
-            )
-        z = torch.stack([slerp(ends[0][0], ends[1][0], t) for t in torch.linspace(0, 1, num_steps).tolist()])
+        ends = [self._end(name, music) for name, music in (("start", start), ("end", end))]
+        z = torch.stack([slerp(*ends, t) for t in torch.linspace(0, 1, num_steps).tolist()])
         return self.decode(
             z, temperature=temperature, length=length, controls=controls, generator=source, qpm=qpm, program=program
         )
+
+    def _end(self, name: str, music: Midi | Windows) -> Tensor:
+        """The posterior mean of one end of an interpolation, [Z] on the CPU: not every device has slerp's float64."""
+        try:
+            mu = self.encode(music).mu.cpu()
+        except ValueError as error:
+            raise ValueError(f"{name} of the interpolation: {error}") from error
+        if len(mu) != 1:
+            raise ValueError(
+                f"{name} of the interpolation must be one window, got {len(mu)}: take one of several with "
+                "generate.take(windows, slice(k, k + 1))"
+            )
+        return mu[0]
 
     @torch.no_grad()
     def _posterior(self, windows: Windows) -> Normal:

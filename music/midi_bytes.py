@@ -13,6 +13,10 @@ class MidiError(ValueError):
     """A MIDI file that cannot be read. `load_midi` adds the name of the file to the message."""
 
 
+class LimitError(MidiError):
+    """A MIDI file that holds more than a limit allows; with other limits it may be read."""
+
+
 class Limits(NamedTuple):
     """The most that a MIDI file may hold; a file that holds more is refused with the name of the limit."""
 
@@ -23,9 +27,9 @@ class Limits(NamedTuple):
     seconds: float = 60.0  # of reading the file and cutting its windows; enforced by load_songs, not by load_midi
 
     def check(self, name: str, found: float) -> None:
-        """Raises MidiError if a file has more than the limit of this name allows."""
+        """Raises LimitError if a file has more than the limit of this name allows."""
         if found > (limit := getattr(self, name)):
-            raise MidiError(
+            raise LimitError(
                 f"more than {limit:,} {name.replace('_', ' ')}; limits=Limits({name}=...) raises this limit"
             )
 

@@ -101,7 +101,8 @@ class _Reader:
         end, first_track = start + 8 + size, self.next_track(start + 14)
         if first_track < end:
             self.note(f"a header of {size} bytes, which is shorter")
-        return kind, declared, division, min(end, first_track)
+        no_track = first_track == len(self.data)
+        return kind, declared, division, end if no_track else min(end, first_track)
 
     def read_chunks(self, position: int, declared: int) -> list[Track]:
         """The tracks of all MTrk chunks. What follows the last one is ignored if the file has as many as declared."""

@@ -288,7 +288,7 @@ def test_no_windows_or_too_many_are_refused(trained):
         trained.encode([])
     with pytest.raises(ValueError, match="no window to encode"):
         trained.reconstruct(songs.windows([]))
-    with pytest.raises(ValueError, match="one window to one, got 2 and 1"):
+    with pytest.raises(ValueError, match="start of the interpolation must be one window, got 2"):
         trained.interpolate(songs.windows([0, 1]), songs.windows([2]), 3)
 
 

@@ -132,7 +132,7 @@ def test_the_reason_for_no_window_is_named():
     faster = with_tempo_change(played((0, 36, 90), (40, 36, 90)), 1.0, 121.0)
     reason = "the tempo changes, which this converter does not take; follow_tempo=True follows the beat"
     assert why(GROOVE, faster) == reason
-    assert why(replace(GROOVE, follow_tempo=True), faster) != reason
+    assert len(replace(GROOVE, follow_tempo=True).to_arrays(faster).labels)
     other_metre.time_signature_changes.append(pretty_midi.TimeSignature(2, 2, 1.0))
     assert why(GROOVE, other_metre) == "the time signature changes, which this converter does not take"
     waltz = played((0, 36, 90), (40, 36, 90))

@@ -72,7 +72,7 @@ def test_a_file_that_ends_its_process_is_refused_alone(many):
 
 
 def test_songs_are_read_in_this_process_if_no_other_starts(many, monkeypatch):
-    def refuse(workers):
+    def refuse(workers, initializer):
         raise PermissionError("no processes here")
 
     monkeypatch.setattr(song_reader, "ProcessPoolExecutor", refuse)
