@@ -38,7 +38,7 @@ notebook: run paper
 	cp generated/interpolation.png docs/interpolation.png
 
 test: lint
-	MPLBACKEND=agg $(VENV_PYTHON) -m pytest -n auto --dist worksteal
+	MPLBACKEND=agg $(VENV_PYTHON) -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(VENV_PYTHON) -m ruff check .

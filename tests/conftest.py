@@ -1,10 +1,9 @@
-"""Fixtures that several tests share."""
+"""Fixtures that several tests share, and the order of the files."""
 
 import os
 from dataclasses import replace
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker, and per program that its tests start
-    os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it; so do the programs that tests start
 
 import pytest
 import torch
@@ -15,6 +14,16 @@ from helpers import BUILT_IN, made_songs, shrink
 from midi_utils import midi_files
 
 torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where other programs run
+
+# Files of tests that take long. They come first, so that several workers end at about the same time.
+LONGEST = ("test_notebook.py", "test_processes.py", "test_paper_notebook.py", "test_train.py", "test_song_cache.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Puts the longest files first, and keeps the order of all else."""
+    rank = {name: k for k, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

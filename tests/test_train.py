@@ -186,30 +186,39 @@ def test_an_interrupted_call_without_resume_says_how_to_continue(tiny, tmp_path,
     assert "To continue, train with resume=True and the same arguments." in capsys.readouterr().out
 
 
+def arguments_of_forty_steps(out):
+    """Of the command, for a run into this folder."""
+    return ["--config", "cat-mel_2bar_tiny", "--data", str(MIDI), "--out", str(out), "--steps", "40",
+            "--eval-every", "5", "--device", "cpu"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """The folder of a run of forty steps that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    train_module.main(arguments_of_forty_steps(folder))
+    return folder
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_or_interrupted_command_resumes_bit_for_bit(tmp_path, capsys, stop):
+def test_a_killed_or_interrupted_command_resumes_bit_for_bit(whole_run, tmp_path, capsys, stop):
     """The command is stopped in the middle of a run and started again."""
-
-    def arguments(out):
-        return ["--config", "cat-mel_2bar_tiny", "--data", str(MIDI), "--out", str(tmp_path / out), "--steps", "40",
-                "--eval-every", "5", "--device", "cpu"]  # fmt: skip
-
     environment = os.environ | {"OMP_NUM_THREADS": "1"}  # like the tests, so that sums have the same order
     process = subprocess.Popen(
-        [sys.executable, "train.py", *arguments("cut")],
+        [sys.executable, "train.py", *arguments_of_forty_steps(tmp_path)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "cut" / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (tmp_path / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(stop)
     output = process.communicate()[0].decode()
-    assert (tmp_path / "cut" / CHECKPOINT).exists(), output
-    step = read_checkpoint(tmp_path / "cut")["run"]["step"]
+    assert (tmp_path / CHECKPOINT).exists(), output
+    step = read_checkpoint(tmp_path)["run"]["step"]
     assert step < 40
     if stop == signal.SIGINT:
         assert process.returncode == 130, output
@@ -217,11 +226,10 @@ def test_a_killed_or_interrupted_command_resumes_bit_for_bit(tmp_path, capsys, s
         assert "Traceback" not in output
     else:
         assert process.returncode == -signal.SIGKILL
-    for out in ("cut", "whole"):
-        train_module.main(arguments(out))
-    train_module.main(arguments("cut"))
+    for _ in range(2):
+        train_module.main(arguments_of_forty_steps(tmp_path))
     assert "is finished: 40 steps of 40" in capsys.readouterr().out
-    assert equal_weights(load_checkpoint(tmp_path / "cut")[0], load_checkpoint(tmp_path / "whole")[0])
+    assert equal_weights(load_checkpoint(tmp_path)[0], load_checkpoint(whole_run)[0])
 
 
 CELL = """
