@@ -1,5 +1,7 @@
 """A file and a folder of songs: what is read, errors, the report, and splits."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -179,6 +181,27 @@ def test_a_set_without_a_window_is_an_error(tmp_path, make):
 def test_a_missing_file_in_a_list_is_refused_by_name(folder):
     dataset = read([folder / "a.mid", folder / "none.mid"])
     assert dataset.report.refused == ((str(folder / "none.mid"), "there is no such file"),)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_what_is_no_file_is_refused_by_name(folder, monkeypatch):
+    os.mkfifo(folder / "pipe.mid")
+    (folder / "broken link.mid").symlink_to(folder / "gone.mid")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    report = read(folder, workers=1).report
+    assert dict(report.refused) == {
+        "pipe.mid": "is a FIFO, not a file",
+        "broken link.mid": "there is no such file",
+        "sub/deep": "the folder cannot be opened",
+    }
+    assert report.songs == 5
 
 
 # ---- Splits ----

@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from made_midi import (
     write_melodies,
     write_song,
 )
-from midi_utils import MelodyConverter, load_songs
+from midi_utils import Limits, MelodyConverter, load_songs
 from music import song_reader
 
 # ---- Worker processes ----
@@ -138,3 +142,81 @@ def test_the_tasks_submitted_ahead_are_limited(folder, monkeypatch):
         read(folder, executor=executor, workers=1)
     assert len(ahead) == 52
     assert max(ahead) <= song_reader.QUEUED_CHUNKS
+
+
+# ---- Limits ----
+
+
+class EndlessConverter(MelodyConverter):
+    """Never finishes songs of program 20, and takes any exception there for a reason to try again."""
+
+    def to_arrays(self, midi):
+        while midi.instruments[0].program == 20:
+            try:
+                time.sleep(60)
+            except Exception:
+                continue
+        return super().to_arrays(midi)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="seconds are counted by a POSIX timer")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_takes_too_long_is_named_and_the_others_are_read(many, workers):
+    write_song(many / "11.mid", song(track(EIGHTS, 20)))
+    started = time.monotonic()
+    dataset = read(many, EndlessConverter(), workers=workers, limits=Limits(seconds=0.5))
+    assert time.monotonic() - started < 30
+    assert dict(dataset.report.refused)["11.mid"].startswith("takes more than 0.5 seconds")
+    assert len(dataset.report.refused) == 2
+    assert len(dataset) == 37 * 4
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_limit_refuses_a_file_and_a_higher_one_reads_it_in_spite_of_the_cache(many, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    largest = max(path.stat().st_size for path in many.iterdir())
+    small = read(many, workers=1, cache=cache, limits=Limits(bytes=largest - 1))
+    assert any("bytes" in fault for _, fault in small.report.refused)
+    assert_same(read(many, workers=1), read(many, workers=1, cache=cache, limits=Limits(bytes=largest)))
+
+
+PARENT = """
+import os, sys, time
+from music import song_reader
+from music.melody import MelodyConverter
+from pathlib import Path
+
+def stuck(path, limits):
+    Path(sys.argv[2], str(os.getpid())).touch()
+    time.sleep(120)
+
+song_reader.read_file = stuck
+if __name__ == "__main__":
+    list(song_reader.read_songs(sorted(Path(sys.argv[1]).iterdir()), MelodyConverter(), 2, None))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs workers that are forked")
+def test_workers_end_when_their_parent_is_killed(many, tmp_path_factory):
+    pids = tmp_path_factory.mktemp("pids")
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(many), str(pids)], cwd=Path(__file__).parents[2])
+    assert waits_until(lambda: len(list(pids.iterdir())) == 2)
+    parent.kill()
+    parent.wait()
+    assert waits_until(lambda: not any(is_running(int(path.name)) for path in pids.iterdir()))
+
+
+def waits_until(holds, seconds=60):
+    """Whether something comes to hold within this time."""
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.1)
+    return holds()
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
