@@ -30,7 +30,7 @@ class Limits(NamedTuple):
         """Raises LimitError if a file has more than the limit of this name allows."""
         if found > (limit := getattr(self, name)):
             raise LimitError(
-                f"more than {limit:,} {name.replace('_', ' ')}; limits=Limits({name}=...) raises this limit"
+                f"more than {limit:,} {name.replace('_', ' ')} (limits=Limits({name}=...) raises this limit)"
             )
 
 

@@ -192,7 +192,7 @@ def _read_song(path: Path, reading: Reading) -> ReadSong:
         return ReadSong(Song(None, fault=str(error)))
     except OutOfTimeError:
         return ReadSong(
-            Song(None, fault=f"takes more than {seconds:g} seconds; limits=Limits(seconds=...) allows more")
+            Song(None, fault=f"takes more than {seconds:g} seconds (limits=Limits(seconds=...) raises this limit)")
         )
     except Exception as error:
         return ReadSong(Song(None, fault=f"{type(error).__name__}: {error}"))

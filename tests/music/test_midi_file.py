@@ -56,7 +56,7 @@ MOST = {"bytes": len(SONG), "events": 42, "tracks": 2, "ticks_per_second": 960}
 def test_a_file_beyond_a_limit_is_refused_by_its_name(tmp_path, name):
     path = write(tmp_path / "song.mid", SONG)
     assert len(notes_of(load_midi(path, limits=Limits(**MOST)))) == 20
-    with pytest.raises(MidiError, match=rf"song\.mid: more than .* {name.replace('_', ' ')}; limits=Limits\({name}="):
+    with pytest.raises(MidiError, match=rf"song\.mid: more than .* {name.replace('_', ' ')} \(limits=Limits\({name}="):
         load_midi(path, limits=Limits(**MOST)._replace(**{name: MOST[name] - 1}))
 
 

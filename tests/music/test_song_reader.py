@@ -174,9 +174,11 @@ def test_a_file_that_takes_too_long_is_named_and_the_others_are_read(many, worke
 
 def test_a_limit_refuses_a_file_and_a_higher_one_reads_it_in_spite_of_the_cache(many, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
-    largest = max(path.stat().st_size for path in many.iterdir())
+    write_song(many / "05.mid", song(track([(2 * k, 2 * k + 2, 60 + k % 12) for k in range(200)])))
+    largest = (many / "05.mid").stat().st_size
     small = read(many, workers=1, cache=cache, limits=Limits(bytes=largest - 1))
-    assert any("bytes" in fault for _, fault in small.report.refused)
+    fault = f"more than {largest - 1:,} bytes (limits=Limits(bytes=...) raises this limit)"
+    assert dict(small.report.refused)["05.mid"] == fault
     assert_same(read(many, workers=1), read(many, workers=1, cache=cache, limits=Limits(bytes=largest)))
 
 
