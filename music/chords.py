@@ -77,6 +77,7 @@ OUT_OF_KEY = 0.01  # probability that a note of a chord lies outside its key
 CONCENTRATION = 100.0  # nats for notes that match their chord exactly
 UNPITCHED_PROGRAMS = (*range(96, 104), *range(112, 128))
 TIE = 1e-6  # nats, far above rounding errors
+STEADY = 1e-9  # nats; scores that all rise by the same, up to rounding errors, rise so while the notes stay the same
 
 
 class ChordError(ValueError):
@@ -271,10 +272,15 @@ def log_transitions() -> tuple[np.ndarray, np.ndarray]:
 def _best_path(fit: np.ndarray) -> np.ndarray:
     """Chords [frames] on the most likely path of keys and chords; fit [frames, 97]: log-likelihood of each, in nats."""
     score = -np.log(12) + np.log(_chord_chances()) + fit[0]
-    came_from = np.zeros((len(fit), score.size), np.int64)
+    came_from, is_steady = np.zeros((len(fit), score.size), np.int64), False
+    same = np.append(False, (fit[1:] == fit[:-1]).all(1))
     for frame in range(1, len(fit)):
+        if is_steady and same[frame]:  # a long note or rest: no step before it looks any different
+            came_from[frame] = came_from[frame - 1]
+            continue
         best, came_from[frame] = best_predecessors(score)
-        score = best.reshape(score.shape) + fit[frame]
+        before, score = score, best.reshape(score.shape) + fit[frame]
+        is_steady = np.ptp(score - before) < STEADY
     path = [score.argmax()]
     for frame in range(len(fit) - 1, 0, -1):
         path.append(came_from[frame, path[-1]])
@@ -297,12 +303,33 @@ def best_predecessors(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _best_in_key(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The best score of a step to each state from its own key, and where it comes from: [12, 97] each."""
-    keys, chords = score.shape
-    scores = score[:, :, None] + log_transitions()[0]  # [12, from, to]
-    source = scores.argmax(axis=1)
-    best = np.take_along_axis(scores, source[:, None], axis=1)[:, 0]
-    return best, source + np.arange(keys)[:, None] * chords
+    """The best score of a step to each state from its own key, and where it comes from: [12, 97] each.
+
+    A key's chords of one probability go to any other chord equally well, so only the best of them is tried. For a
+    chord that is itself the best, to stay scores higher than any such step.
+    """
+    order, first, rank = _chords_alike()
+    highest = np.maximum.reduceat(score.ravel()[order], first)[rank]
+    tried = np.flatnonzero(score.ravel() >= highest - TIE)
+    transitions = log_transitions()[0].reshape(score.size, -1)
+    scores = score.ravel()[tried, None] + transitions[tried]  # [tried, to]
+    key = tried // score.shape[1]
+    first_of_key = np.searchsorted(key, np.arange(len(score)))
+    best = np.maximum.reduceat(scores, first_of_key)
+    source = np.where(scores == best[key], tried[:, None], score.size)
+    source = np.minimum.reduceat(source, first_of_key)
+    stay, own = score + np.diagonal(log_transitions()[0], axis1=1, axis2=2), np.arange(score.size).reshape(score.shape)
+    stays = (stay > best) | ((stay == best) & (own < source))
+    return np.where(stays, stay, best), np.where(stays, own, source)
+
+
+@cache
+def _chords_alike() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The states sorted into groups of one key and one probability, each group's first place, each state's group."""
+    chances = _chord_chances() + np.arange(12)[:, None]  # probabilities lie below 1, so that keys stay apart
+    _, rank = np.unique(chances.round(12), return_inverse=True)
+    order = np.argsort(rank.ravel(), kind="stable")
+    return order, np.flatnonzero(np.diff(rank.ravel()[order], prepend=-1)), rank.ravel()
 
 
 def _best_in_other_keys(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ all parts. This module needs NumPy only, no tensors.
 import itertools
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from typing import NamedTuple
@@ -143,7 +144,8 @@ def _audible_tempos(midi: PrettyMIDI, end: float) -> list[tuple[float, float]]:
         if abs(qpm / start_qpm - 1) < TEMPO_TOLERANCE and abs(moved) < DRIFT_STEPS:
             drift = moved
         else:
-            heard, drift = [*heard, (time, qpm)], 0.0
+            heard.append((time, qpm))
+            drift = 0.0
     return heard
 
 
@@ -156,9 +158,10 @@ def steady_tempo(midi: PrettyMIDI) -> PrettyMIDI:
     if len(times) == 1:
         return midi
     seconds = np.append(0, np.cumsum(np.diff(times) * tempos[:-1])) / tempos[0]  # where each tempo starts in the copy
+    starts = times.tolist()
 
     def moved(time: float) -> float:
-        k = max(np.searchsorted(times, time, "right") - 1, 0)
+        k = max(bisect_right(starts, time) - 1, 0)
         return float(seconds[k] + (time - times[k]) * tempos[k] / tempos[0])
 
     steady = PrettyMIDI(resolution=midi.resolution, initial_tempo=tempos[0])
@@ -191,24 +194,36 @@ def song_parts(midi: PrettyMIDI) -> list[Part]:
     stretches = _changes(midi, song_end)
     bounds = [start for start, _, _ in stretches] + [song_end]
     first = np.searchsorted(notes[:, 0], bounds)
+    notes, first = notes[first[0] : first[-1]], (first - first[0]).tolist()
+    columns = _quantize(notes, np.array(bounds), np.array([qpm for _, _, qpm in stretches]), np.diff(first))
     parts, bar, metre_before = [], 0.0, None
     for k, (start, metre, qpm) in enumerate(stretches):
         bar = bar if metre == metre_before else math.ceil(bar - BAR_SLACK)  # a new time signature starts a bar
-        parts.append(_quantize(notes[first[k] : first[k + 1]], bar, metre, start, bounds[k + 1], qpm))
+        own = (column[first[k] : first[k + 1]] for column in columns)
+        parts.append(Part(bar, metre, qpm, (start, bounds[k + 1]), *own))
         bar += (bounds[k + 1] - start) * qpm / 60.0 * STEPS_PER_QUARTER / steps_of_bar(metre)
         metre_before = metre
     return parts
 
 
-def _quantize(notes: np.ndarray, bar: float, metre: tuple[int, int], start: float, end: float, qpm: float) -> Part:
-    """Rounds the times of a part's notes [notes, 5] to steps; a note takes at least one step."""
-    times = np.stack([notes[:, 0], np.minimum(notes[:, 1], end)], axis=1) - start
-    played = times * steps_per_second(qpm)
+def _quantize(notes: np.ndarray, bounds: np.ndarray, qpm: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Rounds the times of a song's notes [notes, 5] to steps of their part; a note takes at least one step.
+
+    Args:
+        bounds: [parts + 1] start of each part and end of the last, in seconds.
+        qpm, counts: [parts] tempo and number of notes of each part; all parts together have all notes.
+
+    Returns:
+        The columns of Part from `times` on, for the notes of all parts.
+    """
+    start, end, rate = (np.repeat(values, counts) for values in (bounds[:-1], bounds[1:], steps_per_second(qpm)))
+    times = np.stack([notes[:, 0], np.minimum(notes[:, 1], end)], axis=1) - start[:, None]
+    played = times * rate[:, None]
     start_steps, end_steps = round_half_up(played).T
     end_steps = end_steps + (end_steps == start_steps)
     offset = played[:, 0] - start_steps
     pitch, track, velocity = notes[:, 2:].astype(np.int64).T
-    return Part(bar, metre, qpm, (start, end), times, start_steps, end_steps, offset, pitch, track, velocity)
+    return times, start_steps, end_steps, offset, pitch, track, velocity
 
 
 # ---- Lines of labels ----
