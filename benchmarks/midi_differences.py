@@ -1,9 +1,11 @@
 """Reads a folder of MIDI files with this project's reader and with pretty_midi, and lists the files that differ.
 
-    python benchmarks/midi_differences.py FOLDER      writes benchmarks/results/midi_differences.json
+    python benchmarks/midi_differences.py FOLDER        writes benchmarks/results/midi_differences.json
+    python benchmarks/midi_differences.py FOLDER A B    only of the subfolders A and B
 
 A file differs if a converter cuts other windows from it. Each such file must have a fault that pretty_midi passes over;
-a file without one is listed as unexplained, and must not occur.
+a file without one is listed as unexplained, and must not occur. The result lists, for each subfolder, the files that a
+fault concerns, and of those the ones that differ, by preset.
 """
 
 import argparse
@@ -98,9 +100,12 @@ def rows(converter: MelodyConverter | DrumsConverter | TrioConverter, midi: Pret
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("names", nargs="*", help="subfolders; all if none is given")
+    options = parser.parse_args()
+    folder = options.folder
     warnings.simplefilter("ignore")  # pretty_midi warns of tempos on later tracks
-    folders = {path.name: midi_files(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+    names = options.names or sorted(path.name for path in folder.iterdir() if path.is_dir())
+    folders = {name: midi_files(folder / name) for name in names}
     results = {name: differences(paths, folder) for name, paths in folders.items()}
     results_path("midi_differences").write_text(json.dumps(results, indent=1) + "\n")
     for name, result in results.items():
