@@ -1,6 +1,7 @@
 """Reads a folder of MIDI files with this project's reader and with pretty_midi, and lists the files that differ.
 
-    python benchmarks/midi_differences.py FOLDER        writes benchmarks/results/midi_differences.json
+    python benchmarks/midi_differences.py FOLDER        writes benchmarks/results/midi_differences.json and
+                                                       the table of docs/reliability.md
     python benchmarks/midi_differences.py FOLDER A B    only of the subfolders A and B
 
 A file differs if a converter cuts other windows from it. Each such file must have a fault that pretty_midi passes over;
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pretty_midi import PrettyMIDI
 
-from benchmarks.tables import results_path
+from benchmarks.tables import ROOT, results_path
 from midi_utils import DrumsConverter, MelodyConverter, TrioConverter, midi_files
 from music.midi_bytes import META, Limits
 from music.midi_file import parse_midi
@@ -32,6 +33,8 @@ CONVERTERS = {
     "hierdec-trio_16bar": TrioConverter(bars=16),
 }
 SHARED_KINDS = (SET_TEMPO, TIME_SIGNATURE)
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- differences, by benchmarks/midi_differences.py -->\n", "<!-- end of differences -->"
 
 
 def differences(paths: list[Path], folder: Path) -> dict:
@@ -97,6 +100,22 @@ def rows(converter: MelodyConverter | DrumsConverter | TrioConverter, midi: Pret
     return [] if midi is None else [labels.tobytes() for labels in converter.to_arrays(midi).labels]
 
 
+def table(results: dict) -> str:
+    """Of each fault, in Markdown: the files that have it, and those from which a preset's windows differ."""
+    lines = [
+        f"| fault | files | {' | '.join(f'`{preset}`' for preset in CONVERTERS)} |",
+        "|---" * (2 + len(CONVERTERS)) + "|",
+    ]
+    faults = {fault for result in results.values() for fault in (*result["concerned"], *result["differing"])}
+    for fault in sorted(faults):
+        files = sum(len(result["concerned"].get(fault, ())) for result in results.values())
+        differ = [
+            sum(len(result["differing"].get(fault, {}).get(p, ())) for result in results.values()) for p in CONVERTERS
+        ]
+        lines.append(f"| {fault} | {files or 'counted above'} | {' | '.join(map(str, differ))} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -108,12 +127,9 @@ def main() -> None:
     folders = {name: midi_files(folder / name) for name in names}
     results = {name: differences(paths, folder) for name, paths in folders.items()}
     results_path("midi_differences").write_text(json.dumps(results, indent=1) + "\n")
-    for name, result in results.items():
-        counts = {
-            fault: {preset: len(names) for preset, names in presets.items()}
-            for fault, presets in result["differing"].items()
-        }
-        print(name, result["files"], {f: len(names) for f, names in result["concerned"].items()}, counts)
+    print(table(results))
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

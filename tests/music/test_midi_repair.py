@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import SHARED
-from made_midi import CONVERTERS, FIXTURES
+from made_midi import CONVERTERS, END, FIXTURES, chunk, meta, notes_of, smf, smf_header, sound
 from midi_utils import MidiError, load_midi
 from music.midi_file import parse_midi
 
@@ -157,3 +157,96 @@ def loads(data):
     except MidiError:
         return False
     return True
+
+
+# ---- Chunks ----
+
+FIRST, SECOND = 3 * sound(60, 480), 3 * sound(62, 240)
+WHOLE = [60] * 3 + [62] * 3
+LONGER, SHORTER = "longer than its header says", "shorter than its header says, but complete"
+SIZE = len(FIRST) + 4  # with the end-of-track event
+
+
+def pitches_and_faults(data):
+    midi, mended = parse_midi(data)
+    return [pitch for pitch, _, _ in notes_of(midi)], mended
+
+
+@pytest.mark.parametrize(
+    "size, fault", [(0, LONGER), (1, LONGER), (8, LONGER), (SIZE - 1, LONGER), (SIZE, None)]
+    + [(SIZE + more, SHORTER) for more in (1, 5, 8, 12, 8 + len(SECOND) + 4, 1000, 2**31)],
+)  # fmt: skip
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_track_whose_length_is_wrong_and_its_neighbour_are_whole(size, fault, place):
+    tracks = [FIRST, FIRST]
+    tracks[1 - place] = SECOND
+    chunks = [chunk(events, size if events is FIRST else None) for events in tracks]
+    pitches, mended = pitches_and_faults(smf_header(2) + b"".join(chunks))
+    assert sorted(pitches) == WHOLE
+    assert mended == ([f"track {place}: {fault}"] if fault else [])
+
+
+@pytest.mark.parametrize("size", [0, 5, 1000])
+def test_the_next_track_ends_one_without_an_end_of_track_event(size):
+    data = smf_header(2) + chunk(FIRST, size, end=b"") + chunk(SECOND)
+    assert pitches_and_faults(data)[0] == WHOLE
+
+
+def test_events_after_an_end_of_track_event_are_kept_where_the_length_holds():
+    data = smf_header(2) + chunk(FIRST + END + sound(64, 480)) + chunk(SECOND)
+    assert pitches_and_faults(data) == ([60, 60, 60, 64, 62, 62, 62], [])
+
+
+def test_bytes_after_the_last_track_are_ignored_and_those_between_tracks_named():
+    for junk in (b"\0", b"junk", b"junk and more junk", chunk(b"").replace(b"MTrk", b"XFIH")):
+        assert pitches_and_faults(smf(FIRST, SECOND) + junk) == (WHOLE, [])
+    data = smf_header(2) + chunk(FIRST) + b"\0\0\0" + chunk(SECOND)
+    place = len(smf_header(2) + chunk(FIRST))
+    assert pitches_and_faults(data) == (WHOLE, [f"b'\\x00\\x00\\x00M' at byte {place} where a track should begin"])
+
+
+def test_tracks_beyond_the_number_in_the_header_are_read():
+    said = ["the header says 1 tracks, the file holds 2"]
+    assert pitches_and_faults(smf(FIRST, SECOND, declared=1)) == (WHOLE, said)
+
+
+def test_a_header_of_a_wrong_size_costs_no_track():
+    for size in (4, 10, 2**20):
+        data = smf(FIRST, SECOND)
+        pitches, mended = pitches_and_faults(data[:4] + size.to_bytes(4, "big") + data[8:])
+        assert pitches == WHOLE
+        assert len(mended) == 1
+
+
+def test_a_riff_file_is_read_with_what_surrounds_the_song():
+    data = smf(FIRST, SECOND)
+    riff = b"RIFF" + (len(data) + 12).to_bytes(4, "little") + b"RMIDdata" + len(data).to_bytes(4, "little") + data
+    assert pitches_and_faults(riff + b"LIST\4\0\0\0INFO") == (WHOLE, ["20 bytes before the header"])
+
+
+def test_of_independent_songs_the_first_with_notes_is_read():
+    said = ["3 independent songs (a type 2 file), the first is read"]
+    assert pitches_and_faults(smf(meta(1, b"la"), FIRST, SECOND, kind=2)) == ([60] * 3, said)
+    assert pitches_and_faults(smf(FIRST, kind=2)) == ([60] * 3, [])
+
+
+# ---- Events ----
+
+
+def test_running_status_does_not_pass_from_one_track_to_the_next():
+    with pytest.raises(MidiError, match="track 1, byte .*: data where an event should begin"):
+        parse_midi(smf(FIRST, b"\x00\x3c\x40"))
+
+
+@pytest.mark.parametrize("kind", [0x01, 0x02, 0x0A, 0x10, 0x4B, 0x60, 0x7F])
+def test_meta_events_of_any_type_keep_their_time(kind):
+    midi, mended = parse_midi(smf(meta(kind, b"\0\0\0", 480) + sound(60, 480)))
+    assert (notes_of(midi), mended) == ([(60, 0.5, 1.0)], [])
+
+
+@pytest.mark.parametrize("before", [0, 24, 96, 480])  # ticks
+def test_a_negative_delta_time_is_read_as_0_and_what_follows_keeps_its_place(before):
+    negative = b"\x8f\xff\xff\xff\x20"  # 2**32 - 96
+    midi, mended = parse_midi(smf(meta(1, b"here", before) + negative + sound(72, 48)[1:] + sound(60, 480, 48)))
+    assert [(pitch, round(960 * start)) for pitch, start, _ in notes_of(midi)] == [(72, before), (60, before)]
+    assert mended == ["track 0: a negative delta time, read as 0"]

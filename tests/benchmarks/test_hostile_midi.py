@@ -1,0 +1,19 @@
+"""The table of files that are made to take long or much memory."""
+
+from benchmarks.hostile_midi import BEGIN, END, MAKERS, PAGE, SIZES, measure
+from helpers import table_rows
+
+
+def test_the_page_holds_every_file_within_its_bounds():
+    rows = table_rows(PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip())
+    assert [row[0] for row in rows] == [kind for kind in MAKERS for _ in SIZES]
+    for _, megabytes, seconds, memory, allowed in rows:
+        assert float(seconds) <= 0.2 + 2 * float(megabytes)
+        assert float(memory) <= float(allowed)
+
+
+def test_a_file_is_measured():
+    size, seconds, memory = measure("controls", 3000)
+    assert 2900 < size < 3100
+    assert seconds > 0
+    assert memory >= 0
