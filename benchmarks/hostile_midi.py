@@ -24,7 +24,7 @@ from music.midi_bytes import Limits, MidiError
 from music.midi_file import parse_midi
 
 NO_LIMITS = Limits(bytes=2**40, events=2**40, tracks=2**16, ticks_per_second=1e12)
-SIZES = (1_000_000, 30_000_000)  # bytes, about
+SIZES = (1_000_000, 10_000_000)  # bytes, about
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 BEGIN, END = "<!-- MIDI files, by benchmarks/hostile_midi.py -->\n", "<!-- end of MIDI files -->"
 HEADER = (
