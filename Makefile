@@ -2,6 +2,9 @@
 # make paper     execute paper.ipynb, the paper's tables and figures, likewise; make paper QUICK=1 is a small rehearsal
 # make notebook  do both, then replace main.ipynb, paper.ipynb and the README's picture by the results
 # make test      lint, then the tests, on all cores
+# make slow      lint, then the proofs that take long, then the tests in random order; within an hour on two cores.
+#                Some skip themselves: magenta.js needs Node and npm's registry, a full disk needs root, all songs of the
+#                reference need its data.
 # make lint      ruff alone
 # make clean     remove the environment and the caches; your runs/ and generated/ stay
 #
@@ -22,7 +25,7 @@ unexport JUPYTER_PATH PYTHONHOME PYTHONPATH
 EXECUTE = env -u MPLBACKEND $(VENV_PYTHON) -m nbconvert --to notebook --execute --output-dir generated \
 	--ExecutePreprocessor.kernel_name=python3 --ExecutePreprocessor.timeout=-1
 
-.PHONY: run paper notebook test lint clean
+.PHONY: run paper notebook test slow lint clean
 
 run: $(READY)
 	mkdir -p generated
@@ -37,8 +40,15 @@ notebook: run paper
 	$(VENV_PYTHON) .ci/clean_notebook.py generated/paper.ipynb paper.ipynb
 	cp generated/interpolation.png docs/interpolation.png
 
+# Files of tests stay whole on one worker, in their order: a fixture of a file is made once, and the longest come first.
+ALL_CORES := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
 test: lint
-	MPLBACKEND=agg $(VENV_PYTHON) -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	MPLBACKEND=agg $(VENV_PYTHON) -m pytest $(ALL_CORES)
+
+slow: lint
+	MPLBACKEND=agg $(VENV_PYTHON) -m pytest -m slow --durations 0
+	MPLBACKEND=agg $(VENV_PYTHON) -m pytest -p randomly $(ALL_CORES)
 
 lint: $(READY)
 	$(VENV_PYTHON) -m ruff check .

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -330,7 +331,7 @@ def ends_are_near(tracks: Iterable[np.ndarray], most: float = 5.0, bars: int = 1
 def overlaps(notes: Sequence[Note]) -> bool:
     """Whether a pitch is struck while it still sounds."""
     by_pitch = sorted((note.pitch, note.start, note.end) for note in notes)
-    return any(a[0] == b[0] and b[1] < a[2] for a, b in zip(by_pitch, by_pitch[1:]))
+    return any(a[0] == b[0] and b[1] < a[2] for a, b in pairwise(by_pitch))
 
 
 def is_whole(converter: Converter, midi: PrettyMIDI) -> bool:
@@ -369,5 +370,6 @@ def fuzz(numbers: Iterable[int]) -> tuple[Counter, dict[int, Finding]]:
     for number in numbers:
         checked, findings = examine(input_of(number), number)
         counts.update(checked)
-        found |= {number: finding for finding in findings}
+        if findings:
+            found[number] = findings[0]
     return counts, found

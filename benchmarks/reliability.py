@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,6 @@ from magenta_formats.variables import tensorflow_variables
 from model import MusicVAE
 
 PAGE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- model files, by benchmarks/reliability.py -->\n", "<!-- end of model files -->"
 PARITY = ROOT / "tests" / "fixtures" / "parity"
 SMALLEST = "cat-mel_2bar_small"  # of Magenta's presets
 HAPPENED = {"found": "refused", "harmless": "loaded with the same bits", "silent": "**loaded with other bits**"}
@@ -236,18 +235,28 @@ def checksum_row() -> tuple[str, int, str]:
     )
 
 
+def table_of(rows: Iterable[tuple[str, int, str]]) -> str:
+    """Rows of what was tried, how many times and what happened, in Markdown."""
+    return HEADER + "".join(f"| {what} | {count:,} | {happened} |\n" for what, count, happened in rows)
+
+
+def write_section(name: str, program: str, text: str):
+    """Writes what a program of benchmarks/ printed between its marks in docs/reliability.md."""
+    begin, end = f"<!-- {name}, by benchmarks/{program} -->\n", f"<!-- end of {name} -->"
+    before, rest = PAGE.read_text(encoding="utf-8").split(begin)
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+
+
 def main():
     """The command: prints the table, and writes the page if asked."""
     parser = argparse.ArgumentParser(description="Damage model files and try hostile ones.")
     parser.add_argument("--docs", action="store_true", help="write the table into docs/reliability.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [*flip_rows(), *not_finite_rows(), *hostile_rows(), checksum_row()]
-    text = HEADER + "".join(f"| {what} | {count:,} | {happened} |\n" for what, count, happened in rows)
+    text = table_of([*flip_rows(), *not_finite_rows(), *hostile_rows(), checksum_row()])
     print(text)
     if options.docs:
-        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        write_section("model files", "reliability.py", text)
 
 
 if __name__ == "__main__":
