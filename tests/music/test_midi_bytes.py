@@ -83,5 +83,5 @@ def test_a_run_of_continuation_bytes_takes_no_time():
 def test_a_limit_is_named_with_the_way_to_raise_it(name, value):
     limits = Limits(**{name: value})
     limits.check(name, value)
-    with pytest.raises(MidiError, match=rf"more than {value} {name.replace('_', ' ')}; limits=Limits\({name}="):
+    with pytest.raises(MidiError, match=rf"more than {value} {name.replace('_', ' ')} \(limits=Limits\({name}="):
         limits.check(name, value + 1)
