@@ -31,7 +31,7 @@ def parse_midi(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[PrettyMIDI
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Stops the search for reference cycles: a parser's many small objects trigger it and form none."""
+    """Stops the search for reference cycles: the many small objects of a parser trigger it and form few."""
     enabled = gc.isenabled()
     gc.disable()
     try:

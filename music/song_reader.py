@@ -24,7 +24,7 @@ from music.converter import BarsConverter
 from music.drums import unusual_drums
 from music.grid import lost_bars, song_parts
 from music.midi_bytes import DEFAULT_LIMITS, LimitError, Limits, MidiError
-from music.midi_file import parse_midi, read_file
+from music.midi_file import parse_midi, read_file, without_garbage_collection
 from music.song_cache import ReadSong, Song, columns_of, content_digest
 
 try:
@@ -165,21 +165,11 @@ def _cores() -> int:
 
 
 def _read_chunk(paths: Sequence[Path], reading: Reading) -> list[ReadSong]:
-    with warnings.catch_warnings(), _without_garbage_collection():
+    with warnings.catch_warnings(), without_garbage_collection():
         warnings.simplefilter("ignore")  # pretty_midi warns of tempos on later tracks, which need no action here
-        return [_read_song(path, reading) for path in paths]
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Stops the search for reference cycles: a parser's many small objects trigger it and form none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+        songs = [_read_song(path, reading) for path in paths]
+    gc.collect(0)  # what the chunk left behind; a song's windows in a reference cycle can be large
+    return songs
 
 
 def _read_song(path: Path, reading: Reading) -> ReadSong:
