@@ -327,6 +327,7 @@ def load_songs(
         songs += len(file.songs)
         is_kept = folder and any(song.digest for song in file.songs)
         files.append(write_cache_file(folder, file) if is_kept else file)
+        del file  # what is written need not stay in memory while the next songs are read
     return _dataset(source, names, [places[key] for key in keys], files, converter)
 
 

@@ -3,7 +3,6 @@
 Whatever one file does, the others are read. A file that raises, or that ends its process, is refused with the reason.
 """
 
-import gc
 import os
 import signal
 import threading
@@ -167,9 +166,7 @@ def _cores() -> int:
 def _read_chunk(paths: Sequence[Path], reading: Reading) -> list[ReadSong]:
     with warnings.catch_warnings(), without_garbage_collection():
         warnings.simplefilter("ignore")  # pretty_midi warns of tempos on later tracks, which need no action here
-        songs = [_read_song(path, reading) for path in paths]
-    gc.collect(0)  # what the chunk left behind; a song's windows in a reference cycle can be large
-    return songs
+        return [_read_song(path, reading) for path in paths]
 
 
 def _read_song(path: Path, reading: Reading) -> ReadSong:
