@@ -69,6 +69,11 @@ MAKERS = {
     "pressure": repeated(b"\x00\xd0\x01", b"\x01\x02"),
     "empty texts": repeated(b"", b"\x01\xff\x01\x00"),
     "tempo changes": repeated(b"", b"\x01\xff\x51\x03\x01\x00\x00\x01\xff\x51\x03\x02\x00\x00"),
+    "tempo changes in two tracks": lambda size: (
+        header(2)
+        + chunk(size // 14 * b"\x02\xff\x51\x03\x01\x00\x00" + LAST_EVENT)
+        + chunk(size // 14 * b"\x03\xff\x51\x03\x02\x00\x00" + LAST_EVENT)
+    ),
     "data bytes over 127": repeated(b"\x00\xb0\x40\x01", b"\x01\x40\xff"),
     "undefined events": repeated(b"", b"\x00\xf4"),
     "negative delta times": repeated(b"\x00\x90\x3c\x40", b"\x8f\xff\xff\xff\x7f\x3c\x40"),
@@ -80,7 +85,7 @@ MAKERS = {
     "tracks that claim the rest": claiming_the_rest,
     "tracks that claim too much": chunks(b"\x00\x90\x3c\x40" + LAST_EVENT, 2**31),
     "tracks that claim too little": chunks(b"\x00\x90\x3c\x40" + LAST_EVENT, 1),
-    "tracks without an end": chunks(b"\x00\xc0\x01", 2**20),
+    "tracks without an end": lambda size: chunks(b"\x00\xc0\x01", size // 2)(size),
     "other chunks": lambda size: header(0xFFFF) + size // 8 * b"XFIH\0\0\0\0",
     "no chunks": lambda size: header(0xFFFF) + size // 8 * b"-FIH\0\0\0\0",
 }

@@ -127,12 +127,14 @@ class _Reader:
 
     def is_boundary(self, start: int, end: int) -> bool:
         """Whether track data from `start` may reach to `end`: to another chunk or the end, and not over a track."""
-        if end > len(self.data) or self.data.find(LAST_EVENT + b"MTrk", start, end) >= 0:
-            return False
-        if end + 8 > len(self.data):
-            return end == len(self.data)
-        name, size = struct.unpack_from(">4sL", self.data, end)
-        return name == b"MTrk" or (name.isalnum() and end + 8 + size <= len(self.data))
+        if end == len(self.data):
+            is_end = True
+        elif end + 8 > len(self.data):
+            is_end = False
+        else:
+            name, size = struct.unpack_from(">4sL", self.data, end)
+            is_end = name == b"MTrk" or (name.isalnum() and end + 8 + size <= len(self.data))
+        return is_end and self.data.find(LAST_EVENT + b"MTrk", start, end) < 0
 
     # ---- Tracks ----
 
@@ -212,14 +214,15 @@ class _Reader:
         """Adds an event to the track, mended if need be, unless it is of no use for a song."""
         if status < SYSEX:
             content = content if content.isascii() else self.clipped(content)
+            event = (tick, status, content)
             if not AFTERTOUCH <= status < CONTROL and not PRESSURE <= status < BEND:
-                track.events.append((tick, status, content))
+                track.events.append(event)
             if PROGRAM <= status < PRESSURE:
-                track.settings.append((tick, status, content))
+                track.settings.append(event)
         elif status == META and content[0] == TRACK_NAME:
             track.events.append((tick, status, content))
         elif status == META:
-            if content := self.mended_setting(content[0], content[1:]):
+            if content := self.mended_setting(content):
                 track.settings.append((tick, status, content))
         elif status in UNDEFINED:
             self.note(f"track {len(self.tracks)}: an undefined event {status:#x}, left out")
@@ -229,20 +232,21 @@ class _Reader:
         self.note(f"track {len(self.tracks)}: a data byte of {max(content)}, read as 127")
         return content.translate(CLIPPED)
 
-    def mended_setting(self, kind: int, value: bytes) -> bytes | None:
+    def mended_setting(self, content: bytes) -> bytes | None:
         """The type and data of a meta event that a song keeps, or None."""
-        content = bytes([kind]) + value
+        kind, value = content[0], content[1:]
         if kind not in META_NAMES:
             return content if kind in (TEXT, LYRICS, PORT) else None
-        if kind == TIME_SIGNATURE and 2 <= len(value) < 4 and value[0]:
-            self.note(f"track {len(self.tracks)}: a time signature of {len(value)} bytes, completed")
-            return content + b"\x18\x08"[len(value) - 2 :]
-        good = {
-            SET_TEMPO: len(value) >= 3 and any(value[:3]),
-            TIME_SIGNATURE: len(value) >= 4 and value[0] > 0,
-            KEY_SIGNATURE: len(value) >= 2 and (value[0] + 7) % 256 <= 14 and value[1] <= 1,
-        }
-        if not good[kind]:
+        if kind == SET_TEMPO:
+            good = len(value) >= 3 and any(value[:3])
+        elif kind == KEY_SIGNATURE:
+            good = len(value) >= 2 and (value[0] + 7) % 256 <= 14 and value[1] <= 1
+        else:
+            good = len(value) >= 2 and value[0] > 0
+            if good and len(value) < 4:
+                self.note(f"track {len(self.tracks)}: a time signature of {len(value)} bytes, completed")
+                content += b"\x18\x08"[len(value) - 2 :]
+        if not good:
             shown = value[:SHOWN_BYTES].hex(" ")
             self.note(f"track {len(self.tracks)}: a {META_NAMES[kind]} of bytes {shown}, left out")
-        return content if good[kind] else None
+        return content if good else None

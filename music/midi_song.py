@@ -8,8 +8,8 @@ A program that is set in another track holds in the tracks of its channel that s
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from heapq import merge
 from itertools import pairwise
+from operator import attrgetter, itemgetter
 
 import numpy as np
 from pretty_midi import ControlChange, Instrument, KeySignature, Lyric, Note, PitchBend, PrettyMIDI, Text, TimeSignature
@@ -33,11 +33,12 @@ from music.midi_repair import (
 CHARSET = "latin1"  # of texts
 DRUM_CHANNEL = 9  # counted from 0
 DEFAULT_QPM = 120.0
+BLOCK_EVENTS = 2**16  # that are read at once
 FEW_TICKS = 16  # for fewer, NumPy takes longer than Python
 
 TickScale = tuple[int, float]  # the first tick of a tempo, and seconds per tick
 Clock = Callable[[list[int]], list[float]]  # from ticks to seconds
-Programs = dict[int, list[tuple[int, int]]]  # of each channel: (tick, program), sorted
+Programs = dict[int, list[Event]]  # of each channel, sorted by tick
 
 
 def song_of(division: int, tracks: list[Track], limits: Limits, mended: list[str]) -> PrettyMIDI:
@@ -90,8 +91,9 @@ def _shared(settings: Settings) -> list[Event]:
     first = settings.get(0, [])
     if settings.keys() <= {0}:
         return first
+    known = set(first)
     others = dict.fromkeys(event for k, events in settings.items() if k for event in events)
-    return sorted(first + [event for event in others if event not in set(first)], key=lambda event: event[0])
+    return sorted(first + [event for event in others if event not in known], key=itemgetter(0))
 
 
 def _timed(events: list[Event], clock: Clock) -> Iterator[tuple[bytes, float]]:
@@ -102,8 +104,8 @@ def _timed(events: list[Event], clock: Clock) -> Iterator[tuple[bytes, float]]:
 def _texts(settings: Settings, make: type, clock: Clock) -> list:
     """The texts or lyrics of all tracks, sorted by time."""
     timed = (_timed(events, clock) for events in settings.values())
-    texts = ([make(content[1:].decode(CHARSET), time) for content, time in events] for events in timed)
-    return list(merge(*texts, key=lambda text: text.time))
+    texts = [make(content[1:].decode(CHARSET), time) for events in timed for content, time in events]
+    return sorted(texts, key=attrgetter("time"))
 
 
 def _key_number(content: bytes) -> int:
@@ -151,11 +153,11 @@ def _programs_of_ports(tracks: list[Track], ports: dict[int, int]) -> dict[int, 
     """The programs that the tracks of each port set; a track's port is 0 if it names none."""
     programs = defaultdict(lambda: defaultdict(list))
     for k, track in enumerate(tracks):
-        for tick, status, content in track.settings:
-            if status < META:
-                programs[ports.get(k, 0)][status & 15].append((tick, content[0]))
+        for event in track.settings:
+            if event[1] < META:
+                programs[ports.get(k, 0)][event[1] & 15].append(event)
     for changes in (changes for channels in programs.values() for changes in channels.values()):
-        changes.sort(key=lambda change: change[0])
+        changes.sort(key=itemgetter(0))
     return programs
 
 
@@ -179,8 +181,16 @@ class _Part:
         self.read()
 
     def read(self) -> None:
-        times = self.clock([tick for tick, _, _ in self.track.events])
-        for (tick, status, content), time in zip(self.track.events, times, strict=True):
+        """Reads the events, and takes them out of the track to spare memory."""
+        events = self.track.events
+        for first in range(0, len(events), BLOCK_EVENTS):
+            block = events[first : first + BLOCK_EVENTS]
+            events[first : first + BLOCK_EVENTS] = [None] * len(block)
+            self.read_block(block)
+        self.end_endless_notes()
+
+    def read_block(self, events: list[Event]) -> None:
+        for (tick, status, content), time in zip(events, self.clock([event[0] for event in events]), strict=True):
             if status < AFTERTOUCH:
                 pitch, velocity = content
                 if status >= NOTE_ON and velocity:
@@ -197,7 +207,6 @@ class _Part:
                 self.instrument_for_controls(status & 15, tick).pitch_bends.append(bend)
             else:
                 self.name = content[1:].decode(CHARSET)
-        self.end_endless_notes()
 
     def program(self, channel: int, tick: int) -> int:
         """The present program of a channel, or that which another track has set at this tick."""
@@ -206,8 +215,8 @@ class _Part:
         if channel not in self.elsewhere:
             return 0
         changes = self.elsewhere[channel]
-        last = bisect_right(changes, tick, key=lambda change: change[0])
-        return changes[last - 1][1] if last else 0
+        last = bisect_right(changes, tick, key=itemgetter(0))
+        return changes[last - 1][2][0] if last else 0
 
     def end_notes(self, key: tuple[int, int], tick: int, time: float) -> None:
         """Ends the notes of a channel and pitch that began before this tick, or those that began at it."""
@@ -223,12 +232,15 @@ class _Part:
 
     def end_endless_notes(self) -> None:
         """Ends each note that never ends at the next note of its pitch, or at the end of the track."""
+        self.endless = bool(self.sounding)
         for key, notes in self.sounding.items():
-            ends = [start for start, _, _ in notes[1:]] + [self.track.end]
-            end_times = self.clock([max(end, note[0] + 1) for note, end in zip(notes, ends, strict=True)])
-            for (start, start_time, velocity), time in zip(notes, end_times, strict=True):
-                self.add_note(key[0], start, Note(velocity, key[1], start_time, time))
-            self.endless = True
+            for first in range(0, len(notes), BLOCK_EVENTS):
+                block = notes[first : first + BLOCK_EVENTS]
+                following = [*notes[first + 1 : first + 1 + BLOCK_EVENTS], (self.track.end,)]
+                ends = self.clock([max(end[0], note[0] + 1) for note, end in zip(block, following, strict=False)])
+                notes[first : first + len(block)] = [None] * len(block)
+                for (start, start_time, velocity), end in zip(block, ends, strict=True):
+                    self.add_note(key[0], start, Note(velocity, key[1], start_time, end))
 
     def add_note(self, channel: int, start: int, note: Note) -> None:
         program = self.program(channel, start)
