@@ -70,8 +70,13 @@ def walk_track(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, in
             yield delta, start + first, META, bytes([END_OF_TRACK])  # before its length, which a cut file may lack
             _, position = _sized_data(track, first + 2, start)
         elif status == META:
-            content, position = _sized_data(track, first + 2, start)
-            yield delta, start + first, META, track[first + 1 : first + 2] + content
+            size, first_data = track[first + 2], first + 3
+            if size > 127:
+                size, first_data = _number(track, first + 2, start)
+            position = first_data + size
+            if position > len(track):
+                raise IndexError
+            yield delta, start + first, META, track[first + 1 : first + 2] + track[first_data:position]
         else:
             content, position = _system_data(track, first, start)
             yield delta, start + first, status, content
