@@ -521,6 +521,7 @@ class MusicVAE(nn.Module):
         uniforms = self._uniforms(batch, steps, source, frames.device)
         roll_out = RollOut(frames[:, 0], embedding[:, None], controls, uniforms, frames[:, 1:], sampled)
         drawn = self._roll_out(roll_out, self.config.output_kind.scheduled_temperature)
+        torch.clear_autocast_cache()  # PyTorch 2.4 would go on with weights that it cast without gradient
         return torch.cat([frames[:, :1], drawn], 1)
 
     def _uniforms(self, batch: int, steps: int, source: RandomSource, device: torch.device) -> Tensor:

@@ -241,7 +241,7 @@ def rows(folder: Path) -> Iterator[tuple[str, int, str]]:
     yield (
         f"a training on a disk of {DISK_SHARES[0]:.0%} to {DISK_SHARES[1]:.0%} of a checkpoint, and again with room",
         DISKS,
-        f"at first refused {counts['refused']} times, stopped {counts['stopped']} times and left a whole checkpoint, "
+        f"at first refused {counts['refused']} times, stopped {counts['stopped']} times and left no damaged file, "
         f"finished {counts['finished']} times; with room the bits of a whole run {counts['same']} times",
     )
     counts = full_disk_caching(folder / "full cache", DISKS)

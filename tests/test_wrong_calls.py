@@ -5,6 +5,7 @@ end.
 """
 
 import math
+import re
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -322,7 +323,7 @@ def changed(part, **fields):
     ("call", "words"),
     [
         (changed("model", z_size=True), "z_size must be an int, got True"),
-        (changed("model", z_size=np.int64(8)), "z_size must be an int, got np.int64"),
+        (changed("model", z_size=np.int64(8)), re.escape(f"z_size must be an int, got {np.int64(8)!r}")),
         (changed("model", end_token=1.0), "end_token must be a class below 90 or None, got 1.0"),
         (changed("model", dropout_keep_prob=None), "dropout_keep_prob must be a number, got None"),
         (changed("training", batch_size=True), "batch_size must be an int, got True"),

@@ -360,7 +360,7 @@ def test_a_set_can_be_larger_than_the_processs_memory(tmp_path, cache):
     def limited(cache):
         command = [sys.executable, "-c", LIMITED, tmp_path / "songs", cache, str(limit)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        environment["MALLOC_MMAP_THRESHOLD_"] = "131072"  # bytes; the gaps that larger arrays leave in a heap would count
+        environment["MALLOC_MMAP_THRESHOLD_"] = "131072"  # bytes; gaps that larger arrays leave would count
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -9,7 +9,9 @@ from training.history import Metrics
 from training.progress_bar import ProgressBar, duration, updates_left
 
 
-def test_a_bar_of_a_long_run_fits_100_characters():
+def test_a_bar_of_a_long_run_fits_100_characters(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "101")  # older versions of tqdm leave the last column free
+    monkeypatch.setenv("LINES", "25")
     with ProgressBar(max(CONFIGS, key=len), 199_990, 200_000, 100, 0, True) as progress:
         progress.bar.start_t -= 99 * 3600  # seconds: a run of four days
         progress.show(Metrics(12345.67, 12000.0, 1234.5, 0.9876))
