@@ -1,5 +1,7 @@
 """Damaged and random MIDI files through all converters: a few in every run, a minute of them among the slow proofs."""
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -75,3 +77,12 @@ def test_a_converter_that_breaks_a_promise_is_found(broken, what, monkeypatch):
     (finding,) = examine(midi, 1)[1]
     assert what in finding.what
     assert "MelodyConverter" in finding.converter
+
+
+@pytest.mark.slow
+def test_a_guided_search_goes_through_the_checks():
+    pytest.importorskip("atheris", reason="needs atheris: pip install atheris")
+    command = [sys.executable, "benchmarks/guided_fuzz.py", "0.1"]
+    done = subprocess.run(command, cwd=fuzz.ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0
+    assert "guided by coverage" in done.stdout
