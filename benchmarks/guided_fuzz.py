@@ -13,13 +13,17 @@ import sys
 import time
 import warnings
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
-import atheris
+try:
+    import atheris
+except ImportError:
+    atheris = None
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-with atheris.instrument_imports(include=["music", "midi_utils"]):
+with atheris.instrument_imports(include=["music", "midi_utils"]) if atheris else nullcontext():
     import midi_utils  # noqa: F401
 
 import torch
@@ -72,6 +76,8 @@ def main():
     parser.add_argument("minutes", type=float)
     parser.add_argument("--docs", action="store_true", help="write the table into docs/reliability.md")
     options = parser.parse_args()
+    if not atheris:
+        raise SystemExit("error: atheris is not installed: pip install atheris")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     write_seeds(FOUND / "seeds")
