@@ -110,7 +110,9 @@ class BarsConverter:
         skipped += [metre_skip(part) for part in parts if not self._fits(part)]
         cuts = []
         if self.cut_at_changes or len(parts) == 1:
-            cuts = [cut for part in filter(self._fits, parts) for cut in self.cut_part(part, midi, skipped)]
+            song = self.song_facts(midi)
+            sounding = [part for part in parts if len(part.start) and self._fits(part)]
+            cuts = [cut for part in sounding for cut in self.cut_part(part, song, skipped)]
         if not any(len(cut.labels) for cut in cuts):
             skipped.insert(0, Skipped("song", self._why_nothing(midi, parts, skipped)))
         return as_windows(cuts, self.no_windows(), skipped)
@@ -131,8 +133,16 @@ class BarsConverter:
         """The reason why a track is not used, or None if it is."""
         raise NotImplementedError
 
-    def cut_part(self, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
-        """Yields the windows of a part whose bars have the right length; adds what gives none to `skipped`."""
+    def song_facts(self, midi: PrettyMIDI) -> object:
+        """What `cut_part` takes of a song beside its part, found once for all parts; the song itself by default."""
+        return midi
+
+    def cut_part(self, part: Part, song: object, skipped: list[Skipped]) -> Iterator[Cut]:
+        """Yields the windows of a part whose bars have the right length; adds what gives none to `skipped`.
+
+        Args:
+            song: what `song_facts` returned.
+        """
         raise NotImplementedError
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
@@ -161,7 +171,7 @@ class BarsConverter:
         others = " and ".join(dict.fromkeys(fraction(p.time_signature) for p in parts if not self._fits(p)))
         if not any(map(self._fits, parts)):
             return f"{others} throughout"
-        without_chords = [reason for what, reason in skipped if what.startswith("chords")]
+        without_chords = [skip.reason for skip in skipped if skip.what.startswith("chords")]
         reason = without_chords[0] if without_chords else self.why_no_window(midi, list(filter(self._fits, parts)))
         if changes and reason == self.too_short:
             return f"{reason} between tempo changes, where windows end (follow_tempo=True: they do not); {changes}"

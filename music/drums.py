@@ -163,8 +163,11 @@ class DrumsConverter(DrumTracksConverter):
     def no_labels(self) -> np.ndarray:
         return np.zeros((0, self.steps), DRUM_LABELS[self.classes])
 
-    def cut_part(self, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
-        lines = drum_lines(part, drum_tracks(midi), self.steps_per_bar, self.classes)
+    def song_facts(self, midi: PrettyMIDI) -> np.ndarray:
+        return drum_tracks(midi)
+
+    def cut_part(self, part: Part, song: np.ndarray, skipped: list[Skipped]) -> Iterator[Cut]:
+        lines = drum_lines(part, song, self.steps_per_bar, self.classes)
         cut = cut_lines(lines, part, self.bars, self.steps_per_bar, skipped)
         if cut:
             yield unique(cut)

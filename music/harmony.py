@@ -1,7 +1,7 @@
 """The chords under a part of a song: named in the file, or guessed from the notes."""
 
 import math
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from pretty_midi import PrettyMIDI
@@ -22,29 +22,23 @@ from music.grid import (
 )
 
 
-def part_harmony(
-    part: Part, midi: PrettyMIDI, notes: Notes, seconds: float, steps_per_quarter: int, skipped: list[Skipped]
-) -> Harmony | None:
-    """The chords of a part: those that the file names, otherwise a guess from the notes.
+class SongChords(NamedTuple):
+    """The chords that a file names, and the tracks that chords can be guessed from."""
 
-    Args:
-        notes: the notes to guess from; guessed chords start on a grid of whole steps.
-        seconds: duration of the part.
-        skipped: gets the reason if there are no chords, and None is returned.
-    """
-    if named := _chords_in(part, _named_chords(midi)):
-        return named
-    chord_seconds = _seconds_per_chord(part, steps_per_quarter)
-    if reason := _why_no_guess(part, seconds, chord_seconds):
-        skipped.append(Skipped(f"chords from bar {file_bars(part, 0) + 1}", reason))
-        return None
+    times: np.ndarray  # [chords] seconds from the song's start, rising
+    symbols: tuple[str, ...]
+    pitched: np.ndarray  # [tracks] bool
+
+
+def song_chords(midi: PrettyMIDI) -> SongChords:
+    """The chords of a song: its text events or else its lyrics, if most of these are chord symbols."""
     pitched = [not (track.is_drum or track.program in UNPITCHED_PROGRAMS) for track in midi.instruments]
-    sounding = np.array(pitched, bool)[notes.track]
-    return guess_chords(notes.times[sounding], notes.pitch[sounding], seconds, chord_seconds)
+    named = _named_chords(midi)
+    return SongChords(np.array([time for time, _ in named]), tuple(text for _, text in named), np.array(pitched, bool))
 
 
 def _named_chords(midi: PrettyMIDI) -> list[tuple[float, str]]:
-    """Time and symbol of each chord: from the text events or else the lyrics, if most of these are chord symbols."""
+    """Time and symbol of each chord, by time."""
     for events in (midi.text_events, midi.lyrics):
         chords = [(float(event.time), text) for event in events if is_chord(text := event.text.strip())]
         if 2 * len(chords) > len(events):
@@ -52,12 +46,35 @@ def _named_chords(midi: PrettyMIDI) -> list[tuple[float, str]]:
     return []
 
 
-def _chords_in(part: Part, named: Sequence[tuple[float, str]]) -> Harmony | None:
+def part_harmony(
+    part: Part, song: SongChords, notes: Notes, seconds: float, steps_per_quarter: int, skipped: list[Skipped]
+) -> Harmony | None:
+    """The chords of a part: those that the file names, otherwise a guess from the notes.
+
+    Args:
+        song: what `song_chords` found.
+        notes: the notes to guess from; guessed chords start on a grid of whole steps.
+        seconds: duration of the part.
+        skipped: gets the reason if there are no chords, and None is returned.
+    """
+    if named := _chords_in(part, song):
+        return named
+    chord_seconds = _seconds_per_chord(part, steps_per_quarter)
+    if reason := _why_no_guess(part, seconds, chord_seconds):
+        skipped.append(Skipped(f"chords from bar {file_bars(part, 0) + 1}", reason))
+        return None
+    sounding = song.pitched[notes.track]
+    return guess_chords(notes.times[sounding], notes.pitch[sounding], seconds, chord_seconds)
+
+
+def _chords_in(part: Part, song: SongChords) -> Harmony | None:
     """The chords named in a part, after the one that was named before it and still holds; None if there is none."""
     start, end = part.bounds
-    chords = [(0.0, symbol) for time, symbol in named if time <= start][-1:]
-    chords += [(time - start, symbol) for time, symbol in named if start < time < end]
-    return Harmony(np.array([time for time, _ in chords]), tuple(symbol for _, symbol in chords)) if chords else None
+    inside, last = np.searchsorted(song.times, start, "right"), np.searchsorted(song.times, end)
+    first, times = max(inside - 1, 0), song.times[inside:last] - start
+    if inside:
+        times = np.append(0.0, times)
+    return Harmony(times, song.symbols[first : max(last, inside)]) if len(times) else None
 
 
 def _seconds_per_chord(part: Part, steps_per_quarter: int) -> float | None:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pretty_midi
@@ -45,10 +46,18 @@ from music.grid import (
     steps_per_second,
     unique,
 )
-from music.harmony import part_harmony, with_chord_classes
+from music.harmony import SongChords, part_harmony, song_chords, with_chord_classes
 from music.labels import FIRST_PITCH, MAX_PITCH, MELODY_DEPTH, MIN_PITCH, NO_EVENT, NOTE_OFF
 
 MELODY_PROGRAMS = tuple(range(32))  # General MIDI, from 0: pianos, mallets, organs, guitars
+
+
+class MelodyFacts(NamedTuple):
+    """What cutting the parts of a song takes of the whole song."""
+
+    tracks: np.ndarray  # [tracks] bool: those with melodies
+    guessed_from: np.ndarray  # [tracks] bool: those with a program that is taken, drums included
+    chords: SongChords | None  # None without chords
 
 
 @dataclass(frozen=True)
@@ -143,19 +152,23 @@ class MelodyConverter(BarsConverter):
         """[tracks] bool: the tracks taken."""
         return np.array([self.track_refusal(instrument) is None for instrument in midi.instruments], bool)
 
-    def cut_part(self, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
-        lines = melody_lines(part, self._tracks(midi), self.steps_per_bar)
+    def song_facts(self, midi: PrettyMIDI) -> MelodyFacts:
+        taken = np.array([self.programs is None or track.program in self.programs for track in midi.instruments], bool)
+        return MelodyFacts(self._tracks(midi), taken, song_chords(midi) if self.chords else None)
+
+    def cut_part(self, part: Part, song: MelodyFacts, skipped: list[Skipped]) -> Iterator[Cut]:
+        lines = melody_lines(part, song.tracks, self.steps_per_bar)
         cut = cut_lines(lines, part, self.bars, self.steps_per_bar, skipped)
         if cut:
             cut = cut._replace(labels=_without_leading_offs(cut.labels))
-            yield from self._with_chords(cut, part, midi, skipped) if self.chords else [unique(cut)]
+            yield from self._with_chords(cut, part, song, skipped) if self.chords else [unique(cut)]
 
-    def _with_chords(self, cut: Cut, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
+    def _with_chords(self, cut: Cut, part: Part, song: MelodyFacts, skipped: list[Skipped]) -> Iterator[Cut]:
         """The different windows of a part with their chords as controls; none if the part has no chords."""
-        heard = self._programs_taken(midi)[part.track] & (part.pitch >= MIN_PITCH) & (part.pitch <= MAX_PITCH)
+        heard = song.guessed_from[part.track] & (part.pitch >= MIN_PITCH) & (part.pitch <= MAX_PITCH)
         notes = Notes(part.times[heard], part.pitch[heard], part.track[heard], part.velocity[heard])
         seconds = part.times[:, 1].max(initial=0.0)
-        harmony = part_harmony(part, midi, notes, seconds, STEPS_PER_QUARTER, skipped)
+        harmony = part_harmony(part, song.chords, notes, seconds, STEPS_PER_QUARTER, skipped)
         if harmony is None:
             return
         rate = steps_per_second(part.qpm)
@@ -163,10 +176,6 @@ class MelodyConverter(BarsConverter):
         steps = cut.first_bar[:, None] * self.steps_per_bar + np.arange(self.steps)
         controls = harmony.at(np.minimum(steps, song_steps - 1), round_half_up(harmony.seconds * rate))
         yield with_chord_classes(unique(cut._replace(controls=controls)), harmony, skipped)
-
-    def _programs_taken(self, midi: PrettyMIDI) -> np.ndarray:
-        """[tracks] bool: the tracks whose program is taken, including drums."""
-        return np.array([self.programs is None or track.program in self.programs for track in midi.instruments], bool)
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
         tracks = self._tracks(midi)

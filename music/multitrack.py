@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pretty_midi
@@ -39,9 +40,18 @@ from music.grid import (
     seconds_per_step,
     steps_per_second,
 )
-from music.harmony import part_harmony, with_chord_classes
+from music.harmony import SongChords, part_harmony, song_chords, with_chord_classes
 
 SAME_MOMENT = 1e-6  # seconds; tolerance of sums of floats that should be the same time
+
+
+class MultitrackFacts(NamedTuple):
+    """What cutting the parts of a song takes of the whole song."""
+
+    programs: np.ndarray  # [tracks] tokens
+    drums: np.ndarray  # [tracks] bool
+    pedals: dict[int, np.ndarray]  # changes of the pedal by track, see `_pedal_changes`
+    chords: SongChords | None  # None without chords
 
 
 @dataclass(frozen=True)
@@ -146,13 +156,19 @@ class MultitrackConverter(BarsConverter):
     def track_refusal(self, instrument: pretty_midi.Instrument) -> str | None:
         return None
 
-    def cut_part(self, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
+    def song_facts(self, midi: PrettyMIDI) -> MultitrackFacts:
         programs = [performance.DRUMS if i.is_drum else performance.FIRST_PROGRAM + i.program for i in midi.instruments]
-        notes, seconds = _held_notes(part, midi)
+        pedals = {track: _pedal_changes(instrument) for track, instrument in enumerate(midi.instruments)}
+        pedals = {track: changes for track, changes in pedals.items() if len(changes)}
+        chords = song_chords(midi) if self.chords else None
+        return MultitrackFacts(np.array(programs), drum_tracks(midi), pedals, chords)
+
+    def cut_part(self, part: Part, song: MultitrackFacts, skipped: list[Skipped]) -> Iterator[Cut]:
+        notes, seconds = _held_notes(part, song)
         if not len(notes.pitch):
             return
         bounds = performance.bar_bounds(seconds, part.qpm)
-        bars, refused = performance.bar_tokens(notes, bounds, part.qpm, np.array(programs))
+        bars, refused = performance.bar_tokens(notes, bounds, part.qpm, song.programs)
         skipped += _bar_skips(refused, part)
         if not len(bars.tokens):
             return
@@ -160,7 +176,7 @@ class MultitrackConverter(BarsConverter):
         found = cut(part, labels, bars.first_track, bars.bar)._replace(lengths=bars.lengths)
         if not self.chords:
             yield found
-        elif harmony := part_harmony(part, midi, notes, seconds, performance.STEPS_PER_QUARTER, skipped):
+        elif harmony := part_harmony(part, song.chords, notes, seconds, performance.STEPS_PER_QUARTER, skipped):
             chords = _bar_chords(bars, harmony, bounds, part.qpm)
             found = with_chord_classes(found._replace(controls=chords.reshape(labels.shape)), harmony, skipped)
             yield found._replace(controls=np.where(found.labels < 0, np.int8(performance.PADDING), found.controls))
@@ -168,10 +184,10 @@ class MultitrackConverter(BarsConverter):
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
         if sum(bool(instrument.notes) for instrument in midi.instruments) < performance.MIN_TRACKS:
             return f"fewer than {performance.MIN_TRACKS} tracks"
-        skipped: list[Skipped] = []
+        skipped, song = [], self.song_facts(midi)
         for part in parts:
-            list(self.cut_part(part, midi, skipped))
-        return f"every bar has {' or '.join(dict.fromkeys(reason for _, reason in skipped))}"
+            list(self.cut_part(part, song, skipped))
+        return f"every bar has {' or '.join(dict.fromkeys(skip.reason for skip in skipped))}"
 
 
 # ---- Tokens to notes ----
@@ -201,14 +217,14 @@ def _track_programs(tracks: Sequence[performance.Track], program: Sequence[int] 
 # ---- Notes to tokens ----
 
 
-def _held_notes(part: Part, midi: PrettyMIDI) -> tuple[Notes, float]:
+def _held_notes(part: Part, song: MultitrackFacts) -> tuple[Notes, float]:
     """A part's notes, each as long as the pedal holds it, and the part's length in seconds."""
     notes = Notes(part.times.copy(), part.pitch, part.track, part.velocity)
     stays = np.ones(len(part.track), bool)
-    pedals = [_pedal_changes(instrument, part.bounds) for instrument in midi.instruments]
-    pitched = np.flatnonzero(~drum_tracks(midi)[part.track])
-    last = max((times.max(initial=0.0) for times in (part.times[pitched], *(p[:, 0] for p in pedals))), default=0.0)
-    for track, pedal in enumerate(pedals):
+    pedals = {track: _pedal_in(changes, part.bounds) for track, changes in song.pedals.items()}
+    pitched = np.flatnonzero(~song.drums[part.track])
+    last = max(times.max(initial=0.0) for times in (part.times[pitched], *(p[:, 0] for p in pedals.values())))
+    for track, pedal in pedals.items():
         own = pitched[part.track[pitched] == track]
         if pedal[:, 1].any() and len(own):
             held = performance.hold_with_pedal(*part.times[own].T, part.pitch[own], pedal, last)
@@ -217,17 +233,23 @@ def _held_notes(part: Part, midi: PrettyMIDI) -> tuple[Notes, float]:
     return Notes(*(column[stays] for column in notes)), float(seconds)
 
 
-def _pedal_changes(instrument: pretty_midi.Instrument, bounds: tuple[float, float]) -> np.ndarray:
-    """[changes, 2] of a track's pedal in a part: seconds from its start, and 1 down or 0 up; at one time down first."""
+def _pedal_changes(instrument: pretty_midi.Instrument) -> np.ndarray:
+    """[changes, 2] of a track's pedal, by time: seconds, and 1 down or 0 up."""
     changes = [
-        (float(change.time), int(change.value >= performance.PEDAL_DOWN))
+        (float(change.time), float(change.value >= performance.PEDAL_DOWN))
         for change in instrument.control_changes
-        if change.number == performance.PEDAL and change.time < bounds[1]
+        if change.number == performance.PEDAL
     ]
     changes.sort(key=lambda change: change[0])
-    before = [(0.0, down) for time, down in changes if time <= bounds[0]][-1:]
-    inside = [(time - bounds[0], down) for time, down in changes if time > bounds[0]]
-    return np.array(sorted(before + inside, key=lambda change: (change[0], -change[1]))).reshape(-1, 2)
+    return np.array(changes).reshape(-1, 2)
+
+
+def _pedal_in(changes: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+    """The changes of a pedal in a part, after the last one before it; from its start; at one time down first."""
+    first, last = np.searchsorted(changes[:, 0], bounds[0], "right"), np.searchsorted(changes[:, 0], bounds[1])
+    inside = changes[max(first - 1, 0) : last].copy()
+    inside[:, 0] = np.maximum(inside[:, 0] - bounds[0], 0.0)
+    return inside[np.lexsort((-inside[:, 1], inside[:, 0]))]
 
 
 def _bar_chords(bars: performance.Bars, harmony: Harmony, bounds: np.ndarray, qpm: float) -> np.ndarray:

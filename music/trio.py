@@ -106,8 +106,11 @@ class TrioConverter(BarsConverter):
             return None
         return f"program {instrument.program} is not in {describe_programs(MELODY_PROGRAMS + BASS_PROGRAMS)}"
 
-    def cut_part(self, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
-        return _trio_cuts(part, _track_kinds(midi), self.steps_per_bar, self.bars)
+    def song_facts(self, midi: PrettyMIDI) -> np.ndarray:
+        return _track_kinds(midi)
+
+    def cut_part(self, part: Part, song: np.ndarray, skipped: list[Skipped]) -> Iterator[Cut]:
+        return _trio_cuts(part, song, self.steps_per_bar, self.bars)
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
         missing = [name for name, tracks in zip(TRIO_NAMES, _track_kinds(midi), strict=True) if not tracks.any()]
