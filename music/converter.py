@@ -35,6 +35,7 @@ from music.grid import (
 )
 
 VELOCITY = 80  # of written notes, MIDI 1 to 127
+MAX_WINDOWS = 2**16  # of a song, about, far more than songs give; the rest is left out
 TICKS_PER_QUARTER = 480  # of written files
 QPM_RANGE = (4, 1000)  # quarters per minute of written files; MIDI itself ends at 3.6
 
@@ -112,7 +113,9 @@ class BarsConverter:
         if self.cut_at_changes or len(parts) == 1:
             song = self.song_facts(midi)
             sounding = [part for part in parts if len(part.start) and self._fits(part)]
-            cuts = [cut for part in sounding for cut in self.cut_part(part, song, skipped)]
+            cuts = list(_first(cut for part in sounding for cut in self.cut_part(part, song, skipped)))
+            if sum(len(cut.labels) for cut in cuts) >= MAX_WINDOWS:
+                skipped.append(Skipped("windows", f"after the first {MAX_WINDOWS:,}, about"))
         if not any(len(cut.labels) for cut in cuts):
             skipped.insert(0, Skipped("song", self._why_nothing(midi, parts, skipped)))
         return as_windows(cuts, self.no_windows(), skipped)
@@ -247,6 +250,16 @@ def checked_chords(controls: np.ndarray | Tensor | Sequence, labels: np.ndarray)
     if controls.shape != labels.shape or controls.min(initial=0) < -1 or controls.max(initial=0) >= CHORD_DEPTH:
         raise ValueError(f"controls are chord classes, -1 to {CHORD_DEPTH - 1}, of the shape {list(labels.shape)}")
     return controls
+
+
+def _first(cuts: Iterable[Cut]) -> Iterator[Cut]:
+    """Yields cuts until they hold MAX_WINDOWS windows or more."""
+    count = 0
+    for cut in cuts:
+        yield cut
+        count += len(cut.labels)
+        if count >= MAX_WINDOWS:
+            return
 
 
 def checked_program(program: int) -> int:

@@ -39,6 +39,7 @@ BASS_PROGRAMS = tuple(range(32, 40))  # General MIDI, from 0
 WRITTEN_PROGRAMS = (0, 33, 0)  # grand piano, fingered bass, standard drum kit
 MAX_TRIO_BARS = 1024  # of a part; the rest is left out
 MAX_TRIO_TRACKS = 128  # of a song; the rest is left out
+MAX_TRIOS = 1024  # combinations of tracks of a part, far more than songs have; the rest is left out
 REST_BARS = 2  # a track may rest this long on either side of a note
 
 
@@ -147,7 +148,8 @@ def _trio_cuts(part: Part, kinds: np.ndarray, bar_steps: int, bars: int) -> Iter
     coverage = _coverage(part, total, bar_steps, kinds.shape[1])
     coverage[:, [t for t in range(kinds.shape[1]) if t not in lines]] = False
     coverage = _widened(coverage)
-    for trio in itertools.product(*([t for t in np.flatnonzero(kind) if t in lines] for kind in kinds)):
+    trios = itertools.product(*([t for t in np.flatnonzero(kind) if t in lines] for kind in kinds))
+    for trio in itertools.islice(trios, MAX_TRIOS):
         starts = np.flatnonzero(sliding_window_view(_all_play(coverage[:, trio]), bars).all(-1))
         if len(starts):
             labels = np.stack([lines[t].astype(np.uint16) for t in trio], -1)  # [steps, 3]

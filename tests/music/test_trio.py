@@ -7,6 +7,8 @@ import torch
 
 from made_midi import EIGHTS, assert_windows, song, track, why, window
 from midi_utils import MelodyConverter, Skipped, TrioConverter
+from music import converter
+from music import trio as trios
 from music.trio import TRIO_DEPTHS
 
 
@@ -102,3 +104,17 @@ REASONS = [
 @pytest.mark.parametrize("converter, midi, reason", REASONS)
 def test_the_reason_for_no_window_is_named(converter, midi, reason):
     assert why(converter, midi) == reason
+
+
+def test_a_song_of_countless_trios_gives_the_first_windows_and_says_so(monkeypatch):
+    monkeypatch.setattr(converter, "MAX_WINDOWS", 40)
+    one = trio(range(32), range(32), range(32))
+    windows = TrioConverter(bars=16).to_arrays(song(*one.instruments * 3))
+    assert 40 <= len(windows.labels) <= 40 + 17
+    assert ("windows", "after the first 40, about") in windows.skipped
+
+
+def test_a_song_of_countless_tracks_takes_the_first_trios(monkeypatch):
+    monkeypatch.setattr(trios, "MAX_TRIOS", 5)
+    windows = TrioConverter(bars=16).to_arrays(song(*trio(range(16), range(16), range(16)).instruments * 3))
+    assert len(windows.labels) == 5
