@@ -435,6 +435,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="preset, such as cat-mel_2bar_tiny; configs.py lists them")
     parser.add_argument("--data", required=True, help="folder with MIDI files, or one file")
     parser.add_argument("--manifest", help="CSV with the split (train, valid, test) of each song in the folder")
+    parser.add_argument(
+        "--without-sources", nargs="+", default=[], metavar="SOURCE", help="sources of the manifest to leave out"
+    )
     parser.add_argument("--cache", help="folder that keeps what was read from the MIDI files, for the next run")
     parser.add_argument("--out", required=True, help="folder of the run; an unfinished run in it continues")
     parser.add_argument("--steps", type=int, help="updates in total; the preset's own by default")
@@ -476,12 +479,17 @@ def read_songs(options: argparse.Namespace, config: Config) -> tuple[SongDataset
 
 
 def read_parts(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
-    """Reads the two splits of a manifest; without a manifest, holds out a share of the folder's songs."""
+    """Reads the two splits of a manifest; without a manifest, holds out a share of the folder's songs.
+
+    Raises:
+        ValueError: sources to leave out without a manifest, or what reading raises.
+    """
+    if options.without_sources and not options.manifest:
+        raise ValueError("--without-sources leaves out sources of a manifest: give one with --manifest")
     reading = {"cache": options.cache, "progress": is_main_process()}
     if options.manifest:
-        parts = [
-            load_corpus(options.data, split, config.converter, options.manifest, **reading) for split in TRAINING_SPLITS
-        ]
+        reading |= {"manifest": options.manifest, "without": options.without_sources}
+        parts = [load_corpus(options.data, split, config.converter, **reading) for split in TRAINING_SPLITS]
     else:
         parts = [load_songs(options.data, config.converter, **reading)]
     if is_main_process():
