@@ -28,6 +28,7 @@ from console import errors_in_a_line, say
 from midi_utils import Converter, SongDataset, load_songs, midi_files
 
 MANIFEST = Path(__file__).with_name("paper") / "corpus.csv"
+NEWER_SOURCES = ("lieder", "mutopia", "quartets")  # joined MANIFEST last, after the results that name no sources
 ACCOMPANIED = "mma_"  # starts the name of the source that holds the tunes of another with accompaniments
 
 

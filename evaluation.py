@@ -776,12 +776,12 @@ def load_other_sources(options: argparse.Namespace, converter: Converter) -> dic
 
 
 def check_training_songs(run: dict, train_set: SongDataset):
-    """Warns if a model's record names other training songs than these."""
+    """Warns if a model's record names other training windows than those of these songs."""
     if run.get("data") not in (None, fingerprint(train_set)):
         warnings.warn(
-            "the model was trained on other songs than the train split read here. Songs of other sources may be among "
-            "them, and copies and the n-gram model are of these songs: give --data, --manifest and --without-sources "
-            "as it was trained with",
+            "the model was trained on other windows than those of the train split here: on other sources, in which "
+            "case --without-sources must name those that it was trained without, or on songs that an earlier version "
+            "read. Copies and the n-gram model are of the songs here",
             stacklevel=2,
         )
 

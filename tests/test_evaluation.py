@@ -391,11 +391,11 @@ def test_the_command_measures_sources_that_were_left_out(sources, tmp_path, caps
     assert set(game["reconstruction"]["sampled"]["by_group"]) == {"new", "game"}
     assert 0 < game["songs"] <= 6  # of its eight, those of the train and valid splits
     assert "game, not trained on: 20 windows of" in capsys.readouterr().out
-    assert not [w for w in recwarn if "trained on other songs" in str(w.message)]
+    assert not [w for w in recwarn if "trained on other windows" in str(w.message)]
 
 
 def test_the_command_warns_of_a_model_that_was_trained_on_other_songs(sources):
-    with pytest.warns(UserWarning, match="the model was trained on other songs than the train split read here"):
+    with pytest.warns(UserWarning, match="the model was trained on other windows than those of the train split here"):
         main([*sources, "--other-sources", "tunes"])
     with pytest.raises(SystemExit, match="the manifest has no source 'gam'; it has game, tunes"):
         main([*sources, "--other-sources", "gam"])

@@ -9,12 +9,13 @@ import torch
 
 from checkpoint import read_checkpoint
 from configs import CONFIGS
-from corpus import load_corpus
+from corpus import Entry, file_sha1, load_corpus, read_manifest, source_name, write_manifest
 from generate import PRIOR_WINDOWS, TrainedModel
-from helpers import shrink, table_rows
+from helpers import BUILT_IN, shrink, table_rows
 from magenta_checkpoint import load_magenta_checkpoint
 from magenta_formats.javascript import read_shards
 from magenta_formats.variables import tensorflow_variables
+from midi_utils import midi_files
 from paper import publish
 from prior import WINDOWS_PER_GAUSSIAN
 from train import train
@@ -55,6 +56,46 @@ def test_card_and_measurements_agree(published):
     assert "20 steps" in card
     assert "seed 5" in card
     assert "Groove MIDI Dataset" in card
+
+
+def test_a_card_names_the_sources_that_the_model_was_trained_without(published):
+    found = json.loads((published / "results" / "mel_2bar.json").read_text())
+    assert found["without_sources"] == []
+    card = publish.card("mel_2bar", found)
+    assert "--manifest paper/corpus.csv --out" in card
+    assert all(credit.split(" (")[0] in " ".join(card.split()) for credit in publish.CREDITS.values())
+    card = publish.card("mel_2bar", found | {"without_sources": ["groove", "lieder"]})
+    assert "train split of [corpus.csv](../paper/corpus.csv) without `groove` and `lieder`;" in card
+    assert "songs of the test split without `groove` and `lieder` |" in card
+    assert "--manifest paper/corpus.csv --without-sources groove lieder --out" in card
+    assert "Groove MIDI Dataset" not in card
+    assert max(map(len, card.split("**Data")[1].splitlines())) <= 120
+    del found["without_sources"]
+    assert publish.without(found) == ["lieder", "mutopia", "quartets"]
+
+
+def test_every_source_of_the_corpus_has_a_credit():
+    assert {source_name(source) for source in publish.CREDITS} == {entry.source for entry in read_manifest()}
+
+
+def test_the_command_measures_without_the_sources_that_the_run_was_trained_without(published, tmp_path):
+    """The songs lie in two folders; the run and the figures are of one of them."""
+    config, entries = shrink("cat-mel_2bar_tiny"), []
+    for k, song in enumerate(sorted(midi_files(BUILT_IN))[:12]):
+        path = tmp_path / "songs" / "ab"[k % 2] / song.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(song.read_bytes())
+        entries.append(Entry(f"{'ab'[k % 2]}/{song.name}", file_sha1(path), ("train", "test")[k // 8], song.name))
+    write_manifest(tmp_path / "corpus.csv", entries)
+    place = ["--data", str(tmp_path / "songs"), "--manifest", str(tmp_path / "corpus.csv")]
+    songs = load_corpus(place[1], "train", config.converter, place[3], progress=False, without=["a"])
+    train(config, songs, out_dir=tmp_path / "runs" / config.name, steps=2, progress=False, device="cpu")
+    folders = ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--size", "tiny"]
+    publish.main([*place, *folders, "--without-sources", "a"])
+    found = json.loads((tmp_path / "results" / "mel_2bar.json").read_text())
+    assert found["without_sources"] == ["a"]
+    assert set(found["groups"]) == {"new", "b"}
+    assert "without `a`" in (tmp_path / "pretrained" / "mel_2bar.md").read_text()
 
 
 def test_magenta_js_gets_the_weights_in_8_bits(published):
