@@ -18,7 +18,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from console import errors_in_a_line, say
 from corpus import NEWER_SOURCES
 from evaluation import NEW, add_corpus_arguments, evaluate, load_splits, summary, to_json
@@ -26,6 +26,7 @@ from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset
 from paper.tables import KINDS, markdown, number, paper_accuracy
+from training.best import BEST
 
 MODELS = {  # name of the published file: preset of the run, without its size
     "mel_2bar": "cat-mel_2bar",
@@ -275,20 +276,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--to", type=Path, default=Path(), help=here)
     parser.add_argument("--size", default="mini", help="size of the presets: mini (default) or small")
     parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS), help="models (default: all)")
+    parser.add_argument("--best", action="store_true", help="the best weights by the held-out songs, not the last")
     parser.add_argument("--docs", action="store_true", help="only rewrite cards and tables from results/")
     return parser.parse_args(arguments)
 
 
 def find_runs(options: argparse.Namespace) -> dict[str, Path]:
-    """The runs to publish by name.
+    """The checkpoints of the runs to publish, by name.
 
     Raises:
         ValueError: no --data, or none of the runs exists.
     """
     if not options.data:
         raise ValueError("publishing needs --data FOLDER; --docs alone rewrites cards and tables")
+    file = BEST if options.best else CHECKPOINT
     runs = {name: options.runs / f"{MODELS[name]}_{options.size}" for name in options.only}
-    found = {name: run for name, run in runs.items() if run.is_dir()}
+    found = {name: run / file for name, run in runs.items() if run.is_dir()}
     if not found:
         raise ValueError(f"none of these runs exists: {', '.join(map(str, runs.values()))}")
     return found

@@ -19,6 +19,7 @@ from midi_utils import midi_files
 from paper import publish
 from prior import WINDOWS_PER_GAUSSIAN
 from train import train
+from training.best import BEST
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +47,23 @@ def test_published_weights_are_small_and_record_their_training(published):
     facts = read_checkpoint(path)["run"]
     assert (facts["step"], facts["seed"]) == (20, 5)
     assert len(trained.sample(2, generator=0)) == 2
+
+
+def test_the_best_weights_of_a_run_are_published_where_asked(corpus_arguments, tmp_path):
+    config, (_, folder, _, manifest) = shrink("cat-mel_2bar_tiny", learning_rate=0.3), corpus_arguments
+    songs = [load_corpus(folder, split, config.converter, manifest, progress=False) for split in ("train", "valid")]
+    run = tmp_path / "runs" / config.name
+    train(config, *songs, out_dir=run, steps=12, eval_every=1, progress=False, device="cpu")
+    best = TrainedModel.load(run / BEST)
+    publish.main(
+        [*corpus_arguments, "--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--size", "tiny", "--best"]
+    )
+    found = TrainedModel.load(tmp_path / "pretrained" / "mel_2bar.pt")
+    for ours, theirs in zip(found.model.parameters(), best.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs.half().float())
+    step = read_checkpoint(run / BEST)["run"]["step"]
+    assert step < 12
+    assert json.loads((tmp_path / "results" / "mel_2bar.json").read_text())["steps"] == step
 
 
 def test_card_and_measurements_agree(published):
