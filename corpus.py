@@ -7,8 +7,9 @@ many songs FOLDER has.
 
 `paper/corpus.csv` is the manifest behind this project's figures; docs/corpus.md says where its songs come from.
 `paper/music21_corpus.py` writes a smaller corpus with its manifest. Songs are split by groups of related pieces, so
-that no tune or arrangement of it is in two splits. The paper's own corpus (Roberts et al. 2018, section 5.1), 1.5
-million files from the web, was never published.
+that no tune or arrangement of it is in two splits. A source, the first folder of a song's path, can be left out as a
+whole (`without`), so that a model can be judged by other music than it was trained on. The paper's own corpus (Roberts
+et al. 2018, section 5.1), 1.5 million files from the web, was never published.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from console import errors_in_a_line, say
 from midi_utils import Converter, SongDataset, load_songs, midi_files
 
 MANIFEST = Path(__file__).with_name("paper") / "corpus.csv"
+NEWER_SOURCES = ("lieder", "mutopia", "quartets")  # joined MANIFEST last, after the results that name no sources
+ACCOMPANIED = "mma_"  # starts the name of the source that holds the tunes of another with accompaniments
 
 
 class Entry(NamedTuple):
@@ -36,6 +39,16 @@ class Entry(NamedTuple):
     sha1: str  # of the file's content, in hexadecimal digits
     split: str  # 'train', 'valid' or 'test'
     group: str  # songs that share a tune or a recording session; a group lies in one split
+
+    @property
+    def source(self) -> str:
+        """The first folder of its path, '' without one; accompanied tunes count as their own source's."""
+        return source_name(self.path.rpartition("/")[0])
+
+
+def source_name(folder: str) -> str:
+    """The source that a folder belongs to: 'openewld' for 'openewld', 'mma_openewld' and the folders in them."""
+    return folder.partition("/")[0].removeprefix(ACCOMPANIED)
 
 
 def read_manifest(path: str | os.PathLike = MANIFEST) -> list[Entry]:
@@ -66,6 +79,32 @@ def write_manifest(path: str | os.PathLike, entries: Iterable[Entry]) -> None:
         table.writerows([Entry._fields, *sorted(entries)])
 
 
+def select(entries: Iterable[Entry], only: Iterable[str] = (), without: Iterable[str] = ()) -> list[Entry]:
+    """The songs of some sources.
+
+    Args:
+        entries: a whole manifest, since groups count across splits.
+        only: sources to take; all when empty. The name of a source or of its accompanied tunes means both.
+        without: sources to leave out, with every song of another source that shares a group with one of theirs.
+
+    Raises:
+        ValueError: a source that has no song.
+    """
+    entries = list(entries)
+    wanted, unwanted = ({source_name(name) for name in _known(names, entries)} for names in (only, without))
+    left_out = {entry.group for entry in entries if entry.source in unwanted}
+    return [entry for entry in entries if entry.group not in left_out and (not wanted or entry.source in wanted)]
+
+
+def _known(names: Iterable[str], entries: Sequence[Entry]) -> list[str]:
+    """The names, all of which must be sources of the manifest."""
+    names, sources = list(names), {entry.source for entry in entries}
+    if unknown := [name for name in names if source_name(name) not in sources]:
+        folders = sorted({Path(entry.path).parts[0] for entry in entries if entry.source})
+        raise ValueError(f"the manifest has no source {unknown[0]!r}; it has {', '.join(folders) or 'none'}")
+    return names
+
+
 def file_sha1(path: str | os.PathLike) -> str:
     """Returns the SHA-1 of a file's content, in hexadecimal digits."""
     return hashlib.sha1(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
@@ -73,33 +112,41 @@ def file_sha1(path: str | os.PathLike) -> str:
 
 def load_corpus(
     folder: str | os.PathLike,
-    split: str,
+    split: str | Sequence[str],
     converter: Converter,
     manifest: str | os.PathLike = MANIFEST,
     cache: str | os.PathLike | None = None,
     progress: bool = True,
+    *,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
 ) -> SongDataset:
-    """Reads the songs of one split; their paths in the manifest are the `names` of the data set, in this order.
+    """Reads the songs of a split; their paths in the manifest are the `names` of the data set, in this order.
 
     Missing songs are left out. Songs that differ from the manifest are used. A warning counts both.
 
     Args:
         folder: the corpus's folder, to which the paths of the manifest are relative.
-        split: 'train', 'valid' or 'test'.
+        split: 'train', 'valid' or 'test', or several of them.
         converter: makes the windows.
         manifest: the manifest's file.
         cache, progress: as in `load_songs`.
+        only, without: sources to read alone, and sources to leave out, as in `select`.
 
     Raises:
-        ValueError: an unreadable manifest, one without this split, or a folder without its songs or without windows.
+        ValueError: an unreadable manifest, one without this split or source, or a folder without its songs or without
+            windows.
     """
-    entries = read_manifest(manifest)
-    songs = [entry for entry in entries if entry.split == split]
+    entries = select(read_manifest(manifest), only, without)
+    splits = [split] if isinstance(split, str) else list(split)
+    songs = [entry for entry in entries if entry.split in splits]
+    split = " and ".join(splits)
     if not songs:
-        raise ValueError(f"{manifest} has no split {split!r}; it has {sorted({entry.split for entry in entries})}")
+        there = sorted({entry.split for entry in entries})
+        raise ValueError(f"{manifest} has no split {split!r}{_sources(only, without)}; it has {there}")
     found = _present(Path(folder), songs, manifest)
     dataset = load_songs([Path(folder, song.path) for song in found], converter, cache=cache, progress=progress)
-    source = f"{folder} ({split} of {Path(manifest).name})"
+    source = f"{folder} ({split} of {Path(manifest).name}{_sources(only, without)})"
     return _renamed(dataset, source, {Path(folder, song.path).as_posix(): song.path for song in found})
 
 
@@ -124,6 +171,12 @@ def gather(folder: str | os.PathLike, downloads: Sequence[str | os.PathLike], ma
         if path and not (path.exists() and path.samefile(file)):
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, path)
+
+
+def _sources(only: Sequence[str], without: Sequence[str]) -> str:
+    """The choice of sources in words; '' for all."""
+    taken = f", {', '.join(only)} alone" if only else ""
+    return taken + (f", without {', '.join(without)}" if without else "")
 
 
 def _present(folder: Path, songs: list[Entry], manifest: str | os.PathLike) -> list[Entry]:

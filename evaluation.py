@@ -3,8 +3,9 @@
     python evaluation.py --checkpoint runs/x --data FOLDER --out results/x.json
 
 FOLDER holds the songs that a manifest lists (corpus.py). The model is measured on the songs of one split, by default
-the test split. Every random draw comes from one seed, so a second run gives the same numbers. Measures of music that
-need no model are in music/attributes.py.
+the test split, and with `--other-sources SOURCE ...` also on whole sources that it was not trained on. Every random
+draw comes from one seed, so a second run gives the same numbers. Measures of music that need no model are in
+music/attributes.py.
 
 Axes: n windows, steps, parts (three for a trio, else one), Z size of z.
 """
@@ -13,7 +14,8 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +53,7 @@ from music.attributes import (
 from music.drums import DRUMS_DEPTH
 from music.melody import FIRST_PITCH, MELODY_DEPTH
 from outputs import OUTPUTS
+from training.start import fingerprint
 
 BATCH = 256  # windows per forward pass
 RESAMPLES = 1000  # bootstrap resamples of the songs per interval
@@ -62,6 +65,8 @@ PRIOR_SCALES = (1.0, 0.8, 0.6)  # factors on a fitted prior's standard deviation
 PRIOR_DRAWS = 8192  # draws that estimate the KL of a fitted prior from N(0, I)
 TRAINING_WINDOWS = 8192  # evenly spaced training windows from which attribute vectors are computed
 BARS_BACK = (1, 2, 4, 8)  # distances in bars at which repetition is measured
+OTHER_SPLITS = ("train", "valid")  # of a left-out source: a recipe may be chosen by these, but not by test songs
+OTHER_WINDOWS = 4096  # of such a source, evenly spaced: a source can have 40,000
 NEW = "new"  # the group of windows that do not occur in the training set
 
 
@@ -146,6 +151,17 @@ class PriorSamples(NamedTuple):
     copies: float  # share that occurs in the training set, in any key
 
 
+class OtherSource(NamedTuple):
+    """Reconstruction and the ELBO on songs of a source that the model was not trained on, on the grid alone."""
+
+    songs: int
+    off_grid: int  # songs that are not measured, because their onsets lie off the grid
+    windows: int
+    still: dict[str, float]  # as in `Evaluation`
+    reconstruction: Reconstruction
+    elbo: Elbo
+
+
 class Evaluation(NamedTuple):
     """All measurements of one model; None where one does not apply."""
 
@@ -166,6 +182,8 @@ class Evaluation(NamedTuple):
     samples: Samples
     priors: dict[str, PriorSamples]  # by prior: the standard normal, or the fitted prior at a scale ("width")
     prior_bits: float | None  # KL of the fitted prior from N(0, I)
+    without_sources: list[str]  # sources of the corpus in neither the training nor the test set
+    other_sources: dict[str, OtherSource]  # by source
 
 
 class HeldOut(NamedTuple):
@@ -574,10 +592,51 @@ def choose_held_out(
     trained: TrainedModel, test_set: SongDataset, training: TrainingSet, limit: int | None = None
 ) -> HeldOut:
     """The windows of a test set, or `limit` of them, evenly spaced, with their songs and groups."""
-    chosen = evenly(len(test_set), limit or len(test_set))
-    windows, song = test_set.windows(chosen), test_set.song[chosen]
-    groups = window_groups(trained.converter, windows, np.array(test_set.names)[song], training.windows)
+    return held_out_at(trained, test_set, evenly(len(test_set), limit or len(test_set)), training)
+
+
+def held_out_at(trained: TrainedModel, songs: SongDataset, chosen: np.ndarray, training: TrainingSet) -> HeldOut:
+    """The windows at these indices, with their songs and groups."""
+    windows, song = songs.windows(chosen), songs.song[chosen]
+    groups = window_groups(trained.converter, windows, np.array(songs.names)[song], training.windows)
     return HeldOut(windows, song, groups)
+
+
+def windows_on_grid(songs: SongDataset) -> np.ndarray:
+    """Indices of the windows whose songs the set's report does not name as off the grid."""
+    off_grid = {name for name, _ in songs.report.off_grid}
+    return np.flatnonzero(np.array([name not in off_grid for name in songs.names])[songs.song])
+
+
+def measure_other_source(
+    trained: TrainedModel, songs: SongDataset, training: TrainingSet, limit: int | None = None, seed: int = 0
+) -> OtherSource:
+    """Measures a model on the songs of a source that it was not trained on.
+
+    Args:
+        songs: the source's songs; those that its report names as off the grid are left out.
+        training: the set that decides which windows are new.
+        limit: maximum of windows, evenly spaced; OTHER_WINDOWS when None.
+        seed: of the draws, which do not depend on other measurements.
+
+    Raises:
+        ValueError: no song lies on the grid.
+    """
+    on_grid = windows_on_grid(songs)
+    if not len(on_grid):
+        raise ValueError(f"all songs with windows lie off the grid:\n{songs.report}")
+    chosen = on_grid[evenly(len(on_grid), limit or OTHER_WINDOWS)]
+    held_out, generator = held_out_at(trained, songs, chosen, training), make_generator(trained, seed)
+    encoding = trained.encode(held_out.windows, generator)
+    reconstruction, nats = measure_reconstruction(trained, held_out, encoding, generator)
+    return OtherSource(
+        songs=len(np.unique(held_out.song)),
+        off_grid=len(songs.names) - len(np.unique(songs.song[on_grid])),
+        windows=len(chosen),
+        still=majority_shares(held_out.windows.labels, trained.model.config.output_kind.parts),
+        reconstruction=reconstruction,
+        elbo=measure_elbo(encoding, nats, held_out.song, trained.converter.steps),
+    )
 
 
 def describe(trained: TrainedModel, run: dict) -> dict:
@@ -597,6 +656,8 @@ def evaluate(
     test_set: SongDataset,
     *,
     split: str = "test",
+    other_sources: Mapping[str, SongDataset] | None = None,
+    without_sources: Sequence[str] = (),
     run: dict | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -607,17 +668,22 @@ def evaluate(
         train_set: the songs that it was trained on; attribute vectors, the n-gram model and copies come from them.
         test_set: songs that it was not trained on.
         split: name of the test set in the result.
+        other_sources: by source, songs of sources that it was not trained on; each becomes a row of its own.
+        without_sources: names of sources in neither set, for the result.
         run: what a checkpoint records about its training (`read_checkpoint(path)["run"]`).
-        limit: maximum of windows, of pairs and of samples; the whole test set, PAIRS and SAMPLES when None.
+        limit: maximum of windows, of pairs and of samples; the whole test set, OTHER_WINDOWS of each other source,
+            PAIRS and SAMPLES when None.
         seed: of every draw.
 
     Raises:
-        ValueError: a model of another kind of music, an empty set, one of another converter, or a test set of a single
-            song.
+        ValueError: a model of another kind of music, an empty set, one of another converter, a test set of a single
+            song, or another source without a song on the grid.
     """
     check_measurable(trained)
     trained.check_songs("train_set", train_set)
     trained.check_songs("test_set", test_set)
+    for name, songs in (other_sources or {}).items():
+        trained.check_songs(f"other_sources[{name!r}]", songs)
     limit, seed = None if limit is None else checked_count("limit", limit), checked_seed(seed)
     training = read_training_set(trained, train_set)
     held_out, generator = choose_held_out(trained, test_set, training, limit), make_generator(trained, seed)
@@ -641,6 +707,11 @@ def evaluate(
         samples=measure_samples(trained, training, windows.labels, count, generator),
         priors=measure_priors(trained, training, count, seed),
         prior_bits=measure_prior_bits(trained),
+        without_sources=sorted(without_sources),
+        other_sources={
+            name: measure_other_source(trained, songs, training, limit, seed)
+            for name, songs in (other_sources or {}).items()
+        },
     )
 
 
@@ -663,31 +734,56 @@ def to_plain(value):
 
 def summary(found: Evaluation) -> str:
     """The main numbers in a few lines."""
-    lines = [f"{found.preset}, {found.windows} windows of {found.songs} songs ({found.split})"]
+    lines = [f"{found.preset}, {found.windows} windows of {found.songs} songs ({found.split})", *_summary_lines(found)]
+    for name, source in found.other_sources.items():
+        lines.append(f"{name}, not trained on: {source.windows} windows of {source.songs} songs on the grid")
+        lines += _summary_lines(source)
+    return "\n".join(lines)
+
+
+def _summary_lines(found: Evaluation | OtherSource) -> Iterator[str]:
     for part, majority in found.still.items():
         forced, drawn = (getattr(found.reconstruction, name).parts[part].mean for name in Reconstruction._fields[:2])
         accuracies = f"teacher-forced {forced:.3f}, sampled {drawn:.3f}; majority label {majority:.3f}"
-        lines.append(f"  accuracy ({part}): {accuracies}")
+        yield f"  accuracy ({part}): {accuracies}"
     nats, bits, kl = found.elbo.nats.mean, found.elbo.bits_a_step, found.elbo.kl_bits.mean
-    lines.append(f"  -ELBO {nats:.1f} nats per window ({bits:.3f} bits per step), KL {kl:.1f} bits")
-    return "\n".join(lines)
+    yield f"  -ELBO {nats:.1f} nats per window ({bits:.3f} bits per step), KL {kl:.1f} bits"
 
 
 # ---- The command ----
 
 
 def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool = True):
-    """Adds the options that say where a corpus is: --data, --manifest and --cache."""
+    """Adds the options that say where a corpus is and which of its sources count."""
     parser.add_argument("--data", required=required, help="folder of the songs that the manifest lists")
     parser.add_argument("--manifest", default=MANIFEST, help="CSV of paths and splits (default: paper/corpus.csv)")
+    without = "sources that are left out, since the model was trained without them"
+    parser.add_argument("--without-sources", nargs="+", default=[], metavar="SOURCE", help=without)
     parser.add_argument("--cache", help="folder that keeps the songs' labels for the next run")
 
 
 def load_splits(options: argparse.Namespace, converter: Converter, splits: Sequence[str]) -> list[SongDataset]:
     """The splits of the corpus that the options of `add_corpus_arguments` name."""
-    return [
-        load_corpus(options.data, split, converter, manifest=options.manifest, cache=options.cache) for split in splits
-    ]
+    reading = {"manifest": options.manifest, "cache": options.cache, "without": options.without_sources}
+    return [load_corpus(options.data, split, converter, **reading) for split in splits]
+
+
+def load_other_sources(options: argparse.Namespace, converter: Converter) -> dict[str, SongDataset]:
+    """The songs of each source of --other-sources, without those of the test split."""
+    reading = {"manifest": options.manifest, "cache": options.cache}
+    names = options.other_sources
+    return {name: load_corpus(options.data, OTHER_SPLITS, converter, **reading, only=[name]) for name in names}
+
+
+def check_training_songs(run: dict, train_set: SongDataset):
+    """Warns if a model's record names other training windows than those of these songs."""
+    if run.get("data") not in (None, fingerprint(train_set)):
+        warnings.warn(
+            "the model was trained on other windows than those of the train split here: on other sources, in which "
+            "case --without-sources must name those that it was trained without, or on songs that an earlier version "
+            "read. Copies and the n-gram model are of the songs here",
+            stacklevel=2,
+        )
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -696,6 +792,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", required=True, help="checkpoint file, or the folder of a run")
     add_corpus_arguments(parser)
     parser.add_argument("--split", default="test", help="split to measure on (default: test)")
+    others = "sources that it was not trained on, to be measured too, each in a row of its own"
+    parser.add_argument("--other-sources", nargs="+", default=[], metavar="SOURCE", help=others)
     parser.add_argument("--limit", type=int, help="maximum number of windows (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of every draw (default: 0)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
@@ -708,9 +806,14 @@ def main(arguments: list[str] | None = None):
     options = parse_arguments(arguments)
     with errors_in_a_line():
         trained = TrainedModel.load(options.checkpoint, options.device)
+        options.without_sources = sorted({*options.without_sources, *options.other_sources})
         songs = load_splits(options, trained.converter, ("train", options.split))
-        run = {} if is_magenta_checkpoint(options.checkpoint) else read_checkpoint(options.checkpoint)["run"]
-        found = evaluate(trained, *songs, split=options.split, run=run, limit=options.limit, seed=options.seed)
+        run = {} if is_magenta_checkpoint(options.checkpoint) else read_checkpoint(options.checkpoint)["run"] or {}
+        check_training_songs(run, songs[0])
+        sources = {"other_sources": load_other_sources(options, trained.converter)}
+        sources["without_sources"] = options.without_sources
+        measured = {name: getattr(options, name) for name in ("split", "limit", "seed")}
+        found = evaluate(trained, *songs, run=run, **sources, **measured)
     say(summary(found))
     if options.out:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)

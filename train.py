@@ -31,6 +31,7 @@ from checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from configs import CONFIGS, Config
 from console import errors_in_a_line, say
 from corpus import load_corpus
+from engine.adam import Adam
 from engine.checks import checked_number, checked_path, checked_seed, checked_type
 from engine.rng import seeded
 from loss import learning_rate_at
@@ -38,6 +39,7 @@ from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, load_songs
 from model import MusicVAE, autocast
 from training.batches import LabelBatch, labels_on, step_batch
+from training.best import BEST, check_patience, is_best, lost_patience, out_of_patience
 from training.history import HistoryRow, Metrics, Position, position_to_dict
 from training.processes import (
     check_processes,
@@ -80,7 +82,7 @@ class TrainingResult(NamedTuple):
     config: Config
     history: list[HistoryRow]  # the last row is for the last update, also where the run was stopped
     checkpoint: Path
-    stopped_by: StopReason | None = None  # 'interrupt' or 'time' if the call did not make all its steps
+    stopped_by: StopReason | None = None  # if the run did not make all its steps
     skipped: int = 0  # updates of the run that were skipped because the loss or a gradient was NaN or infinite
 
 
@@ -93,6 +95,7 @@ def train(
     steps: int | None = None,
     minutes: float | None = None,
     eval_every: int = 100,
+    patience: int | None = None,
     resume: bool = True,
     init_from: str | Path | MusicVAE | TrainingState | None = None,
     freeze_encoder: bool = False,
@@ -111,13 +114,16 @@ def train(
     Args:
         config: the preset.
         train_set: windows to train on; `SongDataset.split` splits a set by song.
-        valid_set: windows of held-out songs, measured every `eval_every` steps.
+        valid_set: windows of held-out songs, measured every `eval_every` steps. The weights of the row with the lowest
+            loss at the final beta, see `training.best.final_loss`, stay in `best.pt` beside the checkpoint.
         out_dir: folder of the run. Its checkpoint is replaced atomically every `eval_every` steps.
         steps: number of updates in total; the preset's own when None. A larger number continues a finished run.
         minutes: ends the call after this time, with a checkpoint, if it has not reached `steps`. What changes during
             training follows the step and not the clock, so the run continues later as if it had not stopped. Not for
             processes that share a run.
         eval_every: steps between two rows of the history, each with a checkpoint.
+        patience: ends the run after this many rows in which the held-out loss at the final beta has not fallen below
+            its lowest. Rows within a curriculum do not count. None makes all steps.
         resume: continue the run in `out_dir`; False starts over and replaces it.
         init_from: first weights, whose sizes the run takes over: a model, the file or folder of one of our checkpoints,
             or what `load_magenta_checkpoint` reads. A `TrainingState` also sets the step and the optimizer. Such a run
@@ -149,16 +155,18 @@ def train(
     checked_type("valid_set", valid_set, SongDataset | None, "a SongDataset, as its split makes it, or None")
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
         check_windows(config, dataset)
+    check_patience(patience, held_out=valid_set is not None)
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
     run = start_run(config, train_set, beginning, freeze_encoder, path, resume, device, seed)
-    plan = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every}
+    plan = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every, "patience": patience}
     check_processes(plan | {"held-out windows": len(valid_set or ())}, config.training.batch_size)
     check_steps(run, beginning, steps)
     valid = labels_on(device, valid_set) if valid_set else None
-    reason = None
-    if run.position.step < steps:
-        with locked_folder(path.parent, checkpoint_bytes(run)):
+    reason = patience_reason(run, run.position, steps, patience)
+    finished = finished_line(run, steps, reason)
+    if not finished:
+        with locked_folder(path.parent, checkpoint_bytes(run, best=valid is not None)):
             data = labels_on(device, train_set)
             run, reason = run_steps(
                 run,
@@ -167,13 +175,12 @@ def train(
                 steps=steps,
                 minutes=minutes,
                 eval_every=eval_every,
+                patience=patience,
                 precision=precision,
                 progress=progress,
             )
-    elif is_main_process():
-        say(f"{path} is finished: {run.position.step} steps of {steps}. Ask for more steps, or use another folder.")
-    if reason:
-        say(stop_line(run, steps, reason, resume))
+    if is_main_process() and (finished or reason):
+        say(finished or stop_line(run, steps, reason, resume))
     history = list(run.position.history)
     if run.position.updates:
         history.append(new_row(run, run.position, sums_since_row(run.position, device), valid, precision))
@@ -220,12 +227,14 @@ def run_steps(
     steps: int,
     minutes: float | None,
     eval_every: int,
+    patience: int | None,
     precision: str,
     progress: bool,
 ) -> tuple[Run, StopReason | None]:
     """Makes the updates of a run up to `steps`; adds a row to the history and saves every `eval_every` steps.
 
-    A row after a skipped update is not saved, since the weights may be the fault.
+    A row after a skipped update is not saved, since the weights may be the fault. The best weights are written before
+    the checkpoint whose history names them, so a run that is killed in between writes them again.
 
     Returns:
         The run at its new position, which its checkpoint holds, and why it stopped before `steps`, or None.
@@ -237,6 +246,8 @@ def run_steps(
     shown = progress and is_main_process()
     bar = ProgressBar(run.config.name, position.step, steps, eval_every, batches, shown, minutes)
     skipped, saved = SkippedUpdates(position.step), position.step
+    if not position.history and is_main_process():
+        run.path.with_name(BEST).unlink(missing_ok=True)  # of a run that this one replaces
     with bar, stop_requests(minutes) as stop_reason:
         for step in range(position.step, steps):
             sums += make_update(run, model, data, step, precision)
@@ -252,7 +263,11 @@ def run_steps(
                 row = new_row(run, position, sums, valid, precision)
                 position = position._replace(history=(*position.history, row), updates=0)
                 sums = torch.zeros_like(sums)
+                if is_best(position.history, run.config.training):
+                    save_best(run, position._replace(seconds=time.monotonic() - began))
             reason = stop_reason() if position.step < steps else None
+            if is_row:
+                reason = patience_reason(run, position, steps, patience) or reason
             if reason:
                 position = count_skipped(run, position, skipped, saved)
             if reason or position.step == steps or (is_row and not skipped.in_a_row):
@@ -262,6 +277,12 @@ def run_steps(
             if reason:
                 break
     return run._replace(position=position), reason
+
+
+def patience_reason(run: Run, position: Position, steps: int, patience: int | None) -> StopReason | None:
+    """Returns 'patience' if a run stops before its last step because its held-out loss falls no more."""
+    lost = position.step < steps and out_of_patience(position.history, run.config.training, patience)
+    return "patience" if lost else None
 
 
 def make_update(
@@ -330,21 +351,51 @@ def save(run: Run, position: Position):
         ValueError: the disk is full, or the file cannot be written for another reason.
     """
     if is_main_process():
-        state = run.identity | position_to_dict(position)
-        try:
-            save_checkpoint(run.path, run.model, run.config, state, run.optimizer)
-        except (OSError, RuntimeError) as fault:  # torch raises the latter where a disk is full
-            run.path.with_name(run.path.name + ".partial").unlink(missing_ok=True)
-            raise ValueError(
-                f"the checkpoint of step {position.step:,} could not be written to {run.path} ({fault}): make room, "
-                "then run the same again; it continues from the checkpoint before, which is whole"
-            ) from fault
+        write(run, run.path, position, run.optimizer)
     if process_count() > 1:
         dist.barrier()  # no process may return before the file exists
 
 
+def save_best(run: Run, position: Position):
+    """Writes the weights of a run beside its checkpoint, without the optimizer's state. The main process writes.
+
+    Raises:
+        ValueError: as in `save`.
+    """
+    if is_main_process():
+        write(run, run.path.with_name(BEST), position, None)
+
+
+def write(run: Run, path: Path, position: Position, optimizer: Adam | None):
+    """Writes the weights of a run at a position to a file; an earlier file stays if that fails, with a ValueError."""
+    try:
+        save_checkpoint(path, run.model, run.config, run.identity | position_to_dict(position), optimizer)
+    except (OSError, RuntimeError) as fault:  # torch raises the latter where a disk is full
+        path.with_name(path.name + ".partial").unlink(missing_ok=True)
+        raise ValueError(
+            f"the checkpoint of step {position.step:,} could not be written to {path} ({fault}): make room, "
+            "then run the same again; it continues from the checkpoint before, which is whole"
+        ) from fault
+
+
+def finished_line(run: Run, steps: int, reason: StopReason | None) -> str | None:
+    """The line that says that a run has nothing left to do, at its last step or out of patience; None if it has."""
+    if run.position.step >= steps:
+        return (
+            f"{run.path} is finished: {run.position.step} steps of {steps}. Ask for more steps, or use another folder."
+        )
+    if reason:
+        why = lost_patience(run.position.history, run.config.training)
+        return f"{run.path} is finished: {why}. Ask for more patience, or use another folder."
+    return None
+
+
 def stop_line(run: Run, steps: int, reason: StopReason, resume: bool) -> str:
-    """The line that says where a run stopped and how to continue it."""
+    """The line that says where a run stopped and how to continue it, or why it is finished."""
+    if reason == "patience":
+        why = lost_patience(run.position.history, run.config.training)
+        saved = f"Saved at step {run.position.step:,} of {steps:,} in {run.path}"
+        return f"Out of patience: {why}. {saved}; the best weights are in {run.path.with_name(BEST)}."
     why = {"interrupt": "Interrupted", "time": "Out of time"}[reason]
     how = "run the same cell or command again" if resume else "train with resume=True and the same arguments"
     return f"{why}: saved at step {run.position.step:,} of {steps:,} in {run.path}. To continue, {how}."
@@ -384,11 +435,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="preset, such as cat-mel_2bar_tiny; configs.py lists them")
     parser.add_argument("--data", required=True, help="folder with MIDI files, or one file")
     parser.add_argument("--manifest", help="CSV with the split (train, valid, test) of each song in the folder")
+    parser.add_argument(
+        "--without-sources", nargs="+", default=[], metavar="SOURCE", help="sources of the manifest to leave out"
+    )
     parser.add_argument("--cache", help="folder that keeps what was read from the MIDI files, for the next run")
     parser.add_argument("--out", required=True, help="folder of the run; an unfinished run in it continues")
     parser.add_argument("--steps", type=int, help="updates in total; the preset's own by default")
     parser.add_argument("--minutes", type=float, help="stop after this time, with a checkpoint; no limit by default")
     parser.add_argument("--eval-every", type=int, default=100, help="steps between two checkpoints (default 100)")
+    parser.add_argument("--patience", type=int, help="stop after this many checkpoints without a lower held-out loss")
     parser.add_argument(
         "--valid", type=float, default=0.1, help="share of songs held out, without a manifest (default 0.1)"
     )
@@ -424,12 +479,17 @@ def read_songs(options: argparse.Namespace, config: Config) -> tuple[SongDataset
 
 
 def read_parts(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
-    """Reads the two splits of a manifest; without a manifest, holds out a share of the folder's songs."""
+    """Reads the two splits of a manifest; without a manifest, holds out a share of the folder's songs.
+
+    Raises:
+        ValueError: sources to leave out without a manifest, or what reading raises.
+    """
+    if options.without_sources and not options.manifest:
+        raise ValueError("--without-sources leaves out sources of a manifest: give one with --manifest")
     reading = {"cache": options.cache, "progress": is_main_process()}
     if options.manifest:
-        parts = [
-            load_corpus(options.data, split, config.converter, options.manifest, **reading) for split in TRAINING_SPLITS
-        ]
+        reading |= {"manifest": options.manifest, "without": options.without_sources}
+        parts = [load_corpus(options.data, split, config.converter, **reading) for split in TRAINING_SPLITS]
     else:
         parts = [load_songs(options.data, config.converter, **reading)]
     if is_main_process():
@@ -459,7 +519,17 @@ def main(arguments: list[str] | None = None):
             if options.init_from:
                 check_exists(options.init_from)
             train_set, valid_set = read_songs(options, config)
-            names = ("steps", "minutes", "eval_every", "init_from", "freeze_encoder", "seed", "device", "precision")
+            names = (
+                "steps",
+                "minutes",
+                "eval_every",
+                "patience",
+                "init_from",
+                "freeze_encoder",
+                "seed",
+                "device",
+                "precision",
+            )
             chosen = {name: getattr(options, name) for name in names}
             result = train(config, train_set, valid_set, out_dir=options.out, **chosen)
     except KeyboardInterrupt:
@@ -468,7 +538,8 @@ def main(arguments: list[str] | None = None):
         ) from None
     if is_main_process():
         last = result.history[-1]
-        say(f"{result.checkpoint} after {last.step} steps: {last.valid or last.train}")
+        why = ", out of patience" if result.stopped_by == "patience" else ""
+        say(f"{result.checkpoint} after {last.step} steps{why}: {last.valid or last.train}")
         if result.skipped:
             say(f"updates skipped: {result.skipped}, because the loss or a gradient was NaN or infinite")
     if process_count() > 1:

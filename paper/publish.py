@@ -6,23 +6,27 @@
 The first form publishes each model of MODELS whose run is in RUNS/PRESET, where PRESET is the preset of that size. It
 writes pretrained/NAME.pt (half precision, no optimizer, a prior fitted to the training songs), results/NAME.json (from
 evaluation.py on the test split, with exactly these weights), pretrained/NAME.md (the card) and, for FOR_MAGENTA_JS,
-pretrained/magenta_js/NAME. FOLDER holds the songs of corpus.csv, see docs/corpus.md.
+pretrained/magenta_js/NAME. FOLDER holds the songs of corpus.csv, see docs/corpus.md; --without-sources
+names those of its sources that the runs were trained without.
 
 Both forms then rewrite all cards, the tables of docs/results.md and the README's table of models from results/.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
 from console import errors_in_a_line, say
+from corpus import NEWER_SOURCES
 from evaluation import NEW, add_corpus_arguments, evaluate, load_splits, summary, to_json
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset
 from paper.tables import KINDS, markdown, number, paper_accuracy
+from training.best import BEST
 
 MODELS = {  # name of the published file: preset of the run, without its size
     "mel_2bar": "cat-mel_2bar",
@@ -42,10 +46,10 @@ CARD = """# {name}
 
 | | |
 |---|---|
-| trained on | the train split of [corpus.csv](../paper/corpus.csv); the recipe was chosen on its valid split |
+| trained on | the train split of [corpus.csv](../paper/corpus.csv){without}; the recipe was chosen on its valid split |
 | training | {steps:,} steps, {minutes:.0f} minutes, seed {seed} |
-| command | `python train.py --config {preset} --data FOLDER --manifest paper/corpus.csv --out runs/{preset}` |
-| measured on | {windows:,} windows of {songs} songs of the test split |
+| command | `python train.py --config {preset} --data FOLDER --manifest paper/corpus.csv{option} --out runs/{preset}` |
+| measured on | {windows:,} windows of {songs} songs of the test split{without} |
 {accuracies}
 | -ELBO | {nats:.1f} nats per window ({bits:.3f} bits per step), of which the KL is {kl:.0f} bits |
 | dimensions of z | {dimensions}, of which {active} are active |
@@ -55,17 +59,28 @@ CARD = """# {name}
 All measurements: [results/{name}.json](../results/{name}.json). The weights are stored in half precision and were
 measured in this form.
 
-**Data and licences.** Every song comes from a public source whose terms allow publishing weights. All sources are
-credited in [docs/corpus.md](../docs/corpus.md): the Groove MIDI Dataset (Google LLC, CC BY 4.0), Freedoom (BSD
-3-clause), Simutrans (Artistic License), OpenEWLD (MIT, public-domain scores), Open Hymnal (public domain), the
-Nottingham tunes (GPL-3.0 repository, traditional tunes), and tunes and examples with accompaniments by MMA (GPL-2.0).
-The weights are published under this project's licence, as far as we can decide that.
+{licences}
 
 **Limits.** {limits}
 The songs are Western tunes in 4/4 on a grid of sixteenths, mostly folk songs, hymns and standards, without performance
 timing and dynamics. The paper's models were trained on 1.5 million files and for far longer;
 [docs/results.md](../docs/results.md) compares the numbers.
 """
+LICENCES = """**Data and licences.** Every song comes from a public source whose terms allow publishing weights.
+All sources are credited in [docs/corpus.md](../docs/corpus.md): {credits}.
+The weights are published under this project's licence, as far as we can decide that."""
+CREDITS = {  # by source
+    "groove": "the Groove MIDI Dataset (Google LLC, CC BY 4.0)",
+    "freedoom": "Freedoom (BSD 3-clause)",
+    "simutrans": "Simutrans (Artistic License)",
+    "openewld": "OpenEWLD (MIT, public-domain scores)",
+    "openhymnal": "Open Hymnal (public domain)",
+    "nottingham": "the Nottingham tunes (GPL-3.0 repository, traditional tunes)",
+    "mma_examples": "tunes and examples with accompaniments by MMA (GPL-2.0)",
+    "lieder": "the OpenScore Lieder Corpus (CC0)",
+    "quartets": "the OpenScore String Quartets (CC0)",
+    "mutopia": "the Mutopia Project (public domain; CC BY for [these pieces](../paper/mutopia_credits.csv))",
+}
 MUSIC = {"mel": "melody", "drums": "drums", "trio": "melody, bass and drums"}  # by the first word of a name
 LIMITS = {
     "mel": "One voice at a time. Most windows are from songs whose accompaniment a program made.",
@@ -82,10 +97,18 @@ def publish(name: str, run: Path, trained: TrainedModel, weights: Path) -> None:
         export_magenta_js(load_checkpoint(weights / f"{name}.pt")[0], config, weights / "magenta_js" / name, "uint8")
 
 
-def measure(name: str, weights: Path, results: Path, train_set: SongDataset, test_set: SongDataset) -> None:
-    """Measures published weights on the test split and writes the numbers."""
+def measure(
+    name: str,
+    weights: Path,
+    results: Path,
+    train_set: SongDataset,
+    test_set: SongDataset,
+    without_sources: Sequence[str] = (),
+) -> None:
+    """Measures published weights on the test split and writes the numbers, with the sources in neither set."""
     path = weights / f"{name}.pt"
-    found = evaluate(TrainedModel.load(path), train_set, test_set, run=read_checkpoint(path)["run"])
+    facts = {"run": read_checkpoint(path)["run"], "without_sources": without_sources}
+    found = evaluate(TrainedModel.load(path), train_set, test_set, **facts)
     say(summary(found), flush=True)
     results.mkdir(parents=True, exist_ok=True)
     (results / f"{name}.json").write_text(to_json(found) + "\n")
@@ -97,7 +120,7 @@ def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> No
     songs = load_splits(options, trained.converter, ("train", "test"))
     trained.fit_prior(songs[0])
     publish(name, run, trained, weights)
-    measure(name, weights, options.to / "results", *songs)
+    measure(name, weights, options.to / "results", *songs, options.without_sources)
 
 
 # --- documents --------------------------------------------------------------------------------------------------------
@@ -106,7 +129,7 @@ def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> No
 def card(name: str, found: dict) -> str:
     """The card of a model from its measurements, Markdown."""
     kind, bars, *_ = name.split("_")
-    elbo = found["elbo"]
+    elbo, left_out = found["elbo"], without(found)
     facts = {key: found[key] for key in ("preset", "parameters", "steps", "minutes", "seed", "windows", "songs")}
     return CARD.format(
         name=name,
@@ -121,8 +144,26 @@ def card(name: str, found: dict) -> str:
         prior_bits=found["prior_bits"],
         scale=PRIOR_SCALE,
         limits=LIMITS[kind],
+        licences=_licences(left_out),
+        without=f" without {_listed([f'`{source}`' for source in left_out])}" if left_out else "",
+        option=f" --without-sources {' '.join(left_out)}" if left_out else "",
         **facts,
     )
+
+
+def without(found: dict) -> list[str]:
+    """The sources of the corpus that a model was trained and measured without; early results do not name them."""
+    return found.get("without_sources", list(NEWER_SOURCES))
+
+
+def _licences(left_out: Sequence[str]) -> str:
+    credits = [credit for source, credit in CREDITS.items() if source not in left_out]
+    return textwrap.fill(LICENCES.format(credits=_listed(credits)), 120, break_on_hyphens=False)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a sentence: a, b and c."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _card_accuracies(found: dict) -> Iterator[tuple[str, str]]:
@@ -235,20 +276,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--to", type=Path, default=Path(), help=here)
     parser.add_argument("--size", default="mini", help="size of the presets: mini (default) or small")
     parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS), help="models (default: all)")
+    parser.add_argument("--best", action="store_true", help="the best weights by the held-out songs, not the last")
     parser.add_argument("--docs", action="store_true", help="only rewrite cards and tables from results/")
     return parser.parse_args(arguments)
 
 
 def find_runs(options: argparse.Namespace) -> dict[str, Path]:
-    """The runs to publish by name.
+    """The checkpoints of the runs to publish, by name.
 
     Raises:
         ValueError: no --data, or none of the runs exists.
     """
     if not options.data:
         raise ValueError("publishing needs --data FOLDER; --docs alone rewrites cards and tables")
+    file = BEST if options.best else CHECKPOINT
     runs = {name: options.runs / f"{MODELS[name]}_{options.size}" for name in options.only}
-    found = {name: run for name, run in runs.items() if run.is_dir()}
+    found = {name: run / file for name, run in runs.items() if run.is_dir()}
     if not found:
         raise ValueError(f"none of these runs exists: {', '.join(map(str, runs.values()))}")
     return found

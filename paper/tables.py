@@ -79,6 +79,22 @@ def _group_rows(result: dict, sources: Sequence[str]) -> Iterable[list[str]]:
         yield [result["preset"], part, number(found["parts"][part]["mean"]), *map(number, shares)]
 
 
+def other_sources_table(results: Sequence[dict]) -> str:
+    """Each model on whole sources that it was not trained on, on the grid; results may have no such source."""
+    header = ("model", "source", "part", "songs", "windows", "majority label", "teacher-forced", "sampled")
+    header += ("teacher-forced, from the mean", "sampled, from the mean", "-ELBO, nats per window", "KL, bits")
+    return markdown(header, (row for result in results for row in _other_source_rows(result)))
+
+
+def _other_source_rows(result: dict) -> Iterable[list[str]]:
+    for name, found in result.get("other_sources", {}).items():
+        counts = [number(found[key], 0) for key in ("songs", "windows")]
+        bound = [with_interval(found["elbo"][key], digits) for key, digits in (("nats", 1), ("kl_bits", 0))]
+        for part, majority in found["still"].items():
+            ours = [with_interval(found["reconstruction"][kind]["parts"][part]) for kind in KINDS]
+            yield [result["preset"], name, part, *counts, number(majority), *ours, *bound]
+
+
 def hierarchy_table(results: Sequence[dict]) -> str:
     """The accuracy that each hierarchical decoder gains over the flat one of its size, per group of windows."""
     header = ("music", "part", "windows", "teacher-forced, gain", "the paper's", "sampled, gain", "the paper's")

@@ -1,5 +1,6 @@
 """A corpus by its manifest: the committed one leaks no tune between splits, and folders are read as it says."""
 
+import csv
 import re
 import shutil
 import warnings
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 
 import corpus as corpus_module
-from corpus import MANIFEST, Entry, file_sha1, gather, load_corpus, main, read_manifest, write_manifest
+from corpus import MANIFEST, Entry, file_sha1, gather, load_corpus, main, read_manifest, select, write_manifest
 from helpers import SHARED
 from midi_utils import DrumsConverter, MelodyConverter, load_songs
 
 BUILT_IN = Path(__file__).parents[1] / "midi_songs" / "built_in"
 ROW = r"^\| `(\w+)` \| ([\d,]+) \|.*\| (yes|no)[^|]*\|$"  # one source in docs/corpus.md
-MADE = {"mma_nottingham", "mma_openewld", "openewld", "openhymnal"}
+MADE = {"mma_nottingham", "mma_openewld", "openewld", "openhymnal", "lieder", "mutopia", "quartets"}
+WITHOUT_DRUMS = {"lieder", "mutopia", "quartets"}
 UNCHANGED = {"freedoom", "groove", "mma_examples", "nottingham", "simutrans"}
 
 
@@ -44,7 +46,7 @@ def read(corpus, split, converter=None):
 def test_the_committed_manifest_is_sorted_and_no_tune_is_in_two_splits():
     entries = read_manifest()
     assert entries == sorted(entries)
-    assert len({entry.path for entry in entries}) == len(entries)
+    assert len({entry.path for entry in entries}) == len({entry.sha1 for entry in entries}) == len(entries)
     assert {Path(entry.path).parent.as_posix() for entry in entries} == MADE | UNCHANGED
     assert all(len(entry.sha1) == 40 and int(entry.sha1, 16) for entry in entries)
     splits = defaultdict(set)
@@ -71,6 +73,64 @@ def test_the_counts_in_the_document_are_the_manifests():
     assert {name for name, (_, kept) in rows.items() if kept == "yes"} == UNCHANGED
 
 
+def test_every_piece_whose_licence_asks_for_credit_is_credited():
+    with open(MANIFEST.with_name("mutopia_credits.csv"), newline="", encoding="utf-8") as file:
+        credits = list(csv.DictReader(file))
+    assert len(credits) == 216
+    assert {credit["path"] for credit in credits} <= {entry.path for entry in read_manifest()}
+    assert {credit["licence"][:5] for credit in credits} == {"CC BY"}
+    assert all(credit["composer"] and credit["typesetter"] for credit in credits)  # some pieces state no title
+
+
+def entry(path, group, split="train"):
+    return Entry(path, "00", split, group)
+
+
+SONGS = [
+    entry("game/a.mid", "1"),
+    entry("tunes/b.mid", "2"),
+    entry("tunes/deep/c.mid", "3", "test"),
+    entry("mma_tunes/b__swing.mid", "2"),
+    entry("mma_tunes/d__swing.mid", "4"),
+    entry("hymns/b.mid", "2"),
+    entry("hymns/e.mid", "5", "valid"),
+    entry("f.mid", "6"),
+]
+
+
+def paths(entries):
+    return [entry.path for entry in entries]
+
+
+def test_a_source_is_the_first_folder_and_has_its_accompanied_tunes():
+    sources = ["game", "tunes", "tunes", "tunes", "tunes", "hymns", "hymns", ""]
+    assert [entry.source for entry in SONGS] == sources
+    tunes = ["tunes/b.mid", "tunes/deep/c.mid", "mma_tunes/b__swing.mid", "mma_tunes/d__swing.mid"]
+    assert paths(select(SONGS, only=["tunes"])) == paths(select(SONGS, only=["mma_tunes"])) == tunes
+    assert select(SONGS) == SONGS
+
+
+@pytest.mark.parametrize("name", ["tunes", "mma_tunes"])
+def test_a_source_is_left_out_with_every_other_song_of_its_groups(name):
+    assert paths(select(SONGS, without=[name])) == ["game/a.mid", "hymns/e.mid", "f.mid"]
+    assert paths(select(SONGS, only=["hymns"], without=[name, "game"])) == ["hymns/e.mid"]
+
+
+def test_an_unknown_source_is_named_with_those_that_there_are():
+    for choice in ({"only": ["tune"]}, {"without": ["game", "tune"]}):
+        with pytest.raises(ValueError, match="no source 'tune'; it has game, hymns, mma_tunes, tunes"):
+            select(SONGS, **choice)
+
+
+def test_what_is_left_out_of_the_committed_manifest_shares_no_group_with_what_stays():
+    entries = read_manifest()
+    for names in (["simutrans", "freedoom"], ["openewld"], ["lieder"]):
+        without, only = select(entries, without=names), select(entries, only=names)
+        assert not {entry.group for entry in without} & {entry.group for entry in only}
+        assert {entry.split for entry in without} == {entry.split for entry in only} == {"train", "valid", "test"}
+    assert {entry.path.split("/")[0] for entry in select(entries, only=["openewld"])} == {"openewld", "mma_openewld"}
+
+
 def test_a_manifest_is_read_back_as_written(corpus):
     assert read_manifest(corpus[1]) == corpus[2]
 
@@ -89,6 +149,21 @@ def test_a_split_has_the_windows_of_its_songs_and_their_paths_as_names(corpus):
     assert np.array_equal(songs.labels, expected.labels)
     assert np.array_equal(songs.song, expected.song)
     assert not set(read(corpus, "valid").names) & set(songs.names)
+
+
+def test_a_split_is_read_without_a_source_or_with_it_alone(corpus):
+    folder, manifest, entries = corpus
+    everything = read(corpus, ("train", "valid"))
+    assert list(everything.names) == [entry.path for entry in entries]
+    parts = [
+        load_corpus(folder, ["train", "valid"], MelodyConverter(), manifest, progress=False, **choice)
+        for choice in ({"only": ["a"]}, {"without": ["a"]})
+    ]
+    assert [{name[0] for name in part.names} for part in parts] == [{"a"}, {"b"}]
+    assert sorted(parts[0].names + parts[1].names) == list(everything.names)
+    assert "train and valid of corpus.csv, without a)" in str(parts[1].report)
+    with pytest.raises(ValueError, match=r"no split 'valid', a alone, without a; it has \[\]"):
+        load_corpus(folder, "valid", MelodyConverter(), manifest, only=["a"], without=["a"])
 
 
 def test_the_report_names_songs_by_their_paths(corpus):
@@ -162,5 +237,5 @@ def test_the_reference_data_has_the_songs_of_the_manifest():
     songs = read((SHARED / "data", MANIFEST), "valid", DrumsConverter())
     valid = {entry.path for entry in read_manifest() if entry.split == "valid"}
     assert set(songs.names) <= valid
-    assert len(songs.names) > len(valid) / 2
+    assert len(songs.names) > len([path for path in valid if Path(path).parts[0] not in WITHOUT_DRUMS]) / 2
     assert len(songs) > 1000

@@ -1,6 +1,5 @@
 """README and docs hold: links, file names, presets, commands, tables and Python code."""
 
-import csv
 import json
 import re
 import runpy
@@ -19,6 +18,7 @@ import torch
 import magenta_checkpoint
 import train as training
 from configs import CONFIGS, CONVERTERS, TrainingConfig
+from corpus import NEWER_SOURCES, read_manifest, select
 from helpers import BUILT_IN, parity_folder
 from magenta_checkpoint import export_magenta_js
 from midi_utils import MelodyConverter, midi_files
@@ -265,8 +265,7 @@ def test_the_minutes_of_published_models_are_those_of_the_results():
 
 
 def test_the_readme_counts_the_songs():
-    with open(ROOT / "paper" / "corpus.csv", newline="", encoding="utf-8") as file:
-        songs = sum(row["split"] == "train" for row in csv.DictReader(file))
+    songs = sum(entry.split == "train" for entry in select(read_manifest(), without=NEWER_SOURCES))
     assert f"ours on {songs:,} songs" in README
     assert f"{len(midi_files(BUILT_IN))} built-in songs" in README
 

@@ -10,6 +10,7 @@ import torch
 
 import evaluation
 from checkpoint import save_checkpoint
+from corpus import Entry, file_sha1, load_corpus, write_manifest
 from evaluation import (
     HeldOut,
     TrainingSet,
@@ -27,6 +28,7 @@ from evaluation import (
     make_generator,
     measure_accuracy,
     measure_elbo,
+    measure_other_source,
     measure_prior_bits,
     measure_priors,
     mix_steps,
@@ -35,11 +37,21 @@ from evaluation import (
     to_json,
     to_plain,
     window_groups,
+    windows_on_grid,
 )
 from generate import Encoding, TrainedModel
-from helpers import made_songs, shrink
+from helpers import BUILT_IN, made_songs, shrink
 from loss import accuracy as step_accuracy
-from midi_utils import DrumsConverter, MelodyConverter, TrioConverter, Windows
+from midi_utils import (
+    DrumsConverter,
+    GrooveConverter,
+    MelodyConverter,
+    SongDataset,
+    SongReport,
+    TrioConverter,
+    Windows,
+    midi_files,
+)
 from model import MusicVAE
 from music.attributes import ATTRIBUTES
 from prior import Prior
@@ -236,6 +248,44 @@ def test_a_whole_evaluation_is_reproducible_and_consistent(trained):
     assert (found.attributes is None) == ("drums_" in found.preset)
 
 
+def with_off_grid(songs, *names):
+    """A set whose report names these songs as off the grid."""
+    report = SongReport("made", songs.converter, 6, 6, len(songs), 0, (), (), (), (), (), ())
+    songs.report = report._replace(off_grid=tuple((name, "31 %") for name in names))
+    return songs
+
+
+def test_songs_off_the_grid_are_left_out():
+    songs = with_off_grid(made_songs(MelodyConverter(), 24, songs=6), "song_1.mid", "song_4.mid", "song_9.mid")
+    assert windows_on_grid(songs).tolist() == [k for k in range(24) if k % 6 not in (1, 4)]
+
+
+def test_another_source_is_measured_as_a_test_set_of_its_songs_on_the_grid_is(trained):
+    songs, held_out = (made_songs(trained.converter, 40, seed=k) for k in range(2))
+    other = with_off_grid(made_songs(trained.converter, 30, seed=2), "song_0.mid", "song_3.mid")
+    kept = np.flatnonzero(other.song % 3 != 0)
+    on_grid = SongDataset(other.windows(kept), other.song[kept], other.names, other.converter, None)
+    sources = {"other_sources": {"game": other}, "without_sources": ["tunes", "game"]}
+    found, alone = evaluate(trained, songs, held_out, **sources), evaluate(trained, songs, on_grid)
+    row = found.other_sources["game"]
+    assert (row.songs, row.off_grid, row.windows) == (alone.songs, 2, alone.windows) == (4, 2, 20)
+    assert row.reconstruction == alone.reconstruction
+    assert row.elbo == alone.elbo
+    assert row.still == alone.still
+    assert found.without_sources == ["game", "tunes"]
+    assert json.loads(to_json(found))["other_sources"]["game"]["still"] == pytest.approx(row.still, abs=1e-6)
+    plain = evaluate(trained, songs, held_out)
+    assert (plain.other_sources, plain.without_sources) == ({}, [])
+    assert to_json(found._replace(other_sources={}, without_sources=[])) == to_json(plain)
+    limited = measure_other_source(trained, other, read_training_set(trained, songs), limit=8)
+    assert limited.windows == 8
+    with pytest.raises(ValueError, match="all songs with windows lie off the grid"):
+        evaluate(trained, songs, held_out, other_sources={"game": with_off_grid(other, *other.names)})
+    wrong = made_songs(GrooveConverter(), 4)
+    with pytest.raises(ValueError, match="other_sources.*must be windows of"):
+        evaluate(trained, songs, held_out, other_sources={"game": wrong})
+
+
 def test_teacher_forced_accuracy_equals_that_of_the_loss(trained):
     """For the same z, both count the same labels as correct."""
     songs = made_songs(trained.converter, 12)
@@ -312,6 +362,43 @@ def test_the_command_writes_the_same_file_twice(corpus_arguments, tmp_path, caps
     found = json.loads(texts[0])
     assert (found["steps"], found["minutes"], found["seed"], found["split"]) == (7, 1.5, 3, "test")
     assert "sampled" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A corpus of two sources, and a run that was trained without one of them."""
+    folder, config = tmp_path_factory.mktemp("sources"), shrink("cat-mel_2bar_tiny")
+    entries = []
+    for k, song in enumerate(sorted(midi_files(BUILT_IN))[:16]):
+        path = folder / "songs" / ("tunes", "game")[k // 8] / song.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(song.read_bytes())
+        name, split = path.relative_to(folder / "songs").as_posix(), ("train", "train", "valid", "test")[k % 4]
+        entries.append(Entry(name, file_sha1(path), split, name))
+    write_manifest(folder / "corpus.csv", entries)
+    place = ["--data", str(folder / "songs"), "--manifest", str(folder / "corpus.csv")]
+    songs = load_corpus(place[1], "train", config.converter, place[3], progress=False, without=["game"])
+    train(config, songs, out_dir=folder / "run", steps=2, progress=False, device="cpu")
+    return ["--checkpoint", str(folder / "run"), *place, "--limit", "20"]
+
+
+def test_the_command_measures_sources_that_were_left_out(sources, tmp_path, capsys, recwarn):
+    main([*sources, "--other-sources", "game", "--out", str(tmp_path / "x.json")])
+    found = json.loads((tmp_path / "x.json").read_text())
+    game = found["other_sources"]["game"]
+    assert found["without_sources"] == ["game"]
+    assert set(found["groups"]) == {"new", "tunes"}
+    assert set(game["reconstruction"]["sampled"]["by_group"]) == {"new", "game"}
+    assert 0 < game["songs"] <= 6  # of its eight, those of the train and valid splits
+    assert "game, not trained on: 20 windows of" in capsys.readouterr().out
+    assert not [w for w in recwarn if "trained on other windows" in str(w.message)]
+
+
+def test_the_command_warns_of_a_model_that_was_trained_on_other_songs(sources):
+    with pytest.warns(UserWarning, match="the model was trained on other windows than those of the train split here"):
+        main([*sources, "--other-sources", "tunes"])
+    with pytest.raises(SystemExit, match="the manifest has no source 'gam'; it has game, tunes"):
+        main([*sources, "--other-sources", "gam"])
 
 
 def test_the_command_names_a_missing_checkpoint(corpus_arguments, tmp_path):

@@ -16,9 +16,9 @@ from jupyter_client.manager import start_new_kernel
 import train as train_module
 from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
 from configs import CONFIGS
-from corpus import load_corpus
+from corpus import Entry, file_sha1, load_corpus, write_manifest
 from generate import TrainedModel
-from helpers import QUIET, equal_weights, made_songs, needs_bfloat16, shrink
+from helpers import BUILT_IN, QUIET, equal_weights, made_songs, needs_bfloat16, shrink
 from train import train
 
 ROOT = Path(__file__).parents[1]
@@ -355,6 +355,29 @@ def test_options_of_the_command_change_the_recipe():
     options += ["--learning-rate", "0.5", "--transpose", "-2", "3"]
     recipe = train_module.chosen_config(train_module.parse_arguments(options)).training
     assert recipe == replace(preset.training, learning_rate=0.5, transpose_range=(-2, 3))
+
+
+def test_the_command_leaves_out_sources_of_the_manifest(tmp_path, monkeypatch):
+    """The run is that of a manifest without these songs."""
+    monkeypatch.setitem(CONFIGS, "cat-mel_2bar_tiny", shrink("cat-mel_2bar_tiny"))
+    entries = []
+    for k, song in enumerate(sorted(BUILT_IN.glob("*.mid"))[:8]):
+        path = tmp_path / "songs" / "ab"[k % 2] / song.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(song.read_bytes())
+        entries.append(Entry(f"{'ab'[k % 2]}/{song.name}", file_sha1(path), ("train", "valid")[k // 4], song.name))
+    write_manifest(tmp_path / "all.csv", entries)
+    write_manifest(tmp_path / "b.csv", entries[1::2])
+    command = ["--config", "cat-mel_2bar_tiny", "--data", str(tmp_path / "songs"), "--device", "cpu", "--steps", "2"]
+    wanted = ["--manifest", str(tmp_path / "all.csv"), "--without-sources", "a"]
+    train_module.main([*command, *wanted, "--out", str(tmp_path / "x")])
+    train_module.main([*command, "--manifest", str(tmp_path / "b.csv"), "--out", str(tmp_path / "y")])
+    x, y = (read_checkpoint(tmp_path / run)["run"] for run in "xy")
+    assert (x["data"], x["history"]) == (y["data"], y["history"])
+    with pytest.raises(
+        SystemExit, match="--without-sources leaves out sources of a manifest: give one with --manifest"
+    ):
+        train_module.main([*command, "--without-sources", "a", "--out", str(tmp_path / "z")])
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def locked_folder(folder: Path, needed_bytes: int) -> Iterator[None]:
 
     Args:
         folder: the folder.
-        needed_bytes: size of a checkpoint, for which the disk needs room.
+        needed_bytes: size of what a run writes at once, for which the disk needs room.
 
     Raises:
         ValueError: in every process of the run, if the folder cannot be made or written, if another run has locked it,

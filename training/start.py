@@ -84,10 +84,10 @@ def start_run(
     return Run(config, model, optimizer, path, identity, position)
 
 
-def checkpoint_bytes(run: Run) -> int:
-    """Returns about how large the checkpoint of a run is: the weights and the state of Adam."""
-    optimizer = run.optimizer
-    tensors = (*run.model.state_dict().values(), *optimizer.first_moments, *optimizer.second_moments)
+def checkpoint_bytes(run: Run, best: bool = False) -> int:
+    """Returns about how large the checkpoint of a run is: the weights, the state of Adam and, with `best`, weights."""
+    weights, optimizer = (*run.model.state_dict().values(),), run.optimizer
+    tensors = (*weights, *optimizer.first_moments, *optimizer.second_moments, *(weights if best else ()))
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from training.processes import is_shared
 
-StopReason = Literal["interrupt", "time"]
+StopReason = Literal["interrupt", "time", "patience"]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from evaluation import (
     Evaluation,
     Interpolation,
     Interval,
+    OtherSource,
     PriorSamples,
     Reconstruction,
     Samples,
@@ -74,5 +75,16 @@ def made_result(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
             samples=Samples(statistics, Comparison(0.0625, 0.125), Comparison(0.2, 0.1)),
             priors={"standard normal": PriorSamples(3.5, 0.1, 0.0), "width 0.8": PriorSamples(1.5, 0.25, 0.0625)},
             prior_bits=12.34,
+            without_sources=["game"],
+            other_sources={
+                "game": OtherSource(
+                    songs=12,
+                    off_grid=3,
+                    windows=2345,
+                    still=dict.fromkeys(parts, 0.5),
+                    reconstruction=Reconstruction(*accuracies[2:], *accuracies[:2]),
+                    elbo=Elbo(Interval(40.25, 30, 50), 2.0, around(30), Interval(14.6, 12.4, 17.6), 9, 128),
+                )
+            },
         )
     )

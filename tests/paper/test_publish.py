@@ -9,15 +9,17 @@ import torch
 
 from checkpoint import read_checkpoint
 from configs import CONFIGS
-from corpus import load_corpus
+from corpus import Entry, file_sha1, load_corpus, read_manifest, source_name, write_manifest
 from generate import PRIOR_WINDOWS, TrainedModel
-from helpers import shrink, table_rows
+from helpers import BUILT_IN, shrink, table_rows
 from magenta_checkpoint import load_magenta_checkpoint
 from magenta_formats.javascript import read_shards
 from magenta_formats.variables import tensorflow_variables
+from midi_utils import midi_files
 from paper import publish
 from prior import WINDOWS_PER_GAUSSIAN
 from train import train
+from training.best import BEST
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +49,23 @@ def test_published_weights_are_small_and_record_their_training(published):
     assert len(trained.sample(2, generator=0)) == 2
 
 
+def test_the_best_weights_of_a_run_are_published_where_asked(corpus_arguments, tmp_path):
+    config, (_, folder, _, manifest) = shrink("cat-mel_2bar_tiny", learning_rate=0.3), corpus_arguments
+    songs = [load_corpus(folder, split, config.converter, manifest, progress=False) for split in ("train", "valid")]
+    run = tmp_path / "runs" / config.name
+    train(config, *songs, out_dir=run, steps=12, eval_every=1, progress=False, device="cpu")
+    best = TrainedModel.load(run / BEST)
+    publish.main(
+        [*corpus_arguments, "--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--size", "tiny", "--best"]
+    )
+    found = TrainedModel.load(tmp_path / "pretrained" / "mel_2bar.pt")
+    for ours, theirs in zip(found.model.parameters(), best.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs.half().float())
+    step = read_checkpoint(run / BEST)["run"]["step"]
+    assert step < 12
+    assert json.loads((tmp_path / "results" / "mel_2bar.json").read_text())["steps"] == step
+
+
 def test_card_and_measurements_agree(published):
     found = json.loads((published / "results" / "mel_2bar.json").read_text())
     card = (published / "pretrained" / "mel_2bar.md").read_text()
@@ -55,6 +74,46 @@ def test_card_and_measurements_agree(published):
     assert "20 steps" in card
     assert "seed 5" in card
     assert "Groove MIDI Dataset" in card
+
+
+def test_a_card_names_the_sources_that_the_model_was_trained_without(published):
+    found = json.loads((published / "results" / "mel_2bar.json").read_text())
+    assert found["without_sources"] == []
+    card = publish.card("mel_2bar", found)
+    assert "--manifest paper/corpus.csv --out" in card
+    assert all(credit.split(" (")[0] in " ".join(card.split()) for credit in publish.CREDITS.values())
+    card = publish.card("mel_2bar", found | {"without_sources": ["groove", "lieder"]})
+    assert "train split of [corpus.csv](../paper/corpus.csv) without `groove` and `lieder`;" in card
+    assert "songs of the test split without `groove` and `lieder` |" in card
+    assert "--manifest paper/corpus.csv --without-sources groove lieder --out" in card
+    assert "Groove MIDI Dataset" not in card
+    assert max(map(len, card.split("**Data")[1].splitlines())) <= 120
+    del found["without_sources"]
+    assert publish.without(found) == ["lieder", "mutopia", "quartets"]
+
+
+def test_every_source_of_the_corpus_has_a_credit():
+    assert {source_name(source) for source in publish.CREDITS} == {entry.source for entry in read_manifest()}
+
+
+def test_the_command_measures_without_the_sources_that_the_run_was_trained_without(published, tmp_path):
+    """The songs lie in two folders; the run and the figures are of one of them."""
+    config, entries = shrink("cat-mel_2bar_tiny"), []
+    for k, song in enumerate(sorted(midi_files(BUILT_IN))[:12]):
+        path = tmp_path / "songs" / "ab"[k % 2] / song.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(song.read_bytes())
+        entries.append(Entry(f"{'ab'[k % 2]}/{song.name}", file_sha1(path), ("train", "test")[k // 8], song.name))
+    write_manifest(tmp_path / "corpus.csv", entries)
+    place = ["--data", str(tmp_path / "songs"), "--manifest", str(tmp_path / "corpus.csv")]
+    songs = load_corpus(place[1], "train", config.converter, place[3], progress=False, without=["a"])
+    train(config, songs, out_dir=tmp_path / "runs" / config.name, steps=2, progress=False, device="cpu")
+    folders = ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--size", "tiny"]
+    publish.main([*place, *folders, "--without-sources", "a"])
+    found = json.loads((tmp_path / "results" / "mel_2bar.json").read_text())
+    assert found["without_sources"] == ["a"]
+    assert set(found["groups"]) == {"new", "b"}
+    assert "without `a`" in (tmp_path / "pretrained" / "mel_2bar.md").read_text()
 
 
 def test_magenta_js_gets_the_weights_in_8_bits(published):

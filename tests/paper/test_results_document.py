@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from configs import CONFIGS
-from corpus import read_manifest
+from corpus import NEWER_SOURCES, read_manifest, select
 from generate import PRIOR_SCALE
 from music.attributes import NGram
-from paper.publish import MODELS
+from paper.publish import MODELS, without
 from paper.tables import paper_accuracy
 from prior import WINDOWS_PER_GAUSSIAN
 
@@ -36,7 +36,8 @@ def assert_stated(*phrases, text=TEXT):
 
 
 def test_the_setup_names_the_number_of_songs_and_the_order_of_the_n_gram():
-    train = [entry for entry in read_manifest() if entry.split == "train"]
+    train = [entry for entry in select(read_manifest(), without=NEWER_SOURCES) if entry.split == "train"]
+    assert all(without(found) == list(NEWER_SOURCES) for found in FOUND.values())
     assert_stated(f"train split of `paper/corpus.csv`: {len(train):,} public songs", "under a 5-gram model")
     assert len(NGram.fit(np.zeros((1, 8), int), classes=2).followers) == 5
 

@@ -71,6 +71,18 @@ def test_group_table_has_one_column_per_source(made):
     ]
 
 
+def test_other_sources_have_a_row_per_part_where_there_are_any(made):
+    earlier = made("cat-mel_2bar_mini")
+    del earlier["other_sources"], earlier["without_sources"]
+    results = [earlier, made("hier-trio_16bar_mini", 0.9, 0.7, parts=("melody", "bass"))]
+    row = ["hier-trio_16bar_mini", "game", "melody", "12", "2,345", "0.500", "0.920 (0.910 to 0.930)",
+           "0.720 (0.710 to 0.730)", "0.900 (0.890 to 0.910)", "0.700 (0.690 to 0.710)", "40.2 (30.0 to 50.0)",
+           "15 (12 to 18)"]  # fmt: skip
+    table = tables.other_sources_table(results)
+    assert table_rows(table) == [row, [*row[:2], "bass", *row[3:]]]
+    assert {line.count(" | ") for line in table.splitlines()} == {11}
+
+
 def test_facts_bound_and_novelty_tables_show_the_results(made):
     results = [made("cat-mel_2bar_mini")]
     (facts,), (bound,), (novelty,) = (
