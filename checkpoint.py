@@ -250,6 +250,8 @@ def _content_fault(content: dict, size: int) -> str | None:
     if not whole or content.get("format") != FORMAT:
         return f"is no checkpoint of this version, which writes format {FORMAT}"
     model, prior = content["model"], content.get("prior") or ()
+    if not isinstance(content["run"], dict | None):
+        return "is no checkpoint of ours: it has an unknown run"
     if not (isinstance(model, dict) and isinstance(prior, tuple) and len(prior) in (0, len(Prior._fields))):
         return "is no checkpoint of ours: it has no weights, or an unknown prior"
     weights = _weights(content)
@@ -260,8 +262,18 @@ def _content_fault(content: dict, size: int) -> str | None:
         return "is no checkpoint of ours: its tensors are larger than the file"
     if not _is_history(content["run"]):
         return "is no checkpoint of ours: it has an unknown history"
+    if prior and not _is_prior(*prior):
+        return "is no checkpoint of ours: its prior is no mixture of Gaussians"
     name = _not_finite(trained)
     return f"holds NaN or infinity in {name}: its training diverged, or it was changed later" if name else None
+
+
+def _is_prior(means: Tensor, scale: Tensor, weights: Tensor) -> bool:
+    """Whether the shapes are those of a `Prior`, and the weights those of a mixture. NaN is named later."""
+    if means.ndim != 2 or not len(means):
+        return False
+    shapes = scale.shape == (means.shape[1],) * 2 and weights.shape == means.shape[:1]
+    return shapes and not (weights < 0).any() and weights.sum() != 0
 
 
 def _weights(content: dict) -> dict[str, Tensor]:

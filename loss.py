@@ -7,7 +7,6 @@ Axes: B batch, T steps, S segments, D depth of a frame, P parts of a frame.
 """
 
 import math
-from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -129,14 +128,15 @@ def elbo_loss(reconstruction: Tensor, kl_nats: Tensor, *, beta: float = 1.0, fre
         free_bits: budget of an example's total KL, in bits.
 
     Raises:
-        ValueError: reconstruction and KL of different shapes, or a beta or free_bits below 0.
+        ValueError: reconstruction and KL of different shapes, or a beta or free_bits that is below 0 or not finite.
     """
     for name, nats in (("reconstruction", reconstruction), ("kl_nats", kl_nats)):
         if checked_type(name, nats, Tensor, "a tensor [B] of nats").shape != reconstruction.shape:
             raise ValueError(f"{name} must be of the shape of reconstruction, got {described(nats)}")
-    for name, weight in (("beta", beta), ("free_bits", free_bits)):
-        if not isinstance(weight, Real) or weight < 0:
-            raise ValueError(f"{name} must be a number of at least 0, got {described(weight)}")
+    beta, free_bits = (
+        checked_number(name, weight, "a number of at least 0", low=0)
+        for name, weight in (("beta", beta), ("free_bits", free_bits))
+    )
     cost = (kl_nats - free_bits * math.log(2)).clamp(min=0)
     loss = reconstruction.mean() + beta * cost.mean()
     return ElboLoss(loss, reconstruction.mean(), kl_nats.mean())
@@ -156,6 +156,7 @@ def beta_at(step: int, *, max_beta: float, beta_rate: float) -> float:
 def learning_rate_at(step: int, *, learning_rate: float, decay_rate: float, min_learning_rate: float) -> float:
     """Exponential decay towards a floor: (learning_rate - min) * decay_rate ** step + min."""
     learning_rate = checked_number("learning_rate", learning_rate)
+    min_learning_rate = checked_number("min_learning_rate", min_learning_rate)
     return (learning_rate - min_learning_rate) * power(decay_rate, step) + min_learning_rate
 
 

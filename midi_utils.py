@@ -91,10 +91,11 @@ def load_midi(path: str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS) -> Pr
         limits: the most that the file may hold. Raise them for a larger file that you trust.
 
     Raises:
-        ValueError: no path.
+        ValueError: no path, or no limits.
         MidiError: there is no such file, or it is no MIDI file, cut off, beyond mending, or beyond a limit. The message
             names the file and the fault.
     """
+    limits = checked_limits(limits)
     checked_path("path", path)
     try:
         midi, mended = parse_midi(read_file(path, limits), limits)
@@ -103,6 +104,17 @@ def load_midi(path: str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS) -> Pr
     if mended:
         warnings.warn(f"{path}: read after mending: {'; '.join(mended)}", stacklevel=2)
     return midi
+
+
+def checked_limits(limits: Limits) -> Limits:
+    """The limits; raises ValueError for what is none, and for limits that are not above 0 or not finite."""
+    checked_type("limits", limits, Limits, "Limits, such as Limits(bytes=50_000_000)")
+    for name in ("bytes", "events", "tracks"):
+        checked_count(f"limits.{name}", getattr(limits, name))
+    for name in ("ticks_per_second", "seconds"):
+        if not checked_number(f"limits.{name}", getattr(limits, name), "a finite number") > 0:
+            raise ValueError(f"limits.{name} must be above 0, got {getattr(limits, name)}")
+    return limits
 
 
 def as_midi(song: PrettyMIDI | str | os.PathLike) -> PrettyMIDI:
@@ -312,9 +324,11 @@ def load_songs(
         ValueError: there is no such folder, no MIDI file in it, or no window in any file; the message has the report.
     """
     checked_type("converter", converter, BarsConverter, "a converter, such as CONFIGS[name].converter")
+    limits = checked_limits(limits)
     workers = None if workers is None else checked_count("workers", workers)
+    checked_type("executor", executor, Executor | None, "a concurrent.futures.Executor or None")
     source, names, paths = _find_files(folder_or_paths)
-    folder = None if cache is None else converter_folder(cache, converter)
+    folder = None if cache is None else converter_folder(checked_path("cache", cache), converter)
     keys = [(folder and file_digest(path)) or k for k, path in enumerate(paths)]  # equal for equal contents
     files, places = find_songs(folder, keys) if folder else ([], {})
     missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in places}

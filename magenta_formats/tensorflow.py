@@ -175,6 +175,9 @@ def _tar_files(path: Path) -> dict[str, Span]:
                     files[member.name] = _member_span(path, content, member)
             return files
     except UNREADABLE as fault:
+        with path.open("rb") as file:
+            if file.read(4) == b"MThd":
+                raise ValueError(f"{path} is a MIDI file, not a model") from None
         raise ValueError(f"{path} is no tar archive and no checkpoint's prefix, or it is truncated: {fault}") from None
 
 

@@ -174,6 +174,8 @@ class _Reader:
             track, last, fault = self.walk(start, end, to_last_event=True)
             if last is None and not isinstance(fault, IndexError):
                 raise self.refusal(fault)
+            if last is None:
+                self.note(f"track {len(self.tracks)}: an event reaches past its end, read up to there")
         return track
 
     def refusal(self, fault: Exception | None) -> MidiError:

@@ -24,7 +24,7 @@ from generate import TrainedModel, slerp, take
 from helpers import BUILT_IN, MAGENTA, QUIET, made_songs, shrink
 from loss import beta_at, elbo_loss, kl_divergence, reconstruction_loss, sampling_probability_at, segments_at
 from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
-from midi_utils import GrooveConverter, MelodyConverter, load_midi, load_songs
+from midi_utils import GrooveConverter, Limits, MelodyConverter, load_midi, load_songs
 from model import MusicVAE
 from music.attributes import note_density
 from prior import Prior, fit_prior
@@ -65,6 +65,10 @@ def refuses(at, call, words):
     with pytest.raises(ValueError, match=words):
         call(at)
     plt.close("all")
+
+
+def read_with_limits(path, limits):
+    return load_songs(path, MelodyConverter(), limits=limits)
 
 
 def sample(**arguments):
@@ -227,6 +231,18 @@ def test_wrong_controls_are_refused(at, of, controls, words):
         (lambda at: load_songs([None], MelodyConverter()), "each of folder_or_paths must be a path"),
         (lambda at: load_songs(at.midi, MelodyConverter), r"converter must be a converter, such as CONFIGS\[name\]"),
         (lambda at: load_songs(at.midi, MelodyConverter(), workers=0), "workers must be a whole number of at least 1"),
+        (lambda at: load_songs(at.midi, MelodyConverter(), executor=4), "executor must be a concurrent.futures"),
+        (lambda at: load_songs(at.midi, MelodyConverter(), cache=4), "cache must be a path"),
+        *(
+            (lambda at, read=read, limits=limits: read(at.midi, limits), words)
+            for read in (lambda path, limits: load_midi(path, limits=limits), read_with_limits)
+            for limits, words in (
+                (None, "limits must be Limits"),
+                (Limits(bytes=1e7), "limits.bytes must be a whole number of at least 1"),
+                (Limits(seconds=0), "limits.seconds must be above 0, got 0"),
+                (Limits(seconds=NAN), "limits.seconds must be a finite number, got nan"),
+            )
+        ),
         *((lambda at, p=p: load_midi(p), "path must be a path") for p in (None, 5, "", b"MThd")),
         (lambda at: at.melody.songs.split(seed=None), "seed must be a whole number of at least 0"),
         (lambda at: at.melody.songs.split(valid="0.1"), "valid must be a number"),
@@ -279,6 +295,7 @@ LOGITS = torch.zeros(2, 32, 90)
         (lambda at: kl_divergence(MU), "posterior must be a torch.distributions.Normal"),
         (lambda at: elbo_loss(NATS, torch.ones(3)), "kl_nats must be of the shape of reconstruction"),
         (lambda at: elbo_loss(NATS, NATS, beta=-1), "beta must be a number of at least 0"),
+        (lambda at: elbo_loss(NATS, NATS, beta=NAN), "beta must be a number of at least 0, got nan"),
         (lambda at: elbo_loss(NATS, NATS, free_bits=None), "free_bits must be a number of at least 0"),
         (lambda at: beta_at(-1, max_beta=1.0, beta_rate=0.5), "step must be a whole number of at least 0"),
         (lambda at: beta_at(1, max_beta=1.0, beta_rate=2.0), "rate must be a number from 0 to 1"),

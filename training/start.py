@@ -161,7 +161,7 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam) -> Pos
         if run.get(key) != ours:
             raise ValueError(
                 f"{path} holds a run whose {key} differs ({difference(run.get(key), ours)}): "
-                "train in another folder; train(..., resume=False) starts over in this one"
+                "train in another folder, or start over in this one: delete the file, or give resume=False"
             )
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])

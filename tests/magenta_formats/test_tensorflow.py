@@ -240,6 +240,12 @@ def test_recognising_an_archive_unpacks_only_its_beginning(archive, monkeypatch)
     assert read == [512]
 
 
+def test_a_midi_file_is_called_one(tmp_path):
+    (tmp_path / "song.mid").write_bytes(b"MThd" + bytes(1000))
+    with pytest.raises(ValueError, match=r"song\.mid is a MIDI file, not a model"):
+        read_variables(tmp_path / "song.mid")
+
+
 def test_a_file_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / "model.ckpt").write_bytes(b"no archive" * 100)
     with pytest.raises(ValueError, match="no tar archive and no checkpoint's prefix"):

@@ -250,3 +250,11 @@ def test_a_negative_delta_time_is_read_as_0_and_what_follows_keeps_its_place(bef
     midi, mended = parse_midi(smf(meta(1, b"here", before) + negative + sound(72, 48)[1:] + sound(60, 480, 48)))
     assert [(pitch, round(960 * start)) for pitch, start, _ in notes_of(midi)] == [(72, before), (60, before)]
     assert mended == ["track 0: a negative delta time, read as 0"]
+
+
+def test_what_an_event_swallows_that_reaches_past_its_track_is_named():
+    notes = 4 * sound(60, 480)
+    swallowed = b"\x00\xf0\xff\x7f" + notes  # a system message that says 16,383 bytes
+    song, mended = parse_midi(smf(notes + swallowed))
+    assert len(notes_of(song)) == 4
+    assert mended == ["track 0: an event reaches past its end, read up to there"]
