@@ -36,6 +36,7 @@ from engine.checks import (
 )
 from engine.rng import normal
 from magenta_checkpoint import is_magenta_checkpoint, load_magenta_model
+from magenta_formats.folding import fold_gaussian
 from midi_utils import Converter, GrooveConverter, MultitrackConverter, SongDataset, Windows, as_midi
 from model import MusicVAE, autocast
 from music.chords import chords_to_controls
@@ -274,6 +275,21 @@ class TrainedModel:
             raise ValueError(f"kind must be one of {', '.join(FITS)}, got {described(kind)}")
         _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
         self.prior, self.prior_width = FITS[kind](mu, sigma), width
+
+    def folded(self, songs: SongDataset, width: float = PRIOR_SCALE) -> "TrainedModel":
+        """A model that makes from N(0, I) what this one makes from a single Gaussian fitted to songs.
+
+        Clients that draw z from N(0, I) alone, as magenta.js does, then play music: give it to `export_magenta_js`. Its
+        z are others than this model's. Decoding and posterior means are exact, posterior standard deviations are not:
+        see magenta_formats/folding.py.
+
+        Args:
+            songs: the training set, as in `fit_prior`.
+            width: factor on the standard deviation of the Gaussian, above 0.
+        """
+        self.check_songs("songs", songs)
+        _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
+        return TrainedModel(fold_gaussian(self.model, mu, sigma, width), self.config, self.precision)
 
     def check_songs(self, name: str, songs: SongDataset):
         """Raises ValueError unless a set holds windows of this model's converter; `name` is the argument's."""
