@@ -299,8 +299,10 @@ def _kind_fault(prior: tuple | dict) -> str | None:
     kind = prior.get("kind")
     if not isinstance(kind, str) or kind not in PRIORS:
         return f"it has a prior of the unknown kind {described(kind)}; this version knows {', '.join(PRIORS)}"
-    wanted = {"kind", *PRIORS[kind]._fields}
-    return None if set(prior) == wanted else f"its {kind} prior lacks {', '.join(PRIORS[kind]._fields)} or has others"
+    fields, found = PRIORS[kind]._fields, [str(name) for name in prior if name != "kind"]
+    if set(found) == set(fields):
+        return None
+    return f"its {kind} prior should have the fields {', '.join(fields)}, not {', '.join(found)}"
 
 
 def _width_fault(width) -> str | None:

@@ -271,7 +271,7 @@ class TrainedModel:
         """
         self.check_songs("songs", songs)
         width = checked_number("width", width, "a number of at least 0", low=0)
-        if kind not in FITS:
+        if kind not in tuple(FITS):  # which compares, so that it need not be hashable
             raise ValueError(f"kind must be one of {', '.join(FITS)}, got {described(kind)}")
         _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
         self.prior, self.prior_width = FITS[kind](mu, sigma), width
