@@ -39,7 +39,7 @@ LEARNING_RATE = 2e-3  # at its highest
 BETA2 = 0.99  # of Adam
 WARM_UP = 200  # updates in which the learning rate rises; it falls to 0 by a cosine
 NOISE_MEAN, NOISE_SPREAD = -0.5, 1.0  # of the log of the noise levels in training (Karras et al., table 1: -1.2, 1.2)
-NOISE_LEVELS = 32  # of sampling; two evaluations of the MLP each
+NOISE_LEVELS = 18  # of sampling; two evaluations of the MLP each
 MOST_NOISE, LEAST_NOISE = 4.0, 0.03  # standard deviations, of whitened z
 NOISE_POWER = 7  # spaces the levels (Karras et al., equation 5)
 
