@@ -4,6 +4,7 @@ A file is a zip archive in PyTorch's format. PyTorch does not compare the archiv
 unpacks whatever the archive says. `read_checkpoint` therefore checks the archive first.
 """
 
+import math
 import os
 import pickletools
 import re
@@ -18,9 +19,9 @@ from torch import Tensor
 
 from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
-from engine.checks import checked_path, checked_type
+from engine.checks import checked_path, checked_type, described
 from model import ModelConfig, MusicVAE, blank_model
-from prior import Prior
+from prior import DiffusionPrior, Prior
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
 FORMAT = 1  # version of that file's content
@@ -32,6 +33,7 @@ MOST_CALLS = 10_000  # tensors and ordered dictionaries in a file; a run of the 
 STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 ALLOWED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", *(f"torch {kind}Storage" for kind in STORAGES)}
 UNKNOWN_STORAGE = re.compile(r"/data/(?![0-9]+$)")  # values of a tensor under letters, whose case PyTorch ignores
+PRIORS = {"mixture": Prior, "diffusion": DiffusionPrior}  # by the kind that a file names; a plain tuple is a mixture
 MOST_FAULTS = 5  # that an error message lists
 
 
@@ -41,7 +43,8 @@ def save_checkpoint(
     config: Config,
     run: dict | None = None,
     optimizer: Adam | None = None,
-    prior: Prior | None = None,
+    prior: Prior | DiffusionPrior | None = None,
+    prior_width: float | None = None,
 ):
     """Writes a model to a file, atomically: a reader finds the old file or the new one.
 
@@ -51,6 +54,7 @@ def save_checkpoint(
         config: the preset, whose converter and recipe are written.
         run, optimizer: state of a training run, which it needs to resume; None for a model that is only used.
         prior: a fitted prior of z, written in the weights' precision.
+        prior_width: factor on its standard deviation that z are drawn at; the reader's own when None.
 
     Raises:
         ValueError: a prior of another class, which `stored_prior` could not restore; or a weight that is not finite in
@@ -59,7 +63,7 @@ def save_checkpoint(
     path = checked_path("path", path)
     checked_type("model", model, MusicVAE, "a MusicVAE")
     checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
-    if prior and not isinstance(prior, Prior):
+    if prior and not isinstance(prior, tuple(PRIORS.values())):
         raise ValueError(f"a checkpoint holds a prior.Prior, not a {type(prior).__name__}, which it could not restore")
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +73,8 @@ def save_checkpoint(
     if optimizer:
         content["optimizer"] = optimizer.state_dict()
     if prior:
-        content["prior"] = tuple(part.to(next(model.parameters()).dtype) for part in prior)
+        content["prior"] = _plain_prior(prior, next(model.parameters()).dtype)
+        content["prior_width"] = prior_width
     if name := _not_finite(_weights(content) | _tensors("optimizer", content.get("optimizer"))):
         raise ValueError(f"{name} of this {config.name} holds NaN or infinity: nothing is written to {path}")
     partial = path.with_name(path.name + ".partial")
@@ -132,14 +137,34 @@ def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
         raise ValueError(
             f"{path} holds weights that do not fit its own preset: {'; '.join(faults[:MOST_FAULTS])}{more}"
         )
+    prior = stored_prior(content)
+    if prior and (faults := _prior_faults(prior, config.model.z_size)):
+        raise ValueError(f"{path} holds a prior that does not fit its model: {'; '.join(faults)}")
     model = MusicVAE(config.model)
     model.load_state_dict(content["model"])
     return model.eval(), config
 
 
-def stored_prior(content: dict) -> Prior | None:
+def stored_prior(content: dict) -> Prior | DiffusionPrior | None:
     """The prior in a checkpoint's content; None where it has none."""
-    return Prior(*content["prior"]) if content.get("prior") else None
+    prior = content.get("prior")
+    if isinstance(prior, dict):
+        return PRIORS[prior["kind"]](**{name: part for name, part in prior.items() if name != "kind"})
+    return Prior(*prior) if prior else None
+
+
+def stored_width(content: dict) -> float | None:
+    """The width that z are drawn at from the prior in a checkpoint's content; None where it has none."""
+    return content.get("prior_width")
+
+
+def _plain_prior(prior: Prior | DiffusionPrior, dtype: torch.dtype) -> tuple | dict:
+    """A prior as `stored_prior` reads it: a mixture as a plain tuple, another with its kind and its fields by name."""
+    parts = tuple(part.to(dtype) for part in prior)
+    if isinstance(prior, Prior):
+        return parts
+    kind = next(kind for kind, known in PRIORS.items() if isinstance(prior, known))
+    return {"kind": kind, **dict(zip(prior._fields, parts, strict=True))}
 
 
 # ---- The history of a run, in tensors: PyTorch reads lists slowly, and a pickle is limited ----
@@ -252,8 +277,11 @@ def _content_fault(content: dict, size: int) -> str | None:
     model, prior = content["model"], content.get("prior") or ()
     if not isinstance(content["run"], dict | None):
         return "is no checkpoint of ours: it has an unknown run"
-    if not (isinstance(model, dict) and isinstance(prior, tuple) and len(prior) in (0, len(Prior._fields))):
+    known = isinstance(prior, dict) or (isinstance(prior, tuple) and len(prior) in (0, len(Prior._fields)))
+    if not (isinstance(model, dict) and known):
         return "is no checkpoint of ours: it has no weights, or an unknown prior"
+    if fault := _kind_fault(prior) or _width_fault(content.get("prior_width")):
+        return f"is no checkpoint of ours: {fault}"
     weights = _weights(content)
     if not all(isinstance(value, Tensor) and value.is_floating_point() for value in weights.values()):
         return "is no checkpoint of ours: some of its weights are not floats"
@@ -262,24 +290,52 @@ def _content_fault(content: dict, size: int) -> str | None:
         return "is no checkpoint of ours: its tensors are larger than the file"
     if not _is_history(content["run"]):
         return "is no checkpoint of ours: it has an unknown history"
-    if prior and not _is_prior(*prior):
+    if prior and isinstance(prior, tuple) and not _is_mixture(*prior):
         return "is no checkpoint of ours: its prior is no mixture of Gaussians"
     name = _not_finite(trained)
     return f"holds NaN or infinity in {name}: its training diverged, or it was changed later" if name else None
 
 
-def _is_prior(means: Tensor, scale: Tensor, weights: Tensor) -> bool:
-    """Whether the shapes are those of a `Prior`, and the weights those of a mixture. NaN is named later."""
-    if means.ndim != 2 or not len(means):
-        return False
-    shapes = scale.shape == (means.shape[1],) * 2 and weights.shape == means.shape[:1]
-    return shapes and not (weights < 0).any() and weights.sum() != 0
+def _is_mixture(means: Tensor, scale: Tensor, weights: Tensor) -> bool:
+    """Whether there are means, and weights that can be those of a mixture. Shapes and NaN are named later."""
+    return means.ndim == 2 and len(means) > 0 and not (weights < 0).any() and bool(weights.sum() != 0)
+
+
+def _kind_fault(prior: tuple | dict) -> str | None:
+    """What is wrong with the kind and the names of a prior's fields, or None."""
+    if not isinstance(prior, dict):
+        return None
+    kind = prior.get("kind")
+    if not isinstance(kind, str) or kind not in PRIORS:
+        return f"it has a prior of the unknown kind {described(kind)}; this version knows {', '.join(PRIORS)}"
+    fields, found = PRIORS[kind]._fields, [str(name) for name in prior if name != "kind"]
+    if set(found) == set(fields):
+        return None
+    return f"its {kind} prior should have the fields {', '.join(fields)}, not {', '.join(found)}"
+
+
+def _width_fault(width) -> str | None:
+    """What is wrong with the width that z are drawn at, or None."""
+    if width is None or (isinstance(width, float) and math.isfinite(width) and width >= 0):
+        return None
+    return f"its prior_width should be a number of at least 0, but is {described(width)}"
+
+
+def _prior_faults(prior: Prior | DiffusionPrior, z_size: int) -> list[str]:
+    """How the fields of a prior differ in shape from those of a model with this size of z."""
+    wanted = zip(prior._fields, prior, prior.wanted_shapes(z_size), strict=True)
+    return [
+        f"{name} should be {shape}, but is {list(part.shape)}"
+        for name, part, shape in wanted
+        if list(part.shape) != shape
+    ]
 
 
 def _weights(content: dict) -> dict[str, Tensor]:
     """The tensors of the model and the prior, by name."""
-    prior = zip(Prior._fields, content.get("prior") or (), strict=False)
-    return content["model"] | {f"prior.{name}": part for name, part in prior}
+    prior = content.get("prior") or ()
+    parts = prior.items() if isinstance(prior, dict) else zip(Prior._fields, prior, strict=False)
+    return content["model"] | {f"prior.{name}": part for name, part in parts if name != "kind"}
 
 
 def _tensors(name: str, content) -> dict[str, Tensor]:

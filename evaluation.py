@@ -29,7 +29,7 @@ from checkpoint import read_checkpoint
 from console import errors_in_a_line, say
 from corpus import MANIFEST, load_corpus
 from engine.checks import checked_count, checked_generator, checked_number, checked_seed, checked_type, described
-from generate import Encoding, TrainedModel, evenly, slerp, take
+from generate import PRIOR_WINDOWS, Encoding, TrainedModel, evenly, slerp, take
 from loss import kl_divergence, reconstruction_loss
 from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import Converter, SongDataset, Tensors, Windows
@@ -47,12 +47,14 @@ from music.attributes import (
     nearest_distance,
     note_density,
     pitch_class_histogram,
+    pitch_range,
     repetition,
     self_similarity,
 )
 from music.drums import DRUMS_DEPTH
 from music.melody import FIRST_PITCH, MELODY_DEPTH
 from outputs import OUTPUTS
+from prior import FITS, DiffusionPrior, Prior
 from training.start import fingerprint
 
 BATCH = 256  # windows per forward pass
@@ -67,6 +69,8 @@ TRAINING_WINDOWS = 8192  # evenly spaced training windows from which attribute v
 BARS_BACK = (1, 2, 4, 8)  # distances in bars at which repetition is measured
 OTHER_SPLITS = ("train", "valid")  # of a left-out source: a recipe may be chosen by these, but not by test songs
 OTHER_WINDOWS = 4096  # of such a source, evenly spaced: a source can have 40,000
+STANDARD_NORMAL, HELD_OUT = "standard normal", "held-out music"  # names in `measure_priors`
+MOST_DEVIATION = 0.1  # from real windows, of a prior that `choose_prior` takes for its few copies
 NEW = "new"  # the group of windows that do not occur in the training set
 
 
@@ -143,12 +147,29 @@ class Samples(NamedTuple):
     nearest: Comparison  # median Hamming distance to the nearest training window, share of the steps
 
 
-class PriorSamples(NamedTuple):
-    """Means over samples whose z come from one prior."""
+class Candidate(NamedTuple):
+    """A prior, and the width that z are drawn at."""
+
+    prior: Prior | DiffusionPrior | None  # N(0, I) when None
+    width: float
+
+
+class PartSamples(NamedTuple):
+    """Means over windows of one part."""
 
     cost: float  # nats per step under the n-gram model of the training set
+    notes: float  # per step; of drums, hits
+    range: float | None  # highest minus lowest pitch, semitones, of windows with notes; None for drums
+
+
+class PriorSamples(NamedTuple):
+    """Means over samples whose z come from one prior, or over real windows."""
+
+    cost: float  # nats per step under the n-gram model of the training set; of a trio, the melody's
     repetition: float  # of the bar before
     copies: float  # share that occurs in the training set, in any key
+    repetition_8: float | None = None  # of the bar eight bars before; None for windows of up to eight bars
+    parts: dict[str, PartSamples] | None = None  # by part; None in results of earlier versions
 
 
 class OtherSource(NamedTuple):
@@ -180,7 +201,7 @@ class Evaluation(NamedTuple):
     interpolation: Interpolation
     attributes: AttributeTable | None
     samples: Samples
-    priors: dict[str, PriorSamples]  # by prior: the standard normal, or the fitted prior at a scale ("width")
+    priors: dict[str, PriorSamples]  # of each prior, and of held-out windows, see `measure_priors`
     prior_bits: float | None  # KL of the fitted prior from N(0, I)
     without_sources: list[str]  # sources of the corpus in neither the training nor the test set
     other_sources: dict[str, OtherSource]  # by source
@@ -406,9 +427,13 @@ def first_part(labels: np.ndarray) -> np.ndarray:
 
 def fit_ngram(trained: TrainedModel, train_set: SongDataset) -> NGram:
     """The n-gram model of the training set's non-overlapping windows; it reads the melody of a trio."""
-    apart = train_set.start_bar % trained.converter.bars == 0
-    labels = train_set.labels[np.flatnonzero(apart)]
+    labels = non_overlapping(trained, train_set)
     return NGram.fit(first_part(labels), trained.model.config.output_depths[0])
+
+
+def non_overlapping(trained: TrainedModel, train_set: SongDataset) -> np.ndarray:
+    """The labels of windows of a set that share no bar."""
+    return train_set.labels[np.flatnonzero(train_set.start_bar % trained.converter.bars == 0)]
 
 
 # ---- Attributes (paper, section 5, "Attribute Vector Arithmetic") ----
@@ -528,22 +553,129 @@ def measure_samples(
     )
 
 
-def measure_priors(trained: TrainedModel, training: TrainingSet, count: int, seed: int) -> dict[str, PriorSamples]:
-    """Measures `count` samples for each prior, with the same random numbers.
+def measure_priors(
+    trained: TrainedModel,
+    training: TrainingSet,
+    count: int,
+    seed: int,
+    data: np.ndarray | None = None,
+    candidates: dict[str, Candidate] | None = None,
+) -> dict[str, PriorSamples]:
+    """Measures `count` samples for each prior, with the same random numbers, and real windows.
 
-    A smaller scale of the fitted prior gives samples that are closer to the songs and less new (Kingma & Dhariwal
-    2018, "Glow", on sampling at a reduced temperature).
+    Args:
+        data: labels of held-out windows, measured under the name HELD_OUT; left out when None.
+        candidates: the priors by name; by default the standard normal and the model's own prior at PRIOR_SCALES.
     """
-    draws = {"standard normal": TrainedModel(trained.model, trained.config).draw_z(count, seed=seed)}
-    for scale in PRIOR_SCALES if trained.prior else ():
-        draws[f"width {scale}"] = trained.prior.draw(count, make_generator(trained, seed), scale)
-    found = {}
-    for name, z in draws.items():
+    if candidates is None:
+        candidates = prior_candidates({"": trained.prior} if trained.prior else {})
+    ngrams = part_ngrams(trained, training)
+    found = {} if data is None else {HELD_OUT: measure_windows(trained, training, ngrams, data)}
+    for name, (prior, width) in candidates.items():
+        source = make_generator(trained, seed)
+        z = (
+            prior.draw(count, source, width)
+            if prior
+            else TrainedModel(trained.model, trained.config).draw_z(count, source)
+        )
         samples = decode_sampled(trained, z, make_generator(trained, seed + 1))
-        cost, back = training.ngram.cost(first_part(samples)), repetition(samples, 1)
-        copies = is_copy(trained.converter, samples, training.windows)
-        found[name] = PriorSamples(*(float(np.nanmean(values)) for values in (cost, back, copies)))
+        found[name] = measure_windows(trained, training, ngrams, samples)
     return found
+
+
+def prior_candidates(priors: dict[str, Prior | DiffusionPrior]) -> dict[str, Candidate]:
+    """The standard normal, and each prior at each of PRIOR_SCALES, as "mixture width 0.8".
+
+    A smaller scale gives samples that are closer to the songs and less new (Kingma & Dhariwal 2018, "Glow", on sampling
+    at a reduced temperature).
+    """
+    scaled = {
+        f"{name} width {scale}".lstrip(): Candidate(prior, scale)
+        for name, prior in priors.items()
+        for scale in PRIOR_SCALES
+    }
+    return {STANDARD_NORMAL: Candidate(None, 1.0)} | scaled
+
+
+def part_ngrams(trained: TrainedModel, training: TrainingSet) -> list[NGram]:
+    """The n-gram model of each part of the training set."""
+    labels, depths = non_overlapping(trained, training.songs), trained.model.config.output_depths
+    return [training.ngram, *(NGram.fit(labels[..., k], depths[k]) for k in range(1, len(depths)))]
+
+
+def measure_windows(
+    trained: TrainedModel, training: TrainingSet, ngrams: Sequence[NGram], labels: np.ndarray
+) -> PriorSamples:
+    """Measures windows, samples or real ones: labels [n, steps] or [n, steps, 3], with an n-gram model per part."""
+    model, by_part = trained.model.config, np.moveaxis(labels.reshape(*labels.shape[:2], -1), 2, 0)
+    parts = {
+        name: _measure_part(part, ngram, depth == DRUMS_DEPTH)
+        for name, part, ngram, depth in zip(model.output_kind.parts, by_part, ngrams, model.output_depths, strict=True)
+    }
+    near, far = (
+        float(np.nanmean(repetition(labels, back))) if labels.shape[1] > back * STEPS_PER_BAR else None
+        for back in (1, 8)
+    )
+    copies = float(is_copy(trained.converter, labels, training.windows).mean())
+    return PriorSamples(next(iter(parts.values())).cost, near, copies, far, parts)
+
+
+def _measure_part(labels: np.ndarray, ngram: NGram, drums: bool) -> PartSamples:
+    """Windows without a note have no range; it counts as 0 if none has a note."""
+    density = hit_density if drums else note_density
+    ranges = None if drums else pitch_range(labels)
+    spread = None if drums else float(np.nanmean(ranges)) if (ranges >= 0).any() else 0.0
+    return PartSamples(float(np.nanmean(ngram.cost(labels))), float(density(labels).mean()), spread)
+
+
+def deviation(samples: PriorSamples, real: PriorSamples) -> float:
+    """The largest relative deviation of samples from real windows in cost, notes per step and range, over all parts.
+
+    It has no sign: samples that are plainer than music deviate as well.
+    """
+    pairs = zip(samples.parts.values(), real.parts.values(), strict=True)
+    numbers = [(a, b) for pair in pairs for a, b in zip(*pair, strict=True) if b is not None]
+    return max(abs(a - b) / b if b else math.inf * (a != b) for a, b in numbers)
+
+
+def fit_chosen_prior(
+    trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset, count: int = SAMPLES, seed: int = 0
+) -> dict[str, PriorSamples]:
+    """Fits a prior of each kind, and gives the model the one that `choose_prior` takes, with its width.
+
+    Args:
+        train_set: songs to fit to, as in `TrainedModel.fit_prior`; also for the n-gram model and copies.
+        valid_set: songs that the samples are compared with; neither training songs nor the test split.
+        count: samples per prior and width.
+        seed: of the samples.
+
+    Returns:
+        What `measure_priors` found.
+    """
+    trained.check_songs("train_set", train_set)
+    trained.check_songs("valid_set", valid_set)
+    _, mu, sigma = trained.encode(train_set.windows(evenly(len(train_set), PRIOR_WINDOWS)))
+    candidates = prior_candidates({kind: fit(mu, sigma) for kind, fit in FITS.items()})
+    training = read_training_set(trained, train_set)
+    found = measure_priors(trained, training, count, seed, valid_set.labels[:], candidates)
+    trained.prior, trained.prior_width = candidates[choose_prior(found)]
+    return found
+
+
+def choose_prior(found: dict[str, PriorSamples]) -> str:
+    """The name of the prior whose samples resemble real windows, of what `measure_priors` found with `data`.
+
+    Among the priors within MOST_DEVIATION of real windows it is the one with the fewest copies, then with the least
+    deviation. If there is none, it is the one with the least deviation.
+
+    Raises:
+        ValueError: real windows were not measured, or no prior.
+    """
+    if HELD_OUT not in found or len(found) < 2:
+        raise ValueError(f"the choice needs {HELD_OUT} and at least one prior, got {list(found)}")
+    away = {name: deviation(samples, found[HELD_OUT]) for name, samples in found.items() if name != HELD_OUT}
+    near = [name for name in away if away[name] <= MOST_DEVIATION]
+    return min(near or away, key=lambda name: (found[name].copies if near else 0, away[name]))
 
 
 def measure_prior_bits(trained: TrainedModel) -> float | None:
@@ -705,7 +837,7 @@ def evaluate(
         interpolation=measure_interpolation(trained, held_out, encoding.mu, training.ngram, pairs, generator),
         attributes=measure_attributes(trained, train_set, count, seed) if has_melody else None,
         samples=measure_samples(trained, training, windows.labels, count, generator),
-        priors=measure_priors(trained, training, count, seed),
+        priors=measure_priors(trained, training, count, seed, windows.labels),
         prior_bits=measure_prior_bits(trained),
         without_sources=sorted(without_sources),
         other_sources={

@@ -20,7 +20,7 @@ from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 from torch.distributions import Normal
 
-from checkpoint import read_checkpoint, rebuild, save_checkpoint, stored_prior
+from checkpoint import read_checkpoint, rebuild, save_checkpoint, stored_prior, stored_width
 from configs import Config
 from engine.checks import (
     check_whole,
@@ -36,17 +36,18 @@ from engine.checks import (
 )
 from engine.rng import normal
 from magenta_checkpoint import is_magenta_checkpoint, load_magenta_model
+from magenta_formats.folding import fold_gaussian
 from midi_utils import Converter, GrooveConverter, MultitrackConverter, SongDataset, Windows, as_midi
 from model import MusicVAE, autocast
 from music.chords import chords_to_controls
 from music.converter import as_array
 from music.performance import PADDING
-from prior import Prior, fit_prior
+from prior import FITS, DiffusionPrior, Prior
 from training.processes import check_device
 
 GPU_BATCH = 256  # windows that a GPU encodes at a time
 CPU_ENCODE_BATCH = 64  # windows that a CPU encodes at a time; its caches hold the states of these between two steps
-PRIOR_SCALE = 0.8  # of the standard deviation of a fitted prior's Gaussians, see `evaluation.measure_priors`
+PRIOR_SCALE = 0.8  # width that z are drawn at from a fitted prior, where none is given: see `evaluation.measure_priors`
 PRIOR_WINDOWS = 24_576  # largest number of windows that a prior is fitted to: 384 Gaussians
 MIN_SINE = 1e-6  # of the angle between two vectors; below it they count as parallel or opposite
 
@@ -110,13 +111,21 @@ class TrainedModel:
         config: the preset; its converter reads and writes the music.
         precision: of the matrix products: 'float32', 'bfloat16' or 'auto', see `model.autocast`.
         prior: distribution that `sample` draws z from, moved to the model's device; N(0, I) when None.
+        prior_width: factor on the prior's standard deviation, see `Prior.draw` and `DiffusionPrior.draw`.
 
     Raises:
         ValueError: the model's length or depths are not those of the config's converter, the device does not run the
-            precision, or the prior is of another size of z.
+            precision, the prior is of another size of z, or the width is below 0.
     """
 
-    def __init__(self, model: MusicVAE, config: Config, precision: str = "float32", prior: Prior | None = None):
+    def __init__(
+        self,
+        model: MusicVAE,
+        config: Config,
+        precision: str = "float32",
+        prior: Prior | DiffusionPrior | None = None,
+        prior_width: float = PRIOR_SCALE,
+    ):
         checked_type("model", model, MusicVAE, "a MusicVAE; TrainedModel.load reads one from a path")
         checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
         depths = [(c.steps, c.input_depth, c.output_depth, c.control_depth) for c in (model.config, config.converter)]
@@ -130,6 +139,7 @@ class TrainedModel:
         autocast(self.device, precision)  # raises ValueError too
         self.precision = precision
         self.prior = None if prior is None else self._checked_prior(prior)
+        self.prior_width = checked_number("prior_width", prior_width, "a number of at least 0", low=0)
         # a groove model is trained on Roland's drum map, but songs use General MIDI's
         is_groove = isinstance(config.converter, GrooveConverter)
         self.converter = replace(config.converter, kit="general_midi") if is_groove else config.converter
@@ -165,11 +175,12 @@ class TrainedModel:
         model, config = rebuild(content, path)
         if config_name not in (None, config.name):
             raise ValueError(f"{path} is a model of {config.name}, not of {config_name}: omit config_name")
-        return cls(model.to(device), config, precision, stored_prior(content))
+        width = stored_width(content)
+        return cls(model.to(device), config, precision, stored_prior(content), PRIOR_SCALE if width is None else width)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes a checkpoint that `load` reads: weights in the precision that they have, the preset and the prior."""
-        save_checkpoint(path, self.model, self.config, prior=self.prior)
+        save_checkpoint(path, self.model, self.config, prior=self.prior, prior_width=self.prior_width)
 
     @property
     def device(self) -> torch.device:
@@ -234,16 +245,16 @@ class TrainedModel:
         )
 
     def draw_z(self, n: int, generator: Generator | int | None = None, *, seed: int | None = None) -> Tensor:
-        """Draws n latent vectors [n, Z] from the prior, its Gaussians' standard deviation scaled by PRIOR_SCALE.
+        """Draws n latent vectors [n, Z] from the prior, its standard deviation scaled by `prior_width`.
 
         Without a prior they come from N(0, I), unscaled. `seed` and `generator` are as in `sample`.
         """
         n, source = checked_count("n", n), self._random_source(seed, generator)
         if self.prior:
-            return self.prior.draw(n, source, PRIOR_SCALE)
+            return self.prior.draw(n, source, self.prior_width)
         return normal((n, self.model.config.z_size), source, self.device)
 
-    def fit_prior(self, songs: SongDataset) -> None:
+    def fit_prior(self, songs: SongDataset, kind: str = "mixture", width: float = PRIOR_SCALE) -> None:
         """Fits a prior to the posteriors of songs; `sample` draws z from it afterwards.
 
         With many free bits or a small beta, songs occupy only a part of N(0, I), and z from the rest decodes to noise.
@@ -251,13 +262,34 @@ class TrainedModel:
 
         Args:
             songs: the training set; at most PRIOR_WINDOWS windows of it are used, evenly spaced.
+            kind: 'mixture', of Gaussians; 'gaussian', a single one; or 'diffusion', which trains for minutes.
+            width: the `prior_width` from now on.
 
         Raises:
-            ValueError: no windows, windows of another converter, or a model that encodes them to NaN or infinity.
+            ValueError: no windows, windows of another converter, a model that encodes them to NaN or infinity, another
+                kind, or a width below 0.
+        """
+        self.check_songs("songs", songs)
+        width = checked_number("width", width, "a number of at least 0", low=0)
+        if kind not in tuple(FITS):  # which compares, so that it need not be hashable
+            raise ValueError(f"kind must be one of {', '.join(FITS)}, got {described(kind)}")
+        _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
+        self.prior, self.prior_width = FITS[kind](mu, sigma), width
+
+    def folded(self, songs: SongDataset, width: float = PRIOR_SCALE) -> "TrainedModel":
+        """A model that makes from N(0, I) what this one makes from a single Gaussian fitted to songs.
+
+        Clients that draw z from N(0, I) alone, as magenta.js does, then play music: give it to `export_magenta_js`. Its
+        z are others than this model's. Decoding and posterior means are exact, posterior standard deviations are not:
+        see magenta_formats/folding.py.
+
+        Args:
+            songs: the training set, as in `fit_prior`.
+            width: factor on the standard deviation of the Gaussian, above 0.
         """
         self.check_songs("songs", songs)
         _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
-        self.prior = fit_prior(mu, sigma)
+        return TrainedModel(fold_gaussian(self.model, mu, sigma, width), self.config, self.precision)
 
     def check_songs(self, name: str, songs: SongDataset):
         """Raises ValueError unless a set holds windows of this model's converter; `name` is the argument's."""
@@ -399,12 +431,12 @@ class TrainedModel:
             return checked_generator(given)
         return Generator(self.device).manual_seed(checked_seed(given))
 
-    def _checked_prior(self, prior: Prior) -> Prior:
+    def _checked_prior(self, prior: Prior | DiffusionPrior) -> Prior | DiffusionPrior:
         """A prior on the model's device."""
         if not (isinstance(prior, tuple) and hasattr(prior, "draw")):
             raise ValueError(f"prior must be a NamedTuple of tensors with a method draw, got {described(prior)}")
         z_size = self.model.config.z_size
-        if isinstance(prior, Prior) and prior.means.shape[1] != z_size:
+        if isinstance(prior, Prior | DiffusionPrior) and prior.z_size != z_size:
             raise ValueError(f"prior must be of z_size {z_size}, as the model, got {prior}")
         return prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
 

@@ -48,7 +48,7 @@ from music.drums import DRUM_CLASSES, DRUMS_DEPTH
 from music.groove import MAX_OFFSET_STEPS
 from music.melody import MELODY_DEPTH, NOTE_OFF
 from music.midi_file import parse_midi
-from music.performance import DEPTH, PADDING
+from music.performance import DEPTH, END, EVENTS, PADDING
 
 LONGEST = 10  # seconds per input; far more than any takes
 MOST_SEED_BYTES = 4000  # per seed file: small ones are mutated, so that inputs are many
@@ -317,7 +317,8 @@ def reads_back(converter: Converter, labels: np.ndarray, midi: PrettyMIDI) -> bo
     """Whether `from_arrays` promises that this song of one window is read back as it was."""
     tracks = spans(midi, bar_seconds(converter))
     if isinstance(converter, MultitrackConverter):
-        return len(tracks) >= 2 and not any(overlaps(track.notes) for track in midi.instruments)
+        begun = (labels.reshape(-1, EVENTS)[:, 0] != END).sum()  # a track may have a rest alone, and is not written
+        return len(tracks) == begun >= 2 and not any(overlaps(track.notes) for track in midi.instruments)
     if not tracks:
         return False
     first, last = min(span[0, 0] for span in tracks), max(span[:, 1].max() for span in tracks)

@@ -105,6 +105,14 @@ def drum_histogram(labels: np.ndarray) -> np.ndarray:
     return _share(hits, hits.sum())
 
 
+def pitch_range(labels: np.ndarray) -> np.ndarray:
+    """Highest minus lowest pitch of the notes: [n] semitones, of melodies [n, steps]; nan without notes."""
+    onsets, pitches = _onsets(labels), np.asarray(labels, float)
+    highest = np.where(onsets, pitches, -np.inf).max(1)
+    lowest = np.where(onsets, pitches, np.inf).min(1)
+    return np.where(onsets.any(1), highest - lowest, np.nan)
+
+
 def pitch_class_histogram(labels: np.ndarray) -> np.ndarray:
     """Share of each pitch class, from C, in all notes: [12], of melodies [n, steps]."""
     notes = np.bincount(_pitches(labels) % 12, minlength=12)

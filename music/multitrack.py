@@ -84,7 +84,8 @@ class MultitrackConverter(BarsConverter):
     ) -> PrettyMIDI:
         """Writes one bar as a song with a track for each one that has notes.
 
-        `to_arrays` reads the same bar back if two tracks have notes and no pitch is struck while it still sounds.
+        `to_arrays` reads the same bar back if two tracks have notes, no track has only silence, and no pitch is struck
+        while it still sounds.
 
         Args:
             labels: [512].

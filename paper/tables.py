@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from evaluation import NEW
+from evaluation import HELD_OUT, NEW
 
 # Reconstruction accuracy by preset, without its size, and part: teacher-forced, sampled (the paper's tables 1 and 2,
 # quoted from memory). The flat models are the paper's baseline.
@@ -168,8 +168,8 @@ def _novelty_row(preset: str, samples: dict) -> list[str]:
 
 def prior_table(results: Sequence[dict]) -> str:
     """Samples per prior that z is drawn from: n-gram cost, repetition of the bar before, and copies in each cell."""
-    priors = list(dict.fromkeys(prior for result in results for prior in result["priors"]))
-    header = ("model", *(prior.replace("width", "scale") for prior in priors), "held-out music")
+    priors = list(dict.fromkeys(prior for result in results for prior in result["priors"] if prior != HELD_OUT))
+    header = ("model", *(prior.replace("width", "scale") for prior in priors), HELD_OUT)
     return markdown(header, (_prior_row(result, priors) for result in results))
 
 
@@ -177,8 +177,12 @@ def _prior_row(result: dict, priors: Sequence[str]) -> list[str]:
     samples = result["samples"]
     names = ("n-gram cost, nats a step", "repetition at 1 bars")
     real = [samples["statistics"][name]["data"] for name in names] + [samples["copies"]["data"]]
-    found = [result["priors"][prior].values() if prior in result["priors"] else () for prior in priors]
+    found = [_prior_numbers(result["priors"][prior]) if prior in result["priors"] else () for prior in priors]
     return [result["preset"], *(_prior_cell(*values) if values else MISSING for values in (*found, real))]
+
+
+def _prior_numbers(samples: dict) -> tuple[float, float, float]:
+    return samples["cost"], samples["repetition"], samples["copies"]
 
 
 def _prior_cell(cost: float, back: float, copies: float) -> str:

@@ -16,7 +16,7 @@ from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkp
 from helpers import BUILT_IN, QUIET
 from midi_utils import midi_files
 from model import MusicVAE
-from prior import Prior
+from prior import DiffusionPrior, Prior, fit_diffusion
 from train import train
 
 
@@ -84,6 +84,71 @@ def test_a_prior_that_is_not_finite_is_named(saved, part, name):
     change(saved, lambda content: content["prior"][part].view(-1)[0].fill_(float("nan")))
     with pytest.raises(ValueError, match=f"holds NaN or infinity in prior.{name}"):
         load_checkpoint(saved)
+
+
+@pytest.fixture
+def diffusion(tiny, tmp_path):
+    """The path of a small checkpoint with a diffusion model as its prior."""
+    config, _ = tiny
+    mu = torch.randn(80, config.model.z_size, generator=torch.Generator().manual_seed(0))
+    prior = fit_diffusion(mu, torch.ones_like(mu), updates=1)
+    save_checkpoint(tmp_path / "model.pt", MusicVAE(config.model), config, prior=prior, prior_width=0.9)
+    return tmp_path / "model.pt"
+
+
+@pytest.mark.parametrize("name", DiffusionPrior._fields)
+def test_a_diffusion_model_that_is_not_finite_is_named(diffusion, name):
+    change(diffusion, lambda content: content["prior"][name].view(-1)[0].fill_(float("nan")))
+    with pytest.raises(ValueError, match=f"model.pt holds NaN or infinity in prior.{name}"):
+        load_checkpoint(diffusion)
+
+
+@pytest.mark.parametrize("name", DiffusionPrior._fields)
+def test_a_diffusion_model_whose_fields_do_not_fit_is_named(diffusion, name):
+    """The first field tells the size of z; a field that counts the Gaussians or the units moves the fault to others."""
+    change(diffusion, lambda content: content["prior"].update({name: content["prior"][name].repeat_interleave(2, -1)}))
+    with pytest.raises(ValueError, match=rf"model.pt holds a prior that does not fit its model: .*{name} should be \["):
+        load_checkpoint(diffusion)
+
+
+@pytest.mark.parametrize("part, name", [*enumerate(Prior._fields)])
+def test_a_mixture_of_another_size_is_named(saved, part, name):
+    def widen(content):
+        fields = list(content["prior"])
+        fields[part] = fields[part].repeat_interleave(2, -1)
+        content["prior"] = tuple(fields)
+
+    change(saved, widen)
+    with pytest.raises(ValueError, match=rf"model.pt holds a prior that does not fit its model: {name} should be \["):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    "edit, words",
+    [
+        (
+            lambda prior: prior.update(kind="flow"),
+            "a prior of the unknown kind 'flow'; this version knows mixture, ",
+        ),
+        (lambda prior: prior.update(kind=["diffusion"]), r"a prior of the unknown kind \['diffusion'\]"),
+        (lambda prior: prior.pop("kind"), "a prior of the unknown kind None"),
+        (lambda prior: prior.pop("read"), "its diffusion prior should have the fields mean, scale, centres, .*, not "),
+        (lambda prior: prior.update(more=torch.zeros(1)), "its diffusion prior should have the fields mean"),
+        (lambda prior: prior.update(read=3), "some of its weights are not floats"),
+        (lambda prior: prior.update(read=torch.zeros(())), "does not fit its model: read should be"),
+    ],
+)
+def test_a_prior_that_no_version_wrote_is_refused(diffusion, edit, words):
+    change(diffusion, lambda content: edit(content["prior"]))
+    with pytest.raises(ValueError, match=f"model.pt .*{words}"):
+        load_checkpoint(diffusion)
+
+
+@pytest.mark.parametrize("width", [-1.0, float("nan"), "wide", torch.ones(2)])
+def test_a_width_of_the_prior_that_is_none_is_refused(diffusion, width):
+    change(diffusion, lambda content: content.update(prior_width=width))
+    with pytest.raises(ValueError, match="its prior_width should be a number of at least 0, but is"):
+        load_checkpoint(diffusion)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

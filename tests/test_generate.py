@@ -11,6 +11,7 @@ import pytest
 import torch
 from IPython.core.formatters import HTMLFormatter
 
+import prior
 from checkpoint import read_checkpoint
 from configs import CONFIGS
 from generate import PRIOR_SCALE, TrainedModel, slerp
@@ -188,6 +189,44 @@ def test_a_fitted_prior_has_the_mean_and_covariance_of_the_songs_posteriors_and_
         TrainedModel(trained.model, trained.config, prior=fitted.prior).draw_z(3, 0), fitted.draw_z(3, 0)
     )
     assert [notes(m) for m in again.sample(2, seed=0)] == [notes(m) for m in fitted.sample(2, seed=0)]
+
+
+@pytest.mark.parametrize("kind, words", [("gaussian", "mixture of 1 Gaussian "), ("diffusion", "diffusion model of ")])
+def test_a_prior_of_another_kind_and_width_is_fitted_and_saved(trained, tmp_path, monkeypatch, kind, words):
+    monkeypatch.setattr(prior, "UPDATES", 3)
+    fitted = TrainedModel(trained.model, trained.config)
+    fitted.fit_prior(made_songs(trained.config.converter, windows=200), kind, width=0.6)
+    fitted.save(tmp_path / "model.pt")
+    again = TrainedModel.load(tmp_path / "model.pt")
+    assert f"{words}" in repr(again)
+    assert torch.equal(again.draw_z(3, 0), fitted.prior.draw(3, torch.Generator().manual_seed(0), 0.6))
+    assert torch.equal(again.draw_z(3, 0), fitted.draw_z(3, 0))
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"kind": "flow"}, "kind must be one of mixture, gaussian, diffusion, got 'flow'"),
+        ({"kind": ["mixture"]}, "kind must be one of mixture"),
+        ({"width": -1}, "width must be a number of at least 0, got -1"),
+    ],
+)
+def test_a_prior_of_an_unknown_kind_is_not_fitted(trained, options, words):
+    fitted = TrainedModel(trained.model, trained.config)
+    with pytest.raises(ValueError, match=words):
+        fitted.fit_prior(made_songs(trained.config.converter), **options)
+    assert fitted.prior is None
+
+
+def test_a_diffusion_model_in_half_precision_draws_nearly_the_same(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(prior, "UPDATES", 20)
+    whole = TrainedModel(deepcopy(trained.model), trained.config)
+    whole.fit_prior(made_songs(trained.config.converter, windows=200), "diffusion", width=1.0)
+    TrainedModel(whole.model.half(), whole.config, prior=whole.prior, prior_width=1.0).save(tmp_path / "half.pt")
+    assert read_checkpoint(tmp_path / "half.pt")["prior"]["read"].dtype == torch.float16
+    half = TrainedModel.load(tmp_path / "half.pt")
+    assert half.prior.read.dtype == torch.float32
+    torch.testing.assert_close(half.draw_z(20, 0), whole.draw_z(20, 0), rtol=0, atol=0.05)
 
 
 def test_weights_and_prior_are_saved_in_the_precision_of_the_model(trained, tmp_path):

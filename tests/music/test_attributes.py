@@ -53,6 +53,12 @@ def test_attributes_have_the_values_computed_by_hand(name, expected):
     np.testing.assert_allclose(ATTRIBUTES[name](melody(LINE, EMPTY, LOWEST, LOW_AND_OFF)), expected)
 
 
+def test_the_range_is_that_of_the_notes_alone():
+    """LINE from C4 to C5, a single note, and A#0 to C8; rests and note-offs have no pitch."""
+    found = attributes.pitch_range(melody(LINE, EMPTY, LOWEST, LOW_AND_OFF))
+    np.testing.assert_equal(found, [12, np.nan, 0, 108 - 22])
+
+
 def test_the_attributes_are_the_papers_five():
     names = ["c_diatonic", "note_density", "average_interval", "syncopation_16th", "syncopation_8th"]
     assert list(ATTRIBUTES) == names

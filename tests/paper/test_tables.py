@@ -2,6 +2,7 @@
 
 import pytest
 
+from evaluation import HELD_OUT
 from helpers import table_rows
 from paper import tables
 
@@ -103,3 +104,11 @@ def test_priors_that_a_model_lacks_are_dashes(made):
     assert [row[1:3] for row in table_rows(table)] == [[normals, "–"], [normals, narrow]]
     assert table_rows(table)[0][3].startswith("1.25 nats")
     assert table_rows(table)[0][3].endswith("12.5 % copies")
+
+
+def test_held_out_music_measured_beside_the_priors_is_no_prior(made):
+    result = made("cat-mel_2bar_mini")
+    result["priors"] |= {HELD_OUT: result["priors"]["standard normal"] | {"repetition_8": None, "parts": {}}}
+    header, _, row = tables.prior_table([result]).splitlines()
+    assert header == "| model | standard normal | scale 0.8 | held-out music |"
+    assert row.count("nats") == 3
