@@ -66,8 +66,8 @@ class TrioConverter(BarsConverter):
     ) -> PrettyMIDI:
         """Writes one window as a song of three tracks.
 
-        `to_arrays` reads the same one window back if each track has a note, one reaches the last bar, none rests for
-        five bars, and each note-off ends a note.
+        `to_arrays` reads the same one window back if each track has a note, one begins in the first four bars, one
+        reaches the last bar, none rests for five bars, and each note-off ends a note.
 
         Args:
             labels: [steps, 3].
