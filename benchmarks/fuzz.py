@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from pretty_midi import Note, PrettyMIDI
 
-from benchmarks.reliability import table_of, write_section
+from benchmarks.sections import table_of, write_section
 from benchmarks.tables import ROOT
 from midi_utils import (
     Converter,
