@@ -13,13 +13,11 @@ converter's `from_arrays` promises to read back is read back, alone and among ot
 import argparse
 import itertools
 import json
-import signal
 import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -31,7 +29,7 @@ import numpy as np
 import torch
 from pretty_midi import Note, PrettyMIDI
 
-from benchmarks.reliability import table_of, write_section
+from benchmarks.sections import table_of, write_section
 from benchmarks.tables import ROOT
 from midi_utils import (
     Converter,
@@ -49,6 +47,7 @@ from music.groove import MAX_OFFSET_STEPS
 from music.melody import MELODY_DEPTH, NOTE_OFF
 from music.midi_file import parse_midi
 from music.performance import DEPTH, END, EVENTS, PADDING
+from music.song_reader import OutOfTimeError, time_limit
 
 LONGEST = 10  # seconds per input; far more than any takes
 MOST_SEED_BYTES = 4000  # per seed file: small ones are mutated, so that inputs are many
@@ -71,10 +70,6 @@ CONVERTERS: tuple[Converter, ...] = (
 WITH_CHORDS: tuple[Converter, ...] = (MelodyConverter(bars=2, programs=None, chords=True), MultitrackConverter(True))
 MOST_OFFSET = 2 * MAX_OFFSET_STEPS  # half steps; a hit that was played farther off is written nearer
 CHORDS_EVERY = 16  # inputs; guessing chords takes longer than all else
-
-
-class TooSlow(BaseException):
-    """An input that took longer than LONGEST; no `except Exception` swallows it."""
 
 
 class Finding(NamedTuple):
@@ -171,25 +166,9 @@ def examine(data: bytes, number: int = 0) -> tuple[Counter, list[Finding]]:
                     counts[step] += check(converter, windows, rng)
     except MidiError:
         counts["refused"] += 1
-    except (Exception, TooSlow) as fault:
+    except (Exception, OutOfTimeError) as fault:
         findings.append(Finding(current, f"{step}: {type(fault).__name__}: {fault}"))
     return counts, findings
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TooSlow in the block after this time, in the main thread of a system that has SIGALRM."""
-
-    def stop(*_):
-        raise TooSlow(f"longer than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def check_range(converter: Converter, windows: Windows, rng: np.random.Generator) -> int:

@@ -31,7 +31,7 @@ with atheris.instrument_imports(include=["music"]) if atheris else nullcontext()
 import torch
 
 from benchmarks.fuzz import Finding, examine, rows, seed_files
-from benchmarks.reliability import table_of, write_section
+from benchmarks.sections import table_of, write_section
 
 LONGEST_BYTES = 4096  # of an input
 ROUND_MINUTES = 5  # most per process: atheris keeps about 0.4 MB per input

@@ -20,14 +20,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.sections import write_section
 from music.midi_bytes import Limits, MidiError
 from music.midi_file import parse_midi
 
 NO_LIMITS = Limits(bytes=2**40, events=2**40, tracks=2**16, ticks_per_second=1e12)
 SIZE, LARGE_SIZE = 1_000_000, 30_000_000  # bytes, about
 LARGE = ("note-ons under running status", "notes under running status")  # the kinds of both sizes
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
-BEGIN, END = "<!-- MIDI files, by benchmarks/hostile_midi.py -->\n", "<!-- end of MIDI files -->"
+SECTION = ("MIDI files", "hostile_midi.py")
 HEADER = (
     "| file of events or chunks that repeat | MB | seconds | memory, MB | memory allowed, MB |\n|---|---|---|---|---|\n"
 )
@@ -141,8 +141,7 @@ def main() -> None:
         return
     table = "\n".join(rows())
     if options.docs:
-        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{HEADER}{table}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        write_section(*SECTION, HEADER + table)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.reliability import table_of, write_section
+from benchmarks.sections import table_of, write_section
 from benchmarks.tables import ROOT
 from checkpoint import CHECKPOINT, read_checkpoint
 from configs import CONFIGS, Config

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pretty_midi import PrettyMIDI
 
-from benchmarks.tables import ROOT, results_path
+from benchmarks.sections import write_section
+from benchmarks.tables import results_path
 from midi_utils import DrumsConverter, MelodyConverter, TrioConverter, midi_files
 from music.midi_bytes import META, Limits
 from music.midi_file import parse_midi
@@ -33,8 +34,7 @@ CONVERTERS = {
     "hierdec-trio_16bar": TrioConverter(bars=16),
 }
 SHARED_KINDS = (SET_TEMPO, TIME_SIGNATURE)
-PAGE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- differences, by benchmarks/midi_differences.py -->\n", "<!-- end of differences -->"
+SECTION = ("differences", "midi_differences.py")
 
 
 def differences(paths: list[Path], folder: Path) -> dict:
@@ -128,8 +128,7 @@ def main() -> None:
     results = {name: differences(paths, folder) for name, paths in folders.items()}
     results_path("midi_differences").write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    write_section(*SECTION, table(results))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks.hostile_files import MAKERS, SIZE, measure, write_bundle
+from benchmarks.sections import table_of, write_section
 from benchmarks.tables import ROOT
 from checkpoint import read_checkpoint
 from configs import CONFIGS
@@ -37,13 +38,11 @@ from magenta_formats.javascript import DIGESTS, export_magenta_js
 from magenta_formats.variables import tensorflow_variables
 from model import MusicVAE
 
-PAGE = ROOT / "docs" / "reliability.md"
 PARITY = ROOT / "tests" / "fixtures" / "parity"
 SMALLEST = "cat-mel_2bar_small"  # of Magenta's presets
 HAPPENED = {"found": "refused", "harmless": "loaded with the same bits", "silent": "**loaded with other bits**"}
 FLIPS = 100  # per file
 CRC_BYTES = 500_000_000
-HEADER = "| what was tried | how many times | what happened |\n|---|---|---|\n"
 
 
 class Target(NamedTuple):
@@ -233,18 +232,6 @@ def checksum_row() -> tuple[str, int, str]:
         1,
         f"{seconds:.2f} s on one core, {CRC_BYTES / seconds / 1e9:.1f} GB/s",
     )
-
-
-def table_of(rows: Iterable[tuple[str, int, str]]) -> str:
-    """Rows of what was tried, how many times and what happened, in Markdown."""
-    return HEADER + "".join(f"| {what} | {count:,} | {happened} |\n" for what, count, happened in rows)
-
-
-def write_section(name: str, program: str, text: str):
-    """Writes what a program of benchmarks/ printed between its marks in docs/reliability.md."""
-    begin, end = f"<!-- {name}, by benchmarks/{program} -->\n", f"<!-- end of {name} -->"
-    before, rest = PAGE.read_text(encoding="utf-8").split(begin)
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def main():

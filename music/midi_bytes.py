@@ -28,10 +28,13 @@ class Limits(NamedTuple):
 
     def check(self, name: str, found: float) -> None:
         """Raises LimitError if a file has more than the limit of this name allows."""
-        if found > (limit := getattr(self, name)):
-            raise LimitError(
-                f"more than {limit:,} {name.replace('_', ' ')} (limits=Limits({name}=...) raises this limit)"
-            )
+        if found > getattr(self, name):
+            raise LimitError(self.exceeded(name))
+
+    def exceeded(self, name: str) -> str:
+        """Says that a file has more than the limit of this name allows, and how to raise it."""
+        limit = f"{getattr(self, name):,.15g} {name.replace('_', ' ')}"
+        return f"more than {limit} (limits=Limits({name}=...) raises this limit)"
 
 
 DEFAULT_LIMITS = Limits()

@@ -171,16 +171,13 @@ def _read_chunk(paths: Sequence[Path], reading: Reading) -> list[ReadSong]:
 
 def _read_song(path: Path, reading: Reading) -> ReadSong:
     """Reads a file; whatever goes wrong is the fault of this file alone."""
-    seconds = reading.limits.seconds
     try:
-        with _time_limit(seconds):
+        with time_limit(reading.limits.seconds):
             return _windows_of(path, reading)
     except MidiError as error:
         return ReadSong(Song(None, fault=str(error)))
     except OutOfTimeError:
-        return ReadSong(
-            Song(None, fault=f"takes more than {seconds:g} seconds (limits=Limits(seconds=...) raises this limit)")
-        )
+        return ReadSong(Song(None, fault=f"takes {reading.limits.exceeded('seconds')}"))
     except Exception as error:
         return ReadSong(Song(None, fault=f"{type(error).__name__}: {error}"))
 
@@ -193,10 +190,9 @@ def _windows_of(path: Path, reading: Reading) -> ReadSong:
     digest = content_digest(data := read_file(path, limits))
     try:
         midi, mended = parse_midi(data, limits)
-    except LimitError:
-        raise
     except MidiError as error:
-        return ReadSong(Song(digest, fault=str(error)))
+        depends_on_limits = isinstance(error, LimitError)
+        return ReadSong(Song(None if depends_on_limits else digest, fault=str(error)))
     midi = converter.in_time(midi)
     off_grid = _share_off_grid(midi) if converter.needs_grid else 0.0
     columns = columns_of(windows := converter.to_arrays(midi))
@@ -231,7 +227,7 @@ class OutOfTimeError(BaseException):
 
 
 def _become_worker() -> None:
-    """Ends this worker process with its parent, and lets `_time_limit` end it where nothing else can."""
+    """Ends this worker process with its parent, and lets `time_limit` end it where nothing else can."""
     global is_worker
     is_worker = True
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -243,7 +239,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Iterator[None]:
     """Raises OutOfTimeError in the block after this time; in a thread, or without POSIX signals, does nothing.
 
     A worker process whose block never returns to Python is ended after three times as much processor time.

@@ -1,11 +1,12 @@
 """The table of files that are made to take long or much memory."""
 
-from benchmarks.hostile_midi import BEGIN, END, LARGE, MAKERS, PAGE, measure
+from benchmarks.hostile_midi import LARGE, MAKERS, SECTION, measure
+from benchmarks.sections import split_page
 from helpers import table_rows
 
 
 def test_the_page_has_every_file_and_sets_what_is_out_of_bounds_in_bold():
-    rows = table_rows(PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip())
+    rows = table_rows(split_page(*SECTION)[1])
     assert [row[0] for row in rows] == [*MAKERS, *LARGE]
     for _, megabytes, seconds, memory, allowed in rows:
         assert (float(seconds.strip("*")) > 0.25 + 2 * float(megabytes)) <= seconds.startswith("**")

@@ -2,7 +2,8 @@
 
 import json
 
-from benchmarks.midi_differences import BEGIN, END, PAGE, differences, table
+from benchmarks.midi_differences import SECTION, differences, table
+from benchmarks.sections import split_page
 from benchmarks.tables import results_path
 from made_midi import smf, sound, tempo
 
@@ -32,6 +33,6 @@ def test_files_are_listed_by_fault_and_by_the_presets_whose_windows_differ(tmp_p
 
 def test_the_page_holds_the_results_and_no_song_differs_without_a_fault():
     results = json.loads(results_path("midi_differences").read_text())
-    assert PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip() == table(results)
+    assert split_page(*SECTION)[1] == table(results)
     assert not any("unexplained" in result["differing"] for result in results.values())
     assert sum(result["files"] for result in results.values()) == 4373

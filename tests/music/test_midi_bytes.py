@@ -85,3 +85,8 @@ def test_a_limit_is_named_with_the_way_to_raise_it(name, value):
     limits.check(name, value)
     with pytest.raises(MidiError, match=rf"more than {value} {name.replace('_', ' ')} \(limits=Limits\({name}="):
         limits.check(name, value + 1)
+
+
+@pytest.mark.parametrize("value, text", [(60.0, "60"), (0.5, "0.5"), (2_000_000, "2,000,000"), (1e9, "1,000,000,000")])
+def test_a_limit_is_written_without_a_point_where_it_is_whole(value, text):
+    assert f"more than {text} seconds (" in Limits(seconds=value).exceeded("seconds")
