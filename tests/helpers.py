@@ -1,5 +1,6 @@
 """What several tests share: small presets, made songs, and where fixtures lie."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from configs import CONFIGS, Config
 from engine.lstm import supports_bfloat16
 from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, SongDataset, Windows
 from music.performance import END, FIRST_PROGRAM, NOTE_OFF, PADDING, TIME_SHIFT, VELOCITY
+from training import updates
 
 BUILT_IN = Path(__file__).parents[1] / "midi_songs" / "built_in"
 SHARED = Path(__file__).parents[2] / "shared"  # the reference's whole data, where it is present
@@ -105,3 +107,18 @@ def made_bars(converter, windows, random):
             quarter = (pitch, TIME_SHIFT + 11, NOTE_OFF + pitch, TIME_SHIFT + 11)
             track[:19] = (FIRST_PROGRAM + random.integers(128), VELOCITY + 4, *quarter * 4, END)
     return labels.reshape(windows, -1)
+
+
+def make_loss_nan(patch, steps):
+    """Makes the loss NaN in the updates that start at these steps; patch: a `pytest.MonkeyPatch`."""
+    current = []
+
+    def beta_at(step, beta_at=updates.beta_at, **settings):
+        current[:] = [step]
+        return beta_at(step, **settings)
+
+    def kl_divergence(posterior, kl_divergence=updates.kl_divergence):
+        return kl_divergence(posterior) * (math.nan if current[0] in steps else 1.0)
+
+    patch.setattr(updates, "beta_at", beta_at)
+    patch.setattr(updates, "kl_divergence", kl_divergence)

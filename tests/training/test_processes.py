@@ -3,7 +3,6 @@
 Runs are short and learning rates low, because rounding differs with the number of processes and grows step by step.
 """
 
-import math
 import os
 import subprocess
 import sys
@@ -18,9 +17,8 @@ import torch.distributed as dist
 
 import train as train_module
 from checkpoint import load_checkpoint, read_checkpoint
-from helpers import made_songs, shrink
+from helpers import made_songs, make_loss_nan, shrink
 from train import train
-from training import updates
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs PyTorch with gloo")
 ROOT = Path(__file__).parents[2]
@@ -50,12 +48,8 @@ def make(name):
 @contextmanager
 def nan_loss(wanted=True):
     """Makes the loss of this process NaN in the update that starts at step 1."""
-
-    def beta_at(step, beta_at=updates.beta_at, **settings):
-        return math.nan if wanted and step == 1 else beta_at(step, **settings)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(updates, "beta_at", beta_at)
+        make_loss_nan(patch, {1} if wanted else ())
         yield
 
 

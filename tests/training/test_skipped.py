@@ -9,7 +9,7 @@ import train as train_module
 from checkpoint import CHECKPOINT, read_checkpoint
 from configs import CONFIGS
 from engine.adam import Adam
-from helpers import QUIET, equal_weights, shrink
+from helpers import QUIET, equal_weights, make_loss_nan, shrink
 from model import MusicVAE
 from train import TrainingDiverged, train
 from training import updates
@@ -22,10 +22,7 @@ def nan_at(monkeypatch):
     """Makes the loss NaN in the updates that start at these steps."""
 
     def at(*steps):
-        def beta_at(step, beta_at=updates.beta_at, **settings):
-            return math.nan if step in steps else beta_at(step, **settings)
-
-        monkeypatch.setattr(updates, "beta_at", beta_at)
+        make_loss_nan(monkeypatch, steps)
 
     return at
 
