@@ -90,6 +90,8 @@ def check_file(path: Path):
     parent = next(part for part in path.absolute().parents if part.exists())
     if path.is_dir() or not parent.is_dir():
         raise ValueError(f"{path} cannot be written: {'it' if path.is_dir() else parent} is no place for a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{path} cannot be written: {parent} is read-only")
 
 
 def read_checkpoint(path: str | Path) -> dict:

@@ -166,7 +166,7 @@ def gather(folder: str | os.PathLike, downloads: Sequence[str | os.PathLike], ma
     if missing := [str(download) for download in downloads if not Path(download).is_dir()]:
         raise ValueError(f"{missing[0]}: no such folder")
     paths = {entry.sha1: Path(folder, entry.path) for entry in read_manifest(manifest)}
-    for file in (file for download in downloads for file in midi_files(Path(download))):
+    for file in (file for download in downloads for file in midi_files(Path(download)) if file.is_file()):
         path = paths.pop(file_sha1(file), None)
         if path and not (path.exists() and path.samefile(file)):
             path.parent.mkdir(parents=True, exist_ok=True)

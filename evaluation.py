@@ -25,7 +25,7 @@ import torch
 from torch import Generator, Tensor
 from torch.distributions import Normal
 
-from checkpoint import read_checkpoint
+from checkpoint import check_file, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import MANIFEST, load_corpus
 from engine.checks import checked_count, checked_generator, checked_number, checked_seed, checked_type, described
@@ -937,6 +937,8 @@ def main(arguments: list[str] | None = None):
     """Runs the command: measures a checkpoint, prints a summary and writes the numbers."""
     options = parse_arguments(arguments)
     with errors_in_a_line():
+        if options.out:
+            check_file(Path(options.out))
         trained = TrainedModel.load(options.checkpoint, options.device)
         options.without_sources = sorted({*options.without_sources, *options.other_sources})
         songs = load_splits(options, trained.converter, ("train", options.split))

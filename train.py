@@ -154,7 +154,7 @@ def train(
     autocast(device, precision)  # raises ValueError too
     checked_type("valid_set", valid_set, SongDataset | None, "a SongDataset, as its split makes it, or None")
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
-        check_windows(config, dataset)
+        check_songs(config, dataset)
     check_patience(patience, held_out=valid_set is not None)
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
@@ -200,7 +200,7 @@ def check_limits(steps: int, minutes: float | None, eval_every: int):
         raise ValueError("minutes limits a run of one process: with several, set steps instead")
 
 
-def check_windows(config: Config, dataset: SongDataset):
+def check_songs(config: Config, dataset: SongDataset):
     """Raises ValueError for an empty data set, one that another converter made, or what is no data set."""
     checked_type("a data set", dataset, SongDataset, "a SongDataset, as load_songs and its split make it")
     if not len(dataset):
@@ -466,7 +466,7 @@ def check_seed(seed: int):
         raise ValueError(f"seed must be at least 0 and below 2^63, got {seed}")
 
 
-def read_songs(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
+def read_sets(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
     """Reads the songs to train on and the held-out songs; the main process fills a shared cache before others do."""
     join_process_group(process_device(options.device))
     shared_cache = options.cache and process_count() > 1
@@ -515,10 +515,10 @@ def main(arguments: list[str] | None = None):
         with errors_in_a_line(ValueError, KeyError, TrainingDiverged):
             config = chosen_config(options)
             check_seed(options.seed)
-            check_folder(options.out)
-            if options.init_from:
-                check_exists(options.init_from)
-            train_set, valid_set = read_songs(options, config)
+            check_folder(checked_path("--out", options.out))
+            check_limits(1 if options.steps is None else options.steps, options.minutes, options.eval_every)
+            read_beginning(options.init_from, config)  # so that a wrong file is named before the songs are read
+            train_set, valid_set = read_sets(options, config)
             names = (
                 "steps",
                 "minutes",

@@ -204,7 +204,7 @@ def _checked_tokens(labels: np.ndarray | Tensor) -> np.ndarray:
     return labels
 
 
-def _track_programs(tracks: Sequence[performance.Track], program: Sequence[int] | None) -> list[int]:
+def _track_programs(tracks: Sequence[performance.TrackNotes], program: Sequence[int] | None) -> list[int]:
     """The program of each track: its own, or the caller's."""
     if program is None:
         return [track.program for track in tracks]

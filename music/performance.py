@@ -254,7 +254,7 @@ def _empty_bars(bars: np.ndarray, last_step: np.ndarray) -> Bars:
 # ---- Tokens to notes ----
 
 
-class Track(NamedTuple):
+class TrackNotes(NamedTuple):
     """The content of one track's tokens."""
 
     program: int  # General MIDI, from 0; 0 without a program token
@@ -263,7 +263,7 @@ class Track(NamedTuple):
     event_steps: tuple[int, ...]  # the step of each token; -1 for programs, and from the end token on
 
 
-def track_of_tokens(tokens: np.ndarray) -> Track:
+def track_of_tokens(tokens: np.ndarray) -> TrackNotes:
     """Decodes tokens [EVENTS] up to the end token or padding.
 
     The first program token counts. Notes end with the bar at the latest, and notes of no duration are left out.
@@ -275,7 +275,7 @@ def track_of_tokens(tokens: np.ndarray) -> Track:
     known = [-1 if token >= FIRST_PROGRAM else step for token, step in zip(events, steps)]
     known += [-1] * (len(tokens) - len(known))
     is_drum = program == DRUMS
-    return Track(0 if is_drum else program - FIRST_PROGRAM, is_drum, tuple(notes), tuple(known))
+    return TrackNotes(0 if is_drum else program - FIRST_PROGRAM, is_drum, tuple(notes), tuple(known))
 
 
 def _event_steps(tokens: list[int]) -> list[int]:

@@ -165,7 +165,7 @@ def _cores() -> int:
 
 def _read_chunk(paths: Sequence[Path], reading: Reading) -> list[ReadSong]:
     with warnings.catch_warnings(), without_garbage_collection():
-        warnings.simplefilter("ignore")  # pretty_midi warns of tempos on later tracks, which need no action here
+        warnings.simplefilter("ignore")  # nothing in a file is for the caller to mend
         return [_read_song(path, reading) for path in paths]
 
 

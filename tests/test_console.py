@@ -133,6 +133,6 @@ def test_an_error_of_another_type_keeps_its_traceback():
 
 
 def test_the_command_shows_where_an_error_comes_from_that_nobody_meant(tmp_path, monkeypatch, corpus_arguments):
-    monkeypatch.setattr(train_module, "read_songs", lambda *arguments: "♫".encode("ascii"))
+    monkeypatch.setattr(train_module, "read_sets", lambda *arguments: "♫".encode("ascii"))
     with pytest.raises(UnicodeEncodeError):
         train_module.main(["--config", "cat-mel_2bar_tiny", *corpus_arguments, "--out", str(tmp_path / "out")])

@@ -213,6 +213,7 @@ def test_songs_are_found_by_their_content(corpus, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / entry.path, path)
     (download / "other.mid").write_bytes(b"some other song")
+    (download / "link.mid").symlink_to(tmp_path / "nothing")
     gather(gathered, [download], manifest)
     found = {path.relative_to(gathered).as_posix(): file_sha1(path) for path in gathered.rglob("*.mid")}
     assert found == {entry.path: entry.sha1 for entry in entries[1:]}

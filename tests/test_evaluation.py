@@ -510,3 +510,9 @@ def test_the_command_warns_of_a_model_that_was_trained_on_other_songs(sources):
 def test_the_command_names_a_missing_checkpoint(corpus_arguments, tmp_path):
     with pytest.raises(SystemExit, match="no checkpoint at"):
         main(["--checkpoint", str(tmp_path / "none.pt"), *corpus_arguments])
+
+
+def test_the_command_names_a_file_that_cannot_be_written_before_it_measures(corpus_arguments, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="cannot be written"):
+        main(["--checkpoint", str(tmp_path / "none.pt"), "--out", str(tmp_path / "file" / "x.json"), *corpus_arguments])
