@@ -305,14 +305,18 @@ def best_predecessors(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _best_in_key(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best score of a step to each state from its own key, and where it comes from: [12, 97] each.
 
-    A key's chords of one probability go to any other chord equally well, so only the best of them is tried. For a
-    chord that is itself the best, to stay scores higher than any such step.
+    A key's chords of one probability go to any other chord equally well, so only the best of them is tried: the first
+    of equals, and those whose sums may round to the same. For a chord that is itself the best, to stay scores higher
+    than any such step.
     """
     order, first, rank = _chords_alike()
-    highest = np.maximum.reduceat(score.ravel()[order], first)[rank]
-    tried = np.flatnonzero(score.ravel() >= highest - TIE)
+    flat = score.ravel()
+    highest = np.maximum.reduceat(flat[order], first)[rank]
+    tops = np.minimum.reduceat(np.where(flat == highest, np.arange(flat.size), flat.size)[order], first)
+    close = np.flatnonzero((flat >= highest - TIE) & (flat < highest))
+    tried = np.sort(np.append(tops, close))
     transitions = log_transitions()[0].reshape(score.size, -1)
-    scores = score.ravel()[tried, None] + transitions[tried]  # [tried, to]
+    scores = flat[tried, None] + transitions[tried]  # [tried, to]
     key = tried // score.shape[1]
     first_of_key = np.searchsorted(key, np.arange(len(score)))
     best = np.maximum.reduceat(scores, first_of_key)
@@ -335,9 +339,14 @@ def _chords_alike() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _best_in_other_keys(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best score of a step to each state from another key, and where it comes from: [12, 97] each.
 
-    That predecessor scores at least as high as the best state of the second-best key, so few states are tried.
+    All states of a key go to a chord of another key equally well, so only a key's best is tried: the first of equals,
+    and those whose sums may round to the same. It scores at least as high as the best state of the second-best key.
     """
-    tried = np.flatnonzero(score >= np.sort(score.max(axis=1))[-2] - TIE)
+    highest = score.max(axis=1, keepdims=True)
+    good = highest >= np.sort(highest, axis=None)[-2] - TIE
+    is_tried = good & (score >= highest - TIE) & (score < highest)
+    is_tried[np.arange(len(score)), score.argmax(axis=1)] = good[:, 0]
+    tried = np.flatnonzero(is_tried)
     scores = score.ravel()[tried, None, None] + log_transitions()[1]  # [tried, 12, 97]
     scores[np.arange(len(tried)), tried // score.shape[1]] = -np.inf  # the own key
     return scores.max(axis=0), tried[scores.argmax(axis=0)]
