@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from pretty_midi import Note, PrettyMIDI
 
+from benchmarks.hostile_midi import chunk, header, variable_length
 from benchmarks.sections import table_of, write_section
 from benchmarks.tables import ROOT
 from midi_utils import (
@@ -118,10 +119,7 @@ def made_file(rng: np.random.Generator) -> bytes:
     """A file of one to four tracks of random events that are well formed, most of them notes on a grid."""
     count, ticks = int(rng.integers(1, 5)), int(rng.choice((24, 96, 480)))
     tracks = [b"".join(events(rng, ticks, int(rng.choice((0, 1, 9))))) for _ in range(count)]
-    header = (
-        b"MThd" + (6).to_bytes(4, "big") + (1).to_bytes(2, "big") + count.to_bytes(2, "big") + ticks.to_bytes(2, "big")
-    )
-    return header + b"".join(b"MTrk" + len(track).to_bytes(4, "big") + track for track in tracks)
+    return header(count, ticks) + b"".join(map(chunk, tracks))
 
 
 def events(rng: np.random.Generator, ticks: int, channel: int) -> Iterator[bytes]:
@@ -136,14 +134,6 @@ def events(rng: np.random.Generator, ticks: int, channel: int) -> Iterator[bytes
         yield variable_length(int(rng.integers(0, 5)) * ticks // 4) + bytes([0x90 | channel, pitch, velocity])
         yield variable_length(int(rng.integers(0, 9)) * ticks // 4) + bytes([0x80 | channel, pitch, 0])
     yield b"\x00\xff\x2f\x00"
-
-
-def variable_length(number: int) -> bytes:
-    """A number as MIDI writes delta times."""
-    out = [number & 0x7F]
-    while number := number >> 7:
-        out.append(number & 0x7F | 0x80)
-    return bytes(reversed(out))
 
 
 # ---- Checks ----
