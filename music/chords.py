@@ -309,31 +309,49 @@ def _best_in_key(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     of equals, and those whose sums may round to the same. For a chord that is itself the best, to stay scores higher
     than any such step.
     """
-    order, first, rank = _chords_alike()
-    flat = score.ravel()
-    highest = np.maximum.reduceat(flat[order], first)[rank]
-    tops = np.minimum.reduceat(np.where(flat == highest, np.arange(flat.size), flat.size)[order], first)
-    close = np.flatnonzero((flat >= highest - TIE) & (flat < highest))
-    tried = np.sort(np.append(tops, close))
-    transitions = log_transitions()[0].reshape(score.size, -1)
-    scores = flat[tried, None] + transitions[tried]  # [tried, to]
+    alike, flat = _chords_alike(), score.ravel()
+    tried = _best_of_groups(flat, alike)
+    transitions = log_transitions()[0].reshape(flat.size, -1)
+    scores = flat[tried, None] + transitions[tried[:, None], alike.others[tried]]  # [tried, to group]
     key = tried // score.shape[1]
     first_of_key = np.searchsorted(key, np.arange(len(score)))
     best = np.maximum.reduceat(scores, first_of_key)
     source = np.where(scores == best[key], tried[:, None], score.size)
     source = np.minimum.reduceat(source, first_of_key)
+    best, source = (values.ravel()[alike.group].reshape(score.shape) for values in (best, source))
     stay, own = score + np.diagonal(log_transitions()[0], axis1=1, axis2=2), np.arange(score.size).reshape(score.shape)
     stays = (stay > best) | ((stay == best) & (own < source))
     return np.where(stays, stay, best), np.where(stays, own, source)
 
 
+def _best_of_groups(score: np.ndarray, alike: "_Alike") -> np.ndarray:
+    """The states [tried] with the best score of their group, the first of equals, and states within TIE of the best."""
+    highest = np.maximum.reduceat(score[alike.order], alike.first)[alike.group]
+    tops = np.where(score == highest, np.arange(score.size), score.size)
+    tops = np.minimum.reduceat(tops[alike.order], alike.first)
+    close = np.flatnonzero((score >= highest - TIE) & (score < highest))
+    return np.sort(np.append(tops, close))
+
+
+class _Alike(NamedTuple):
+    """The states, 97 * key + chord, in groups of one key and one probability; every key has as many groups."""
+
+    order: np.ndarray  # [states] sorted by group
+    first: np.ndarray  # [groups] the place in `order` of each group's first state
+    group: np.ndarray  # [states] of each state
+    others: np.ndarray  # [states, groups of a key] a chord of each group of the state's key: another if there is one
+
+
 @cache
-def _chords_alike() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The states sorted into groups of one key and one probability, each group's first place, each state's group."""
+def _chords_alike() -> _Alike:
     chances = _chord_chances() + np.arange(12)[:, None]  # probabilities lie below 1, so that keys stay apart
-    _, rank = np.unique(chances.round(12), return_inverse=True)
-    order = np.argsort(rank.ravel(), kind="stable")
-    return order, np.flatnonzero(np.diff(rank.ravel()[order], prepend=-1)), rank.ravel()
+    group = np.unique(chances.round(12), return_inverse=True)[1].ravel()
+    order = np.argsort(group, kind="stable")
+    first = np.flatnonzero(np.diff(group[order], prepend=-1))
+    chord, last = order % len(GUESSED), np.append(first[1:], group.size) - 1
+    groups = np.arange(len(first)).reshape(12, -1).repeat(len(GUESSED), axis=0)  # [states, groups of the key]
+    is_own = chord[first[groups]] == np.arange(group.size)[:, None] % len(GUESSED)
+    return _Alike(order, first, group, chord[np.where(is_own, last[groups], first[groups])])
 
 
 def _best_in_other_keys(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
