@@ -6,7 +6,6 @@
 Every attempt is a forked process. A full disk is a small one in memory, which only root can mount.
 """
 
-import argparse
 import ctypes
 import multiprocessing
 import os
@@ -28,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.sections import table_of, write_section
+from benchmarks.sections import run_command
 from benchmarks.tables import ROOT
 from checkpoint import CHECKPOINT, read_checkpoint
 from configs import CONFIGS, Config
@@ -254,15 +253,9 @@ def rows(folder: Path) -> Iterator[tuple[str, int, str]]:
 
 def main():
     """The command: prints the table, and writes the page if asked."""
-    parser = argparse.ArgumentParser(description="Kill training and reading, and fill the disk under them.")
-    parser.add_argument("--docs", action="store_true", help="write the table into docs/reliability.md")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        text = table_of(rows(Path(folder)))
-    print(text)
-    if options.docs:
-        write_section("runs and caches", "kills.py", text)
+        description = "Kill training and reading, and fill the disk under them."
+        run_command(description, "runs and caches", "kills.py", partial(rows, Path(folder)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ A flipped bit is found where loading raises a ValueError. It is harmless where t
 before, as with a flip in a date. Everything else is silent, and must not happen.
 """
 
-import argparse
 import hashlib
 import shutil
 import sys
@@ -27,7 +26,7 @@ import numpy as np
 import torch
 
 from benchmarks.hostile_files import MAKERS, SIZE, measure, write_bundle
-from benchmarks.sections import table_of, write_section
+from benchmarks.sections import run_command
 from benchmarks.tables import ROOT
 from checkpoint import read_checkpoint
 from configs import CONFIGS
@@ -234,16 +233,14 @@ def checksum_row() -> tuple[str, int, str]:
     )
 
 
+def all_rows() -> list[tuple[str, int, str]]:
+    """All rows of the table."""
+    return [*flip_rows(), *not_finite_rows(), *hostile_rows(), checksum_row()]
+
+
 def main():
     """The command: prints the table, and writes the page if asked."""
-    parser = argparse.ArgumentParser(description="Damage model files and try hostile ones.")
-    parser.add_argument("--docs", action="store_true", help="write the table into docs/reliability.md")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    text = table_of([*flip_rows(), *not_finite_rows(), *hostile_rows(), checksum_row()])
-    print(text)
-    if options.docs:
-        write_section("model files", "reliability.py", text)
+    run_command("Damage model files and try hostile ones.", "model files", "reliability.py", all_rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """The sections of docs/reliability.md that programs of benchmarks/ write."""
 
-from collections.abc import Iterable
+import argparse
+from collections.abc import Callable, Iterable
+
+import torch
 
 from benchmarks.tables import ROOT
 
@@ -25,3 +28,15 @@ def write_section(name: str, program: str, text: str):
     """Writes what a program printed between the marks of its section."""
     before, _, after = split_page(name, program)
     PAGE.write_text(f"{before}\n{text.strip()}\n\n{after}", encoding="utf-8")
+
+
+def run_command(description: str, name: str, program: str, make_rows: Callable[[], Iterable[tuple[str, int, str]]]):
+    """A program's command: prints the table of its rows, and with --docs writes it into its section."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--docs", action="store_true", help="write the table into docs/reliability.md")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    text = table_of(make_rows())
+    print(text)
+    if options.docs:
+        write_section(name, program, text)
