@@ -14,15 +14,27 @@ from clean_notebook import clean
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = nbformat.read(ROOT / "main.ipynb", 4)
+SAME_FOR_ALL = ("Listen first", "A lesson in one style")  # sections that do the same for every preset
 
 
 def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def execute(parameters, folder):
-    """Runs the notebook in a folder of its own, with other parameters in a cell behind the tagged one."""
+def without_sections(cells, titles):
+    """The cells, less those from a heading of these titles to the next heading."""
+    kept, left_out = [], False
+    for cell in cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            left_out = cell.source.splitlines()[0][3:] in titles
+        kept += [] if left_out else [cell]
+    return kept
+
+
+def execute(parameters, left_out, folder):
+    """Runs the notebook in a folder of its own, less some sections, with other parameters behind the tagged cell."""
     notebook = nbformat.read(ROOT / "main.ipynb", 4)
+    notebook.cells = without_sections(notebook.cells, left_out)
     tagged = next(k for k, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
     notebook.cells.insert(tagged + 1, new_code_cell(parameters))
     notebook.cells.insert(0, new_code_cell(f"import sys; sys.path.insert(0, {str(ROOT)!r})"))
@@ -31,10 +43,14 @@ def execute(parameters, folder):
 
 
 @pytest.mark.parametrize(
-    ("preset", "songs"),
-    [("cat-mel_2bar_tiny", 20), ("hierdec-trio_16bar_tiny", 2), ("hier-drums_16bar_mini", 2)],
+    ("preset", "songs", "left_out"),
+    [
+        ("cat-mel_2bar_tiny", 20, ()),
+        ("hierdec-trio_16bar_tiny", 2, SAME_FOR_ALL),
+        ("hier-drums_16bar_mini", 2, SAME_FOR_ALL),
+    ],
 )
-def test_the_notebook_runs_on_the_songs_of_a_user(preset, songs, tmp_path, monkeypatch):
+def test_the_notebook_runs_on_the_songs_of_a_user(preset, songs, left_out, tmp_path, monkeypatch):
     """All cells work after an update or two on a few songs, for melodies, trios and drums, and music is written."""
     monkeypatch.setitem(os.environ, "CUDA_VISIBLE_DEVICES", "")
     folder = tmp_path / "midi_songs"
@@ -42,7 +58,7 @@ def test_the_notebook_runs_on_the_songs_of_a_user(preset, songs, tmp_path, monke
     for path in sorted((ROOT / "midi_songs" / "built_in").glob("*.mid"))[:songs]:
         shutil.copy(path, folder)
     shutil.copytree(ROOT / "pretrained", tmp_path / "pretrained")
-    notebook = execute(f"PRESET, MINUTES = {preset!r}, 0.001", tmp_path)
+    notebook = execute(f"PRESET, MINUTES = {preset!r}, 0.001", left_out, tmp_path)
     assert len(list((tmp_path / "generated").glob(f"{preset}_*.mid"))) == 12 + 2 + 9
     text = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
     assert f"{songs} MIDI files, {songs} read, 0 refused" in text
@@ -50,6 +66,16 @@ def test_the_notebook_runs_on_the_songs_of_a_user(preset, songs, tmp_path, monke
     cleaned = clean(notebook)
     assert "<audio" not in nbformat.writes(cleaned)
     assert sum("image/png" in output.get("data", {}) for cell in code_cells(cleaned) for output in cell.outputs) >= 5
+
+
+def test_the_sections_that_are_run_once_are_there():
+    """Each has code, and the notebook is otherwise whole."""
+    for title in SAME_FOR_ALL:
+        kept = without_sections(COMMITTED.cells, [title])
+        left_out = [cell for cell in COMMITTED.cells if cell not in kept]
+        assert left_out[0].source.startswith(f"## {title}")
+        assert [cell.cell_type for cell in left_out].count("code") >= 3
+        assert kept == [cell for cell in COMMITTED.cells if cell not in left_out]
 
 
 def test_the_committed_notebook_is_clean():

@@ -46,7 +46,7 @@ def test_a_model_overfits_eight_windows(name, tmp_path):
     config = shrink(name, bars=2, learning_rate=1e-2, max_beta=0.0, transpose_range=(0, 0))
     songs = made_songs(config.converter, windows=8, songs=2)
     seed = 1 if name == "hier-mel_16bar_tiny" else 0  # from some seeds it first learns what needs no z
-    result = train(config, songs, out_dir=tmp_path, steps=400, precision="float32", seed=seed, **QUIET)
+    result = train(config, songs, out_dir=tmp_path, steps=300, precision="float32", seed=seed, **QUIET)
     trained = TrainedModel(result.model, config)
     windows = songs.windows(range(8))
     controls = config.converter.to_tensors(windows).controls

@@ -355,7 +355,7 @@ except (MemoryError, RuntimeError):  # numpy's and torch's
 def test_a_set_can_be_larger_than_the_processs_memory(tmp_path, cache):
     limit = 48 * 2**20  # bytes of data, without those of the program itself
     for seed in range(50):
-        write_trio(tmp_path / "songs" / f"{seed:02}.mid", seed, bars=1000, notes_per_bar=1 / 2)
+        write_trio(tmp_path / "songs" / f"{seed:02}.mid", seed, bars=1000, notes_per_bar=1 / 4)
 
     def limited(cache):
         command = [sys.executable, "-c", LIMITED, tmp_path / "songs", cache, str(limit)]

@@ -23,10 +23,10 @@ from train import train
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs PyTorch with gloo")
 ROOT = Path(__file__).parents[2]
 CASES = {  # preset, other arguments of `train`; a batch has 8 windows, the last held-out batch 2
-    "melody": ("cat-mel_2bar_tiny", {"steps": 24}),  # transposed; scheduled sampling feeds half of the frames back
+    "melody": ("cat-mel_2bar_tiny", {"steps": 12}),  # transposed; scheduled sampling feeds half of the frames back
     "drums": ("cat-drums_2bar_tiny", {"steps": 8}),  # mixed windows
-    "groove": ("groovae_2bar_tap_fixed_velocity_note_dropout", {"steps": 12}),  # dropout of inputs and of notes
-    "conductor": ("hierdec-mel_16bar_tiny", {"steps": 12, "freeze_encoder": True}),
+    "groove": ("groovae_2bar_tap_fixed_velocity_note_dropout", {"steps": 6}),  # dropout of inputs and of notes
+    "conductor": ("hierdec-mel_16bar_tiny", {"steps": 6, "freeze_encoder": True}),
     "bars": ("hier-mel_16bar_tiny", {"steps": 8}),  # a curriculum from one bar to two
     "tracks": ("hier-multiperf_vel_1bar_med_chords", {"steps": 4}),  # segments of several lengths, transposed chords
 }
@@ -68,7 +68,7 @@ def run_together(rank, count, folder):
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=count)
     for name in CASES:
         train(**make(name), out_dir=folder / f"{name}_{count}")
-    train(**make("melody") | {"steps": 8 * count}, out_dir=folder / "melody_resumed")
+    train(**make("melody") | {"steps": 4 * count}, out_dir=folder / "melody_resumed")
     tiny = make("melody")
     with nan_loss(rank == count - 1):
         train(**tiny | {"steps": 4}, out_dir=folder / f"nan_{count}")
@@ -95,7 +95,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("distributed")
     for name in CASES:
         train(**make(name), out_dir=folder / f"{name}_1")
-    for stop in ({"steps": 8}, {"steps": 16, "minutes": 1e-9}):  # the second stops between two rows, at step 9
+    for stop in ({"steps": 4}, {"steps": 8, "minutes": 1e-9}):  # the second stops between two rows, at step 5
         train(**make("melody") | stop, out_dir=folder / "melody_resumed")
     with nan_loss(), pytest.warns(UserWarning, match="updates skipped"):
         train(**make("melody") | {"steps": 4}, out_dir=folder / "nan_1")
@@ -131,7 +131,7 @@ def test_several_processes_give_the_run_of_one(folder, name, count):
 
 
 def test_a_run_continues_with_another_number_of_processes(folder):
-    """One process makes 9 of the 24 steps, two make 7 and three make 8."""
+    """One process makes 5 of the 12 steps, two make 3 and three make 4."""
     assert_same_run(folder / "melody_resumed", folder / "melody_1")
 
 
