@@ -36,6 +36,7 @@ from music.grid import (
 
 VELOCITY = 80  # of written notes, MIDI 1 to 127
 MAX_WINDOWS = 2**16  # of a song, about, far more than songs give; the rest is left out
+MAX_PARTS = 384  # of a song, with notes, between changes of tempo or metre; 7,000 songs have at most 285
 TICKS_PER_QUARTER = 480  # of written files
 QPM_RANGE = (4, 1000)  # quarters per minute of written files; MIDI itself ends at 3.6
 
@@ -113,7 +114,9 @@ class BarsConverter:
         if self.cut_at_changes or len(parts) == 1:
             song = self.song_facts(midi)
             sounding = [part for part in parts if len(part.start) and self._fits(part)]
-            cuts = list(_first(cut for part in sounding for cut in self.cut_part(part, song, skipped)))
+            if len(sounding) > MAX_PARTS:
+                skipped.append(Skipped("changes", f"of tempo or metre after the first {MAX_PARTS:,}"))
+            cuts = list(_first(cut for part in sounding[:MAX_PARTS] for cut in self.cut_part(part, song, skipped)))
             if sum(len(cut.labels) for cut in cuts) >= MAX_WINDOWS:
                 skipped.append(Skipped("windows", f"after the first {MAX_WINDOWS:,}, about"))
         if not any(len(cut.labels) for cut in cuts):
@@ -175,7 +178,8 @@ class BarsConverter:
         if not any(map(self._fits, parts)):
             return f"{others} throughout"
         without_chords = [skip.reason for skip in skipped if skip.what.startswith("chords")]
-        reason = without_chords[0] if without_chords else self.why_no_window(midi, list(filter(self._fits, parts)))
+        fitting = list(filter(self._fits, parts))[:MAX_PARTS]
+        reason = without_chords[0] if without_chords else self.why_no_window(midi, fitting)
         if changes and reason == self.too_short:
             return f"{reason} between tempo changes, where windows end (follow_tempo=True: they do not); {changes}"
         return f"{reason}; {others} elsewhere" if others and "; " not in reason else reason

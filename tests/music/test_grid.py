@@ -7,6 +7,7 @@ import pytest
 
 from made_midi import EIGHTS, EIGHTS_LABELS, STEP, assert_windows, melody, track, window, with_tempo_change
 from midi_utils import MelodyConverter, Skipped, load_midi
+from music import converter
 
 
 @pytest.mark.parametrize("metre, taken", [((4, 4), 1), ((2, 2), 1), ((8, 8), 1), ((3, 4), 0), ((6, 8), 0), (None, 1)])
@@ -75,16 +76,31 @@ def test_a_new_time_signature_starts_a_bar_and_a_new_tempo_does_not():
     assert MelodyConverter().to_arrays(midi).start_bar.tolist() == [0, 1]  # the second begins in the middle of bar 1
 
 
-def test_bars_are_counted_across_many_tempos(tmp_path):
+def song_of_tempos(count, path):
+    """A song of EIGHTS under so many tempos in turn, each for two bars."""
     messages = []
-    for k in range(40):  # two bars each, at a tempo that is no round number of seconds
+    for k in range(count):  # tempos that are no round number of seconds
         messages.append(mido.MetaMessage("set_tempo", tempo=300_007 + 7919 * k))
         for _, _, pitch in EIGHTS:
             messages += [mido.Message("note_on", note=pitch, velocity=90)]
             messages += [mido.Message("note_off", note=pitch, time=480)]
-    mido.MidiFile(ticks_per_beat=480, tracks=[mido.MidiTrack(messages)]).save(tmp_path / "song.mid")
-    windows = MelodyConverter().to_arrays(load_midi(tmp_path / "song.mid"))
+    mido.MidiFile(ticks_per_beat=480, tracks=[mido.MidiTrack(messages)]).save(path)
+    return load_midi(path)
+
+
+def test_bars_are_counted_across_many_tempos(tmp_path):
+    windows = MelodyConverter().to_arrays(song_of_tempos(40, tmp_path / "song.mid"))
     assert windows.start_bar.tolist() == list(range(0, 80, 2))
+
+
+def test_a_song_of_countless_tempos_gives_the_windows_of_the_first_and_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(converter, "MAX_PARTS", 5)
+    midi = song_of_tempos(6, tmp_path / "song.mid")
+    windows = MelodyConverter().to_arrays(midi)
+    assert windows.start_bar.tolist() == [0, 2, 4, 6, 8]
+    assert ("changes", "of tempo or metre after the first 5") in windows.skipped
+    monkeypatch.setattr(converter, "MAX_PARTS", 6)
+    assert MelodyConverter().to_arrays(midi).skipped == ()
 
 
 def test_a_pickup_may_be_a_short_bar():
