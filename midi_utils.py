@@ -19,6 +19,7 @@ song. docs/reliability.md lists them all, with the songs that they concern.
 
 import itertools
 import os
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -131,6 +132,9 @@ def as_midi(song: PrettyMIDI | str | os.PathLike) -> PrettyMIDI:
 # ---- Sets of songs ----
 
 
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # in a name they would break a report's line
+
+
 class SongReport(NamedTuple):
     """What became of every file of a set. `print` shows a summary; the fields hold the full lists."""
 
@@ -175,6 +179,7 @@ def _listing(title: str, entries: Sequence[tuple[str, str]], shown: int = NAMES_
     groups = defaultdict(list)
     for name, reason in entries:
         reason, _, detail = reason.partition("; ")
+        name = CONTROL_CHARACTERS.sub(lambda found: ascii(found[0])[1:-1], name)
         groups[reason].append(f"{name} ({detail})" if detail else name)
     lines = [f"{title}: {len(entries)}"] if entries else []
     for reason, names in sorted(groups.items(), key=lambda group: -len(group[1])):
@@ -280,11 +285,16 @@ def _group_of_each(names: Sequence[str], groups: Sequence[str] | Mapping[str, st
     return [str(groups[name]) for name in names]
 
 
-def _part_sizes(count: int, valid: float, test: float, noun: str) -> tuple[int, int, int]:
-    """The numbers of songs or groups for train, valid and test."""
+def check_shares(valid: float, test: float = 0.0):
+    """Raises ValueError for shares of the songs that are no numbers from 0 to 1, or that leave nothing to train on."""
     valid, test = checked_number("valid", valid), checked_number("test", test)
     if not (0 <= valid <= 1 and 0 <= test <= 1 and valid + test < 1):
         raise ValueError(f"valid is {valid} and test is {test}; shares lie from 0 to 1 and leave some to train on")
+
+
+def _part_sizes(count: int, valid: float, test: float, noun: str) -> tuple[int, int, int]:
+    """The numbers of songs or groups for train, valid and test."""
+    check_shares(valid, test)
     held_out = [max(1, round(share * count)) if share else 0 for share in (valid, test)]
     train = count - sum(held_out)
     if train < 1:

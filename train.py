@@ -36,7 +36,7 @@ from engine.checks import checked_number, checked_path, checked_seed, checked_ty
 from engine.rng import seeded
 from loss import learning_rate_at
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
-from midi_utils import SongDataset, load_songs
+from midi_utils import SongDataset, check_shares, load_songs
 from model import MusicVAE, autocast
 from training.batches import LabelBatch, labels_on, step_batch
 from training.best import BEST, check_patience, is_best, lost_patience, out_of_patience
@@ -517,6 +517,7 @@ def main(arguments: list[str] | None = None):
             check_seed(options.seed)
             check_folder(checked_path("--out", options.out))
             check_limits(1 if options.steps is None else options.steps, options.minutes, options.eval_every)
+            check_shares(options.valid)
             read_beginning(options.init_from, config)  # so that a wrong file is named before the songs are read
             train_set, valid_set = read_sets(options, config)
             names = (

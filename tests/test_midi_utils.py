@@ -147,6 +147,14 @@ def test_the_report_names_what_became_of_every_file(folder):
     assert repr(report) == text
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_with_a_line_break_stays_in_its_line(folder):
+    (folder / "two\nlines\t.mid").write_bytes(b"")
+    report = read(folder).report
+    assert "the file is empty: 1 song: two\\nlines\\t.mid" in str(report)
+    assert dict(report.refused)["two\nlines\t.mid"] == "the file is empty"
+
+
 def test_long_lists_are_shortened_in_print_and_complete_in_the_fields(folder):
     for k in range(9):
         (folder / f"empty {k}.mid").write_bytes(b"")

@@ -388,6 +388,7 @@ def test_the_command_leaves_out_sources_of_the_manifest(tmp_path, monkeypatch):
         (["--config", "cat-mel_2bar_tiny", "--seed", "-1"], "seed must be at least 0 and below 2.63, got -1"),
         (["--config", "cat-mel_2bar_tiny", "--steps", "0"], "steps and eval_every must be at least 1, got 0"),
         (["--config", "cat-mel_2bar_tiny", "--minutes", "nan"], "minutes must be a number above 0"),
+        (["--config", "cat-mel_2bar_tiny", "--valid", "2"], "shares lie from 0 to 1"),
         (["--config", "cat-mel_2bar_tiny", "--init-from", str(BUILT_IN / "02_frere_jacques.mid")], "is a MIDI file"),
     ],
 )
