@@ -202,6 +202,8 @@ class Evaluation(NamedTuple):
     attributes: AttributeTable | None
     samples: Samples
     priors: dict[str, PriorSamples]  # of each prior, and of held-out windows, see `measure_priors`
+    prior: str  # of the model, in words
+    prior_width: float  # factor on its standard deviation in samples
     prior_bits: float | None  # KL of the fitted prior from N(0, I)
     without_sources: list[str]  # sources of the corpus in neither the training nor the test set
     other_sources: dict[str, OtherSource]  # by source
@@ -779,6 +781,8 @@ def describe(trained: TrainedModel, run: dict) -> dict:
         "steps": run.get("step"),
         "minutes": run.get("seconds") and round(run["seconds"] / 60, 1),
         "seed": run.get("seed"),
+        "prior": str(trained.prior or STANDARD_NORMAL),
+        "prior_width": trained.prior_width,
     }
 
 
@@ -885,12 +889,13 @@ def _summary_lines(found: Evaluation | OtherSource) -> Iterator[str]:
 # ---- The command ----
 
 
-def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool = True):
-    """Adds the options that say where a corpus is and which of its sources count."""
+def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool = True, sources: bool = True):
+    """Adds the options that say where a corpus is and, with `sources`, which of its sources count."""
     parser.add_argument("--data", required=required, help="folder of the songs that the manifest lists")
     parser.add_argument("--manifest", default=MANIFEST, help="CSV of paths and splits (default: paper/corpus.csv)")
     without = "sources that are left out, since the model was trained without them"
-    parser.add_argument("--without-sources", nargs="+", default=[], metavar="SOURCE", help=without)
+    if sources:
+        parser.add_argument("--without-sources", nargs="+", default=[], metavar="SOURCE", help=without)
     parser.add_argument("--cache", help="folder that keeps the songs' labels for the next run")
 
 

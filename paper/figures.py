@@ -31,7 +31,7 @@ from notebook_utils import (
     finished,
     plain_axes,
 )
-from paper.tables import MISSING, number
+from paper.tables import MISSING, label_of, number
 
 NATURALS = ((0, 2, 4, 5, 7, 9, 11), "CDEFGAB")  # pitch classes and their names
 LONG_STEPS = 16  # notes of this many steps and more share a bar of the histogram of durations
@@ -83,7 +83,7 @@ def plot_accuracy_by_step(results: Sequence[dict]) -> Figure:
         for kind, colour in (("teacher_forced", ORANGE), ("sampled", BLUE)):
             _draw_steps(axis, 100 * np.array(result["reconstruction"][kind]["by_step"][part]), colour, kind)
         axis.axhline(100 * result["still"][part], color=GREY, linestyle=":", label="majority label")
-        _dress(axis, result["preset"] + ("" if part == "all" else f", {part}"), "bar", "accuracy, %")
+        _dress(axis, label_of(result) + ("" if part == "all" else f", {part}"), "bar", "accuracy, %")
         _mark_bars(axis, len(result["reconstruction"]["sampled"]["by_step"][part]))
         axis.set_ylim(0, 101)
     _legend(figure, axes[0])
@@ -129,7 +129,7 @@ def _draw_interpolation(above: Axes, below: Axes, result: dict) -> None:
             label = f"{who}, to the {end}"
             above.plot(found["points"], found[f"{prefix}to_{end}"], style, color=colour, label=label, lw=1.4)
         below.plot(found["points"], found[f"{prefix}cost"], style, color=INK, lw=1.4)
-    _dress(above, result["preset"], "", "Hamming distance")
+    _dress(above, label_of(result), "", "Hamming distance")
     _dress(below, "", "t", "n-gram cost, nats per step")
     above.set_ylim(bottom=0)
 
@@ -188,7 +188,7 @@ def plot_attributes(result: dict) -> Figure:
         for (row, column), value in np.ndenumerate(change):
             text = MISSING if np.isnan(value) else f"{round(value):+d}"
             axis.text(column, row, text, ha="center", va="center", color="white" if abs(value) > 60 else INK)
-        _label_matrix(axis, f"{result['preset']}: vector {which}", names)
+        _label_matrix(axis, f"{label_of(result)}: vector {which}", names)
     axes[0].set_ylabel("vector", color=GREY)
     figure.colorbar(image, ax=axes, shrink=0.8, label="change of the attribute, %")
     return finished(figure)
@@ -220,7 +220,7 @@ def plot_statistics(result: dict) -> Figure:
     _draw_bars(axes[-1], [found[name] for name in repetitions], backs)
     _dress(axes[-1], "repetition", "bars back", "share of the events")
     _legend(figure, axes[0])
-    figure.suptitle(result["preset"], x=0.01, ha="left", fontsize=11, color=INK)
+    figure.suptitle(label_of(result), x=0.01, ha="left", fontsize=11, color=INK)
     return finished(figure)
 
 
@@ -265,7 +265,7 @@ def plot_self_similarity(result: dict) -> Figure:
     for axis, matrix, title in zip(axes, matrices, ("held-out music", "samples"), strict=True):
         bars = len(matrix)
         image = axis.imshow(matrix, cmap="viridis", vmin=0, vmax=top, extent=(0.5, bars + 0.5, bars + 0.5, 0.5))
-        axis.set_title(f"{result['preset']}: {title}", loc="left", fontsize=10, color=INK)
+        axis.set_title(f"{label_of(result)}: {title}", loc="left", fontsize=10, color=INK)
         axis.tick_params(length=0, colors=GREY)
         axis.set_xlabel("bar", color=GREY)
     axes[0].set_ylabel("bar", color=GREY)

@@ -3,11 +3,10 @@
     python -m paper.publish --runs runs --data FOLDER [--size small]
     python -m paper.publish --docs
 
-The first form publishes each model of MODELS whose run is in RUNS/PRESET, where PRESET is the preset of that size. It
-writes pretrained/NAME.pt (half precision, no optimizer, a prior fitted to the training songs), results/NAME.json (from
-evaluation.py on the test split, with exactly these weights), pretrained/NAME.md (the card) and, for FOR_MAGENTA_JS,
-pretrained/magenta_js/NAME. FOLDER holds the songs of corpus.csv, see docs/corpus.md; --without-sources
-names those of its sources that the runs were trained without.
+The first form publishes each model of MODELS whose run is in RUNS/NAME, as paper/recipes.py leaves it. It writes
+pretrained/NAME.pt (half precision, no optimizer, the prior whose samples resemble the valid split's songs most),
+results/NAME.json (from evaluation.py on the test split, with exactly these weights), pretrained/NAME.md (the card) and,
+for FOR_MAGENTA_JS, pretrained/magenta_js/NAME. FOLDER holds the songs of corpus.csv, see docs/corpus.md.
 
 Both forms then rewrite all cards, the tables of docs/results.md and the README's table of models from results/.
 """
@@ -18,27 +17,31 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
+from checkpoint import CHECKPOINT, read_checkpoint, save_checkpoint
 from console import errors_in_a_line, say
 from corpus import NEWER_SOURCES
-from evaluation import NEW, add_corpus_arguments, evaluate, load_splits, summary, to_json
+from evaluation import NEW, add_corpus_arguments, evaluate, fit_chosen_prior, summary, to_json
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset
-from paper.tables import KINDS, markdown, number, paper_accuracy
+from paper.recipes import STAGES, stage_songs
+from paper.tables import KINDS, markdown, number, other_sources_table, paper_accuracy
 from training.best import BEST
 
-MODELS = {  # name of the published file: preset of the run, without its size
-    "mel_2bar": "cat-mel_2bar",
-    "drums_2bar": "cat-drums_2bar",
-    "mel_16bar": "hier-mel_16bar",
-    "mel_16bar_flat": "flat-mel_16bar",
-    "drums_16bar": "hier-drums_16bar",
-    "drums_16bar_flat": "flat-drums_16bar",
-    "trio_16bar": "hier-trio_16bar",
-}
+MODELS = (  # stages of paper/recipes.py
+    "mel_2bar",
+    "mel_2bar_low",
+    "drums_2bar",
+    "mel_16bar",
+    "mel_16bar_flat",
+    "drums_16bar",
+    "drums_16bar_flat",
+    "trio_16bar",
+)
 ALSO_MEASURED = ("music21_mel_2bar",)  # in docs/results.md, but not published
-FOR_MAGENTA_JS = ("mel_2bar", "drums_2bar", "mel_16bar")  # models that magenta.js can read and that fit into 40 MB
+LEFT_OUT = ("mel_2bar_first",)  # measured on sources that it was trained without, but not published
+PRICE = ("KL, bits", "-ELBO, nats per window")
+FOR_MAGENTA_JS = ("mel_2bar_low", "drums_2bar", "mel_16bar")  # which magenta.js can read; a Gaussian is folded in
 RUN_FACTS = ("step", "seconds", "seed", "data")  # what a published file keeps of a run's record
 CARD = """# {name}
 
@@ -47,14 +50,14 @@ CARD = """# {name}
 | | |
 |---|---|
 | trained on | the train split of [corpus.csv](../paper/corpus.csv){without}; the recipe was chosen on its valid split |
-| training | {steps:,} steps, {minutes:.0f} minutes, seed {seed} |
-| command | `python train.py --config {preset} --data FOLDER --manifest paper/corpus.csv{option} --out runs/{preset}` |
+| training | {steps:,} steps, {minutes:.0f} minutes, seed {seed}{start} |
+| command | `python -m paper.recipes {name} --data FOLDER` |
 | measured on | {windows:,} windows of {songs} songs of the test split{without} |
 {accuracies}
 | -ELBO | {nats:.1f} nats per window ({bits:.3f} bits per step), of which the KL is {kl:.0f} bits |
 | dimensions of z | {dimensions}, of which {active} are active |
-| prior | Gaussians fitted to the posteriors of the training songs; KL from N(0, I) {prior_bits:.0f} bits |
-| samples | drawn from this prior with its standard deviation scaled by {scale} |
+| prior | {prior}, fitted to the posteriors of the training songs{prior_bits} |
+| samples | drawn from this prior with its standard deviation scaled by {width} |
 
 All measurements: [results/{name}.json](../results/{name}.json). The weights are stored in half precision and were
 measured in this form.
@@ -62,7 +65,7 @@ measured in this form.
 {licences}
 
 **Limits.** {limits}
-The songs are Western tunes in 4/4 on a grid of sixteenths, mostly folk songs, hymns and standards, without performance
+The songs are Western tunes in 4/4 on a grid of sixteenths, mostly {songs_of}, without performance
 timing and dynamics. The paper's models were trained on 1.5 million files and for far longer;
 [docs/results.md](../docs/results.md) compares the numbers.
 """
@@ -83,7 +86,7 @@ CREDITS = {  # by source
 }
 MUSIC = {"mel": "melody", "drums": "drums", "trio": "melody, bass and drums"}  # by the first word of a name
 LIMITS = {
-    "mel": "One voice at a time. Most windows are from songs whose accompaniment a program made.",
+    "mel": "One voice at a time. Many windows are from songs whose accompaniment a program made.",
     "drums": "Nine drum classes.",
     "trio": "A melody, a bass and nine drum classes. Most training trios have accompaniments that a program made.",
 }
@@ -92,9 +95,14 @@ LIMITS = {
 def publish(name: str, run: Path, trained: TrainedModel, weights: Path) -> None:
     """Writes a run's weights in half precision, with the model's prior and the facts of the run."""
     model, config, facts = trained.model.half(), trained.config, read_checkpoint(run)["run"]
-    save_checkpoint(weights / f"{name}.pt", model, config, {key: facts[key] for key in RUN_FACTS}, prior=trained.prior)
-    if name in FOR_MAGENTA_JS:
-        export_magenta_js(load_checkpoint(weights / f"{name}.pt")[0], config, weights / "magenta_js" / name, "uint8")
+    kept, prior = {key: facts[key] for key in RUN_FACTS}, {"prior": trained.prior, "prior_width": trained.prior_width}
+    save_checkpoint(weights / f"{name}.pt", model, config, kept, **prior)
+
+
+def export(name: str, weights: Path, train_set: SongDataset) -> None:
+    """Writes published weights for magenta.js, which draws z from N(0, I): with a Gaussian of the songs folded in."""
+    folded = TrainedModel.load(weights / f"{name}.pt").folded(train_set)
+    export_magenta_js(folded.model, folded.config, weights / "magenta_js" / name, "uint8")
 
 
 def measure(
@@ -116,11 +124,13 @@ def measure(
 
 def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
     """Writes a run's weights and measurements."""
-    weights, trained = options.to / "pretrained", TrainedModel.load(run)
-    songs = load_splits(options, trained.converter, ("train", "test"))
-    trained.fit_prior(songs[0])
+    weights, trained, stage = options.to / "pretrained", TrainedModel.load(run), STAGES[name]
+    train_set, valid_set, test_set = stage_songs(stage, options, ("train", "valid", "test"))
+    fit_chosen_prior(trained, train_set, valid_set)
     publish(name, run, trained, weights)
-    measure(name, weights, options.to / "results", *songs, options.without_sources)
+    if name in FOR_MAGENTA_JS:
+        export(name, weights, train_set)
+    measure(name, weights, options.to / "results", train_set, test_set, stage.without_sources)
 
 
 # --- documents --------------------------------------------------------------------------------------------------------
@@ -129,7 +139,8 @@ def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> No
 def card(name: str, found: dict) -> str:
     """The card of a model from its measurements, Markdown."""
     kind, bars, *_ = name.split("_")
-    elbo, left_out = found["elbo"], without(found)
+    elbo, left_out, start = found["elbo"], without(found), STAGES[name].start
+    prior_bits = found["prior_bits"]
     facts = {key: found[key] for key in ("preset", "parameters", "steps", "minutes", "seed", "windows", "songs")}
     return CARD.format(
         name=name,
@@ -141,12 +152,14 @@ def card(name: str, found: dict) -> str:
         kl=elbo["kl_bits"]["mean"],
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
-        prior_bits=found["prior_bits"],
-        scale=PRIOR_SCALE,
+        start=f"; from the weights of `{start}`, which has {STAGES[start].changes['steps']:,} steps" if start else "",
+        prior=found.get("prior", "mixture of Gaussians"),
+        prior_bits="" if prior_bits is None else f"; KL from N(0, I) {prior_bits:.0f} bits",
+        width=found.get("prior_width", PRIOR_SCALE),
         limits=LIMITS[kind],
+        songs_of="folk songs, hymns and standards" if left_out else "art songs, folk songs, hymns and standards",
         licences=_licences(left_out),
         without=f" without {_listed([f'`{source}`' for source in left_out])}" if left_out else "",
-        option=f" --without-sources {' '.join(left_out)}" if left_out else "",
         **facts,
     )
 
@@ -179,15 +192,15 @@ def _accuracies(found: dict, part: str) -> list[float]:
 
 
 def read_results(folder: Path, names: tuple[str, ...]) -> dict[str, dict]:
-    """The results of these names that exist, in their order."""
+    """The results of these names that exist, in their order, each with its name."""
     paths = {name: folder / f"{name}.json" for name in names}
-    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+    return {name: json.loads(path.read_text()) | {"name": name} for name, path in paths.items() if path.exists()}
 
 
 def models_table(results: Path) -> str:
-    """Size, sampled accuracy beside the paper's, and KL of every published model, Markdown."""
-    header = ("file", "bars", "parameters", "sampled accuracy", "the paper's", "KL, bits")
-    return markdown(header, (_models_row(*item) for item in read_results(results, (*MODELS,)).items()))
+    """Size, sampled accuracy beside the paper's, and what it costs, of every published model, Markdown."""
+    header = ("file", "bars", "parameters", "sampled accuracy", "the paper's", *PRICE)
+    return markdown(header, (_models_row(*item) for item in read_results(results, MODELS).items()))
 
 
 def _models_row(name: str, found: dict) -> tuple[str, ...]:
@@ -198,18 +211,18 @@ def _models_row(name: str, found: dict) -> tuple[str, ...]:
         ", ".join(f"{part} {number(share)}".removeprefix("all ") for part, share in row.items())
         for row in (ours, theirs)
     )
-    return f"`{name}.pt`", bars, number(found["parameters"], 0), *cells, _kl_bits(found)
+    return f"`{name}.pt`", bars, number(found["parameters"], 0), *cells, *_price(found)
 
 
-def _kl_bits(found: dict) -> str:
-    """The KL in bits, which belongs beside every accuracy."""
-    return number(found["elbo"]["kl_bits"]["mean"], 0)
+def _price(found: dict) -> tuple[str, str]:
+    """KL and -ELBO, which belong beside every accuracy: it can be bought with bits."""
+    return number(found["elbo"]["kl_bits"]["mean"], 0), number(found["elbo"]["nats"]["mean"], 0)
 
 
 def accuracy_table(results: Path) -> str:
     """Accuracy of every measured model from a draw of z, beside the paper's, Markdown."""
     header = ("model", "part", "majority label", "teacher-forced", "the paper's", "sampled", "the paper's")
-    header += ("sampled, new windows", "KL, bits")
+    header += ("sampled, new windows", *PRICE)
     found = read_results(results, (*MODELS, *ALSO_MEASURED))
     return markdown(header, (row for item in found.items() for row in _accuracy_rows(*item)))
 
@@ -219,7 +232,7 @@ def _accuracy_rows(name: str, found: dict) -> Iterator[tuple[str, ...]]:
         ours, theirs = _accuracies(found, part), paper_accuracy(found["preset"], part)
         new = found["reconstruction"]["sampled"]["by_group"].get(NEW, {}).get(part)
         shares = (majority, ours[0], theirs[0], ours[1], theirs[1], new)
-        yield name, part, *map(number, shares), _kl_bits(found)
+        yield name, part, *map(number, shares), *_price(found)
 
 
 def training_table(results: Path) -> str:
@@ -234,7 +247,17 @@ def _training_row(name: str, found: dict) -> tuple[str, ...]:
     return name, f"`{found['preset']}`", *facts
 
 
-TABLES = {"models": models_table, "accuracy": accuracy_table, "training": training_table}  # by the name in their marks
+def left_out_table(results: Path) -> str:
+    """Each model of LEFT_OUT on the sources that it was trained without, Markdown."""
+    return other_sources_table(read_results(results, LEFT_OUT).values())
+
+
+TABLES = {  # by the name in their marks
+    "models": models_table,
+    "accuracy": accuracy_table,
+    "training": training_table,
+    "left out": left_out_table,
+}
 DOCUMENTS = ("README.md", "docs/results.md")
 
 
@@ -255,7 +278,7 @@ def with_tables(text: str, results: Path) -> str:
 
 def write_documents(folder: Path) -> None:
     """Rewrites the cards and the documents' tables from the results in a folder."""
-    for name, found in read_results(folder / "results", (*MODELS,)).items():
+    for name, found in read_results(folder / "results", MODELS).items():
         (folder / "pretrained" / f"{name}.md").write_text(card(name, found))
     for path in (folder / document for document in DOCUMENTS):
         if path.exists():
@@ -268,13 +291,11 @@ def write_documents(folder: Path) -> None:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = argparse.ArgumentParser(description="Publish and measure trained models.")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), help="folder with one run per preset (default: runs)"
-    )
-    add_corpus_arguments(parser, required=False)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder with one run per model (default: runs)")
+    add_corpus_arguments(parser, required=False, sources=False)
     here = "folder that gets pretrained/ and results/ (default: the current one)"
     parser.add_argument("--to", type=Path, default=Path(), help=here)
-    parser.add_argument("--size", default="mini", help="size of the presets: mini (default) or small")
+    parser.add_argument("--size", default="mini", help="size of the presets: mini (default), small or tiny")
     parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS), help="models (default: all)")
     parser.add_argument("--best", action="store_true", help="the best weights by the held-out songs, not the last")
     parser.add_argument("--docs", action="store_true", help="only rewrite cards and tables from results/")
@@ -290,7 +311,7 @@ def find_runs(options: argparse.Namespace) -> dict[str, Path]:
     if not options.data:
         raise ValueError("publishing needs --data FOLDER; --docs alone rewrites cards and tables")
     file = BEST if options.best else CHECKPOINT
-    runs = {name: options.runs / f"{MODELS[name]}_{options.size}" for name in options.only}
+    runs = {name: options.runs / name for name in options.only}
     found = {name: run / file for name, run in runs.items() if run.is_dir()}
     if not found:
         raise ValueError(f"none of these runs exists: {', '.join(map(str, runs.values()))}")

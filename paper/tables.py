@@ -44,6 +44,11 @@ def with_interval(interval: dict[str, float], digits: int = 3) -> str:
     return f"{mean} ({low} to {high})"
 
 
+def label_of(result: dict) -> str:
+    """What a result is called in tables and figures: its name if the reader has added one, else its preset."""
+    return result.get("name", result["preset"])
+
+
 def paper_accuracy(preset: str, part: str) -> tuple[float | None, float | None]:
     """The paper's accuracies, teacher-forced and sampled, for a preset of any size; None where the paper has none."""
     family = SIZE_SUFFIX.sub("", preset).replace("hierdec-", "hier-")
@@ -62,7 +67,7 @@ def _accuracy_rows(result: dict) -> Iterable[list[str]]:
         ours = [with_interval(result["reconstruction"][kind]["parts"][part]) for kind in KINDS]
         forced, drawn = map(number, paper_accuracy(result["preset"], part))
         kl_bits = number(result["elbo"]["kl_bits"]["mean"], 0)
-        yield [result["preset"], part, number(majority), ours[0], forced, ours[1], drawn, *ours[2:], kl_bits]
+        yield [label_of(result), part, number(majority), ours[0], forced, ours[1], drawn, *ours[2:], kl_bits]
 
 
 def group_table(results: Sequence[dict]) -> str:
@@ -76,7 +81,7 @@ def _group_rows(result: dict, sources: Sequence[str]) -> Iterable[list[str]]:
     found = result["reconstruction"]["sampled"]
     for part in result["still"]:
         shares = [found["by_group"].get(group, {}).get(part) for group in (NEW, *sources)]
-        yield [result["preset"], part, number(found["parts"][part]["mean"]), *map(number, shares)]
+        yield [label_of(result), part, number(found["parts"][part]["mean"]), *map(number, shares)]
 
 
 def other_sources_table(results: Sequence[dict]) -> str:
@@ -92,7 +97,7 @@ def _other_source_rows(result: dict) -> Iterable[list[str]]:
         bound = [with_interval(found["elbo"][key], digits) for key, digits in (("nats", 1), ("kl_bits", 0))]
         for part, majority in found["still"].items():
             ours = [with_interval(found["reconstruction"][kind]["parts"][part]) for kind in KINDS]
-            yield [result["preset"], name, part, *counts, number(majority), *ours, *bound]
+            yield [label_of(result), name, part, *counts, number(majority), *ours, *bound]
 
 
 def hierarchy_table(results: Sequence[dict]) -> str:
@@ -134,7 +139,7 @@ def facts_table(results: Sequence[dict]) -> str:
 
 def _facts_row(result: dict) -> list[str]:
     training = (number(result[key], int(key == "minutes")) for key in ("parameters", "steps", "minutes", "seed"))
-    return [result["preset"], *training, result["split"], *(number(result[key], 0) for key in ("songs", "windows"))]
+    return [label_of(result), *training, result["split"], *(number(result[key], 0) for key in ("songs", "windows"))]
 
 
 def bound_table(results: Sequence[dict]) -> str:
@@ -149,7 +154,7 @@ def _bound_row(result: dict) -> list[str]:
     nats, reconstruction, rate = (with_interval(elbo[key], 1) for key in ("nats", "reconstruction", "kl_bits"))
     active = f"{elbo['active_dimensions']} of {elbo['dimensions']}"
     gap = number(result["prior_bits"], 1)
-    return [result["preset"], nats, number(elbo["bits_a_step"]), reconstruction, rate, gap, active]
+    return [label_of(result), nats, number(elbo["bits_a_step"]), reconstruction, rate, gap, active]
 
 
 def novelty_table(results: Sequence[dict]) -> str:
@@ -157,13 +162,13 @@ def novelty_table(results: Sequence[dict]) -> str:
     header = ["model"]
     for name in ("copies of training windows", "distance to the nearest", "n-gram cost, nats per step"):
         header += [f"{name}: samples", "held-out music"]
-    return markdown(header, (_novelty_row(result["preset"], result["samples"]) for result in results))
+    return markdown(header, (_novelty_row(label_of(result), result["samples"]) for result in results))
 
 
-def _novelty_row(preset: str, samples: dict) -> list[str]:
+def _novelty_row(name: str, samples: dict) -> list[str]:
     cost = samples["statistics"]["n-gram cost, nats a step"]
     comparisons = (samples["copies"], samples["nearest"], cost)
-    return [preset, *(number(comparison[of]) for comparison in comparisons for of in ("samples", "data"))]
+    return [name, *(number(comparison[of]) for comparison in comparisons for of in ("samples", "data"))]
 
 
 def prior_table(results: Sequence[dict]) -> str:
@@ -178,7 +183,7 @@ def _prior_row(result: dict, priors: Sequence[str]) -> list[str]:
     names = ("n-gram cost, nats a step", "repetition at 1 bars")
     real = [samples["statistics"][name]["data"] for name in names] + [samples["copies"]["data"]]
     found = [_prior_numbers(result["priors"][prior]) if prior in result["priors"] else () for prior in priors]
-    return [result["preset"], *(_prior_cell(*values) if values else MISSING for values in (*found, real))]
+    return [label_of(result), *(_prior_cell(*values) if values else MISSING for values in (*found, real))]
 
 
 def _prior_numbers(samples: dict) -> tuple[float, float, float]:

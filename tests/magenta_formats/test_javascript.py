@@ -12,15 +12,26 @@ import pytest
 import torch
 
 from configs import CONFIGS
+from generate import TrainedModel
 from helpers import OWN_SIZES, SHARED, parity_folder
 from magenta_checkpoint import load_magenta_checkpoint
 from magenta_formats import javascript
 from magenta_formats.javascript import client_config, export_magenta_js, preset_from_config, read_shards
 from magenta_formats.tensorflow import read_variables
 from magenta_formats.variables import tensorflow_variables
-from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, Windows, load_midi
+from midi_utils import (
+    DrumsConverter,
+    GrooveConverter,
+    MelodyConverter,
+    MultitrackConverter,
+    Windows,
+    load_midi,
+    load_songs,
+)
 from model import MusicVAE
+from music.attributes import NGram
 from music.chords import chords_to_controls
+from music.labels import FIRST_PITCH, MIN_PITCH, NOTE_OFF
 
 PUBLISHED = SHARED / "parity" / "js_mel_2bar_small"
 SONGS = Path(__file__).parents[2] / "midi_songs" / "built_in"
@@ -638,6 +649,38 @@ def test_magenta_js_encodes_and_decodes_as_we_do(name, quantize, play, tmp_path)
     frames = check_decode(answer, model, asked)
     for notes, labels in zip(answer["notes"], converter.from_tensors(frames), strict=True):
         assert comparable(notes) == comparable(notes_of(converter.from_arrays(labels), 4))
+
+
+def labels_of(notes, steps=32):
+    """The labels of a melody that magenta.js wrote."""
+    labels = np.zeros(steps, np.int64)
+    for note in notes:
+        labels[int(note["quantizedEndStep"]) :][:1] = NOTE_OFF
+    for note in notes:
+        labels[int(note["quantizedStartStep"] or 0)] = int(note["pitch"]) - MIN_PITCH + FIRST_PITCH
+    return labels
+
+
+def features(labels, ngram):
+    """Range in semitones, onsets in 32 steps, share of onsets on a beat and n-gram cost in nats per step: means."""
+    onsets = labels >= FIRST_PITCH
+    spans = [np.ptp(one[own]) for one, own in zip(labels, onsets) if own.any()]
+    found = {"range": np.mean(spans), "onsets": onsets.sum(1).mean(), "cost": ngram.cost(labels).mean()}
+    return found | {"on beat": onsets[:, ::4].sum() / onsets.sum()}
+
+
+@pytest.mark.slow
+def test_magenta_js_plays_music_from_its_own_standard_normal(play):
+    """256 melodies of the published model resemble as many of ours: each mean is within 30 % of ours."""
+    folder = PRETRAINED / "mel_2bar_low"
+    (answer,) = play({"folder": str(folder), "notes": [], "inputs": [], "z": [], "samples": 256})
+    assert "error" not in answer, answer
+    ngram = NGram.fit(load_songs(SONGS, MelodyConverter(), progress=False).labels, classes=90)
+    trained = TrainedModel.load(folder)
+    ours = trained.model.sample(256, generator=torch.Generator().manual_seed(0))
+    ours = features(np.asarray(trained.converter.from_tensors(ours)), ngram)
+    theirs = features(np.array([labels_of(notes) for notes in answer["samples"]]), ngram)
+    assert theirs == {name: pytest.approx(value, rel=0.3) for name, value in ours.items()}
 
 
 @pytest.mark.slow

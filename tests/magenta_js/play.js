@@ -2,7 +2,8 @@
 //
 // Each request holds a folder, notes (one NoteSequence per song), inputs ([n][steps][depth]), z ([n][z_size]) and, for a
 // model with conditioning, controls. Its answer holds the tensors of the notes and their mu, the mu of the inputs, the
-// most likely frames for z and the notes of these frames; or the error that magenta.js throws.
+// most likely frames for z, the notes of these frames and, for samples (a number), the notes of as many samples at
+// temperature 1; or the error that magenta.js throws.
 globalThis.performance = globalThis.performance || require('perf_hooks').performance;
 const fs = require('fs');
 const http = require('http');
@@ -26,6 +27,8 @@ function controlArgs({ chordProgression, extraControls }) {
   return args;
 }
 
+const held = (note) => Object.fromEntries(HELD.map((key) => [key, note[key]]));
+
 async function answer(url, request) {
   const model = new MusicVAE(url);
   await model.initialize();
@@ -43,10 +46,11 @@ async function answer(url, request) {
     const z2d = tf.tensor2d([z]);
     frames.push(...(await model.decodeTensors(z2d, undefined, controls)).arraySync());
     for (const song of await model.decode(z2d, undefined, controls, request.stepsPerQuarter)) {
-      notes.push(song.notes.map((note) => Object.fromEntries(HELD.map((key) => [key, note[key]]))));
+      notes.push(song.notes.map(held));
     }
   }
-  return { tensors, notesMu, mu, frames, notes };
+  const samples = request.samples ? await model.sample(request.samples, 1) : [];
+  return { tensors, notesMu, mu, frames, notes, samples: samples.map((song) => song.notes.map(held)) };
 }
 
 const [requests, answers] = process.argv.slice(2);

@@ -74,6 +74,8 @@ def made_result(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
             attributes=AttributeTable(ATTRIBUTES, [0.5, 0.0], [[0.75, 0.1], [0.5, 0.2]], [[0.25, 0], [0.55, 0]]),
             samples=Samples(statistics, Comparison(0.0625, 0.125), Comparison(0.2, 0.1)),
             priors={"standard normal": PriorSamples(3.5, 0.1, 0.0), "width 0.8": PriorSamples(1.5, 0.25, 0.0625)},
+            prior="mixture of 9 Gaussians",
+            prior_width=0.8,
             prior_bits=12.34,
             without_sources=["game"],
             other_sources={

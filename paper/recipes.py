@@ -1,0 +1,97 @@
+"""How the published models are trained: in stages, each from the weights of the one before.
+
+    python -m paper.recipes mel_2bar --data FOLDER [--runs runs] [--size small]
+
+The command trains the stage of that name into RUNS/NAME, and before it the stages that it starts from, where they are
+not finished. An interrupted command continues. FOLDER holds the songs of corpus.csv, see docs/corpus.md.
+
+A small weight on all of the KL, in place of free bits, gives z a reason to carry no more than it must. The first stage
+of a family finds a good model; the later ones move it along the trade between rate and distortion.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from configs import CONFIGS, Config
+from console import errors_in_a_line
+from corpus import NEWER_SOURCES, load_corpus
+from evaluation import add_corpus_arguments
+from midi_utils import SongDataset
+from train import TrainingDiverged, train
+
+EVAL_EVERY = 1000  # steps
+GAMES = ("simutrans", "freedoom")  # sources that the first stage leaves out, to be judged by them
+
+
+class Stage(NamedTuple):
+    """One run."""
+
+    preset: str  # without its size
+    start: str | None = None  # the stage whose last weights it begins with; random weights when None
+    without_sources: tuple[str, ...] = ()  # of the corpus
+    changes: Mapping[str, object] = {}  # of the preset's recipe, see `TrainingConfig`
+
+
+PRICED = {"free_bits": 0.0, "beta2": 0.99, "sampling_schedule": "inverse_sigmoid"}
+FIRST = PRICED | {"max_beta": 0.05, "learning_rate": 4e-3, "decay_rate": 0.99996, "sampling_rate": 4000.0}
+LATER = PRICED | {"steps": 10_000, "learning_rate": 1.5e-3, "decay_rate": 0.9997, "sampling_rate": 300.0}
+ANY_KEY = {"transpose_range": (-6, 6)}
+
+STAGES = {
+    "mel_2bar_first": Stage("cat-mel_2bar", None, GAMES, FIRST | ANY_KEY | {"steps": 34_000}),
+    "mel_2bar": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | ANY_KEY | {"max_beta": 0.02}),
+    "mel_2bar_low": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | ANY_KEY | {"max_beta": 0.3}),
+    "drums_2bar": Stage("cat-drums_2bar", without_sources=NEWER_SOURCES),
+    "mel_16bar": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
+    "mel_16bar_flat": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
+    "drums_16bar": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),
+    "drums_16bar_flat": Stage("flat-drums_16bar", without_sources=NEWER_SOURCES),
+    "trio_16bar": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
+}
+
+
+def stage_config(stage: Stage, size: str) -> Config:
+    """The preset of a stage at a size, with the recipe of the stage."""
+    config = CONFIGS[f"{stage.preset}_{size}"]
+    return replace(config, training=replace(config.training, **stage.changes))
+
+
+def stage_songs(stage: Stage, options: argparse.Namespace, splits: Sequence[str]) -> list[SongDataset]:
+    """The splits of the corpus that a stage is trained and measured on."""
+    reading = {"manifest": options.manifest, "cache": options.cache, "without": stage.without_sources}
+    converter = stage_config(stage, options.size).converter
+    return [load_corpus(options.data, split, converter, **reading) for split in splits]
+
+
+def train_stage(name: str, options: argparse.Namespace) -> Path:
+    """Trains a stage and what it starts from, where that is not finished; returns the stage's checkpoint."""
+    stage = STAGES[name]
+    config, start = stage_config(stage, options.size), stage.start and train_stage(stage.start, options)
+    songs, out_dir = stage_songs(stage, options, ("train", "valid")), options.runs / name
+    run = {"init_from": start, "eval_every": EVAL_EVERY, "device": options.device}
+    return train(config, *songs, out_dir=out_dir, **run).checkpoint
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command's options."""
+    parser = argparse.ArgumentParser(description="Train a published model, in its stages.")
+    parser.add_argument("name", choices=STAGES, metavar="NAME", help=f"one of {', '.join(STAGES)}")
+    add_corpus_arguments(parser, sources=False)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument("--size", default="mini", help="size of the presets: mini (default), small or tiny")
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the fastest)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None):
+    """The command."""
+    options = parse_arguments(arguments)
+    with errors_in_a_line(ValueError, KeyError, TrainingDiverged):
+        train_stage(options.name, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Stages are trained in their order, once, and the published weights are those of the stages."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from checkpoint import load_checkpoint, read_checkpoint
+from configs import CONFIGS
+from paper import recipes
+from paper.publish import MODELS
+from paper.recipes import STAGES, Stage, stage_config
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_has_its_presets_and_begins_with_a_model_of_the_same_preset(name):
+    stage = STAGES[name]
+    for size in ("mini", "small"):
+        assert stage_config(stage, size).model == CONFIGS[f"{stage.preset}_{size}"].model
+    if stage.start:
+        assert STAGES[stage.start].preset == stage.preset
+        assert set(STAGES[stage.start].without_sources) >= set(stage.without_sources)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_published_weights_are_of_their_stage(name):
+    _, config = load_checkpoint(ROOT / "pretrained" / f"{name}.pt")
+    assert config == stage_config(STAGES[name], "mini")
+
+
+def test_a_stage_begins_with_the_last_weights_of_the_one_before(corpus_arguments, monkeypatch, tmp_path):
+    two = {"steps": 2, "batch_size": 4}
+    monkeypatch.setitem(STAGES, "first", Stage("cat-mel_2bar", changes=two))
+    monkeypatch.setitem(STAGES, "second", Stage("cat-mel_2bar", "first", changes=two | {"max_beta": 0.5}))
+    beginnings, train = {}, recipes.train
+    monkeypatch.setattr(
+        recipes,
+        "train",
+        lambda *sets, out_dir, init_from, **more: (
+            beginnings.update({out_dir.name: init_from})
+            or train(*sets, out_dir=out_dir, init_from=init_from, progress=False, **more)
+        ),
+    )
+    command = ["second", *corpus_arguments, "--runs", str(tmp_path), "--size", "tiny", "--device", "cpu"]
+    recipes.main(command)
+    assert beginnings == {"first": None, "second": tmp_path / "first" / "checkpoint.pt"}
+    first, second = (tmp_path / name / "checkpoint.pt" for name in ("first", "second"))
+    assert load_checkpoint(second)[1].training.max_beta == 0.5
+    assert read_checkpoint(second)["run"]["step"] == 2
+    weights = [load_checkpoint(path)[0].state_dict() for path in (first, second)]
+    assert not all(map(torch.equal, *(state.values() for state in weights)))
+    written = first.stat().st_mtime_ns
+    recipes.main(command)
+    assert first.stat().st_mtime_ns == written  # it is finished
+
+
+def test_an_unknown_stage_and_size_are_named(corpus_arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        recipes.main(["mel_3bar", *corpus_arguments])
+    assert "invalid choice: 'mel_3bar'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="no preset 'cat-mel_2bar_tny'; did you mean cat-mel_2bar_tiny"):
+        recipes.main(["mel_2bar_first", *corpus_arguments, "--size", "tny", "--runs", str(tmp_path)])
