@@ -199,16 +199,26 @@ TINY_DRUMS = TrainingConfig(
 )
 TINY_MELODY = replace(TINY_DRUMS, transpose_range=(-2, 3))
 TINY_LONG = replace(TINY_MELODY, batch_size=16, steps=1500, learning_rate=5e-3, decay_rate=0.998, free_bits=64.0)
-MINI_MELODY = replace(
+MINI_MELODY = replace(  # a small weight on all of the KL, with no free bits: every bit of z has a price
     SCHEDULED,
     batch_size=64,
-    steps=30_000,
-    learning_rate=6e-3,
-    decay_rate=0.99988,
-    free_bits=384.0,
-    transpose_range=(-5, 5),
+    steps=34_000,
+    learning_rate=4e-3,
+    decay_rate=0.99996,
+    beta2=0.99,
+    max_beta=0.05,
+    sampling_rate=4000.0,
+    transpose_range=(-6, 6),
 )
-MINI_DRUMS = replace(MINI_MELODY, steps=28_000, decay_rate=0.99987, free_bits=448.0, transpose_range=(0, 0), mixed=0.5)
+MINI_DRUMS = replace(
+    SCHEDULED,
+    batch_size=64,
+    steps=28_000,
+    learning_rate=6e-3,
+    decay_rate=0.99987,
+    free_bits=448.0,
+    mixed=0.5,
+)
 MINI_LONG = replace(  # the curriculum starts with single bars, which are learned fastest and not forgotten
     LONG,
     batch_size=8,

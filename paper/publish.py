@@ -1,6 +1,6 @@
 """Publishes trained models: weights, measurements, a card for each, and the tables of the documents.
 
-    python -m paper.publish --runs runs --data FOLDER [--size small]
+    python -m paper.publish --runs runs --data FOLDER
     python -m paper.publish --docs
 
 The first form publishes each model of MODELS whose run is in RUNS/NAME, as paper/recipes.py leaves it. It writes
@@ -65,8 +65,9 @@ measured in this form.
 {licences}
 
 **Limits.** {limits}
-The songs are Western tunes in 4/4 on a grid of sixteenths, mostly {songs_of}, without performance
-timing and dynamics. The paper's models were trained on 1.5 million files and for far longer;
+The songs are Western tunes in 4/4 on a grid of sixteenths, without performance timing and dynamics: mostly
+{songs_of}.
+The paper's models were trained on 1.5 million files and for far longer;
 [docs/results.md](../docs/results.md) compares the numbers.
 """
 LICENCES = """**Data and licences.** Every song comes from a public source whose terms allow publishing weights.
@@ -101,7 +102,8 @@ def publish(name: str, run: Path, trained: TrainedModel, weights: Path) -> None:
 
 def export(name: str, weights: Path, train_set: SongDataset) -> None:
     """Writes published weights for magenta.js, which draws z from N(0, I): with a Gaussian of the songs folded in."""
-    folded = TrainedModel.load(weights / f"{name}.pt").folded(train_set)
+    trained = TrainedModel.load(weights / f"{name}.pt")
+    folded = trained.folded(train_set, trained.prior_width)
     export_magenta_js(folded.model, folded.config, weights / "magenta_js" / name, "uint8")
 
 
@@ -125,7 +127,7 @@ def measure(
 def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
     """Writes a run's weights and measurements."""
     weights, trained, stage = options.to / "pretrained", TrainedModel.load(run), STAGES[name]
-    train_set, valid_set, test_set = stage_songs(stage, options, ("train", "valid", "test"))
+    train_set, valid_set, test_set = stage_songs(stage, trained.converter, options, ("train", "valid", "test"))
     fit_chosen_prior(trained, train_set, valid_set)
     publish(name, run, trained, weights)
     if name in FOR_MAGENTA_JS:
@@ -152,7 +154,7 @@ def card(name: str, found: dict) -> str:
         kl=elbo["kl_bits"]["mean"],
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
-        start=f"; from the weights of `{start}`, which has {STAGES[start].changes['steps']:,} steps" if start else "",
+        start=f"; from the weights of `{start}`, see [recipes.py](../paper/recipes.py)" if start else "",
         prior=found.get("prior", "mixture of Gaussians"),
         prior_bits="" if prior_bits is None else f"; KL from N(0, I) {prior_bits:.0f} bits",
         width=found.get("prior_width", PRIOR_SCALE),
@@ -295,7 +297,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add_corpus_arguments(parser, required=False, sources=False)
     here = "folder that gets pretrained/ and results/ (default: the current one)"
     parser.add_argument("--to", type=Path, default=Path(), help=here)
-    parser.add_argument("--size", default="mini", help="size of the presets: mini (default), small or tiny")
     parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS), help="models (default: all)")
     parser.add_argument("--best", action="store_true", help="the best weights by the held-out songs, not the last")
     parser.add_argument("--docs", action="store_true", help="only rewrite cards and tables from results/")

@@ -5,8 +5,8 @@
 The command trains the stage of that name into RUNS/NAME, and before it the stages that it starts from, where they are
 not finished. An interrupted command continues. FOLDER holds the songs of corpus.csv, see docs/corpus.md.
 
-A small weight on all of the KL, in place of free bits, gives z a reason to carry no more than it must. The first stage
-of a family finds a good model; the later ones move it along the trade between rate and distortion.
+The first stage of a family is its preset's recipe; the later ones move its model along the trade between rate and
+distortion, by the price of a bit (`max_beta`).
 """
 
 import argparse
@@ -19,11 +19,11 @@ from configs import CONFIGS, Config
 from console import errors_in_a_line
 from corpus import NEWER_SOURCES, load_corpus
 from evaluation import add_corpus_arguments
-from midi_utils import SongDataset
-from train import TrainingDiverged, train
+from midi_utils import Converter, SongDataset
+from train import EXIT_INTERRUPTED, TrainingDiverged, train
 
 EVAL_EVERY = 1000  # steps
-GAMES = ("simutrans", "freedoom")  # sources that the first stage leaves out, to be judged by them
+GAMES = ("simutrans", "freedoom")  # sources that the first stage leaves out, so that it can be measured on them
 
 
 class Stage(NamedTuple):
@@ -35,15 +35,12 @@ class Stage(NamedTuple):
     changes: Mapping[str, object] = {}  # of the preset's recipe, see `TrainingConfig`
 
 
-PRICED = {"free_bits": 0.0, "beta2": 0.99, "sampling_schedule": "inverse_sigmoid"}
-FIRST = PRICED | {"max_beta": 0.05, "learning_rate": 4e-3, "decay_rate": 0.99996, "sampling_rate": 4000.0}
-LATER = PRICED | {"steps": 10_000, "learning_rate": 1.5e-3, "decay_rate": 0.9997, "sampling_rate": 300.0}
-ANY_KEY = {"transpose_range": (-6, 6)}
+LATER = {"steps": 10_000, "learning_rate": 1.5e-3, "decay_rate": 0.9997, "sampling_rate": 300.0}
 
 STAGES = {
-    "mel_2bar_first": Stage("cat-mel_2bar", None, GAMES, FIRST | ANY_KEY | {"steps": 34_000}),
-    "mel_2bar": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | ANY_KEY | {"max_beta": 0.02}),
-    "mel_2bar_low": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | ANY_KEY | {"max_beta": 0.3}),
+    "mel_2bar_first": Stage("cat-mel_2bar", None, GAMES),
+    "mel_2bar": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.02}),
+    "mel_2bar_low": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.3}),
     "drums_2bar": Stage("cat-drums_2bar", without_sources=NEWER_SOURCES),
     "mel_16bar": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_flat": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
@@ -59,20 +56,27 @@ def stage_config(stage: Stage, size: str) -> Config:
     return replace(config, training=replace(config.training, **stage.changes))
 
 
-def stage_songs(stage: Stage, options: argparse.Namespace, splits: Sequence[str]) -> list[SongDataset]:
+def stage_songs(
+    stage: Stage, converter: Converter, options: argparse.Namespace, splits: Sequence[str]
+) -> list[SongDataset]:
     """The splits of the corpus that a stage is trained and measured on."""
     reading = {"manifest": options.manifest, "cache": options.cache, "without": stage.without_sources}
-    converter = stage_config(stage, options.size).converter
     return [load_corpus(options.data, split, converter, **reading) for split in splits]
 
 
 def train_stage(name: str, options: argparse.Namespace) -> Path:
-    """Trains a stage and what it starts from, where that is not finished; returns the stage's checkpoint."""
+    """Trains a stage and what it starts from, where that is not finished; returns the stage's checkpoint.
+
+    An interrupt ends the program, as an interrupted stage is nothing to start from.
+    """
     stage = STAGES[name]
     config, start = stage_config(stage, options.size), stage.start and train_stage(stage.start, options)
-    songs, out_dir = stage_songs(stage, options, ("train", "valid")), options.runs / name
+    songs = stage_songs(stage, config.converter, options, ("train", "valid"))
     run = {"init_from": start, "eval_every": EVAL_EVERY, "device": options.device}
-    return train(config, *songs, out_dir=out_dir, **run).checkpoint
+    result = train(config, *songs, out_dir=options.runs / name, **run)
+    if result.stopped_by:
+        raise SystemExit(EXIT_INTERRUPTED)
+    return result.checkpoint
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -671,16 +671,23 @@ def features(labels, ngram):
 
 @pytest.mark.slow
 def test_magenta_js_plays_music_from_its_own_standard_normal(play):
-    """256 melodies of the published model resemble as many of ours: each mean is within 30 % of ours."""
+    """256 melodies of the published model: each mean is within 30 % of that of our samples, and no noise.
+
+    As many notes as in songs lie on the beat, and as often. Noise of earlier weights: 36 % on the beat, songs 65 %.
+    """
     folder = PRETRAINED / "mel_2bar_low"
     (answer,) = play({"folder": str(folder), "notes": [], "inputs": [], "z": [], "samples": 256})
     assert "error" not in answer, answer
-    ngram = NGram.fit(load_songs(SONGS, MelodyConverter(), progress=False).labels, classes=90)
+    songs = load_songs(SONGS, MelodyConverter(), progress=False).labels
+    ngram = NGram.fit(songs, classes=90)
     trained = TrainedModel.load(folder)
     ours = trained.model.sample(256, generator=torch.Generator().manual_seed(0))
     ours = features(np.asarray(trained.converter.from_tensors(ours)), ngram)
     theirs = features(np.array([labels_of(notes) for notes in answer["samples"]]), ngram)
     assert theirs == {name: pytest.approx(value, rel=0.3) for name, value in ours.items()}
+    real = features(songs[:], ngram)
+    for name in ("onsets", "on beat"):
+        assert theirs[name] == pytest.approx(real[name], rel=0.3)
 
 
 @pytest.mark.slow

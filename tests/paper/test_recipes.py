@@ -1,16 +1,20 @@
 """Stages are trained in their order, once, and the published weights are those of the stages."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import torch
 
 from checkpoint import load_checkpoint, read_checkpoint
 from configs import CONFIGS
 from paper import recipes
 from paper.publish import MODELS
 from paper.recipes import STAGES, Stage, stage_config
+from train import read_beginning
+from training.start import describe_beginning
 
+STOPPED = SimpleNamespace(stopped_by="interrupt")
 ROOT = Path(__file__).parents[2]
 
 
@@ -18,7 +22,10 @@ ROOT = Path(__file__).parents[2]
 def test_a_stage_has_its_presets_and_begins_with_a_model_of_the_same_preset(name):
     stage = STAGES[name]
     for size in ("mini", "small"):
-        assert stage_config(stage, size).model == CONFIGS[f"{stage.preset}_{size}"].model
+        config = stage_config(stage, size)
+        assert config.name == f"{stage.preset}_{size}"
+        assert {key: getattr(config.training, key) for key in stage.changes} == stage.changes
+        assert config.training == replace(CONFIGS[config.name].training, **stage.changes)
     if stage.start:
         assert STAGES[stage.start].preset == stage.preset
         assert set(STAGES[stage.start].without_sources) >= set(stage.without_sources)
@@ -49,11 +56,30 @@ def test_a_stage_begins_with_the_last_weights_of_the_one_before(corpus_arguments
     first, second = (tmp_path / name / "checkpoint.pt" for name in ("first", "second"))
     assert load_checkpoint(second)[1].training.max_beta == 0.5
     assert read_checkpoint(second)["run"]["step"] == 2
-    weights = [load_checkpoint(path)[0].state_dict() for path in (first, second)]
-    assert not all(map(torch.equal, *(state.values() for state in weights)))
-    written = first.stat().st_mtime_ns
+    beginning = describe_beginning(read_beginning(first, load_checkpoint(second)[1]), freeze_encoder=False)
+    assert read_checkpoint(second)["run"]["beginning"] == beginning
+    written = [path.stat().st_mtime_ns for path in (first, second)]
     recipes.main(command)
-    assert first.stat().st_mtime_ns == written  # it is finished
+    assert [path.stat().st_mtime_ns for path in (first, second)] == written  # both are finished
+
+
+def test_an_interrupted_stage_ends_the_command(corpus_arguments, monkeypatch, tmp_path):
+    begun = []
+    monkeypatch.setattr(recipes, "load_corpus", lambda *place, **more: None)
+    monkeypatch.setattr(recipes, "train", lambda *sets, out_dir, **more: begun.append(out_dir.name) or STOPPED)
+    with pytest.raises(SystemExit) as stop:
+        recipes.main(["mel_2bar", *corpus_arguments, "--runs", str(tmp_path)])
+    assert stop.value.code == 130
+    assert begun == ["mel_2bar_first"]
+
+
+def test_a_stage_is_trained_without_the_sources_that_it_leaves_out(corpus_arguments, monkeypatch, tmp_path):
+    read = []
+    monkeypatch.setattr(recipes, "load_corpus", lambda *place, without, **more: read.append((place[1], without)))
+    monkeypatch.setattr(recipes, "train", lambda *sets, **more: STOPPED)
+    with pytest.raises(SystemExit):
+        recipes.main(["mel_2bar_first", *corpus_arguments, "--runs", str(tmp_path)])
+    assert read == [("train", recipes.GAMES), ("valid", recipes.GAMES)]
 
 
 def test_an_unknown_stage_and_size_are_named(corpus_arguments, tmp_path, capsys):
