@@ -39,7 +39,7 @@ def published(corpus_arguments, tmp_path_factory):
     _, folder, _, manifest = corpus_arguments
     songs = load_corpus(folder, "train", config.converter, manifest, progress=False)
     train(config, songs, out_dir=to / "runs" / "mel_2bar", steps=20, seed=5, progress=False, device="cpu")
-    publish.main([*corpus_arguments, "--runs", str(to / "runs"), "--to", str(to), "--size", "tiny"])
+    publish.main([*corpus_arguments, "--runs", str(to / "runs"), "--to", str(to)])
     return to
 
 
@@ -63,9 +63,7 @@ def test_the_best_weights_of_a_run_are_published_where_asked(corpus_arguments, t
     run = tmp_path / "runs" / "mel_2bar"
     train(config, *songs, out_dir=run, steps=12, eval_every=1, progress=False, device="cpu")
     best = TrainedModel.load(run / BEST)
-    publish.main(
-        [*corpus_arguments, "--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--size", "tiny", "--best"]
-    )
+    publish.main([*corpus_arguments, "--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--best"])
     found = TrainedModel.load(tmp_path / "pretrained" / "mel_2bar.pt")
     for ours, theirs in zip(found.model.parameters(), best.model.parameters(), strict=True):
         assert torch.equal(ours, theirs.half().float())
@@ -116,7 +114,7 @@ def test_the_command_measures_without_the_sources_that_the_run_was_trained_witho
     place = ["--data", str(tmp_path / "songs"), "--manifest", str(tmp_path / "corpus.csv")]
     songs = load_corpus(place[1], "train", config.converter, place[3], progress=False, without=["a"])
     train(config, songs, out_dir=tmp_path / "runs" / "mel_2bar", steps=2, progress=False, device="cpu")
-    folders = ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--size", "tiny"]
+    folders = ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path)]
     monkeypatch.setitem(publish.STAGES, "mel_2bar", Stage("cat-mel_2bar", without_sources=("a",)))
     publish.main([*place, *folders])
     found = json.loads((tmp_path / "results" / "mel_2bar.json").read_text())
@@ -131,7 +129,8 @@ def test_magenta_js_gets_the_weights_in_8_bits_with_a_gaussian_folded_in(publish
     (tmp_path / "mel_2bar_low.pt").write_bytes((published / "pretrained" / "mel_2bar.pt").read_bytes())
     publish.export("mel_2bar_low", tmp_path, songs)
     folder = tmp_path / "magenta_js" / "mel_2bar_low"
-    ours = TrainedModel.load(tmp_path / "mel_2bar_low.pt").folded(songs).model
+    trained = TrainedModel.load(tmp_path / "mel_2bar_low.pt")
+    ours = trained.folded(songs, trained.prior_width).model
     for name, values in tensorflow_variables(ours).items():
         np.testing.assert_allclose(read_shards(folder)[name], values, rtol=0, atol=1.001 * np.ptp(values) / 510)
     loaded = load_magenta_checkpoint(folder, "cat-mel_2bar_tiny")
@@ -144,7 +143,7 @@ def test_the_command_names_missing_runs_and_checkpoints(corpus_arguments, tmp_pa
         publish.main([*corpus_arguments, "--runs", str(tmp_path / "nowhere"), "--to", str(tmp_path)])
     (tmp_path / "mel_2bar").mkdir()
     with pytest.raises(SystemExit, match="error: no checkpoint at"):
-        publish.main([*corpus_arguments, "--runs", str(tmp_path), "--to", str(tmp_path), "--size", "tiny"])
+        publish.main([*corpus_arguments, "--runs", str(tmp_path), "--to", str(tmp_path)])
     with pytest.raises(SystemExit, match="error: publishing needs --data"):
         publish.main(["--runs", str(tmp_path), "--to", str(tmp_path)])
 
