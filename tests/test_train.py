@@ -294,6 +294,7 @@ def test_windows_of_another_converter_and_empty_sets_are_refused(tiny, tmp_path)
         ({"eval_every": 0}, "got 1 and 0"),
         ({"minutes": 0}, "minutes must be above 0, got 0"),
         ({"device": "abacus"}, "no device 'abacus' here"),
+        ({"device": "meta"}, "no device 'meta' here"),
         ({"valid_set": made_songs(shrink("cat-drums_2bar_tiny").converter)}, "these are of DrumsConverter"),
     ],
 )

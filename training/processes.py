@@ -20,7 +20,7 @@ def check_device(name: torch.device | str) -> torch.device:
     """Returns the device of a name; raises ValueError if this machine has no such device."""
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # which a device without memory, such as meta, has not
         return device
     except (RuntimeError, AssertionError, TypeError) as fault:
         raise ValueError(f"no device {str(name)!r} here: {str(fault).splitlines()[0]}") from None
