@@ -899,9 +899,11 @@ def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool = True,
     parser.add_argument("--cache", help="folder that keeps the songs' labels for the next run")
 
 
-def load_splits(options: argparse.Namespace, converter: Converter, splits: Sequence[str]) -> list[SongDataset]:
-    """The splits of the corpus that the options of `add_corpus_arguments` name."""
-    reading = {"manifest": options.manifest, "cache": options.cache, "without": options.without_sources}
+def load_splits(
+    options: argparse.Namespace, converter: Converter, splits: Sequence[str], without: Sequence[str]
+) -> list[SongDataset]:
+    """The splits of the corpus that the options of `add_corpus_arguments` name, without some of its sources."""
+    reading = {"manifest": options.manifest, "cache": options.cache, "without": without}
     return [load_corpus(options.data, split, converter, **reading) for split in splits]
 
 
@@ -946,7 +948,7 @@ def main(arguments: list[str] | None = None):
             check_file(Path(options.out))
         trained = TrainedModel.load(options.checkpoint, options.device)
         options.without_sources = sorted({*options.without_sources, *options.other_sources})
-        songs = load_splits(options, trained.converter, ("train", options.split))
+        songs = load_splits(options, trained.converter, ("train", options.split), options.without_sources)
         run = {} if is_magenta_checkpoint(options.checkpoint) else read_checkpoint(options.checkpoint)["run"] or {}
         check_training_songs(run, songs[0])
         sources = {"other_sources": load_other_sources(options, trained.converter)}

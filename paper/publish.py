@@ -20,11 +20,11 @@ from pathlib import Path
 from checkpoint import CHECKPOINT, read_checkpoint, save_checkpoint
 from console import errors_in_a_line, say
 from corpus import NEWER_SOURCES
-from evaluation import NEW, add_corpus_arguments, evaluate, fit_chosen_prior, summary, to_json
+from evaluation import NEW, add_corpus_arguments, evaluate, fit_chosen_prior, load_splits, summary, to_json
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset
-from paper.recipes import STAGES, stage_songs
+from paper.recipes import STAGES
 from paper.tables import KINDS, markdown, number, other_sources_table, paper_accuracy
 from training.best import BEST
 
@@ -127,7 +127,8 @@ def measure(
 def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
     """Writes a run's weights and measurements."""
     weights, trained, stage = options.to / "pretrained", TrainedModel.load(run), STAGES[name]
-    train_set, valid_set, test_set = stage_songs(stage, trained.converter, options, ("train", "valid", "test"))
+    splits = ("train", "valid", "test")
+    train_set, valid_set, test_set = load_splits(options, trained.converter, splits, stage.without_sources)
     fit_chosen_prior(trained, train_set, valid_set)
     publish(name, run, trained, weights)
     if name in FOR_MAGENTA_JS:

@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None):
     options = parse_arguments(arguments)
     config, run = CONFIGS[options.config], {name: getattr(options, name) for name in ("steps", "seed", "device")}
     with errors_in_a_line(ValueError, TrainingDiverged):
-        songs = load_splits(options, config.converter, ("train", "valid"))
+        songs = load_splits(options, config.converter, ("train", "valid"), options.without_sources)
         points = [measure(with_recipe(config, *recipe), songs, options.runs, **run) for recipe in RECIPES]
     rows = ",\n ".join(json.dumps(point._asdict()) for point in points)
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -10,16 +10,15 @@ distortion, by the price of a bit (`max_beta`).
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from configs import CONFIGS, Config
 from console import errors_in_a_line
-from corpus import NEWER_SOURCES, load_corpus
-from evaluation import add_corpus_arguments
-from midi_utils import Converter, SongDataset
+from corpus import NEWER_SOURCES
+from evaluation import add_corpus_arguments, load_splits
 from train import EXIT_INTERRUPTED, TrainingDiverged, train
 
 EVAL_EVERY = 1000  # steps
@@ -27,7 +26,7 @@ GAMES = ("simutrans", "freedoom")  # sources that the first stage leaves out, so
 
 
 class Stage(NamedTuple):
-    """One run."""
+    """A run of `train`: what it begins with, the songs it leaves out, and how its recipe differs from the preset's."""
 
     preset: str  # without its size
     start: str | None = None  # the stage whose last weights it begins with; random weights when None
@@ -56,14 +55,6 @@ def stage_config(stage: Stage, size: str) -> Config:
     return replace(config, training=replace(config.training, **stage.changes))
 
 
-def stage_songs(
-    stage: Stage, converter: Converter, options: argparse.Namespace, splits: Sequence[str]
-) -> list[SongDataset]:
-    """The splits of the corpus that a stage is trained and measured on."""
-    reading = {"manifest": options.manifest, "cache": options.cache, "without": stage.without_sources}
-    return [load_corpus(options.data, split, converter, **reading) for split in splits]
-
-
 def train_stage(name: str, options: argparse.Namespace) -> Path:
     """Trains a stage and what it starts from, where that is not finished; returns the stage's checkpoint.
 
@@ -71,7 +62,7 @@ def train_stage(name: str, options: argparse.Namespace) -> Path:
     """
     stage = STAGES[name]
     config, start = stage_config(stage, options.size), stage.start and train_stage(stage.start, options)
-    songs = stage_songs(stage, config.converter, options, ("train", "valid"))
+    songs = load_splits(options, config.converter, ("train", "valid"), stage.without_sources)
     run = {"init_from": start, "eval_every": EVAL_EVERY, "device": options.device}
     result = train(config, *songs, out_dir=options.runs / name, **run)
     if result.stopped_by:
@@ -91,7 +82,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None):
-    """The command."""
+    """The command: trains the stage of the given name."""
     options = parse_arguments(arguments)
     with errors_in_a_line(ValueError, KeyError, TrainingDiverged):
         train_stage(options.name, options)

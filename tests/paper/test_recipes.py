@@ -65,7 +65,7 @@ def test_a_stage_begins_with_the_last_weights_of_the_one_before(corpus_arguments
 
 def test_an_interrupted_stage_ends_the_command(corpus_arguments, monkeypatch, tmp_path):
     begun = []
-    monkeypatch.setattr(recipes, "load_corpus", lambda *place, **more: None)
+    monkeypatch.setattr(recipes, "load_splits", lambda *place: (None, None))
     monkeypatch.setattr(recipes, "train", lambda *sets, out_dir, **more: begun.append(out_dir.name) or STOPPED)
     with pytest.raises(SystemExit) as stop:
         recipes.main(["mel_2bar", *corpus_arguments, "--runs", str(tmp_path)])
@@ -75,11 +75,11 @@ def test_an_interrupted_stage_ends_the_command(corpus_arguments, monkeypatch, tm
 
 def test_a_stage_is_trained_without_the_sources_that_it_leaves_out(corpus_arguments, monkeypatch, tmp_path):
     read = []
-    monkeypatch.setattr(recipes, "load_corpus", lambda *place, without, **more: read.append((place[1], without)))
+    monkeypatch.setattr(recipes, "load_splits", lambda *place: read.append(place[2:]) or (None, None))
     monkeypatch.setattr(recipes, "train", lambda *sets, **more: STOPPED)
     with pytest.raises(SystemExit):
         recipes.main(["mel_2bar_first", *corpus_arguments, "--runs", str(tmp_path)])
-    assert read == [("train", recipes.GAMES), ("valid", recipes.GAMES)]
+    assert read == [(("train", "valid"), recipes.GAMES)]
 
 
 def test_an_unknown_stage_and_size_are_named(corpus_arguments, tmp_path, capsys):
