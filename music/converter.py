@@ -36,7 +36,7 @@ from music.grid import (
 
 VELOCITY = 80  # of written notes, MIDI 1 to 127
 MAX_WINDOWS = 2**16  # of a song, about, far more than songs give; the rest is left out
-MAX_PARTS = 384  # of a song, with notes, between changes of tempo or metre; 7,000 songs have at most 285
+MAX_PARTS = 384  # of a song, with notes, between changes of tempo or metre; songs have at most 285
 TICKS_PER_QUARTER = 480  # of written files
 QPM_RANGE = (4, 1000)  # quarters per minute of written files; MIDI itself ends at 3.6
 

@@ -5,9 +5,12 @@ import numpy as np
 import pretty_midi
 import pytest
 
+from corpus import read_manifest
+from helpers import SHARED
 from made_midi import EIGHTS, EIGHTS_LABELS, STEP, assert_windows, melody, track, window, with_tempo_change
 from midi_utils import MelodyConverter, Skipped, load_midi
 from music import converter
+from music.grid import song_parts
 
 
 @pytest.mark.parametrize("metre, taken", [((4, 4), 1), ((2, 2), 1), ((8, 8), 1), ((3, 4), 0), ((6, 8), 0), (None, 1)])
@@ -101,6 +104,15 @@ def test_a_song_of_countless_tempos_gives_the_windows_of_the_first_and_says_so(m
     assert ("changes", "of tempo or metre after the first 5") in windows.skipped
     monkeypatch.setattr(converter, "MAX_PARTS", 6)
     assert MelodyConverter().to_arrays(midi).skipped == ()
+
+
+@pytest.mark.slow
+def test_songs_have_at_most_as_many_parts_as_the_limit_says():
+    if not (SHARED / "data/manifest.csv").exists():
+        pytest.skip("reference data not present")
+    paths = [SHARED / "data" / entry.path for entry in read_manifest()]
+    parts = [sum(len(part.start) > 0 for part in song_parts(load_midi(path))) for path in paths]
+    assert max(parts) == 285 < converter.MAX_PARTS
 
 
 def test_a_pickup_may_be_a_short_bar():

@@ -8,9 +8,10 @@ import pytest
 
 from configs import CONFIGS
 from corpus import NEWER_SOURCES, read_manifest, select
-from evaluation import HELD_OUT
-from generate import PRIOR_SCALE
+from evaluation import HELD_OUT, decode_sampled, make_generator
+from generate import PRIOR_SCALE, TrainedModel
 from music.attributes import NGram
+from music.melody import FIRST_PITCH
 from paper.publish import MODELS, without
 from paper.recipes import GAMES, STAGES, stage_config
 from paper.tables import paper_accuracy
@@ -67,7 +68,8 @@ def test_two_bar_models_score_what_the_page_says():
     paper = [paper_accuracy(FOUND[name]["preset"], "all")[1] for name in ("mel_2bar", "drums_2bar")]
     new = [percent(FOUND[name]["groups"]["new"] / FOUND[name]["windows"]) for name in ("mel_2bar", "drums_2bar")]
     assert_stated(
-        f"Sampled accuracy of 2-bar drums is {drums} (the paper's: {paper[1]:.3f}). "
+        f"Sampled accuracy of 2-bar drums is {drums} (the paper's: {paper[1]:.3f}), "
+        f"at {bits(FOUND['drums_2bar'])} bits. "
         f"For 2-bar melodies it is {tunes} (the paper's: {paper[0]:.3f}), at {bits(FOUND['mel_2bar'])} bits.",
         f"the accuracies are {share('drums_2bar', group='new'):.2f} and {share('mel_2bar', group='new'):.2f}. "
         f"New are {new[1]} of the drum windows and {new[0]} of the melody windows.",
@@ -94,9 +96,7 @@ def test_samples_of_both_2_bar_melodies_measure_what_the_page_says():
         found = FOUND[name]
         normal, fitted = (found["priors"][p] for p in ("standard normal", f"width {found['prior_width']}"))
         ranges = [prior["parts"]["all"]["range"] for prior in (normal, fitted)]
-        assert_stated(
-            f"| `{name}` | {normal['cost']:.2f} | {fitted['cost']:.2f} | {ranges[0]:.1f} | {ranges[1]:.1f} |"
-        )
+        assert_stated(f"| `{name}` | {normal['cost']:.2f} | {fitted['cost']:.2f} | {ranges[0]:.1f} | {ranges[1]:.1f} |")
         real = found["priors"][HELD_OUT]
         assert_stated(f"| held-out music | {real['cost']:.2f} | | {real['parts']['all']['range']:.1f} | |")
 
@@ -104,7 +104,7 @@ def test_samples_of_both_2_bar_melodies_measure_what_the_page_says():
 def test_the_run_without_the_games_scores_what_the_page_says_on_its_own_sources():
     assert LEFT_OUT["without_sources"] == sorted(LEFT_OUT["other_sources"]) == sorted(GAMES)
     sampled = LEFT_OUT["reconstruction"]["sampled"]["parts"]["all"]["mean"]
-    assert_stated(f"the test split of its own sources it scores {sampled:.3f}.")
+    assert_stated(f"the test split of its own sources it scores {sampled:.3f}, at {bits(LEFT_OUT)} bits.")
 
 
 def test_sixteen_bar_models_score_what_the_page_says():
@@ -113,8 +113,10 @@ def test_sixteen_bar_models_score_what_the_page_says():
 
     melodies, (_, paper) = FOUND["mel_16bar"], paper_accuracy("hier-mel_16bar", "all")
     assert_stated(
-        f"Sampled accuracy of 16-bar melodies is {share('mel_16bar'):.2f}. The majority label scores "
+        f"Sampled accuracy of 16-bar melodies is {share('mel_16bar'):.2f}, at {bits(melodies)} bits. "
+        f"The majority label scores "
         f"{melodies['still']['all']:.2f}, and the paper's model {paper:.2f}.",
+        f"In the trio, at {bits(FOUND['trio_16bar'])} bits, "
         f"the bass reaches the paper's accuracy, {share('trio_16bar', part='bass'):.2f}. "
         f"The drums score {above('drums'):.2f} more than the majority label.",
         "The melody scores less than the majority label.",
@@ -130,6 +132,7 @@ def test_accuracy_depends_on_the_source_as_the_page_says():
         f"| 16-bar melodies | soundtrack of a game (Freedoom) | {share('mel_16bar', group='freedoom'):.2f} |",
         f"| 16-bar drums | parts made by MMA for OpenEWLD | {share('drums_16bar', group='mma_openewld'):.2f} |",
         f"| 16-bar drums | human drumming (Groove MIDI Dataset) | {share('drums_16bar', group='groove'):.2f} |",
+        f"at {bits(FOUND['mel_16bar'])} bits (melodies) and {bits(FOUND['drums_16bar'])} bits (drums)",
         "More than half of the windows of the 16-bar melodies, and a quarter of those of the 2-bar melodies, come from "
         "songs that a program, MMA, accompanied",
     )
@@ -232,6 +235,21 @@ def test_statements_in_words_follow_from_the_numbers():
     assert long["samples"] < long["data"] - 0.1  # plainer
     assert short["samples"] == pytest.approx(short["data"], abs=0.15)  # as likely
     assert_stated("16-bar drums are plainer than real drums")
+
+
+def test_paper_ipynb_counts_leaps_and_gaps_of_the_melodies_on_its_pages():
+    notebook, found = (ROOT / "paper.ipynb").read_text(), {}
+    for name in ("mel_2bar", "mel_2bar_low"):
+        trained = TrainedModel.load(ROOT / "pretrained" / f"{name}.pt")
+        drawn = decode_sampled(trained, trained.draw_z(32, 0), make_generator(trained, 1))
+        leaps = [np.abs(np.diff(one[one >= FIRST_PITCH].astype(int))).max(initial=0) > 12 for one in drawn]
+        found[name] = sum(leaps), ((drawn >= FIRST_PITCH).sum(1) <= 4).sum()
+    assert found == {"mel_2bar": (6, 7), "mel_2bar_low": (1, 4)}
+    assert_stated(
+        "Six of the 32 melodies of `mel_2bar` leap by more than an octave, and seven have at most four notes. "
+        "Of those of `mel_2bar_low`, one leaps so far, and four have so few notes.",
+        text=notebook,
+    )
 
 
 def test_paper_ipynb_states_numbers_of_the_results():
