@@ -4,6 +4,7 @@ A result is a file that `python evaluation.py ... --out results/NAME.json` wrote
 `evaluation.Evaluation` as plain dictionaries and lists. No model is needed: samples come as labels.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from itertools import groupby
@@ -39,8 +40,6 @@ PAGE = (8, 4)  # rows and columns of a page of windows
 PAGE_MARGINS = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.94, "hspace": 0.1, "wspace": 0.05}
 LEGEND_INCHES = 1.7  # width of a legend entry
 DRUM_ROW = 3  # height of a drum's row below a trio's lowest note, in semitones
-LINE_LABEL_OFFSETS = (((8, 2), "left"), ((-6, -12), "right"))  # in points, clear of a falling line; the last repeats
-POINT_LABEL_OFFSETS = (((-8, -10), "right"), ((2, 10), "left"), ((8, -4), "left"))  # in points; the last repeats
 PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK, GREY)
 
 LabelArray = np.ndarray  # [n, steps] or [n, steps, 3]
@@ -135,34 +134,33 @@ def _draw_interpolation(above: Axes, below: Axes, result: dict) -> None:
 
 
 def plot_rate_distortion(points: Sequence[dict]) -> Figure:
-    """Distortion over rate of models with several free bits and betas; lines join models that differ in beta only.
+    """Distortion over rate, one panel per family, with the beta of each model.
+
+    Along the dashed line a window costs as many nats, KL and reconstruction together, as under the model without z.
 
     Args:
-        points: dictionaries with preset, free_bits, beta, kl_bits (bits per window) and reconstruction (nats per
-            window).
+        points: of `paper.rate_distortion`, as dictionaries; those of a family follow each other.
     """
-    figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    ordered = sorted(points, key=lambda point: (point["preset"], point["free_bits"] > 0, point["kl_bits"]))
-    kinds = groupby(ordered, key=lambda point: (point["preset"], point["free_bits"] > 0))
-    for k, ((preset, free), group) in enumerate(kinds):
-        _draw_points(axis, list(group), PALETTE[k % len(PALETTE)], f"{preset}, {'with' if free else 'no'} free bits")
-    _dress(axis, "rate and distortion on held-out music", "KL, bits per window", "reconstruction, nats per window")
-    axis.margins(x=0.25, y=0.15)
-    axis.set_xlim(left=0)
-    axis.legend(frameon=False, fontsize=9)
+    families = [list(group) for _, group in groupby(points, key=lambda point: point["family"])]
+    figure, axes = _panels(len(families), 2, 5.5, 4)
+    for axis, family, colour in zip(axes, families, PALETTE):
+        _draw_front(axis, family, colour)
+        _dress(axis, family[0]["family"], "KL, bits per window", "reconstruction, nats per window")
     return finished(figure)
 
 
-def _draw_points(axis: Axes, points: list[dict], colour: str, label: str) -> None:
-    """Points of one kind, each with its name; a line joins those without free bits."""
-    places, free = [(point["kl_bits"], point["reconstruction"]) for point in points], points[0]["free_bits"] > 0
-    axis.plot(*zip(*places), "s" if free else "-o", color=colour, label=label)
-    offsets = POINT_LABEL_OFFSETS if free else LINE_LABEL_OFFSETS
-    for k, (point, place) in enumerate(zip(points, places, strict=True)):
-        free_bits = f"{point['free_bits']:g} free bits, " if free else ""
-        offset, side = offsets[min(k, len(offsets) - 1)]
-        style = {"textcoords": "offset points", "ha": side, "fontsize": 8, "color": GREY}
-        axis.annotate(f"{free_bits}β {point['beta']:g}", place, offset, **style)
+def _draw_front(axis: Axes, points: list[dict], colour: str) -> None:
+    """The points of one family, from many bits to none."""
+    rates, distortions = zip(*((point["kl_bits"], point["reconstruction"]) for point in points))
+    axis.plot(rates, distortions, "-o", color=colour)
+    for point, place in zip(points, zip(rates, distortions)):
+        style = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
+        axis.annotate(f"β {point['beta']:g}" if point["kl_bits"] > 1 else "without z", place, (6, 4), **style)
+    without_z, end = points[-1]["nats"], min(max(rates), points[-1]["nats"] / math.log(2))
+    axis.plot((0, end), (without_z, without_z - end * math.log(2)), "--", color=GREY)
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+    axis.margins(x=0.15)
 
 
 # --- attributes -------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset
 from paper.recipes import STAGES
-from paper.tables import KINDS, markdown, number, other_sources_table, paper_accuracy
+from paper.tables import KINDS, markdown, number, other_sources_table, paper_accuracy, rate_distortion_table
 from training.best import BEST
 
 MODELS = (  # stages of paper/recipes.py
@@ -255,11 +255,17 @@ def left_out_table(results: Path) -> str:
     return other_sources_table(read_results(results, LEFT_OUT).values())
 
 
+def front_table(results: Path) -> str:
+    """The models at several prices of a bit, Markdown."""
+    return rate_distortion_table(json.loads((results / "rate_distortion.json").read_text()))
+
+
 TABLES = {  # by the name in their marks
     "models": models_table,
     "accuracy": accuracy_table,
     "training": training_table,
     "left out": left_out_table,
+    "rate and distortion": front_table,
 }
 DOCUMENTS = ("README.md", "docs/results.md")
 

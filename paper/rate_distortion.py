@@ -1,83 +1,138 @@
-"""The trade between rate and distortion: one preset trained with several free bits and betas (paper, section 2.1.1).
+"""The trade between rate and distortion: one family of models at several prices of a bit (paper, section 2.1.1).
 
-    python -m paper.rate_distortion --config cat-mel_2bar_tiny --data FOLDER --out results/rate_distortion.json
+    python -m paper.rate_distortion --runs runs --data FOLDER --out results/rate_distortion.json
 
-Each pair of free bits and beta gives one point on the valid split: the rate (KL, bits per window) and the distortion
-(reconstruction loss, nats per window). A command that was interrupted continues from its checkpoints.
+The command measures each stage of FRONTS whose run is in RUNS/NAME, as paper/recipes.py leaves it, on the valid split:
+the rate (KL, bits per window), the distortion (reconstruction loss, nats per window), and what samples cost. Points of
+other runs that the file already holds stay in it.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from configs import CONFIGS, Config
-from console import errors_in_a_line
-from evaluation import add_corpus_arguments, load_splits
+from console import errors_in_a_line, say
+from evaluation import (
+    HELD_OUT,
+    STANDARD_NORMAL,
+    HeldOut,
+    add_corpus_arguments,
+    choose_held_out,
+    choose_prior,
+    decode_sampled,
+    decode_teacher_forced,
+    fit_chosen_prior,
+    load_splits,
+    make_generator,
+    measure_accuracy,
+    measure_elbo,
+    read_training_set,
+    to_json,
+)
+from generate import TrainedModel
 from midi_utils import SongDataset
-from train import TrainingDiverged, train
+from paper.recipes import STAGES
 
-RECIPES = ((0.0, 1.0), (0.0, 0.5), (0.0, 0.2), (0.0, 0.05), (24.0, 0.2), (48.0, 0.2), (48.0, 1.0))  # free bits, beta
-EVAL_EVERY = 500  # steps
+FRONTS = {  # stages of paper/recipes.py by family, from many bits to none
+    "mel_2bar": (
+        "mel_2bar",
+        "mel_2bar_beta_0.05",
+        "mel_2bar_beta_0.1",
+        "mel_2bar_low",
+        "mel_2bar_beta_0.6",
+        "mel_2bar_beta_1.5",
+        "mel_2bar_without_z",
+    ),
+    "drums_2bar": ("drums_2bar_beta_0.06", "drums_2bar", "drums_2bar_low", "drums_2bar_without_z"),
+}
+WINDOWS = 1024  # of the valid split, evenly spaced
 
 
 class Point(NamedTuple):
-    """A trained model, measured on held-out windows."""
+    """A trained model on held-out windows. Accuracies are by part, from a draw of z; costs are in nats per step."""
 
-    preset: str
-    steps: int
-    seed: int
-    free_bits: float
+    name: str  # of the stage
+    family: str
+    steps: int  # of the stage
     beta: float
     kl_bits: float  # per window
-    reconstruction: float  # nats per window
-    accuracy: float  # teacher-forced, 0 to 1
+    reconstruction: float  # nats per window, teacher-forced
+    nats: float  # -ELBO per window
+    teacher_forced: dict[str, float]
+    sampled: dict[str, float]
+    cost_standard_normal: float  # of samples whose z come from N(0, I)
+    cost_prior: float  # of samples whose z come from the fitted prior
+    cost_held_out: float  # of the windows themselves
+    prior: str  # kind and width of the fitted prior, chosen on the same split
 
 
-def with_recipe(config: Config, free_bits: float, beta: float) -> Config:
-    """The preset with other free bits and another beta."""
-    return replace(config, training=replace(config.training, free_bits=free_bits, max_beta=beta))
+def measure(family: str, name: str, run: Path, train_set: SongDataset, valid_set: SongDataset, limit: int) -> Point:
+    """Measures a run on `limit` held-out windows, and as many samples as `fit_chosen_prior` draws."""
+    trained = TrainedModel.load(run)
+    recipe, parts = trained.config.training, trained.model.config.output_kind.parts
+    held_out = choose_held_out(trained, valid_set, read_training_set(trained, train_set), limit)
+    generator = make_generator(trained, 0)
+    encoding = trained.encode(held_out.windows, generator)
+    forced, nats = decode_teacher_forced(trained, held_out.windows, encoding.z)
+    drawn = decode_sampled(trained, encoding.z, generator)
+    elbo = measure_elbo(encoding, nats, held_out.song, trained.converter.steps)
+    samples = fit_chosen_prior(trained, train_set, valid_set)
+    chosen = choose_prior(samples)
+    return Point(
+        name=name,
+        family=family,
+        steps=recipe.steps,
+        beta=recipe.max_beta,
+        kl_bits=elbo.kl_bits.mean,
+        reconstruction=elbo.reconstruction.mean,
+        nats=elbo.nats.mean,
+        teacher_forced=shares(forced, held_out, parts),
+        sampled=shares(drawn, held_out, parts),
+        cost_standard_normal=samples[STANDARD_NORMAL].cost,
+        cost_prior=samples[chosen].cost,
+        cost_held_out=samples[HELD_OUT].cost,
+        prior=chosen,
+    )
 
 
-def measure(config: Config, songs: Sequence[SongDataset], folder: Path, **run) -> Point:
-    """Trains a preset on the first of two sets of songs and measures it on the second.
+def shares(predicted, held_out: HeldOut, parts: tuple[str, ...]) -> dict[str, float]:
+    """The share of the steps that are reconstructed correctly, by part."""
+    return {part: found.mean for part, found in measure_accuracy(predicted, held_out, parts).parts.items()}
 
-    Args:
-        folder: of all runs; this one gets a folder of its own inside.
-        run: `steps`, `seed` and `device` of `train.train`.
-    """
-    recipe = config.training
-    out = folder / f"{config.name}_{recipe.free_bits:g}_{recipe.max_beta:g}"
-    step, _, found = train(config, *songs, out_dir=out, eval_every=EVAL_EVERY, **run).history[-1]
-    facts = (config.name, step, run["seed"], recipe.free_bits, recipe.max_beta)
-    return Point(*facts, found.kl_bits, found.reconstruction, found.accuracy)
+
+def write_points(points: dict[str, dict], out: Path):
+    """Writes points by name, in the order of FRONTS."""
+    names = [name for front in FRONTS.values() for name in front]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(to_json([points[name] for name in names if name in points]) + "\n")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
-    parser = argparse.ArgumentParser(description="Train a preset with several free bits and betas.")
-    parser.add_argument("--config", default="cat-mel_2bar_tiny", choices=CONFIGS, metavar="PRESET", help="preset")
-    add_corpus_arguments(parser)
-    parser.add_argument("--steps", type=int, help="training steps of each run (default: the preset's)")
-    parser.add_argument("--seed", type=int, default=0, help="of every run (default: 0)")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the fastest)")
-    parser.add_argument("--runs", type=Path, default=Path("runs/rate_distortion"), help="folder of the runs")
+    parser = argparse.ArgumentParser(description="Measure one family of models at several prices of a bit.")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    add_corpus_arguments(parser, sources=False)
+    parser.add_argument("--limit", type=int, default=WINDOWS, help=f"held-out windows of each run (default: {WINDOWS})")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None):
-    """The command: trains and measures one model per pair, and writes all points to one file."""
+    """The command: measures the runs that exist, and writes all points to one file."""
     options = parse_arguments(arguments)
-    config, run = CONFIGS[options.config], {name: getattr(options, name) for name in ("steps", "seed", "device")}
-    with errors_in_a_line(ValueError, TrainingDiverged):
-        songs = load_splits(options, config.converter, ("train", "valid"), options.without_sources)
-        points = [measure(with_recipe(config, *recipe), songs, options.runs, **run) for recipe in RECIPES]
-    rows = ",\n ".join(json.dumps(point._asdict()) for point in points)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(f"[\n {rows}\n]\n")
+    points = {point["name"]: point for point in (json.loads(options.out.read_text()) if options.out.exists() else ())}
+    runs = [(family, name) for family, front in FRONTS.items() for name in front if (options.runs / name).is_dir()]
+    with errors_in_a_line():
+        if not runs:
+            raise ValueError(f"{options.runs} holds no run of {', '.join(sum(FRONTS.values(), ()))}")
+        for family, name in runs:
+            run, stage = options.runs / name, STAGES[name]
+            converter = TrainedModel.load(run).converter
+            songs = load_splits(options, converter, ("train", "valid"), stage.without_sources)
+            points[name] = measure(family, name, run, *songs, options.limit)._asdict()
+            say(f"{name}: {points[name]['kl_bits']:.1f} bits, -ELBO {points[name]['nats']:.1f} nats", flush=True)
+            write_points(points, options.out)
 
 
 if __name__ == "__main__":

@@ -34,13 +34,32 @@ class Stage(NamedTuple):
     changes: Mapping[str, object] = {}  # of the preset's recipe, see `TrainingConfig`
 
 
-LATER = {"steps": 10_000, "learning_rate": 1.5e-3, "decay_rate": 0.9997, "sampling_rate": 300.0}
+LATER = {
+    "steps": 10_000,
+    "learning_rate": 1.5e-3,
+    "decay_rate": 0.9997,
+    "beta2": 0.99,
+    "sampling_rate": 300.0,
+    "free_bits": 0.0,
+}
+SHORT = LATER | {"steps": 4_000, "decay_rate": 0.9993}
+TEACHER_FORCED = {"sampling_schedule": "constant", "sampling_rate": 0.0}
+WITHOUT_Z = SHORT | TEACHER_FORCED | {"max_beta": 100.0}  # a bit of z costs more than it can save
 
 STAGES = {
     "mel_2bar_first": Stage("cat-mel_2bar", None, GAMES),
     "mel_2bar": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.02}),
     "mel_2bar_low": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.3}),
-    "drums_2bar": Stage("cat-drums_2bar", without_sources=NEWER_SOURCES),
+    "mel_2bar_beta_0.05": Stage("cat-mel_2bar", "mel_2bar", (), SHORT | {"max_beta": 0.05}),
+    "mel_2bar_beta_0.1": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 0.1}),
+    "mel_2bar_beta_0.6": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 0.6}),
+    "mel_2bar_beta_1.5": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 1.5}),
+    "mel_2bar_without_z": Stage("cat-mel_2bar", "mel_2bar_low", (), WITHOUT_Z),
+    "drums_2bar_first": Stage("cat-drums_2bar", without_sources=NEWER_SOURCES),
+    "drums_2bar": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.09}),
+    "drums_2bar_low": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.4}),
+    "drums_2bar_beta_0.06": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.06}),
+    "drums_2bar_without_z": Stage("cat-drums_2bar", "drums_2bar_low", (), WITHOUT_Z),
     "mel_16bar": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_flat": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
     "drums_16bar": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),

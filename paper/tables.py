@@ -66,22 +66,26 @@ def _accuracy_rows(result: dict) -> Iterable[list[str]]:
     for part, majority in result["still"].items():
         ours = [with_interval(result["reconstruction"][kind]["parts"][part]) for kind in KINDS]
         forced, drawn = map(number, paper_accuracy(result["preset"], part))
-        kl_bits = number(result["elbo"]["kl_bits"]["mean"], 0)
-        yield [label_of(result), part, number(majority), ours[0], forced, ours[1], drawn, *ours[2:], kl_bits]
+        facts = [label_of(result), part, number(majority)]
+        yield [*facts, ours[0], forced, ours[1], drawn, *ours[2:], _kl_bits(result)]
 
 
 def group_table(results: Sequence[dict]) -> str:
     """Sampled accuracy from a draw of z: over all windows, over the new ones, and per source."""
     sources = sorted({group for result in results for group in result["groups"]} - {NEW})
     rows = (row for result in results for row in _group_rows(result, sources))
-    return markdown(("model", "part", "all", "new", *sources), rows)
+    return markdown(("model", "part", "all", "new", *sources, "KL, bits"), rows)
 
 
 def _group_rows(result: dict, sources: Sequence[str]) -> Iterable[list[str]]:
     found = result["reconstruction"]["sampled"]
     for part in result["still"]:
         shares = [found["by_group"].get(group, {}).get(part) for group in (NEW, *sources)]
-        yield [label_of(result), part, number(found["parts"][part]["mean"]), *map(number, shares)]
+        yield [label_of(result), part, number(found["parts"][part]["mean"]), *map(number, shares), _kl_bits(result)]
+
+
+def _kl_bits(result: dict) -> str:
+    return number(result["elbo"]["kl_bits"]["mean"], 0)
 
 
 def other_sources_table(results: Sequence[dict]) -> str:
@@ -103,6 +107,7 @@ def _other_source_rows(result: dict) -> Iterable[list[str]]:
 def hierarchy_table(results: Sequence[dict]) -> str:
     """The accuracy that each hierarchical decoder gains over the flat one of its size, per group of windows."""
     header = ("music", "part", "windows", "teacher-forced, gain", "the paper's", "sampled, gain", "the paper's")
+    header += ("KL, bits, hierarchical", "flat")
     of_preset = {result["preset"]: result for result in results}
     pairs = [(of_preset.get(_flat_twin(name)), hierarchical) for name, hierarchical in of_preset.items()]
     return markdown(header, (row for pair in pairs if pair[0] not in (None, pair[1]) for row in _gain_rows(*pair)))
@@ -118,11 +123,12 @@ def _gain_rows(flat: dict, hierarchical: dict) -> Iterable[list[str]]:
         music = [flat["preset"].removeprefix("flat-"), part]
         forced, drawn = (f"{high['parts'][part]['mean'] - low['parts'][part]['mean']:+.3f}" for high, low in pairs)
         theirs = _paper_gains(flat["preset"], hierarchical["preset"], part)
-        yield [*music, f"all {flat['windows']:,}", forced, theirs[0], drawn, theirs[1]]
+        prices = [_kl_bits(hierarchical), _kl_bits(flat)]
+        yield [*music, f"all {flat['windows']:,}", forced, theirs[0], drawn, theirs[1], *prices]
         for group in pairs[0][0]["by_group"]:
             gains = (high["by_group"][group][part] - low["by_group"][group][part] for high, low in pairs)
             forced, drawn = map("{:+.3f}".format, gains)
-            yield [*music, f"{group}, {flat['groups'][group]:,}", forced, MISSING, drawn, MISSING]
+            yield [*music, f"{group}, {flat['groups'][group]:,}", forced, MISSING, drawn, MISSING, *prices]
 
 
 def _paper_gains(flat: str, hierarchical: str, part: str) -> list[str]:
@@ -192,3 +198,18 @@ def _prior_numbers(samples: dict) -> tuple[float, float, float]:
 
 def _prior_cell(cost: float, back: float, copies: float) -> str:
     return f"{cost:.2f} nats, {100 * back:.0f} % repeated, {100 * copies:.1f} % copies"
+
+
+def rate_distortion_table(points: Sequence[dict]) -> str:
+    """Rate, distortion, accuracy and the cost of samples of the points of `paper.rate_distortion`."""
+    header = ("model", "β", "steps", "KL, bits", "reconstruction, nats", "-ELBO, nats per window", "part")
+    header += ("teacher-forced", "sampled", "cost from N(0, I)", "from the fitted prior", "of the windows")
+    return markdown(header, (row for point in points for row in _point_rows(point)))
+
+
+def _point_rows(point: dict) -> Iterable[list[str]]:
+    facts = [point["name"], f"{point['beta']:g}", number(point["steps"], 0), number(point["kl_bits"], 0)]
+    nats = [number(point[key], 1) for key in ("reconstruction", "nats")]
+    costs = [number(point[f"cost_{key}"], 2) for key in ("standard_normal", "prior", "held_out")]
+    for part, forced in point["teacher_forced"].items():
+        yield [*facts, *nats, part, number(forced), number(point["sampled"][part]), *costs]

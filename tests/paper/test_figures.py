@@ -1,5 +1,7 @@
 """The figures draw what was measured."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -55,15 +57,18 @@ def test_self_similarity_has_one_scale_and_a_blank_diagonal(made):
     assert np.isnan(np.diag(samples.get_array().filled(np.nan))).all()
 
 
-def test_lines_join_points_that_differ_in_beta_only(made):
-    point = {"preset": "a", "free_bits": 0.0, "beta": 0.2, "kl_bits": 50.0, "reconstruction": 10.0, "accuracy": 0.9}
-    free = {"free_bits": 48.0, "kl_bits": 48.0}
-    figure = figures.plot_rate_distortion([point, point | {"kl_bits": 20.0, "beta": 1.0}, point | free])
-    (axis,) = figure.axes
-    assert [line.get_xdata().tolist() for line in axis.lines] == [[20, 50], [48]]
-    assert [line.get_linestyle() for line in axis.lines] == ["-", "None"]
-    assert [text.get_text() for text in axis.texts] == ["β 1", "β 0.2", "48 free bits, β 0.2"]
-    assert axis.get_xlim()[0] == 0
+def test_each_family_has_a_line_of_points_and_the_cost_without_z(made):
+    point = {"family": "a", "beta": 0.2, "kl_bits": 50.0, "reconstruction": 10.0, "nats": 44.7}
+    without_z = {"beta": 100.0, "kl_bits": 0.1, "reconstruction": 40.0, "nats": 40.07}
+    figure = figures.plot_rate_distortion([point, point | without_z, point | without_z | {"family": "b"}])
+    first, _ = figure.axes
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["a", "b"]
+    front, bound = first.lines
+    assert (front.get_xdata().tolist(), front.get_ydata().tolist()) == ([50, 0.1], [10, 40])
+    assert bound.get_ydata()[0] == 40.07
+    assert bound.get_ydata()[1] == pytest.approx(40.07 - 50 * math.log(2))
+    assert [text.get_text() for text in first.texts] == ["β 0.2", "without z"]
+    assert (first.get_xlim()[0], first.get_ylim()[0]) == (0, 0)
 
 
 def segments(axis, part):

@@ -55,9 +55,9 @@ def test_hierarchy_table_compares_with_the_flat_twin_of_the_same_size(made):
         made("cat-mel_2bar_mini"),
     ]
     assert table_rows(tables.hierarchy_table(results)) == [
-        ["mel_16bar_mini", "all", "all 1,064", "+0.100", "+0.036", "-0.050", "+0.192"],
-        ["mel_16bar_mini", "all", "new, 700", "+0.100", "–", "-0.050", "–"],
-        ["mel_16bar_mini", "all", "groove, 64", "+0.050", "–", "-0.025", "–"],
+        ["mel_16bar_mini", "all", "all 1,064", "+0.100", "+0.036", "-0.050", "+0.192", "188", "188"],
+        ["mel_16bar_mini", "all", "new, 700", "+0.100", "–", "-0.050", "–", "188", "188"],
+        ["mel_16bar_mini", "all", "groove, 64", "+0.050", "–", "-0.025", "–", "188", "188"],
     ]
 
 
@@ -65,10 +65,10 @@ def test_group_table_has_one_column_per_source(made):
     results = [made("hier-mel_16bar_mini", sampled=0.7), made("cat-mel_2bar_mini", sampled=0.5)]
     del results[1]["groups"]["groove"], results[1]["reconstruction"]["sampled"]["by_group"]["groove"]
     table = tables.group_table(results)
-    assert table.splitlines()[0] == "| model | part | all | new | groove |"
+    assert table.splitlines()[0] == "| model | part | all | new | groove | KL, bits |"
     assert table_rows(table) == [
-        ["hier-mel_16bar_mini", "all", "0.700", "0.600", "0.350"],
-        ["cat-mel_2bar_mini", "all", "0.500", "0.400", "–"],
+        ["hier-mel_16bar_mini", "all", "0.700", "0.600", "0.350", "188"],
+        ["cat-mel_2bar_mini", "all", "0.500", "0.400", "–", "188"],
     ]
 
 
@@ -112,3 +112,12 @@ def test_held_out_music_measured_beside_the_priors_is_no_prior(made):
     header, _, row = tables.prior_table([result]).splitlines()
     assert header == "| model | standard normal | scale 0.8 | held-out music |"
     assert row.count("nats") == 3
+
+
+def test_a_point_of_a_front_shows_its_price_and_what_its_samples_cost():
+    point = {"name": "mel_2bar", "family": "mel_2bar", "steps": 10_000, "beta": 0.02, "kl_bits": 139.4}
+    point |= {"reconstruction": 2.04, "nats": 98.6, "teacher_forced": {"all": 0.971}, "sampled": {"all": 0.94}}
+    point |= {"cost_standard_normal": 1.914, "cost_prior": 1.9, "cost_held_out": 1.468, "prior": "mixture width 0.6"}
+    (row,) = table_rows(tables.rate_distortion_table([point]))
+    front, samples = ["mel_2bar", "0.02", "10,000", "139", "2.0", "98.6"], ["1.91", "1.90", "1.47"]
+    assert row == [*front, "all", "0.971", "0.940", *samples]
