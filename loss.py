@@ -46,7 +46,7 @@ def reconstruction_loss(
     Args:
         logits: [B, T, logit depth], raw, as `MusicVAE.decode` returns them.
         targets: [B, T, D], as the decoder reads them: one-hot in each part, bits, or a groove's hits (0 or 1),
-            velocities (0 to 1) and offsets (-1 to 1).
+            velocities (0 to 1) and offsets (-1 to 1). Or int64 [B, T, P], `outputs.class_indices` of one-hot frames.
         lengths: [B] or [B, S], number of steps that count; all of them when None.
         output: name of the kind of output, see `outputs.OUTPUTS`.
         output_weights: parameters of that kind, as `MusicVAE.output_weights` has them; None for a kind without any.
@@ -59,10 +59,15 @@ def reconstruction_loss(
         ValueError: an unknown kind of output, or logits, targets and lengths that do not fit each other.
     """
     weights = output_weights or nade_weights
-    nats = _fitting_kind(output, logits, targets, lengths).nats(logits.to(targets.dtype), targets, weights)  # (B, T)
+    nats = _fitting_kind(output, logits, targets, lengths).nats(_like(targets, logits), targets, weights)  # (B, T)
     if lengths is not None:
         nats = nats * step_mask(lengths, nats.shape[1])
     return nats.sum(1)
+
+
+def _like(targets: Tensor, logits: Tensor) -> Tensor:
+    """Logits in the type of dense targets, or in float32 beside class indices."""
+    return logits.to(targets.dtype) if targets.is_floating_point() else logits.float()
 
 
 def _fitting_kind(output: str, logits: Tensor, targets: Tensor, lengths: Tensor | None) -> Output:
@@ -72,6 +77,8 @@ def _fitting_kind(output: str, logits: Tensor, targets: Tensor, lengths: Tensor 
         if checked_type(name, tensor, Tensor, "a tensor [B, T, depth]").ndim != 3:
             raise ValueError(f"{name} must be [B, T, depth], got {list(tensor.shape)}")
     batch, steps, depth = targets.shape
+    if targets.dtype == torch.int64 and kind.one_hot and depth == len(kind.depths(logits.shape[2])):
+        depth = logits.shape[2]
     kind.depths(depth)  # raises ValueError too
     hidden = logits.shape[2] - depth if kind.has_hidden_units else 0
     if logits.shape != (batch, steps, kind.logit_depth(depth, hidden)) or hidden < 0:
@@ -103,7 +110,7 @@ def accuracy(
     """
     weights = output_weights or nade_weights
     kind = _fitting_kind(output, logits, targets, lengths)
-    right = kind.correct(logits.to(targets.dtype), targets, weights)  # (B, T, P)
+    right = kind.correct(_like(targets, logits), targets, weights)  # (B, T, P)
     segments = lengths.shape[1] if lengths is not None and lengths.ndim == 2 else 1
     counted = right.new_ones(right.shape[:2]) if lengths is None else step_mask(lengths, right.shape[1])
     right, counted = (part.unflatten(1, (segments, -1)) for part in (right, counted[..., None]))

@@ -38,11 +38,15 @@ from engine.cuda_graph import run_as_graph
 from engine.lstm import (
     LstmLayer,
     LstmState,
+    LstmTrace,
     compute_dtype,
     insert_constant,
     lstm_cell,
     lstm_layers,
+    new_trace,
+    one_hot_frames,
     prepare_linear,
+    row_table,
     supports_bfloat16,
 )
 from engine.rng import RandomSource, normal, uniform
@@ -168,6 +172,11 @@ def join_parts(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
 
+def dense_frames(frames: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
+    """Frames [N, T, D], from dense ones or from class indices [N, T, P]."""
+    return frames if frames.is_floating_point() else one_hot_frames(frames, depth, dtype)
+
+
 Drop = Callable[[Tensor], Tensor] | None  # dropout of a layer's inputs
 
 
@@ -241,10 +250,16 @@ class InitialState(nn.Module):
         return [LstmState(h.contiguous(), c.contiguous()) for c, h in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def run_layers(layers: Iterable[LstmLayer], frames: Tensor, states: Iterable[LstmState], drop: Drop) -> Tensor:
+def run_layers(
+    layers: Sequence[LstmLayer],
+    frames: Tensor,
+    states: Sequence[LstmState],
+    drop: Drop,
+    traces: Sequence[LstmTrace] = (),
+) -> Tensor:
     """Outputs of stacked one-way layers at all steps: [N, T, features] -> [N, T, H]."""
-    for layer, state in zip(layers, states, strict=True):
-        frames, _ = layer(drop(frames) if drop else frames, state)
+    for layer, state, trace in zip(layers, states, traces or [None] * len(layers), strict=True):
+        frames, _ = layer(drop(frames) if drop else frames, state, trace=trace)
     return frames
 
 
@@ -271,14 +286,21 @@ class CoreDecoder(nn.Module):
         logits = config.output_kind.logit_depth(depth, config.nade_num_hidden)
         self.output = dense(config.dec_rnn_size[-1], logits)
 
-    def forward(self, frames: Tensor, embedding: Tensor, controls: Tensor, drop: Drop) -> Tensor:
-        """Logits at all steps: frames [N, L, D], embedding [N, E], controls [N, L, C] -> [N, L, logits]."""
+    def forward(
+        self, frames: Tensor, embedding: Tensor, controls: Tensor, drop: Drop, traces: Sequence[LstmTrace] = ()
+    ) -> Tensor:
+        """Logits at all steps: frames [N, L, D or P], embedding [N, E], controls [N, L, C] -> [N, L, logits].
+
+        traces: of each layer, when `CoreSteps` has already run all steps but the last.
+        """
         states = self.initial_state(embedding)
+        if drop or controls.shape[-1]:
+            frames = dense_frames(frames, self.depth, controls.dtype)
         inputs, constant = join_parts([frames, controls]), embedding
         if drop:
             inputs, constant = drop(insert_constant(inputs, embedding, self.depth)), None
-        first, _ = self.layers[0](inputs, states[0], constant, self.depth)  # (N, L, H)
-        return self.output(run_layers(self.layers[1:], first, states[1:], drop))
+        first, _ = self.layers[0](inputs, states[0], constant, self.depth, *traces[:1])  # (N, L, H)
+        return self.output(run_layers(self.layers[1:], first, states[1:], drop, traces[1:]))
 
 
 # ---- Decoder, one step at a time ----
@@ -294,20 +316,22 @@ class CoreSteps:
         core: the decoder.
         embeddings: [N, S, E], of all segments to come.
         before, after: depth of the parts of a frame on either side of the core's own part.
+        traced_steps: length of `traces`, which keep what the steps of a single segment compute; none if 0.
     """
 
-    def __init__(self, core: CoreDecoder, embeddings: Tensor, before: int, after: int):
+    def __init__(self, core: CoreDecoder, embeddings: Tensor, before: int, after: int, traced_steps: int):
         dtype, batch, (first, *others) = compute_dtype(core.output.weight), len(embeddings), core.layers
         weight, recurrent, bias, _ = (w.to(dtype) for w in first.weights())
         ends = [core.depth, core.depth + embeddings.shape[-1]]
         of_frame, of_embedding, self.of_controls = weight.tensor_split(ends, 1)
-        self.table = F.pad(of_frame.t(), (0, 0, before, after + 1))  # (D + 1, 4H): a row per class, then zeros
+        self.table = row_table(of_frame, before, after)  # (D + 1, 4H)
         self.shares = F.linear(embeddings.transpose(0, 1).to(dtype), of_embedding, bias)  # (S, N, 4H)
         upper = (joint_product(layer, dtype, batch) for layer in others)
         self.products = [prepare_linear(recurrent, None, batch), *upper]  # one per layer
         self.output = prepare_linear(core.output.weight.to(dtype), core.output.bias.to(dtype), batch)
         starts = core.initial_state(embeddings.transpose(0, 1))
         self.starts = [(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in starts]  # (S, N, H)
+        self.traces = [new_trace(traced_steps, h[0]) if traced_steps else None for h, _ in self.starts]
 
     def begin(self, segment: int, controls: Tensor):
         """Sets the states to the start of a segment; controls [N, L, C], where C may be 0."""
@@ -321,10 +345,11 @@ class CoreSteps:
         is_dense = frame.is_floating_point()
         table = frame.to(self.table.dtype) @ self.table[:-1] if is_dense else self.table
         recurrent = self.products[0](self.states[0].h, self.gates[t])  # (N, 4H)
-        self.states[0] = lstm_cell(table, None if is_dense else frame, recurrent, self.states[0].c)
+        kept = [trace and LstmTrace(*(part[t] for part in trace)) for trace in self.traces]
+        self.states[0] = lstm_cell(table, None if is_dense else frame, recurrent, self.states[0].c, kept[0])
         for k in range(1, len(self.states)):
             recurrent = self.products[k](self.states[k - 1].h, self.states[k].h)
-            self.states[k] = lstm_cell(None, None, recurrent, self.states[k].c)
+            self.states[k] = lstm_cell(None, None, recurrent, self.states[k].c, kept[k])
         return self.output(self.states[-1].h)
 
 
@@ -339,13 +364,13 @@ def joint_product(layer: LstmLayer, dtype: torch.dtype, batch: int) -> Callable[
 
 
 class RollOut(NamedTuple):
-    """What decoding one step at a time starts from."""
+    """What decoding one step at a time starts from; frames are in the output's compact form, [N, D] or [N, P]."""
 
-    first: Tensor  # [N, D], the frame before the first step
+    first: Tensor  # [N, D or P], the frame before the first step
     embeddings: Tensor  # [N, S, E]
     controls: Tensor  # [N, steps, C]
     uniforms: Tensor  # [N, steps, draws per frame], the random numbers
-    targets: Tensor | None = None  # [N, steps, D], frames to feed in place of draws
+    targets: Tensor | None = None  # [N, steps, D or P], frames to feed in place of draws
     sampled: Tensor | None = None  # [N, steps, 1], True where the draw is fed all the same
 
 
@@ -399,7 +424,8 @@ class MusicVAE(nn.Module):
         """The posterior q(z|x) (section 3.1; base_model.py, encode).
 
         Args:
-            inputs: [B, T, input_depth], dense. A model with segments takes any number of whole segments.
+            inputs: [B, T, input_depth], dense; or int64 [B, T, P], the classes of one-hot frames as
+                `outputs.class_indices` counts them. A model with segments takes any number of whole segments.
             lengths: [B], steps that count, 0 to T; a hierarchical encoder also takes [B, S], steps per segment, 0 to L.
                 All steps count when None.
             controls: [B, T, control_depth], for a model with controls.
@@ -413,8 +439,10 @@ class MusicVAE(nn.Module):
         """
         inputs = self._checked_frames("inputs", inputs, self.config.input_depth)
         self._check_lengths(lengths, inputs, self.config.encoder_segments)
-        frames = join_parts([inputs, self._controls_for(inputs, controls)])
-        return self.encoder(frames, lengths, self._drop(generator))
+        controls, drop = self._controls_for(inputs, controls), self._drop(generator)
+        if drop or lengths is not None or controls.shape[-1]:
+            inputs = dense_frames(inputs, self.config.input_depth, controls.dtype)
+        return self.encoder(join_parts([inputs, controls]), lengths, drop)
 
     def decode(
         self,
@@ -432,7 +460,8 @@ class MusicVAE(nn.Module):
 
         Args:
             z: [B, Z].
-            targets: [B, T, output_depth], dense. A model with segments takes any number of whole segments.
+            targets: [B, T, output_depth], dense; or int64 [B, T, P] as in `encode`. A model with segments takes any
+                number of whole segments.
             lengths: [B], or [B, S], steps per segment; logits past them are zero.
             controls: [B, T, control_depth], for a model with controls.
             sampling_probability: chance that a step of a sequence is fed the model's own draw of the frame before it.
@@ -451,12 +480,14 @@ class MusicVAE(nn.Module):
         z, drop = self._checked_z(z, len(targets)), self._drop(generator)
         embedding = self._embed(z, targets.shape[1], drop).flatten(0, 1)  # (B * S, E)
         # a segment starts from the frame before it, which is zero where the segment before was not full
-        frames = self._by_segment(F.pad(targets, (0, 0, 1, -1)))  # (B * S, L, D)
-        controls = self._by_segment(self._controls_for(targets, controls))  # (B * S, L, C)
+        zero = 0 if targets.is_floating_point() else self.config.output_depth
+        frames = self._by_segment(F.pad(targets, (0, 0, 1, -1), value=zero))  # (B * S, L, D or P)
+        controls, traces = self._by_segment(self._controls_for(targets, controls)), [()] * len(self.cores)
         if sampling_probability > 0 and frames.shape[1] > 1:
-            frames = self._scheduled(frames, embedding, controls, sampling_probability, generator)
-        parts = zip(self.cores, frames.split(self.config.core_depths, -1), strict=True)
-        logits = join_parts([core(part, embedding, controls, drop) for core, part in parts])
+            traced = not drop and torch.is_grad_enabled() and z.device.type == "cpu"
+            frames, traces = self._scheduled(frames, embedding, controls, sampling_probability, generator, traced)
+        parts = zip(self.cores, self._by_core(frames), traces, strict=True)
+        logits = join_parts([core(part, embedding, controls, drop, trace) for core, part, trace in parts])
         logits = logits.reshape(*targets.shape[:2], -1)  # (B, T, logits)
         return logits if lengths is None else logits * step_mask(lengths, logits.shape[1])[..., None]
 
@@ -498,7 +529,9 @@ class MusicVAE(nn.Module):
         first = z.new_zeros(len(z), self.config.output_depth)
         controls = self._controls_for(first[:, None].expand(-1, steps, -1), controls)
         embeddings, uniforms = self._embed(z, steps, None), self._uniforms(len(z), steps, generator, z.device)
-        return self._roll_out(RollOut(first, embeddings, controls, uniforms), temperature)
+        kind = self.config.output_kind
+        drawn = self._roll_out(RollOut(kind.compact(first), embeddings, controls, uniforms), temperature)
+        return kind.expand(drawn, self.config.output_depth, z.dtype)
 
     def as_z(self, z: Tensor | np.ndarray | Sequence) -> Tensor:
         """Latent vectors [n, Z] in the weights' type and on their device, from a tensor, an array or a list of numbers.
@@ -512,17 +545,30 @@ class MusicVAE(nn.Module):
             raise ValueError(f"z must be [batch, {self.config.z_size}] of at least one vector, got {list(z.shape)}")
         return z
 
+    @torch.no_grad()
     def _scheduled(
-        self, frames: Tensor, embedding: Tensor, controls: Tensor, probability: float, source: RandomSource
-    ) -> Tensor:
-        """Frames [N, L, D] that scheduled sampling feeds: some after the first are replaced by the model's draws."""
+        self,
+        frames: Tensor,
+        embedding: Tensor,
+        controls: Tensor,
+        probability: float,
+        source: RandomSource,
+        traced: bool,
+    ) -> tuple[Tensor, list[Sequence[LstmTrace]]]:
+        """Frames [N, L, D or P] that scheduled sampling feeds: some after the first are replaced by the model's draws.
+
+        Also returns the traces of each core's layers, empty if they are not asked for.
+        """
+        frames = self.config.output_kind.compact(frames) if frames.is_floating_point() else frames
         batch, steps = len(frames), frames.shape[1] - 1
         sampled = uniform((batch, steps, 1), source, frames.device) < probability
         uniforms = self._uniforms(batch, steps, source, frames.device)
-        roll_out = RollOut(frames[:, 0], embedding[:, None], controls, uniforms, frames[:, 1:], sampled)
-        drawn = self._roll_out(roll_out, self.config.output_kind.scheduled_temperature)
+        roll_out = RollOut(frames[:, 0].contiguous(), embedding[:, None], controls, uniforms, frames[:, 1:], sampled)
+        cores = self._core_steps(roll_out.embeddings, steps + 1) if traced else []
+        drawn = self._roll_out(roll_out, self.config.output_kind.scheduled_temperature, cores)
         torch.clear_autocast_cache()  # PyTorch 2.4 would go on with weights that it cast without gradient
-        return torch.cat([frames[:, :1], drawn], 1)
+        traces = [core.traces for core in cores] or [()] * len(self.cores)
+        return torch.cat([frames[:, :1], drawn.to(frames.dtype)], 1), traces
 
     def _uniforms(self, batch: int, steps: int, source: RandomSource, device: torch.device) -> Tensor:
         """Random numbers of a roll-out, [batch, steps, draws per frame]."""
@@ -530,23 +576,26 @@ class MusicVAE(nn.Module):
         return uniform((batch, steps, draws), source, device)
 
     @torch.no_grad()
-    def _roll_out(self, start: RollOut, temperature: float) -> Tensor:
-        """Frames drawn one step at a time, each fed to the next step: [N, steps, D]. On a GPU as one CUDA graph."""
+    def _roll_out(self, start: RollOut, temperature: float, cores: Sequence[CoreSteps] = ()) -> Tensor:
+        """Frames drawn one step at a time, each fed to the next step: [N, steps, D or P]. On a GPU as one CUDA graph.
+
+        cores: set up for the roll-out, where the caller reads their traces.
+        """
 
         def from_tensors(*arguments) -> Tensor:  # `run_as_graph` records a function of plain tensors
             return self._step_by_step(RollOut(*arguments[:-1]), arguments[-1])
 
         if start.first.is_cuda:
             return run_as_graph(self, from_tensors, start, temperature)
-        return self._step_by_step(start, temperature)
+        return self._step_by_step(start, temperature, cores)
 
-    def _step_by_step(self, start: RollOut, temperature: float) -> Tensor:
+    def _step_by_step(self, start: RollOut, temperature: float, cores: Sequence[CoreSteps] = ()) -> Tensor:
         """The loop of `_roll_out`. Without targets, frames after an end token are zero to the end of the segment."""
         kind, end, weights = self.config.output_kind, self.config.end_token, self.output_weights
         steps = start.uniforms.shape[1]
         length = self.config.segment_steps if start.embeddings.shape[1] > 1 else steps
-        frame, targets = kind.compact(start.first), None if start.targets is None else kind.compact(start.targets)
-        cores, frames = self._core_steps(start.embeddings), []
+        frame, targets, frames = start.first, start.targets, []
+        cores = cores or self._core_steps(start.embeddings)
         for t in range(steps):
             if t % length == 0:
                 going = torch.ones_like(frame, dtype=torch.bool)  # no end token yet in this segment
@@ -560,13 +609,24 @@ class MusicVAE(nn.Module):
                 frame = torch.where(going, frame, self.config.output_depth)  # the index of a zero frame
                 going = going & (frame != end)
             frames.append(frame)
-        return kind.expand(torch.stack(frames, 1), self.config.output_depth, start.first.dtype)
+        return torch.stack(frames, 1)
 
-    def _core_steps(self, embeddings: Tensor) -> list[CoreSteps]:
+    def _by_core(self, frames: Tensor) -> Sequence[Tensor]:
+        """The part of frames [N, L, D or P] that each core reads, with class indices counted over that part."""
+        depths = self.config.core_depths
+        if frames.is_floating_point():
+            return frames.split(depths, -1)
+        if len(depths) == 1:
+            return [frames]
+        starts = accumulate((0, *depths))
+        parts = zip(frames.split(1, -1), starts, depths, strict=False)
+        return [(part - start).clamp(0, depth) for part, start, depth in parts]
+
+    def _core_steps(self, embeddings: Tensor, traced_steps: int = 0) -> list[CoreSteps]:
         """Every core, set up to go one step at a time."""
         ends = list(accumulate(self.config.core_depths))
         sides = ((end - core.depth, ends[-1] - end) for core, end in zip(self.cores, ends, strict=True))
-        return [CoreSteps(core, embeddings, *side) for core, side in zip(self.cores, sides, strict=True)]
+        return [CoreSteps(core, embeddings, *side, traced_steps) for core, side in zip(self.cores, sides, strict=True)]
 
     def _drop(self, source: RandomSource) -> Drop:
         """Dropout in training mode, for a model that has any."""
@@ -593,22 +653,28 @@ class MusicVAE(nn.Module):
         """Controls [B, T, C] that belong to frames [B, T, D]; C is 0 for a model without controls."""
         depth = self.config.control_depth
         if controls is None and depth == 0:
-            return frames.new_zeros(*frames.shape[:2], 0)
+            return self.encoder.mu.weight.new_zeros(*frames.shape[:2], 0)
         wanted = f"{[*frames.shape[:2], depth]} for this model"
         if checked_type("controls", controls, Tensor, wanted).shape != (*frames.shape[:2], depth):
             raise ValueError(f"controls must be {wanted}, got {list(controls.shape)}")
         return self._like_weights("controls", controls)
 
     def _checked_frames(self, name: str, frames: Tensor, depth: int) -> Tensor:
-        """Frames in the weights' type."""
+        """Dense frames in the weights' type, or class indices."""
         steps, whole = self.config.steps, self.config.whole_steps
         shape = list(checked_type(name, frames, Tensor, f"a tensor [batch, {steps}, {depth}]").shape)
         others = whole < steps  # a model with segments takes other numbers of them
-        fits = len(shape) == 3 and shape[2] == depth
+        kind = self.config.output_kind
+        indices = frames.dtype == torch.int64 and kind.one_hot and depth == self.config.output_depth != shape[-1]
+        fits = len(shape) == 3 and shape[2] == (len(kind.depths(depth)) if indices else depth)
         if not (fits and (shape[1] == steps or (others and shape[1] > 0 and shape[1] % whole == 0))):
             also = f" or other multiples of {whole} steps" if others else ""
             raise ValueError(f"{name} must be [batch, {steps}, {depth}]{also}, got {shape}")
-        return self._like_weights(name, frames)
+        if not indices:
+            return self._like_weights(name, frames)
+        if frames.device.type == "cpu" and frames.numel() and not 0 <= frames.min() <= frames.max() <= depth:
+            raise ValueError(f"{name} must be class indices from 0 to {depth}, got {frames.min()} to {frames.max()}")
+        return frames
 
     def _like_weights(self, name: str, tensor: Tensor) -> Tensor:
         """A tensor in the weights' type; raises ValueError if it is on another device."""

@@ -15,12 +15,13 @@ Axes: D depth of a frame, P parts of a frame, H hidden units of a NADE, N any ax
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.lstm import draw_classes
+from engine.lstm import draw_classes, one_hot_frames
 from music.labels import TRIO_DEPTHS
 
 NADE_EPSILON = 1e-6  # added to a probability before its logarithm (magenta/common/nade.py)
@@ -57,7 +58,10 @@ class Output(ABC):
 
     @abstractmethod
     def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
-        """Negative log-likelihood of each frame: logits [N, logit_depth] and targets [N, D] -> nats [N]."""
+        """Negative log-likelihood of each frame: logits [N, logit_depth] and targets [N, D] -> nats [N].
+
+        Where every part of a frame is one class, the targets may be `class_indices` [N, P].
+        """
 
     @abstractmethod
     def correct(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
@@ -102,10 +106,15 @@ class Softmaxes(Output):
         return depths
 
     def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
+        if not targets.is_floating_point():
+            return sum(class_nats(x, y) for x, y in self._split(logits, targets))
         return sum(-(y * F.log_softmax(x, -1)).sum(-1) for x, y in self._split(logits, targets))
 
     def correct(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
-        return torch.stack([x.argmax(-1) == y.argmax(-1) for x, y in self._split(logits, targets)], -1).float()
+        parts = list(self._split(logits, targets))
+        if targets.is_floating_point():
+            parts = [(x, y.argmax(-1)) for x, y in parts]
+        return torch.stack([x.argmax(-1) == y % x.shape[-1] for x, y in parts], -1).float()
 
     def draws_per_frame(self, depth: int) -> int:
         return len(self.depths(depth))
@@ -120,8 +129,19 @@ class Softmaxes(Output):
         return one_hot_frames(compact, depth, dtype)
 
     def _split(self, logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits and targets by part; class indices [N] are counted over the part, whose depth stands for no class."""
         depths = self.depths(logits.shape[-1])
-        return zip(logits.split(depths, -1), targets.split(depths, -1), strict=True)
+        if targets.is_floating_point():
+            return zip(logits.split(depths, -1), targets.split(depths, -1), strict=True)
+        classes = targets - targets.new_tensor([0, *accumulate(depths[:-1])])
+        return zip(logits.split(depths, -1), classes.clamp(max=targets.new_tensor(depths)).unbind(-1), strict=True)
+
+
+def class_nats(logits: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy of classes [N] given logits [N, D]; 0 for a class D."""
+    depth = logits.shape[-1]
+    nats = F.cross_entropy(logits.reshape(-1, depth), classes.reshape(-1), ignore_index=depth, reduction="none")
+    return nats.view_as(classes)
 
 
 def class_indices(frames: Tensor, depths: tuple[int, ...]) -> Tensor:
@@ -136,12 +156,6 @@ def class_indices(frames: Tensor, depths: tuple[int, ...]) -> Tensor:
         indices.append(torch.where(value > 0, index + first, frames.shape[-1]))
         first += part.shape[-1]
     return torch.stack(indices, -1)
-
-
-def one_hot_frames(indices: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
-    """Frames [N, D] from their `class_indices` [N, P]."""
-    zeros = torch.zeros(*indices.shape[:-1], depth + 1, dtype=dtype, device=indices.device)
-    return zeros.scatter_(-1, indices, 1.0)[..., :-1]
 
 
 class NadeWeights(nn.Module):

@@ -45,6 +45,7 @@ POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
 ARGUMENT_TYPES = {  # per kernel
     "forward": [POINTER] * 7 + [SIZE] * 3,
     "backward": [POINTER] * 7 + [SIZE] * 2,
+    "scatter": [POINTER] * 3 + [SIZE] * 3,
     "multiply": [POINTER] * 4 + [SIZE] * 2,
     "draw": [POINTER] * 4 + [ctypes.c_float] + [SIZE] * 3,
 }
@@ -56,6 +57,14 @@ class LstmState(NamedTuple):
 
     h: Tensor
     c: Tensor
+
+
+class LstmTrace(NamedTuple):
+    """What every step of a layer computed, which its gradient needs."""
+
+    gates: Tensor  # [T, N, 4H], activated
+    outputs: Tensor  # [T, N, H]
+    cells: Tensor  # [T, N, H], float32
 
 
 class LstmLayer(nn.LSTM):
@@ -85,25 +94,31 @@ class LstmLayer(nn.LSTM):
         state: LstmState | None = None,
         constant: Tensor | None = None,
         constant_index: int = 0,
+        trace: LstmTrace | None = None,
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         """Runs all steps.
 
         Args:
-            frames: [N, T, F], or a packed sequence.
+            frames: [N, T, F], or a packed sequence; or the class indices [N, T, P] of one-hot frames, F for no class.
             state: initial state of a unidirectional layer; zeros when None.
             constant: [N, E], an input that is the same at every step; not with a packed sequence.
             constant_index: position of the constant among the layer's F + E input features.
+            trace: buffers in which `lstm_cell` left all steps but the last, which then alone remains to be run.
 
         Returns:
             Outputs [N, T, H or 2H], packed if the frames were, and final outputs [N, H or 2H], forward | backward.
         """
         dtype, packed = compute_dtype(self.weight_hh_l0), isinstance(frames, PackedSequence)
-        large = not packed and len(frames) * self.hidden_size > FUSED_MIN_SIZE
-        if large and torch.is_grad_enabled() and fused_available(frames.device, dtype):
+        trained = not packed and torch.is_grad_enabled()
+        if trace or (trained and is_fused(len(frames), self.hidden_size, frames.device, dtype)):
+            frames = frames.to(dtype) if frames.is_floating_point() else frames
             outputs = self._forward_fused(
-                frames.transpose(0, 1).to(dtype).contiguous(), state, constant, constant_index
+                frames.transpose(0, 1).contiguous(), dtype, state, constant, constant_index, trace
             )
         else:
+            if not packed and not frames.is_floating_point():
+                depth = self.input_size - (0 if constant is None else constant.shape[-1])
+                frames = one_hot_frames(frames, depth, self.weight_hh_l0.dtype)
             frames = frames if constant is None else insert_constant(frames, constant, constant_index)
             outputs, h = self._forward_torch(frames, state, dtype)
             if packed:
@@ -146,21 +161,26 @@ class LstmLayer(nn.LSTM):
         return outputs, h
 
     def _forward_fused(
-        self, frames: Tensor, state: LstmState | None, constant: Tensor | None, constant_index: int
+        self,
+        frames: Tensor,
+        dtype: torch.dtype,
+        state: LstmState | None,
+        constant: Tensor | None,
+        constant_index: int,
+        trace: LstmTrace | None,
     ) -> Tensor:
-        """Outputs [N, T, H or 2H] of frames [T, N, F]."""
-        dtype, zeros = frames.dtype, frames.new_zeros(frames.shape[1], self.hidden_size)
+        """Outputs [N, T, H or 2H] of frames [T, N, F] or class indices [T, N, P]."""
+        zeros = torch.zeros(frames.shape[1], self.hidden_size)
         h, c = state or (zeros, zeros)
         outputs = []
         for suffix in self.suffixes:
-            weight, recurrent, bias, _ = (w.to(dtype) for w in self.weights(suffix))
-            gate_bias = bias.expand(len(zeros), -1)
+            weight, recurrent, gate_bias, _ = (w.to(dtype) for w in self.weights(suffix))
             if constant is not None:
                 end = constant_index + constant.shape[-1]
-                gate_bias = F.linear(constant.to(dtype), weight[:, constant_index:end], bias)
+                gate_bias = F.linear(constant.to(dtype), weight[:, constant_index:end], gate_bias)
                 weight = torch.cat([weight[:, :constant_index], weight[:, end:]], 1)
-            reverse = suffix != ""
-            outputs.append(FusedLstm.apply(frames, gate_bias, weight, recurrent, h.to(dtype), c.float(), reverse))
+            weights = (gate_bias, weight, recurrent)
+            outputs.append(FusedLstm.apply(frames, *weights, h.to(dtype), c.float(), suffix != "", trace))
         return torch.cat(outputs, -1).transpose(0, 1)
 
     @property
@@ -171,6 +191,17 @@ class LstmLayer(nn.LSTM):
     def weights(self, suffix: str = "") -> list[Tensor]:
         """Returns weight_ih, weight_hh, bias_ih and bias_hh of one direction."""
         return [getattr(self, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+
+
+def one_hot_frames(indices: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
+    """Frames [N, D] from the positions [N, P] of their ones; D stands for none."""
+    zeros = torch.zeros(*indices.shape[:-1], depth + 1, dtype=dtype, device=indices.device)
+    return zeros.scatter_(-1, indices, 1.0)[..., :-1]
+
+
+def row_table(weight: Tensor, before: int = 0, after: int = 0) -> Tensor:
+    """Columns of a weight [4H, F] as rows [before + F + after + 1, 4H], between and before rows of zeros."""
+    return F.pad(weight.t(), (0, 0, before, after + 1))
 
 
 def insert_constant(frames: Tensor, constant: Tensor, index: int) -> Tensor:
@@ -226,32 +257,40 @@ def supports_bfloat16(device: torch.device) -> bool:
 
 
 class FusedLstm(Function):
-    """All steps of one direction of a layer on the CPU; every tensor except c has the dtype of the matrix products."""
+    """All steps of one direction of a layer on the CPU; all floats but c and cells are in the products' dtype."""
 
     @staticmethod
-    def forward(ctx, frames, gate_bias, weight, recurrent, h, c, reverse: bool) -> Tensor:
+    def forward(ctx, frames, gate_bias, weight, recurrent, h, c, reverse: bool, trace: LstmTrace | None) -> Tensor:
         """Returns outputs [T, N, H].
 
         Args:
             ctx: autograd's context.
-            frames: [T, N, F].
-            gate_bias: [N, 4H], added to the gates at every step.
+            frames: [T, N, F], or class indices [T, N, P].
+            gate_bias: [N, 4H] or [4H], added to the gates at every step.
             weight: [4H, F].
             recurrent: [4H, H].
             h: [N, H], initial output.
             c: [N, H], initial cell state, float32.
             reverse: go from the last step to the first.
+            trace: holds all steps but the last, and receives the last one.
         """
-        gate_bias, h, c = gate_bias.contiguous(), h.contiguous(), c.contiguous()
-        gates = matmul(frames.flatten(0, 1), weight.t()).view(len(frames), len(h), -1)  # (T, N, 4H)
-        outputs, cells = frames.new_empty(len(frames), *h.shape), c.new_empty(len(frames), *c.shape)
-        multiply, state = prepare_linear(recurrent, batch_size=len(h)), LstmState(h, c)
-        for t in _step_order(len(frames), reverse):
-            new = LstmState(outputs[t], cells[t])
-            step_forward(gates[t], None, multiply(state.h, gate_bias), state.c, gates[t], new)  # activates gates[t]
+        h, c, dense = h.contiguous(), c.contiguous(), frames.is_floating_point()
+        first = len(frames) - 1 if trace else 0
+        table = (
+            matmul(frames[first:].flatten(0, 1), weight.t()).unflatten(0, (-1, len(h))) if dense else row_table(weight)
+        )
+        gates, outputs, cells = trace or new_trace(len(frames), h)
+        gates = table if dense and not trace else gates  # activated in place
+        multiply, added = prepare_linear(recurrent, gate_bias, len(h)), ()
+        if gate_bias.ndim == 2:
+            multiply, added = prepare_linear(recurrent, None, len(h)), (gate_bias.contiguous(),)
+        state = LstmState(outputs[first - 1], cells[first - 1]) if first else LstmState(h, c)
+        for t in _step_order(len(frames), reverse)[first:]:
+            new, shares = LstmState(outputs[t], cells[t]), (table[t - first], None) if dense else (table, frames[t])
+            step_forward(*shares, multiply(state.h, *added), state.c, gates[t], new)
             state = new
         ctx.save_for_backward(frames, weight, recurrent, h, c, gates, outputs, cells)
-        ctx.reverse = reverse
+        ctx.reverse, ctx.bias_shape = reverse, gate_bias.shape
         return outputs
 
     @staticmethod
@@ -268,9 +307,30 @@ class FusedLstm(Function):
             d_h = multiply(d_gates[t])
         previous_outputs = torch.cat([outputs[1:], h[None]] if ctx.reverse else [h[None], outputs[:-1]])
         flat = d_gates.flatten(0, 1)  # (T * N, 4H)
-        d_weight, d_recurrent = (matmul(x.flatten(0, 1).t(), flat).t() for x in (frames, previous_outputs))
+        d_weight = _weight_gradient(flat, frames.flatten(0, 1), weight.shape[1])
+        d_recurrent = _weight_gradient(flat, previous_outputs.flatten(0, 1), len(h[0]))
         d_frames = matmul(flat, weight).view_as(frames) if ctx.needs_input_grad[0] else None
-        return d_frames, d_gates.sum(0), d_weight, d_recurrent, d_h, d_c, None
+        d_bias = d_gates.sum(0 if len(ctx.bias_shape) == 2 else (0, 1))
+        return d_frames, d_bias, d_weight, d_recurrent, d_h, d_c, None, None
+
+
+def _weight_gradient(d_gates: Tensor, inputs: Tensor, depth: int) -> Tensor:
+    """Gradient [4H, F] of a weight: d_gates [M, 4H], and inputs [M, F] or class indices [M, P]."""
+    if inputs.is_floating_point():
+        product = d_gates.t() @ inputs if d_gates.dtype == torch.bfloat16 else matmul(inputs.t(), d_gates).t()
+        return product  # in each dtype the faster order
+    d_table = torch.zeros(depth + 1, d_gates.shape[1])
+    pointers = (tensor.data_ptr() for tensor in (d_gates, inputs, d_table))
+    kernels()[f"scatter_{KERNEL_SUFFIXES[d_gates.dtype]}"](*pointers, inputs.shape[1], *d_gates.shape)
+    return d_table[:-1].t().to(d_gates.dtype)
+
+
+def new_trace(steps: int, h: Tensor) -> LstmTrace | None:
+    """Buffers for a number of steps of a layer with outputs like h [N, H]; None for a layer that is not fused."""
+    if not is_fused(*h.shape, h.device, h.dtype):
+        return None
+    (batch, hidden), cells = h.shape, h.new_empty(steps, *h.shape, dtype=torch.float32)
+    return LstmTrace(h.new_empty(steps, batch, 4 * hidden), h.new_empty(steps, batch, hidden), cells)
 
 
 def _step_order(steps: int, reverse: bool) -> range:
@@ -327,7 +387,9 @@ def packed_linear(weight: Tensor, bias: Tensor | None, batch_size: int) -> Calla
     return multiply
 
 
-def lstm_cell(table: Tensor | None, indices: Tensor | None, recurrent: Tensor, c: Tensor) -> LstmState:
+def lstm_cell(
+    table: Tensor | None, indices: Tensor | None, recurrent: Tensor, c: Tensor, step: LstmTrace | None = None
+) -> LstmState:
     """Returns the next state from the gates before their activation, without gradient.
 
     The gates are `recurrent` plus, for each sequence, the sum of the indexed rows of the table.
@@ -337,11 +399,12 @@ def lstm_cell(table: Tensor | None, indices: Tensor | None, recurrent: Tensor, c
         indices: [N, P], int64.
         recurrent: [N, 4H].
         c: [N, H], cell state of the step before, float32.
+        step: receives what the step computes, without the axis T; only where `fused_available`.
     """
     if fused_available(recurrent.device, recurrent.dtype):
-        new = LstmState(recurrent.new_empty(c.shape), torch.empty_like(c))
-        step_forward(table, indices, recurrent, c, None, new)
-        return new
+        gates, *new = step or (None, recurrent.new_empty(c.shape), torch.empty_like(c))
+        step_forward(table, indices, recurrent, c, gates, LstmState(*new))
+        return LstmState(*new)
     gates = recurrent if table is None else recurrent + (table if indices is None else table[indices].sum(1))
     i, f, g, o = gates.chunk(4, -1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
@@ -431,6 +494,11 @@ def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
     if device.type != "cpu" or dtype not in KERNEL_SUFFIXES or kernels() is None:
         return False
     return dtype == torch.float32 or supports_bfloat16(device)
+
+
+def is_fused(batch: int, hidden: int, device: torch.device, dtype: torch.dtype) -> bool:
+    """Returns whether a layer trains by the fused functions: where they run, and on enough units to be faster."""
+    return batch * hidden > FUSED_MIN_SIZE and fused_available(device, dtype)
 
 
 @lru_cache(maxsize=1)

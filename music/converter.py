@@ -42,7 +42,11 @@ QPM_RANGE = (4, 1000)  # quarters per minute of written files; MIDI itself ends 
 
 
 class Tensors(NamedTuple):
-    """What the model reads: dense float32 frames, all zero from a window's length on."""
+    """What the model reads: dense float32 frames, all zero from a window's length on.
+
+    `to_tensors(indices=True)` gives the positions of the ones, int64 [n, steps, parts], in place of one-hot frames.
+    They are counted over all parts; the depth of the frame stands for none.
+    """
 
     inputs: Tensor  # [n, steps, input_depth]
     targets: Tensor  # [n, steps, output_depth]
@@ -328,18 +332,21 @@ def length_mask(labels: Tensor, lengths: np.ndarray | Tensor) -> tuple[Tensor, T
     return lengths, mask.flatten(1).float()
 
 
-def one_hot(labels: Tensor, mask: Tensor, *depths: int) -> Tensor:
+def one_hot(labels: Tensor, mask: Tensor, *depths: int, indices: bool = False) -> Tensor:
     """One-hot frames of labels, zero where the mask is 0; the parts of several depths stand side by side.
 
     Args:
         labels: int64 [n, steps], or [n, steps, parts] for several depths.
         mask: [n, steps].
+        indices: return the positions of the ones.
 
     Returns:
-        float32 [n, steps, sum of depths].
+        float32 [n, steps, sum of depths], or int64 [n, steps, parts] as in `Tensors`.
     """
     labels = labels.reshape(*mask.shape, len(depths))
     offsets = labels.new_tensor([0, *itertools.accumulate(depths)][:-1])
+    if indices:
+        return torch.where(mask[..., None] > 0, labels + offsets, sum(depths))
     frames = torch.zeros(*mask.shape, sum(depths), device=labels.device)
     return frames.scatter_(-1, labels + offsets, mask[..., None].expand_as(labels))
 

@@ -132,13 +132,13 @@ class DrumsConverter(DrumTracksConverter):
         midi.instruments.append(drum_track(labels, kit, qpm, DRUM_SETS[self.classes]))
         return midi
 
-    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None) -> Tensors:
+    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None, indices: bool = False) -> Tensors:
         """Inputs [n, steps, classes + 1], the hits and a one where there is none; targets [n, steps, output_depth]."""
         labels, lengths, mask = label_tensors(windows)
         hits = labels[..., None] >> torch.arange(self.classes, device=labels.device) & 1
         inputs = torch.cat([hits, (labels == 0)[..., None]], -1) * mask[..., None]
         roll = self.output == "roll"
-        targets = inputs[..., :-1] if roll else one_hot(labels, mask, DRUMS_DEPTH)
+        targets = inputs[..., :-1] if roll else one_hot(labels, mask, DRUMS_DEPTH, indices=indices)
         return Tensors(inputs, targets, lengths, None)
 
     def from_tensors(self, outputs: Tensor) -> Tensor:

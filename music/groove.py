@@ -111,7 +111,7 @@ class GrooveConverter(DrumTracksConverter):
         midi.instruments.append(track)
         return midi
 
-    def to_tensors(self, windows: Windows, generator: RandomSource = None) -> Tensors:
+    def to_tensors(self, windows: Windows, generator: RandomSource = None, indices: bool = False) -> Tensors:
         """Inputs and targets [n, steps, 27]; with hits_control, the hits [n, steps, 9] as controls.
 
         Notes are dropped from the inputs only if there is a generator; it is on the labels' device.

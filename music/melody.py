@@ -119,10 +119,10 @@ class MelodyConverter(BarsConverter):
         """Controls int8 [steps] of chord symbols that share a window's steps equally: ["C", "F", "G7", "C"]."""
         return chords_to_controls(symbols, self.steps)
 
-    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None) -> Tensors:
+    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None, indices: bool = False) -> Tensors:
         """One-hot frames [n, steps, 90] on the labels' device; inputs and targets are the same tensor."""
         labels, lengths, mask = label_tensors(windows)
-        frames = one_hot(labels, mask, MELODY_DEPTH)
+        frames = one_hot(labels, mask, MELODY_DEPTH, indices=indices)
         return Tensors(frames, frames, lengths, chord_frames(windows, labels, mask) if self.chords else None)
 
     def from_tensors(self, outputs: Tensor) -> Tensor:

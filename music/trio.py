@@ -85,10 +85,10 @@ class TrioConverter(BarsConverter):
         ]
         return midi
 
-    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None) -> Tensors:
+    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None, indices: bool = False) -> Tensors:
         """Three one-hot parts side by side [n, steps, 692]; inputs and targets are the same tensor."""
         labels, lengths, mask = label_tensors(windows)
-        frames = one_hot(labels, mask, *TRIO_DEPTHS)
+        frames = one_hot(labels, mask, *TRIO_DEPTHS, indices=indices)
         return Tensors(frames, frames, lengths, None)
 
     def from_tensors(self, outputs: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from loss import (
     sampling_probability_at,
     segments_at,
 )
-from outputs import OUTPUTS, groove_losses, nade_logits
+from outputs import OUTPUTS, class_indices, groove_losses, nade_logits
 
 TRIO_DEPTHS = OUTPUTS["trio"].depths(692)
 
@@ -55,6 +55,25 @@ def test_steps_past_the_length_cost_nothing():
     assert nats[0].item() == pytest.approx(
         reconstruction_loss(logits[:1, :4], targets[:1, :4], output="categorical").item()
     )
+
+
+@pytest.mark.parametrize("output, depths", [("categorical", (10,)), ("trio", TRIO_DEPTHS)])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([4, 6])])
+def test_class_indices_cost_what_their_one_hot_frames_cost(output, depths, lengths):
+    """The same nats, gradients and accuracy, for frames without a class, too."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, 6, sum(depths)).requires_grad_()
+    dense = torch.cat([one_hot([[1, 2, 0, 3, 3, 9]] * 2, depth) for depth in depths], -1)
+    dense[1, 2] = 0
+    indices = class_indices(dense, depths)
+    for measure in (reconstruction_loss, accuracy):
+        of_indices, of_dense = (measure(logits, targets, lengths, output=output) for targets in (indices, dense))
+        torch.testing.assert_close(of_indices, of_dense)
+    gradients = (
+        torch.autograd.grad(reconstruction_loss(logits, targets, lengths, output=output).sum(), logits)
+        for targets in (indices, dense)
+    )
+    torch.testing.assert_close(*gradients)
 
 
 def test_the_probabilities_of_a_nade_sum_to_one():

@@ -10,7 +10,7 @@ from configs import CONFIGS
 from engine.lstm import draw_classes
 from loss import accuracy, reconstruction_loss, step_mask
 from model import ModelConfig, MusicVAE, dropped
-from outputs import draw_bits, one_hot_frames
+from outputs import class_indices, draw_bits, one_hot_frames
 
 FLAT = ModelConfig(8, 10, 12, 4, enc_rnn_size=(6,), dec_rnn_size=(7, 5))
 HIERARCHICAL = replace(FLAT, segments=4)
@@ -273,6 +273,30 @@ def test_scheduled_sampling_follows_its_generator_and_keeps_the_first_input():
     assert not torch.equal(half[0], half[2])
     teacher = model.decode(z, targets)
     assert torch.equal(half[0][:, 0], teacher[:, 0])  # the first input is never a draw
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5])
+@pytest.mark.parametrize("lengths", [None, [8, 3, 0]])
+@pytest.mark.parametrize("config", [config for config in EVERY if config.output_kind.one_hot])
+def test_class_indices_are_read_as_one_hot_frames(config, lengths, probability):
+    config = replace(config, input_depth=config.output_depth)
+    model, dense, controls = build(config), frames(config), controls_for(config)
+    dense[0, 2] = 0  # a frame without a class
+    indices = class_indices(dense, config.output_depths)
+    lengths, z = lengths and torch.tensor(lengths), torch.randn(3, config.z_size)
+    torch.testing.assert_close(model.encode(indices, lengths, controls).loc, model.encode(dense, lengths, controls).loc)
+    generators = (torch.Generator().manual_seed(0) for _ in range(2))
+    of_indices, of_dense = (
+        model.decode(z, targets, lengths, controls, probability, next(generators)) for targets in (indices, dense)
+    )
+    torch.testing.assert_close(of_indices, of_dense)
+
+
+@pytest.mark.parametrize("index", [-1, 13])
+def test_class_indices_beyond_the_depth_are_refused(index):
+    indices = torch.full((3, 8, 1), index)
+    with pytest.raises(ValueError, match=f"targets must be class indices from 0 to 12, got {index} to {index}"):
+        build(FLAT).decode(torch.zeros(3, 4), indices)
 
 
 def test_one_seed_gives_one_sample():

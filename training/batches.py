@@ -70,7 +70,11 @@ def labels_at(data: LabelBatch, indices: Tensor) -> LabelBatch:
 
 
 def batch_tensors(
-    windows: LabelBatch, converter: Converter, semitones: Tensor | None = None, source: RandomSource = None
+    windows: LabelBatch,
+    converter: Converter,
+    semitones: Tensor | None = None,
+    source: RandomSource = None,
+    indices: bool = False,
 ) -> Tensors:
     """Converts the labels of a batch to the model's tensors.
 
@@ -79,6 +83,7 @@ def batch_tensors(
         converter: the converter that made them.
         semitones: transposition of each window, [n]; none when None.
         source: random source of note dropout, for the converters that have it.
+        indices: class indices in place of one-hot frames, with which the model is faster.
     """
     labels, lengths, controls = windows
     if semitones is not None and controls is not None:
@@ -86,11 +91,13 @@ def batch_tensors(
     if semitones is not None:
         labels = converter.transpose(labels, semitones)
     full = labels.new_full(labels.shape[:1], converter.steps, dtype=torch.int32) if lengths is None else lengths
-    tensors = converter.to_tensors(Windows(labels, full, controls), source)
+    tensors = converter.to_tensors(Windows(labels, full, controls), source, indices)
     return tensors._replace(lengths=lengths)
 
 
-def step_batch(data: LabelBatch, config: Config, step: int, seed: int, source: RandomSource) -> Tensors:
+def step_batch(
+    data: LabelBatch, config: Config, step: int, seed: int, source: RandomSource, indices: bool = False
+) -> Tensors:
     """Makes the batch of a step, or the shard of it that belongs to a process.
 
     Each window is mixed and transposed by its own draws. During a curriculum each window is cut into shorter ones,
@@ -102,6 +109,7 @@ def step_batch(data: LabelBatch, config: Config, step: int, seed: int, source: R
         step: global step.
         seed: seed of the run.
         source: random source of this step, on the device of the labels.
+        indices: as in `batch_tensors`.
     """
     recipe = config.training
     order = batch_indices(step, recipe.batch_size, len(data.labels), seed)
@@ -112,7 +120,8 @@ def step_batch(data: LabelBatch, config: Config, step: int, seed: int, source: R
     semitones = draw_semitones(*recipe.transpose_range, windows.labels, source)
     segments = config.model.steps // config.model.whole_steps
     current = segments_at(step, segments=segments, curriculum=recipe.curriculum)
-    return cut_windows(batch_tensors(windows, config.converter, semitones, source), segments // current)
+    batch = batch_tensors(windows, config.converter, semitones, source, indices)
+    return cut_windows(batch, segments // current)
 
 
 def draw_semitones(low: int, high: int, labels: Tensor, source: RandomSource) -> Tensor | None:

@@ -10,7 +10,16 @@ import torch.nn.functional as F
 import model
 from configs import CONFIGS
 from engine import lstm
-from engine.lstm import LstmLayer, LstmState, draw_classes, lstm_cell, prepare_linear
+from engine.lstm import (
+    LstmLayer,
+    LstmState,
+    LstmTrace,
+    draw_classes,
+    lstm_cell,
+    new_trace,
+    one_hot_frames,
+    prepare_linear,
+)
 from engine.rng import Shard, seeded
 from helpers import made_songs, needs_bfloat16
 from model import MusicVAE, autocast
@@ -65,6 +74,64 @@ def test_fused_layer_equals_pytorchs(disable_fused, dtype, n, steps, hidden, bid
     fused = run(layer, dtype, *arguments)
     disable_fused()
     assert max(map(error, fused, run(layer, dtype, *arguments))) < TOLERANCES[dtype]
+
+
+@needs_kernels
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("bidirectional, index", [(True, None), (False, None), (False, 0), (False, 4), (False, 9)])
+def test_class_indices_give_the_outputs_and_gradients_of_one_hot_frames(
+    disable_fused, fused, dtype, parts, bidirectional, index
+):
+    torch.manual_seed(0)
+    if not fused:
+        disable_fused()
+    indices = torch.randint(0, 10, (7, 6, parts)).sort(-1).values  # 9 stands for a zero part
+    indices[..., 1:][indices[..., 1:] == indices[..., :-1]] = 9  # no class twice in a frame
+    constant = None if index is None else torch.randn(7, 5)
+    layer = LstmLayer(9 if index is None else 14, 33, bidirectional)
+    state = None if bidirectional else LstmState(torch.rand(7, 33) - 0.5, torch.randn(7, 33))
+    dense = one_hot_frames(indices, 9, torch.float32)
+
+    def outputs_and_gradients(frames: torch.Tensor) -> list[torch.Tensor]:
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            outputs, final = layer(frames, state, constant, index or 0)
+        (outputs.float() * torch.linspace(-1, 1, outputs.numel()).view_as(outputs)).sum().backward()
+        return [
+            outputs.detach().float(),
+            final.detach().float(),
+            *(p.grad for p in layer.parameters() if p.requires_grad),
+        ]
+
+    assert max(map(error, outputs_and_gradients(indices), outputs_and_gradients(dense))) < TOLERANCES[dtype]
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("steps", [1, 6])
+def test_a_layer_goes_on_from_the_steps_that_a_trace_holds(dtype, steps):
+    torch.manual_seed(0)
+    layer, frames = LstmLayer(9, 33), torch.randn(7, steps, 9)
+    state = LstmState(torch.rand(7, 33) - 0.5, torch.randn(7, 33))
+
+    def outputs_and_gradients(trace: LstmTrace | None) -> list[torch.Tensor]:
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            outputs, _ = layer(frames, state, trace=trace)
+        outputs.float().square().sum().backward()
+        return [outputs.detach().float(), *(p.grad.clone() for p in layer.parameters() if p.requires_grad)]
+
+    trace = new_trace(steps, state.h.to(dtype))
+    weight, recurrent, bias, _ = (w.detach().to(dtype) for w in layer.weights())
+    h, c = state.h.to(dtype), state.c
+    for t in range(steps - 1):
+        gates = F.linear(frames[:, t].to(dtype), weight, bias) + F.linear(h, recurrent)
+        h, c = lstm_cell(None, None, gates, c, LstmTrace(*(part[t] for part in trace)))
+    for part in trace:
+        part[-1] = torch.nan  # the last step remains to be run
+    assert max(map(error, outputs_and_gradients(trace), outputs_and_gradients(None))) < TOLERANCES[dtype]
 
 
 @needs_kernels

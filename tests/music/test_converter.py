@@ -240,6 +240,21 @@ def test_frames_are_one_hot_and_give_the_labels_back(name, as_torch):
 
 
 @pytest.mark.parametrize("name", CONVERTERS)
+def test_indices_are_the_positions_of_the_ones(name):
+    converter = CONVERTERS[name]
+    windows = windows_of(converter, lengths=[converter.steps, 5, 0])
+    dense, compact = converter.to_tensors(windows), converter.to_tensors(windows, indices=True)
+    for frames, given in zip(dense[:2], compact[:2], strict=True):
+        if given.dtype == torch.float32:  # several hits, or none
+            assert torch.equal(given, frames)
+            continue
+        padded = torch.zeros(*frames.shape[:-1], frames.shape[-1] + 1).scatter_(-1, given, 1.0)
+        assert torch.equal(padded[..., :-1], frames)
+    assert (compact.targets.dtype == torch.int64) == (getattr(converter, "output", "categorical") == "categorical")
+    assert torch.equal(compact.lengths, dense.lengths)
+
+
+@pytest.mark.parametrize("name", CONVERTERS)
 def test_frames_past_the_length_are_zero(name):
     converter = CONVERTERS[name]
     tensors = converter.to_tensors(windows_of(converter, lengths=[converter.steps, 5, 0]))
