@@ -66,8 +66,8 @@ def reconstruction_loss(
 
 
 def _like(targets: Tensor, logits: Tensor) -> Tensor:
-    """Logits in the type of dense targets, or in float32 beside class indices."""
-    return logits.to(targets.dtype) if targets.is_floating_point() else logits.float()
+    """Logits in the type of dense targets; beside class indices as they are."""
+    return logits.to(targets.dtype) if targets.is_floating_point() else logits
 
 
 def _fitting_kind(output: str, logits: Tensor, targets: Tensor, lengths: Tensor | None) -> Output:

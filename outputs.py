@@ -138,9 +138,9 @@ class Softmaxes(Output):
 
 
 def class_nats(logits: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy of classes [N] given logits [N, D]; 0 for a class D."""
+    """Cross-entropy of classes [N] given logits [N, D], in float32; 0 for a class D."""
     depth = logits.shape[-1]
-    nats = F.cross_entropy(logits.reshape(-1, depth), classes.reshape(-1), ignore_index=depth, reduction="none")
+    nats = F.cross_entropy(logits.float().reshape(-1, depth), classes.reshape(-1), ignore_index=depth, reduction="none")
     return nats.view_as(classes)
 
 

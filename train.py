@@ -33,6 +33,7 @@ from console import errors_in_a_line, say
 from corpus import load_corpus
 from engine.adam import Adam
 from engine.checks import checked_number, checked_path, checked_seed, checked_type
+from engine.memory import keep_freed_memory
 from engine.rng import seeded
 from loss import learning_rate_at
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
@@ -239,6 +240,7 @@ def run_steps(
     Returns:
         The run at its new position, which its checkpoint holds, and why it stopped before `steps`, or None.
     """
+    keep_freed_memory()
     position, reason = run.position, None
     model = data_parallel(run.model.train())
     sums, began = sums_since_row(position, data.labels.device), time.monotonic() - position.seconds

@@ -1,5 +1,5 @@
 // Kernels of lstm.py, for float and bfloat16: the elementwise part of an LSTM step (forward and backward), the gradient
-// of a table of rows, a matrix-vector product, and drawing classes from logits.
+// of a table of rows, a transposition, a matrix-vector product, and drawing classes from logits.
 //
 // The gates' order is i, f, g, o. Cell states are float in both versions. All arrays are contiguous and row-major.
 // Dimensions: rows (sequences), hidden (width of the layer), parts (of a frame).
@@ -110,8 +110,8 @@ static void forward(const T* table, const int64_t* indices, const T* recurrent, 
     }
 }
 
-// The gradient of one step. The gradient of its output is the sum of d_output (from the layer's outputs) and d_hidden
-// (from the next step). d_cell is the gradient of `cell` and is replaced by the gradient of `previous`.
+// The gradient of one step. The gradient of its output is the sum of d_output (from the layer's outputs, may be null) and
+// d_hidden (from the next step). d_cell is the gradient of `cell` and is replaced by the gradient of `previous`.
 template <typename T>
 static void backward(const T* activated, const float* previous, const float* cell, const T* d_output, const T* d_hidden,
                      float* d_cell, T* d_gates, int64_t rows, int64_t hidden) {
@@ -126,7 +126,7 @@ static void backward(const T* activated, const float* previous, const float* cel
             const float i = load(gates + j), f = load(gates + hidden + j);
             const float g = load(gates + 2 * hidden + j), o = load(gates + 3 * hidden + j);
             const float tanh_cell = hyperbolic_tangent(cell[row + j]);
-            const float d_h = load(d_output + row + j) + load(d_hidden + row + j);
+            const float d_h = load(d_hidden + row + j) + (d_output ? load(d_output + row + j) : 0.0f);
             const float d_c = d_cell[row + j] + d_h * o * (1.0f - tanh_cell * tanh_cell);
             store(d + j, d_c * g * i * (1.0f - i));
             store(d + hidden + j, d_c * previous[row + j] * f * (1.0f - f));
@@ -150,6 +150,17 @@ static void scatter(const T* d_gates, const int64_t* indices, float* d_table, in
 #pragma omp simd
             for (int64_t j = 0; j < count; j++) row[j] += load(d + j);
         }
+    }
+}
+
+// target[j, i] = source[i, j] for source [rows, columns]; `stride` is the length of a row of the target.
+template <typename T>
+static void transpose(const T* source, T* target, int64_t rows, int64_t columns, int64_t stride) {
+#pragma omp parallel for if (rows * columns > 16384)
+    for (int64_t first = 0; first < rows; first += 32) {
+        const int64_t end = first + 32 < rows ? first + 32 : rows;
+        for (int64_t j = 0; j < columns; j++)
+            for (int64_t i = first; i < end; i++) target[j * stride + i] = source[i * columns + j];
     }
 }
 
@@ -229,6 +240,9 @@ static void draw(const T* logits, const int64_t* depths, const float* uniforms, 
     extern "C" void scatter_##NAME(const T* d_gates, const int64_t* indices, float* d_table, int64_t parts,          \
                                    int64_t rows, int64_t width) {                                                    \
         scatter<T>(d_gates, indices, d_table, parts, rows, width);                                                   \
+    }                                                                                                                \
+    extern "C" void transpose_##NAME(const T* source, T* target, int64_t rows, int64_t columns, int64_t stride) {    \
+        transpose<T>(source, target, rows, columns, stride);                                                         \
     }                                                                                                                \
     extern "C" void multiply_##NAME(const T* weight, const T* x, const T* summand, T* output, int64_t inputs,        \
                                     int64_t outputs) {                                                               \

@@ -40,12 +40,13 @@ from torch.nn.utils.rnn import PackedSequence
 
 SOURCE_FILE = Path(__file__).with_name("lstm.cpp")
 COMPILER_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
-FUSED_MIN_SIZE = 8192  # sequences times width above which a fused layer trains faster than PyTorch's
+FUSED_MIN_SIZE = 8192  # sequences times width above which a fused layer trains faster than PyTorch's in float32
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
 ARGUMENT_TYPES = {  # per kernel
     "forward": [POINTER] * 7 + [SIZE] * 3,
     "backward": [POINTER] * 7 + [SIZE] * 2,
     "scatter": [POINTER] * 3 + [SIZE] * 3,
+    "transpose": [POINTER] * 2 + [SIZE] * 3,
     "multiply": [POINTER] * 4 + [SIZE] * 2,
     "draw": [POINTER] * 4 + [ctypes.c_float] + [SIZE] * 3,
 }
@@ -112,7 +113,7 @@ class LstmLayer(nn.LSTM):
         trained = not packed and torch.is_grad_enabled()
         if trace or (trained and is_fused(len(frames), self.hidden_size, frames.device, dtype)):
             frames = frames.to(dtype) if frames.is_floating_point() else frames
-            outputs = self._forward_fused(
+            return self._forward_fused(
                 frames.transpose(0, 1).contiguous(), dtype, state, constant, constant_index, trace
             )
         else:
@@ -168,11 +169,11 @@ class LstmLayer(nn.LSTM):
         constant: Tensor | None,
         constant_index: int,
         trace: LstmTrace | None,
-    ) -> Tensor:
-        """Outputs [N, T, H or 2H] of frames [T, N, F] or class indices [T, N, P]."""
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs and final outputs of frames [T, N, F] or class indices [T, N, P]."""
         zeros = torch.zeros(frames.shape[1], self.hidden_size)
         h, c = state or (zeros, zeros)
-        outputs = []
+        results = []
         for suffix in self.suffixes:
             weight, recurrent, gate_bias, _ = (w.to(dtype) for w in self.weights(suffix))
             if constant is not None:
@@ -180,8 +181,9 @@ class LstmLayer(nn.LSTM):
                 gate_bias = F.linear(constant.to(dtype), weight[:, constant_index:end], gate_bias)
                 weight = torch.cat([weight[:, :constant_index], weight[:, end:]], 1)
             weights = (gate_bias, weight, recurrent)
-            outputs.append(FusedLstm.apply(frames, *weights, h.to(dtype), c.float(), suffix != "", trace))
-        return torch.cat(outputs, -1).transpose(0, 1)
+            results.append(FusedLstm.apply(frames, *weights, h.to(dtype), c.float(), suffix != "", trace))
+        outputs, final = (torch.cat(directions, -1) for directions in zip(*results, strict=True))
+        return outputs.transpose(0, 1), final
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -260,8 +262,8 @@ class FusedLstm(Function):
     """All steps of one direction of a layer on the CPU; all floats but c and cells are in the products' dtype."""
 
     @staticmethod
-    def forward(ctx, frames, gate_bias, weight, recurrent, h, c, reverse: bool, trace: LstmTrace | None) -> Tensor:
-        """Returns outputs [T, N, H].
+    def forward(ctx, frames, gate_bias, weight, recurrent, h, c, reverse: bool, trace: LstmTrace | None):
+        """Returns outputs [T, N, H] and the last of them, [N, H].
 
         Args:
             ctx: autograd's context.
@@ -291,38 +293,52 @@ class FusedLstm(Function):
             state = new
         ctx.save_for_backward(frames, weight, recurrent, h, c, gates, outputs, cells)
         ctx.reverse, ctx.bias_shape = reverse, gate_bias.shape
-        return outputs
+        ctx.set_materialize_grads(False)
+        return outputs, state.h.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_outputs):
+    def backward(ctx, d_outputs, d_last):
         frames, weight, recurrent, h, c, gates, outputs, cells = ctx.saved_tensors
-        d_outputs, d_gates = d_outputs.contiguous(), torch.empty_like(gates)
-        d_h, d_c = torch.zeros_like(h), torch.zeros_like(c)
+        d_outputs, d_gates = None if d_outputs is None else d_outputs.contiguous(), torch.empty_like(gates)
+        d_h, d_c = torch.zeros_like(h) if d_last is None else d_last.contiguous(), torch.zeros_like(c)
         multiply, shift = prepare_linear(recurrent.t(), batch_size=len(h)), 1 if ctx.reverse else -1
         order = _step_order(len(frames), ctx.reverse)
         for t in reversed(order):
-            previous = c if t == order[0] else cells[t + shift]
-            step_backward(gates[t], previous, cells[t], d_outputs[t], d_h, d_c, d_gates[t])
+            previous, d_output = c if t == order[0] else cells[t + shift], None if d_outputs is None else d_outputs[t]
+            step_backward(gates[t], previous, cells[t], d_output, d_h, d_c, d_gates[t])
             d_h = multiply(d_gates[t])
-        previous_outputs = torch.cat([outputs[1:], h[None]] if ctx.reverse else [h[None], outputs[:-1]])
         flat = d_gates.flatten(0, 1)  # (T * N, 4H)
-        d_weight = _weight_gradient(flat, frames.flatten(0, 1), weight.shape[1])
-        d_recurrent = _weight_gradient(flat, previous_outputs.flatten(0, 1), len(h[0]))
+        before = (outputs[1:], h[None]) if ctx.reverse else (h[None], outputs[:-1])
+        d_recurrent = matmul(_transposed(*before), flat).t()
+        if frames.is_floating_point():
+            d_weight, d_bias = matmul(_transposed(frames), flat).t(), None
+        else:
+            d_table = _table_gradient(flat, frames.flatten(0, 1), weight.shape[1])
+            d_weight, d_bias = d_table[:-1].t(), d_table.sum(0) / frames.shape[-1]  # each step has one row per part
+        if d_bias is None or len(ctx.bias_shape) == 2:
+            d_bias = d_gates.sum(0 if len(ctx.bias_shape) == 2 else (0, 1))
         d_frames = matmul(flat, weight).view_as(frames) if ctx.needs_input_grad[0] else None
-        d_bias = d_gates.sum(0 if len(ctx.bias_shape) == 2 else (0, 1))
         return d_frames, d_bias, d_weight, d_recurrent, d_h, d_c, None, None
 
 
-def _weight_gradient(d_gates: Tensor, inputs: Tensor, depth: int) -> Tensor:
-    """Gradient [4H, F] of a weight: d_gates [M, 4H], and inputs [M, F] or class indices [M, P]."""
-    if inputs.is_floating_point():
-        product = d_gates.t() @ inputs if d_gates.dtype == torch.bfloat16 else matmul(inputs.t(), d_gates).t()
-        return product  # in each dtype the faster order
+def _transposed(*parts: Tensor) -> Tensor:
+    """Contiguous [F, M] of the rows [M, F] of several tensors [T, N, F]; oneDNN multiplies it faster than a view."""
+    parts = [part.flatten(0, 1) for part in parts]
+    out, first = parts[0].new_empty(parts[0].shape[1], sum(map(len, parts))), 0
+    for part in parts:
+        pointers = (part.data_ptr(), out[:, first:].data_ptr())
+        kernels()[f"transpose_{KERNEL_SUFFIXES[out.dtype]}"](*pointers, *part.shape, out.shape[1])
+        first += len(part)
+    return out
+
+
+def _table_gradient(d_gates: Tensor, indices: Tensor, depth: int) -> Tensor:
+    """Gradient [F + 1, 4H], float32, of a `row_table`: d_gates [M, 4H], class indices [M, P]."""
     d_table = torch.zeros(depth + 1, d_gates.shape[1])
-    pointers = (tensor.data_ptr() for tensor in (d_gates, inputs, d_table))
-    kernels()[f"scatter_{KERNEL_SUFFIXES[d_gates.dtype]}"](*pointers, inputs.shape[1], *d_gates.shape)
-    return d_table[:-1].t().to(d_gates.dtype)
+    pointers = (tensor.data_ptr() for tensor in (d_gates, indices, d_table))
+    kernels()[f"scatter_{KERNEL_SUFFIXES[d_gates.dtype]}"](*pointers, indices.shape[1], *d_gates.shape)
+    return d_table
 
 
 def new_trace(steps: int, h: Tensor) -> LstmTrace | None:
@@ -433,19 +449,20 @@ def step_forward(
 
 
 def step_backward(
-    activated: Tensor, previous: Tensor, c: Tensor, d_output: Tensor, d_h: Tensor, d_c: Tensor, d_gates: Tensor
+    activated: Tensor, previous: Tensor, c: Tensor, d_output: Tensor | None, d_h: Tensor, d_c: Tensor, d_gates: Tensor
 ):
     """Computes the gradient of a step by the kernel.
 
     Args:
         activated: [N, 4H], activated gates.
         previous, c: [N, H], cell states before and after the step.
-        d_output: [N, H], gradient of the step's output as the layer's output.
+        d_output: [N, H], gradient of the step's output as the layer's output; 0 when None.
         d_h: [N, H], its gradient as the next step's input.
         d_c: [N, H], gradient of c; replaced by the gradient of `previous`.
         d_gates: [N, 4H], receives the gradient of the gates before their activation.
     """
-    pointers = (tensor.data_ptr() for tensor in (activated, previous, c, d_output, d_h, d_c, d_gates))
+    tensors = (activated, previous, c, d_output, d_h, d_c, d_gates)
+    pointers = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
     kernels()[f"backward_{KERNEL_SUFFIXES[activated.dtype]}"](*pointers, *c.shape)
 
 
@@ -498,7 +515,8 @@ def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
 
 def is_fused(batch: int, hidden: int, device: torch.device, dtype: torch.dtype) -> bool:
     """Returns whether a layer trains by the fused functions: where they run, and on enough units to be faster."""
-    return batch * hidden > FUSED_MIN_SIZE and fused_available(device, dtype)
+    gain = 2 if dtype == torch.bfloat16 else 1  # half as many are enough in bfloat16
+    return gain * batch * hidden > FUSED_MIN_SIZE and fused_available(device, dtype)
 
 
 @lru_cache(maxsize=1)

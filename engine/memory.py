@@ -1,0 +1,20 @@
+"""How the process holds memory between the steps of a training."""
+
+import ctypes
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+KEPT_BYTES = 2**30  # blocks up to this size, and free memory up to this size, stay with the process
+
+
+def keep_freed_memory():
+    """Makes glibc keep freed memory for the next step, where there is glibc.
+
+    By default it returns large blocks to the system. Each step then takes them anew, at a page fault per 4 kB, which
+    is up to an eighth of the time of a step.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, TypeError):  # another C library; Windows
+        return
+    for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        mallopt(parameter, KEPT_BYTES)
