@@ -41,6 +41,7 @@ from music.grid import (
     steps_per_second,
 )
 from music.harmony import SongChords, part_harmony, song_chords, with_chord_classes
+from music.pedal import held_times, pedal_changes
 
 SAME_MOMENT = 1e-6  # seconds; tolerance of sums of floats that should be the same time
 
@@ -50,7 +51,7 @@ class MultitrackFacts(NamedTuple):
 
     programs: np.ndarray  # [tracks] tokens
     drums: np.ndarray  # [tracks] bool
-    pedals: dict[int, np.ndarray]  # changes of the pedal by track, see `_pedal_changes`
+    pedals: dict[int, np.ndarray]  # changes of the pedal by track, see `pedal_changes`
     chords: SongChords | None  # None without chords
 
 
@@ -159,10 +160,8 @@ class MultitrackConverter(BarsConverter):
 
     def song_facts(self, midi: PrettyMIDI) -> MultitrackFacts:
         programs = [performance.DRUMS if i.is_drum else performance.FIRST_PROGRAM + i.program for i in midi.instruments]
-        pedals = {track: _pedal_changes(instrument) for track, instrument in enumerate(midi.instruments)}
-        pedals = {track: changes for track, changes in pedals.items() if len(changes)}
         chords = song_chords(midi) if self.chords else None
-        return MultitrackFacts(np.array(programs), drum_tracks(midi), pedals, chords)
+        return MultitrackFacts(np.array(programs), drum_tracks(midi), pedal_changes(midi), chords)
 
     def cut_part(self, part: Part, song: MultitrackFacts, skipped: list[Skipped]) -> Iterator[Cut]:
         notes, seconds = _held_notes(part, song)
@@ -220,37 +219,9 @@ def _track_programs(tracks: Sequence[performance.TrackNotes], program: Sequence[
 
 def _held_notes(part: Part, song: MultitrackFacts) -> tuple[Notes, float]:
     """A part's notes, each as long as the pedal holds it, and the part's length in seconds."""
-    notes = Notes(part.times.copy(), part.pitch, part.track, part.velocity)
-    stays = np.ones(len(part.track), bool)
-    pedals = {track: _pedal_in(changes, part.bounds) for track, changes in song.pedals.items()}
-    pitched = np.flatnonzero(~song.drums[part.track])
-    last = max(times.max(initial=0.0) for times in (part.times[pitched], *(p[:, 0] for p in pedals.values())))
-    for track, pedal in pedals.items():
-        own = pitched[part.track[pitched] == track]
-        if pedal[:, 1].any() and len(own):
-            held = performance.hold_with_pedal(*part.times[own].T, part.pitch[own], pedal, last)
-            notes.times[own, 1], stays[own] = held
-    seconds = max(part.times[:, 1].max(initial=0.0), notes.times[:, 1].max(initial=0.0))
-    return Notes(*(column[stays] for column in notes)), float(seconds)
-
-
-def _pedal_changes(instrument: pretty_midi.Instrument) -> np.ndarray:
-    """[changes, 2] of a track's pedal, by time: seconds, and 1 down or 0 up."""
-    changes = [
-        (float(change.time), float(change.value >= performance.PEDAL_DOWN))
-        for change in instrument.control_changes
-        if change.number == performance.PEDAL
-    ]
-    changes.sort(key=lambda change: change[0])
-    return np.array(changes).reshape(-1, 2)
-
-
-def _pedal_in(changes: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
-    """The changes of a pedal in a part, after the last one before it; from its start; at one time down first."""
-    first, last = np.searchsorted(changes[:, 0], bounds[0], "right"), np.searchsorted(changes[:, 0], bounds[1])
-    inside = changes[max(first - 1, 0) : last].copy()
-    inside[:, 0] = np.maximum(inside[:, 0] - bounds[0], 0.0)
-    return inside[np.lexsort((-inside[:, 1], inside[:, 0]))]
+    times, stays = held_times(part, song.pedals, song.drums)
+    seconds = max(part.times[:, 1].max(initial=0.0), times[:, 1].max(initial=0.0))
+    return Notes(*(column[stays] for column in (times, part.pitch, part.track, part.velocity))), float(seconds)
 
 
 def _bar_chords(bars: performance.Bars, harmony: Harmony, bounds: np.ndarray, qpm: float) -> np.ndarray:

@@ -27,7 +27,6 @@ TRACKS, EVENTS = 8, 64  # tracks per bar, tokens per track
 MIN_TRACKS, MIN_EVENTS = 2, 8  # of a bar that is taken; program and end tokens do not count as events
 PADDING = -1
 FIRST_VELOCITY = 100  # of notes before the first velocity token
-PEDAL, PEDAL_DOWN = 64, 64  # number of the sustain pedal's control change, and its lowest value when down
 
 
 class Bars(NamedTuple):
@@ -46,55 +45,6 @@ class Refused(NamedTuple):
 
     bar: np.ndarray  # [bars] index in the part
     reason: np.ndarray  # [bars] strings
-
-
-# ---- The pedal ----
-
-
-def hold_with_pedal(
-    start: np.ndarray, end: np.ndarray, pitch: np.ndarray, pedal: np.ndarray, last: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Extends one track's notes while its pedal is down (note_seq, sequences_lib.py).
-
-    A note that ends while the pedal is down sounds until the pedal is lifted or its pitch is struck again. Of two notes
-    of a pitch that are struck together the first is dropped.
-
-    Args:
-        start, end, pitch: [notes], sorted by start; times in seconds.
-        pedal: [changes, 2] seconds, and 1 down or 0 up; sorted, at one time down first.
-        last: end of notes whose pedal is never lifted, in seconds.
-
-    Returns:
-        The new ends [notes], and whether each note is kept [notes] bool.
-    """
-    end, stays, down, held = end.copy(), np.ones(len(start), bool), False, {}
-    for _, kind, which in _pedal_events(start, end, pedal):
-        if kind == 0:
-            down = True
-        elif kind == 1:
-            down, time = False, pedal[which, 0]
-            for note in [note for note in held if end[note] < time]:
-                end[note] = time
-                del held[note]
-        elif kind == 2:
-            if down:
-                for note in [note for note in held if pitch[note] == pitch[which]]:
-                    end[note] = start[which]
-                    stays[note] = start[note] < end[note]
-                    del held[note]
-            held[which] = None
-        elif not down:
-            held.pop(which, None)
-    end[list(held)] = last
-    return end, stays
-
-
-def _pedal_events(start: np.ndarray, end: np.ndarray, pedal: np.ndarray) -> list[tuple[float, int, int]]:
-    """Time, kind (0 pedal down, 1 pedal up, 2 note starts, 3 note ends) and index of each event, in order."""
-    events = [(time, int(not down), k) for k, (time, down) in enumerate(pedal.tolist())]
-    events += [(time, 2, k) for k, time in enumerate(start.tolist())]
-    events += [(time, 3, k) for k, time in enumerate(end.tolist())]
-    return sorted(events, key=lambda event: event[:2])
 
 
 # ---- Notes to tokens ----
