@@ -42,6 +42,7 @@ from music.melody import MelodyConverter
 from music.midi_bytes import DEFAULT_LIMITS, Limits, MidiError
 from music.midi_file import parse_midi, read_file
 from music.multitrack import MultitrackConverter
+from music.piano import PianoConverter
 from music.song_cache import (
     CacheFile,
     Columns,
@@ -65,6 +66,7 @@ __all__ = [
     "MelodyConverter",
     "MidiError",
     "MultitrackConverter",
+    "PianoConverter",
     "Skipped",
     "SongDataset",
     "SongReport",
@@ -77,7 +79,7 @@ __all__ = [
     "midi_files",
 ]
 
-Converter = MelodyConverter | DrumsConverter | TrioConverter | GrooveConverter | MultitrackConverter
+Converter = MelodyConverter | DrumsConverter | TrioConverter | GrooveConverter | MultitrackConverter | PianoConverter
 
 BUILT_IN = "built_in"  # subfolder whose songs are used only if there are no others
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
@@ -150,6 +152,7 @@ class SongReport(NamedTuple):
     off_grid: tuple[tuple[str, str], ...]  # (file, share of its onsets that lie off the grid)
     lost_bars: tuple[tuple[str, str], ...]  # (file, bars left out of lines that are too long)
     unusual_drums: tuple[tuple[str, str], ...]  # (file, what differs from General MIDI's drums)
+    lost_notes: tuple[tuple[str, str], ...] = ()  # (file, notes that are left out or cut short)
 
     def __str__(self) -> str:
         read = self.files - len(self.refused)
@@ -165,6 +168,7 @@ class SongReport(NamedTuple):
             "Off the sixteenths of their own tempo (swing, triplets, free playing, a wrong tempo)", self.off_grid
         )
         lines += _listing("Used in part", self.lost_bars)
+        lines += _listing("Used without some notes", self.lost_notes)
         lines += _listing("Drums off the conventions of General MIDI", self.unusual_drums)
         return "\n".join(lines)
 
@@ -410,6 +414,7 @@ def _dataset(
         off_grid=_named(names, [_off_grid(song.off_grid) for song in songs]),
         lost_bars=_named(names, [_lost_bars(song.lost_bars) for song in songs]),
         unusual_drums=_named(names, [song.drums for song in songs]),
+        lost_notes=_named(names, [_lost_notes(song.lost_notes) for song in songs]),
     )
     if not len(kept):
         raise ValueError(f"there is no window to learn from\n{report}\n{_remedy(report)}")
@@ -455,6 +460,11 @@ def _off_grid(share: float) -> str | None:
 def _lost_bars(bars: int) -> str | None:
     """The report entry of a song with lines that are too long, or None."""
     return f"bars after the first {MAX_BARS} of a line are left out; {counted(bars, 'bar')}" if bars else None
+
+
+def _lost_notes(notes: str) -> str | None:
+    """The report entry of a song whose notes are not all in its windows, or None."""
+    return f"notes are left out or cut short; {notes}" if notes else None
 
 
 def _remedy(report: SongReport) -> str:

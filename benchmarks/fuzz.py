@@ -39,12 +39,14 @@ from midi_utils import (
     MelodyConverter,
     MidiError,
     MultitrackConverter,
+    PianoConverter,
     TrioConverter,
     Windows,
 )
 from music.chords import CHORD_DEPTH
 from music.drums import DRUM_CLASSES, DRUMS_DEPTH
 from music.groove import MAX_OFFSET_STEPS
+from music.labels import NO_NOTE
 from music.melody import MELODY_DEPTH, NOTE_OFF
 from music.midi_file import parse_midi
 from music.performance import DEPTH, END, EVENTS, PADDING
@@ -67,6 +69,8 @@ CONVERTERS: tuple[Converter, ...] = (
     TrioConverter(bars=16),
     GrooveConverter(bars=2),
     MultitrackConverter(),
+    PianoConverter(bars=2),
+    PianoConverter(bars=2, tracks="each", voices=3, pedal=False, loop=True),
 )
 WITH_CHORDS: tuple[Converter, ...] = (MelodyConverter(bars=2, programs=None, chords=True), MultitrackConverter(True))
 MOST_OFFSET = 2 * MAX_OFFSET_STEPS  # half steps; a hit that was played farther off is written nearer
@@ -188,6 +192,8 @@ def label_bounds(converter: Converter) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(3), np.array([MELODY_DEPTH, MELODY_DEPTH, DRUMS_DEPTH]) - 1
     if isinstance(converter, MultitrackConverter):
         return np.array(PADDING), np.array(DEPTH - 1)
+    if isinstance(converter, PianoConverter):
+        return np.array(0), np.array(NO_NOTE)
     return np.repeat([0.0, 0.0, -1.0], 9), np.ones(27)
 
 
@@ -288,6 +294,8 @@ def reads_back(converter: Converter, labels: np.ndarray, midi: PrettyMIDI) -> bo
     if isinstance(converter, MultitrackConverter):
         begun = (labels.reshape(-1, EVENTS)[:, 0] != END).sum()  # a track may have a rest alone, and is not written
         return len(tracks) == begun >= 2 and not any(overlaps(track.notes) for track in midi.instruments)
+    if isinstance(converter, PianoConverter):
+        return True  # every window that is cut from a song
     if not tracks:
         return False
     first, last = min(span[0, 0] for span in tracks), max(span[:, 1].max() for span in tracks)

@@ -9,6 +9,7 @@ import itertools
 import math
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from typing import NamedTuple
@@ -31,7 +32,7 @@ MAX_FILE_BARS = 2**31 - 2**20  # bars counted in a file; absurd time signatures 
 class Windows(NamedTuple):
     """Windows of integer labels, and where each lies in its song."""
 
-    labels: np.ndarray  # [n, steps], trio [n, steps, 3], groove [n, steps, 27]; each converter documents its type
+    labels: np.ndarray  # [n, steps], trio [n, steps, 3], piano [n, steps, voices], groove [n, steps, 27]; any type
     lengths: np.ndarray  # [n] steps; multitrack [n, 8], one length per track
     controls: np.ndarray | None = None  # [n, steps] int8, the chord class of each step; -1 where padded
     track: np.ndarray | None = None  # [n] index in PrettyMIDI.instruments: the first drum track, a trio's melody
@@ -232,7 +233,7 @@ def _quantize(notes: np.ndarray, bounds: np.ndarray, qpm: np.ndarray, counts: np
 class Line(NamedTuple):
     """Labels of one track, from the start of a bar to the end of a bar."""
 
-    labels: np.ndarray  # [steps]
+    labels: np.ndarray  # [steps], or [steps, voices]
     first_step: int  # in its part
     track: int
     lost_bars: int  # left out at its end
@@ -282,7 +283,8 @@ def cut_lines(lines: Iterable[Line], part: Part, bars: int, bar_steps: int, skip
         where = f"track {line.track} from bar {file_bars(part, first_bar) + 1}"
         skipped += _line_skips(line, where, bars, bar_steps)
         if len(line.labels) >= steps:
-            labels = sliding_window_view(line.labels, steps)[::bar_steps]  # [n, steps]
+            labels = sliding_window_view(line.labels, steps, axis=0)[::bar_steps]
+            labels = np.moveaxis(labels, -1, 1)  # [n, steps(, voices)]
             cuts.append(cut(part, labels, line.track, first_bar + np.arange(len(labels))))
     return Cut(*map(np.concatenate, zip(*cuts, strict=True))) if cuts else None
 
@@ -334,6 +336,15 @@ def lost_bars(skipped: Iterable[Skipped]) -> int:
     """The number of bars that were left out at the ends of lines that are too long."""
     losses = (re.match(r"([\d,]+) bars? after the first", reason) for _, reason in skipped)
     return sum(int(loss[1].replace(",", "")) for loss in losses if loss)
+
+
+def lost_notes(skipped: Iterable[Skipped]) -> str:
+    """The notes that were left out or cut short, in words: '4 notes outside ..., 12 notes beyond ...'."""
+    counts = Counter()
+    for loss in (re.match(r"([\d,]+) notes? ((?:outside|beyond) .*)", reason) for _, reason in skipped):
+        if loss:
+            counts[loss[2]] += int(loss[1].replace(",", ""))
+    return ", ".join(f"{counted(number, 'note')} {where}" for where, number in counts.items())
 
 
 def counted(number: int, noun: str) -> str:

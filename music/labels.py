@@ -1,11 +1,15 @@
-"""What the labels of melodies, drums and trios stand for, and how many classes they have.
+"""What the labels of melodies, drums, trios and pianos stand for, and how many classes they have.
 
 Constants alone: this module imports nothing, so that `outputs` can share them with the converters.
 """
 
 NO_EVENT, NOTE_OFF, FIRST_PITCH = 0, 1, 2  # labels; FIRST_PITCH is the label of MIN_PITCH
 MIN_PITCH, MAX_PITCH = 21, 108  # the piano's keys, as MIDI pitches
-MELODY_DEPTH = FIRST_PITCH + MAX_PITCH - MIN_PITCH + 1  # 90 classes
+KEYS = MAX_PITCH - MIN_PITCH + 1  # 88
+MELODY_DEPTH = FIRST_PITCH + KEYS  # 90 classes
+
+PIANO_DEPTH = 2 * KEYS  # 176 codes: `key` for a key that is held from the step before, KEYS + key for its onset
+NO_NOTE = PIANO_DEPTH  # the label of a voice that has no note
 
 DRUM_PITCHES = (  # the MIDI pitches of each drum class; the first is the one written
     (36, 35),  # bass drum

@@ -60,8 +60,35 @@ class MelodyFacts(NamedTuple):
     chords: SongChords | None  # None without chords
 
 
+class PitchedTracksConverter(BarsConverter):
+    """What melodies and pianos share: they take the pitched tracks whose program is in the field `programs`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.programs is not None:
+            checked_type("programs", self.programs, tuple, "General MIDI programs, such as (0, 1), or None")
+            for program in self.programs:
+                checked_program(program)
+
+    def track_refusal(self, instrument: pretty_midi.Instrument) -> str | None:
+        if instrument.is_drum:
+            return "drums"
+        if self.programs is None or instrument.program in self.programs:
+            return None
+        return f"program {instrument.program} is not in {describe_programs(self.programs)}"
+
+    def tracks_taken(self, midi: PrettyMIDI) -> np.ndarray:
+        """[tracks] bool: the tracks taken."""
+        return np.array([self.track_refusal(instrument) is None for instrument in midi.instruments], bool)
+
+    def why_no_track(self, midi: PrettyMIDI) -> str:
+        """The reason why a song without a track that is taken gives no window."""
+        taken = "but drums" if self.programs is None else f"with a program in {describe_programs(self.programs)}"
+        return f"no track {taken}; {describe_tracks(midi)}"
+
+
 @dataclass(frozen=True)
-class MelodyConverter(BarsConverter):
+class MelodyConverter(PitchedTracksConverter):
     """Windows of one voice with one label per step: 0 no event, 1 note-off, 2 to 89 an onset of the pitches 21 to 108.
 
     to_arrays gives uint8 [n, steps]. A melody is the highest notes of a track whose program is taken. A note ends where
@@ -80,13 +107,6 @@ class MelodyConverter(BarsConverter):
     follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
 
     input_depth = output_depth = MELODY_DEPTH
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.programs is not None:
-            checked_type("programs", self.programs, tuple, "General MIDI programs, such as (0, 1), or None")
-            for program in self.programs:
-                checked_program(program)
 
     def from_arrays(
         self,
@@ -141,20 +161,9 @@ class MelodyConverter(BarsConverter):
     def no_labels(self) -> np.ndarray:
         return np.zeros((0, self.steps), np.uint8)
 
-    def track_refusal(self, instrument: pretty_midi.Instrument) -> str | None:
-        if instrument.is_drum:
-            return "drums"
-        if self.programs is None or instrument.program in self.programs:
-            return None
-        return f"program {instrument.program} is not in {describe_programs(self.programs)}"
-
-    def _tracks(self, midi: PrettyMIDI) -> np.ndarray:
-        """[tracks] bool: the tracks taken."""
-        return np.array([self.track_refusal(instrument) is None for instrument in midi.instruments], bool)
-
     def song_facts(self, midi: PrettyMIDI) -> MelodyFacts:
         taken = np.array([self.programs is None or track.program in self.programs for track in midi.instruments], bool)
-        return MelodyFacts(self._tracks(midi), taken, song_chords(midi) if self.chords else None)
+        return MelodyFacts(self.tracks_taken(midi), taken, song_chords(midi) if self.chords else None)
 
     def cut_part(self, part: Part, song: MelodyFacts, skipped: list[Skipped]) -> Iterator[Cut]:
         lines = melody_lines(part, song.tracks, self.steps_per_bar)
@@ -178,10 +187,9 @@ class MelodyConverter(BarsConverter):
         yield with_chord_classes(unique(cut._replace(controls=controls)), harmony, skipped)
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
-        tracks = self._tracks(midi)
+        tracks = self.tracks_taken(midi)
         if not tracks.any():
-            taken = "but drums" if self.programs is None else f"with a program in {describe_programs(self.programs)}"
-            return f"no track {taken}; {describe_tracks(midi)}"
+            return self.why_no_track(midi)
         ends = [melody_voice(part, tracks)[2] for part in parts]
         if not any(map(len, ends)):
             return f"no note in the pitches {MIN_PITCH}-{MAX_PITCH}"

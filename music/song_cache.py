@@ -48,6 +48,7 @@ class Song(NamedTuple):
     reason: str | None = None  # why it gave no window
     lost_bars: int = 0  # at the ends of lines that are too long
     drums: str | None = None  # what differs from General MIDI's drums
+    lost_notes: str = ""  # left out or cut short, in words
 
 
 class Columns(NamedTuple):

@@ -21,7 +21,7 @@ from pretty_midi import PrettyMIDI
 
 from music.converter import BarsConverter
 from music.drums import unusual_drums
-from music.grid import lost_bars, song_parts
+from music.grid import lost_bars, lost_notes, song_parts
 from music.midi_bytes import DEFAULT_LIMITS, LimitError, Limits, MidiError
 from music.midi_file import parse_midi, read_file, without_garbage_collection
 from music.song_cache import ReadSong, Song, columns_of, content_digest
@@ -198,9 +198,8 @@ def _windows_of(path: Path, reading: Reading) -> ReadSong:
     columns = columns_of(windows := converter.to_arrays(midi))
     reason = None if len(windows.labels) else windows.skipped[0].reason
     mended = ", ".join(mended).replace("; ", ", ")
-    song = Song(
-        digest, len(windows.labels), None, mended, off_grid, reason, lost_bars(windows.skipped), unusual_drums(midi)
-    )
+    losses = {"lost_bars": lost_bars(windows.skipped), "lost_notes": lost_notes(windows.skipped)}
+    song = Song(digest, len(windows.labels), None, mended, off_grid, reason, drums=unusual_drums(midi), **losses)
     return ReadSong(song, columns)
 
 

@@ -10,7 +10,8 @@ import torch
 
 from configs import CONFIGS, Config
 from engine.lstm import supports_bfloat16
-from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, SongDataset, Windows
+from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, PianoConverter, SongDataset, Windows
+from music.labels import KEYS, NO_NOTE
 from music.performance import END, FIRST_PROGRAM, NOTE_OFF, PADDING, TIME_SHIFT, VELOCITY
 from training import updates
 
@@ -62,7 +63,8 @@ def shrink(name, bars=None, **training):
 def made_songs(converter, windows=24, songs=6, seed=0):
     """A data set of scales, arpeggios and beats: what a converter could have cut from so many songs."""
     random = np.random.default_rng(seed)
-    make = {GrooveConverter: made_grooves, MultitrackConverter: made_bars}.get(type(converter), made_lines)
+    kinds = {GrooveConverter: made_grooves, MultitrackConverter: made_bars, PianoConverter: made_chords}
+    make = kinds.get(type(converter), made_lines)
     labels = make(converter, windows, random)
     kept = labels >= 0 if isinstance(converter, MultitrackConverter) else np.ones((windows, converter.steps), bool)
     lengths = kept.sum(1) if kept.all() else kept.reshape(windows, converter.segments, -1).sum(-1)
@@ -95,6 +97,17 @@ def made_grooves(converter, windows, random):
     velocities[:] = hits * random.uniform(0.3, 0.9, (windows, 1, 1))
     offsets[:] = hits * random.uniform(-0.5, 0.5, (windows, 1, 1))
     return np.concatenate(labels, -1)
+
+
+def made_chords(converter, windows, random):
+    """Labels of pianos: a triad on every quarter, its lowest note held for two quarters, each window in its own key."""
+    labels = np.full((windows, converter.steps, converter.voices), NO_NOTE, np.uint8)
+    steps = np.arange(converter.steps)
+    for window, key in zip(labels, random.integers(20, 50, windows)):
+        window[:, :3] = key + np.array([0, 4, 7]) + (steps // 8 % 4)[:, None]
+        window[::8, 0] += KEYS
+        window[::4, 1:3] += KEYS
+    return labels
 
 
 def made_bars(converter, windows, random):

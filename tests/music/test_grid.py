@@ -10,7 +10,7 @@ from helpers import SHARED
 from made_midi import EIGHTS, EIGHTS_LABELS, STEP, assert_windows, melody, track, window, with_tempo_change
 from midi_utils import MelodyConverter, Skipped, load_midi
 from music import converter
-from music.grid import song_parts
+from music.grid import Line, cut_lines, lost_notes, song_parts
 
 
 @pytest.mark.parametrize("metre, taken", [((4, 4), 1), ((2, 2), 1), ((8, 8), 1), ((3, 4), 0), ((6, 8), 0), (None, 1)])
@@ -126,3 +126,25 @@ def test_a_pickup_may_be_a_short_bar():
 def test_start_bars_are_counted_from_the_start_of_the_file():
     midi = melody(*((a + 37 * 16, b + 37 * 16, p) for a, b, p in EIGHTS))
     assert MelodyConverter().to_arrays(midi).start_bar.tolist() == [37]
+
+
+# ---- Lines and reports ----
+
+
+def test_a_line_may_have_several_voices():
+    (part,) = song_parts(melody(*EIGHTS))
+    labels = np.arange(96).reshape(48, 2)
+    found = cut_lines([Line(labels, 16, 0, 0)], part, bars=2, bar_steps=16, skipped=[])
+    np.testing.assert_array_equal(found.labels, [labels[:32], labels[16:]])
+    assert found.first_bar.tolist() == [1, 2]
+
+
+def test_notes_that_are_lost_are_counted_by_kind():
+    skipped = [
+        Skipped("notes from bar 1", "1,200 notes beyond 10 at once"),
+        Skipped("track 0 from bar 1", "3 bars after the first 100"),
+        Skipped("notes from bar 9", "1 note outside the pitches 21-108"),
+        Skipped("notes from bar 9", "1 note beyond 10 at once"),
+    ]
+    assert lost_notes(skipped) == "1,201 notes beyond 10 at once, 1 note outside the pitches 21-108"
+    assert lost_notes(skipped[1:2]) == ""
