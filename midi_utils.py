@@ -8,8 +8,8 @@ Labels equal those of Magenta's converters (music_vae/data.py, data_hierarchical
 alike, with five exceptions: a change of tempo that nobody hears does not end a window; tracks of one program stay in
 the file's order within a bar; a pedal that is left down does not cut off drums; a tempo or time signature that changes
 after the last note does not cost a groove; and of two chords on one step the later holds, where Magenta gives no
-window. Unlike Magenta, this module mends files that pretty_midi refuses, drops windows that occur twice in a set, and
-names the reason if a song gives no window.
+window. PianoConverter has no counterpart there. Unlike Magenta, this module mends files that pretty_midi refuses, drops
+windows that occur twice in a set, and names the reason if a song gives no window.
 
 Songs are read as pretty_midi reads them, with these exceptions: tempo and metre count in every track; notes that end
 where they begin, or never, are kept; a program holds in all tracks of its channel that set none; ticks are divided

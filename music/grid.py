@@ -32,7 +32,7 @@ MAX_FILE_BARS = 2**31 - 2**20  # bars counted in a file; absurd time signatures 
 class Windows(NamedTuple):
     """Windows of integer labels, and where each lies in its song."""
 
-    labels: np.ndarray  # [n, steps], trio [n, steps, 3], piano [n, steps, voices], groove [n, steps, 27]; any type
+    labels: np.ndarray  # [n, steps(, parts)]: 3 of a trio, the voices of a piano, 27 of a groove; of various types
     lengths: np.ndarray  # [n] steps; multitrack [n, 8], one length per track
     controls: np.ndarray | None = None  # [n, steps] int8, the chord class of each step; -1 where padded
     track: np.ndarray | None = None  # [n] index in PrettyMIDI.instruments: the first drum track, a trio's melody

@@ -317,8 +317,10 @@ def _painted(begin: np.ndarray, stop: np.ndarray, steps: int) -> np.ndarray:
 
 
 def outer_notes(sounding, voices: int):
-    """Of keys that sound [..., KEYS], an array or a tensor of bool, as many as there are voices: the highest, the
-    lowest, the second highest, and so on.
+    """As many of the keys that sound as there are voices: the highest, the lowest, the second highest, and so on.
+
+    Args:
+        sounding: bool [..., KEYS], an array or a tensor.
     """
     above = sounding.sum(-1)[..., None] - sounding.cumsum(-1)  # keys that sound and are higher
     below = sounding.cumsum(-1) - 1
