@@ -132,8 +132,8 @@ class PianoConverter(PitchedTracksConverter):
         midi.instruments.append(track)
         return midi
 
-    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None) -> Tensors:
-        """Bits [n, steps, 176], the held keys and the onsets; inputs and targets are the same tensor."""
+    def to_tensors(self, windows: Windows, generator: torch.Generator | None = None, indices: bool = False) -> Tensors:
+        """Bits [n, steps, 176], also with indices: the held keys and the onsets; inputs and targets are the same."""
         labels, lengths, mask = label_tensors(windows)
         frames = torch.zeros(*mask.shape, PIANO_DEPTH, device=labels.device)
         is_note = (labels < NO_NOTE) * mask[..., None]

@@ -423,6 +423,8 @@ def test_frames_are_held_keys_beside_onsets():
     tensors = PianoConverter().to_tensors(Windows(labels[None].astype(np.uint8), np.array([20])))
     assert tensors.inputs is tensors.targets
     assert tensors.inputs.shape == (1, 32, 176)
+    again = PianoConverter().to_tensors(Windows(labels[None].astype(np.uint8), np.array([20])), indices=True)
+    assert torch.equal(again.inputs, tensors.inputs)
     assert tensors.inputs.dtype == torch.float32
     bits = [frame.nonzero().flatten().tolist() for frame in tensors.inputs[0]]
     assert bits[:4] == [[on(60), on(64)], [held(60), held(64)], [held(64), on(60)], [held(60), held(64)]]
