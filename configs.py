@@ -26,6 +26,7 @@ from midi_utils import (
     GrooveConverter,
     MelodyConverter,
     MultitrackConverter,
+    PianoConverter,
     TrioConverter,
 )
 from model import ModelConfig, check_integers, check_numbers, one_field_per_line
@@ -166,6 +167,8 @@ TAP = GrooveConverter(bars=2, tap=True, fixed_velocity=True)
 TAP_DROPOUT = GrooveConverter(bars=2, tap=True, fixed_velocity=True, note_dropout=0.8)
 CLOSED_HH = GrooveConverter(bars=2, added_classes=(2,))
 HITS_CONTROL = GrooveConverter(bars=2, hits_control=True)
+PIANO_2BAR = PianoConverter(bars=2)
+PIANO_16BAR = PianoConverter(bars=16)
 TRACKS = MultitrackConverter()
 TRACKS_CHORDS = MultitrackConverter(chords=True)
 
@@ -177,6 +180,7 @@ TWO_LEVEL_ENCODER = {"encoder_segments": 16}
 TWO_LEVELS = CONDUCTOR | TWO_LEVEL_ENCODER
 TRIO = {"output": "trio"}
 NADE = {"output": "nade", "nade_num_hidden": 128}
+NOTES = {"output": "notes", "nade_num_hidden": 128}
 GROOVE_OUTPUT = {"output": "groove"}
 GROOVE = GROOVE_OUTPUT | {"dropout_keep_prob": 0.3}
 MULTITRACK = {"segments": TRACKS.segments, "encoder_segments": TRACKS.segments, "end_token": TRACKS.end_token}
@@ -210,6 +214,9 @@ MINI_MELODY = replace(  # a small weight on all of the KL, with no free bits: ev
     sampling_rate=4000.0,
     transpose_range=(-6, 6),
 )
+TINY_PIANO = replace(TINY_MELODY, transpose_range=(-5, 6))
+TINY_LONG_PIANO = replace(TINY_LONG, transpose_range=(-5, 6))
+MINI_PIANO = replace(MINI_MELODY, learning_rate=3e-3, transpose_range=(-5, 6))
 MINI_DRUMS = replace(
     SCHEDULED,
     batch_size=64,
@@ -232,6 +239,7 @@ MINI_LONG = replace(  # the curriculum starts with single bars, which are learne
     transpose_range=(-5, 5),
     curriculum=14_000,
 )
+MINI_LONG_PIANO = replace(MINI_LONG, batch_size=16, free_bits=0.0, max_beta=0.05, transpose_range=(-5, 6))
 MINI_TRIO = replace(MINI_LONG, steps=20_000, decay_rate=0.99984, sampling_rate=2200.0, curriculum=9_000)
 MINI_LONG_DRUMS = replace(
     MINI_LONG,
@@ -243,6 +251,7 @@ MINI_LONG_DRUMS = replace(
     mixed=0.5,
 )
 SMALL_LONG = replace(MINI_TRIO, batch_size=256)
+SMALL_PIANO = replace(MINI_LONG_PIANO, batch_size=256)
 SMALL_DRUMS = replace(SMALL_LONG, transpose_range=(0, 0), mixed=0.5)
 
 
@@ -299,6 +308,12 @@ CONFIGS = _presets(
     _config("flat-drums_16bar_mini", DRUMS_16BAR, MINI_LONG_DRUMS, 192, (160,), (280,), TWO_LEVEL_ENCODER),
     _config("hier-drums_16bar_mini", DRUMS_16BAR, MINI_LONG_DRUMS, 192, (160,), (224,), TWO_LEVELS),
     _config("hier-trio_16bar_mini", TRIO_16BAR, MINI_TRIO, 160, (112,), (144,), TWO_LEVELS | TRIO),
+    _config("piano_2bar_tiny", PIANO_2BAR, TINY_PIANO, 64, (128,), (192,), NOTES),
+    _config("piano_2bar_mini", PIANO_2BAR, MINI_PIANO, 192, (256,), (320,), NOTES),
+    _config("piano_2bar_small", PIANO_2BAR, replace(MINI_PIANO, batch_size=256), 256, (512,), (640,), NOTES),
+    _config("hierdec-piano_16bar_tiny", PIANO_16BAR, TINY_LONG_PIANO, 64, (128,), (160,), CONDUCTOR | NOTES),
+    _config("hierdec-piano_16bar_mini", PIANO_16BAR, MINI_LONG_PIANO, 256, (192,), (256,), CONDUCTOR | NOTES),
+    _config("hierdec-piano_16bar_small", PIANO_16BAR, SMALL_PIANO, 256, (512,), (512,), CONDUCTOR | NOTES),
     _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (800,), TWO_LEVEL_ENCODER),
     _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (512,), TWO_LEVELS),
     _config("flat-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (744,), TWO_LEVEL_ENCODER),

@@ -77,8 +77,9 @@ def _fitting_kind(output: str, logits: Tensor, targets: Tensor, lengths: Tensor 
         if checked_type(name, tensor, Tensor, "a tensor [B, T, depth]").ndim != 3:
             raise ValueError(f"{name} must be [B, T, depth], got {list(tensor.shape)}")
     batch, steps, depth = targets.shape
-    if targets.dtype == torch.int64 and kind.one_hot and depth == len(kind.depths(logits.shape[2])):
-        depth = logits.shape[2]
+    indexed = kind.indexed_depth(logits.shape[2])
+    if targets.dtype == torch.int64 and depth == kind.indices(indexed):
+        depth = indexed
     kind.depths(depth)  # raises ValueError too
     hidden = logits.shape[2] - depth if kind.has_hidden_units else 0
     if logits.shape != (batch, steps, kind.logit_depth(depth, hidden)) or hidden < 0:

@@ -665,8 +665,8 @@ class MusicVAE(nn.Module):
         shape = list(checked_type(name, frames, Tensor, f"a tensor [batch, {steps}, {depth}]").shape)
         others = whole < steps  # a model with segments takes other numbers of them
         kind = self.config.output_kind
-        indices = frames.dtype == torch.int64 and kind.one_hot and depth == self.config.output_depth != shape[-1]
-        fits = len(shape) == 3 and shape[2] == (len(kind.depths(depth)) if indices else depth)
+        indices = frames.dtype == torch.int64 and depth == self.config.output_depth != shape[-1] and kind.indices(depth)
+        fits = len(shape) == 3 and shape[2] == (indices or depth)
         if not (fits and (shape[1] == steps or (others and shape[1] > 0 and shape[1] % whole == 0))):
             also = f" or other multiples of {whole} steps" if others else ""
             raise ValueError(f"{name} must be [batch, {steps}, {depth}]{also}, got {shape}")

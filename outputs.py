@@ -6,6 +6,8 @@
     trio          a class each of melody, bass and drums, by three softmaxes that are independent given the logits
     nade          bits, each conditioned on the bits before it (Larochelle & Murray 2011)
     groove        a hit, a velocity in 0..1 and an offset in -1..1 per drum
+    notes         a piano's notes from low to high, each conditioned on those below it
+    keys          the same notes, each key by itself: the baseline of `notes`
 
 Numbers match Magenta's decoders (lstm_models.py). A new kind is a subclass of `Output` and its entry in `OUTPUTS`.
 
@@ -22,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.lstm import draw_classes, one_hot_frames
-from music.labels import TRIO_DEPTHS
+from music.labels import KEYS, NO_NOTE, PIANO_DEPTH, TRIO_DEPTHS, VOICES
 
 NADE_EPSILON = 1e-6  # added to a probability before its logarithm (magenta/common/nade.py)
 GROOVE_EPSILON = 1e-7  # the same for the hits of a groove (tf.losses.log_loss)
@@ -39,6 +41,14 @@ class Output(ABC):
     one_hot: bool = False  # whether every part of a frame is one class
     has_hidden_units: bool = False  # whether the kind needs ModelConfig.nade_num_hidden
     scheduled_temperature: float = 1.0  # of the draws that scheduled sampling feeds back to the decoder
+
+    def indices(self, depth: int) -> int | None:
+        """How many class indices can stand for a frame of this depth; None if they cannot."""
+        return None
+
+    def indexed_depth(self, logit_depth: int) -> int:
+        """Depth of the frames that class indices stand for, from the number of logits."""
+        return logit_depth
 
     def depths(self, depth: int) -> tuple[int, ...]:
         """Depths of the parts of a frame [D].
@@ -60,7 +70,7 @@ class Output(ABC):
     def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
         """Negative log-likelihood of each frame: logits [N, logit_depth] and targets [N, D] -> nats [N].
 
-        Where every part of a frame is one class, the targets may be `class_indices` [N, P].
+        Of a kind with `indices` the targets may be int64 [N, P].
         """
 
     @abstractmethod
@@ -98,6 +108,9 @@ class Softmaxes(Output):
     def __init__(self, parts: tuple[str, ...] = ("all",), depths: tuple[int, ...] = ()):
         """Args: depths: classes of each part; a frame is a single part when empty."""
         self.parts, self.part_depths = parts, depths
+
+    def indices(self, depth: int) -> int:
+        return len(self.depths(depth))
 
     def depths(self, depth: int) -> tuple[int, ...]:
         depths = self.part_depths or (depth,)
@@ -224,6 +237,134 @@ def nade_logits(logits: Tensor, bits: Tensor, weights: NadeWeights | tuple[Tenso
     return biases + torch.stack(couplings, -1)
 
 
+class Lists(Output):
+    """A piano's frames: lists of VOICES codes from low to high, see `PianoConverter`, or held keys | onsets."""
+
+    def indices(self, depth: int) -> int:
+        return VOICES
+
+    def indexed_depth(self, logit_depth: int) -> int:
+        return PIANO_DEPTH
+
+    def depths(self, depth: int) -> tuple[int, ...]:
+        if depth != PIANO_DEPTH:
+            raise ValueError(f"a frame of a piano's keys must have depth {PIANO_DEPTH}, got {depth}")
+        return (depth,)
+
+    def compact(self, frames: Tensor) -> Tensor:
+        """Lists [N, VOICES] of the lowest notes of frames [N, D]; an onset goes before a held key."""
+        held, struck = (frames > 0.5).split(KEYS, -1)
+        keys = torch.arange(KEYS, device=frames.device)
+        keys = torch.where(held | struck, keys, KEYS).sort(-1).values[..., :VOICES]
+        codes = keys + KEYS * struck.gather(-1, keys.clamp(max=KEYS - 1))
+        return torch.where(keys < KEYS, codes, NO_NOTE)
+
+    def expand(self, compact: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
+        return one_hot_frames(compact, depth, dtype)
+
+
+class Keys(Lists):
+    """A bit per held key and per onset, each independent of the others: the baseline of `Notes`."""
+
+    def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits.float(), self._bits(targets), reduction="none").sum(-1)
+
+    def correct(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
+        codes = self.compact(targets) if targets.is_floating_point() else targets
+        return (self.compact((logits > 0).float()) == codes).all(-1, keepdim=True).float()
+
+    def draw(self, logits: Tensor, temperature: float, uniforms: Tensor, weights: nn.Module | None = None) -> Tensor:
+        return self.compact(draw_bits(logits.float(), temperature, uniforms))
+
+    def _bits(self, targets: Tensor) -> Tensor:
+        return targets if targets.is_floating_point() else one_hot_frames(targets, PIANO_DEPTH, torch.float32)
+
+
+class NotesWeights(nn.Module):
+    """Weights of `Notes`: from a code to the hidden units, and from these to the next code."""
+
+    def __init__(self, hidden: int):
+        super().__init__()
+        self.enc = nn.Parameter(torch.randn(PIANO_DEPTH, hidden) / math.sqrt(PIANO_DEPTH))
+        self.dec = nn.Linear(hidden, PIANO_DEPTH + 1)
+
+    def rows(self) -> Tensor:
+        """What each code adds to the hidden units; NO_NOTE adds nothing."""
+        return F.pad(self.enc, (0, 0, 0, 1))
+
+
+class Notes(Lists):
+    """The codes of a list one by one, each given those below it, until NO_NOTE: a NADE over lists.
+
+    Where `Keys` draws each key by itself, this draws a chord note by note, as PianoTree VAE does (Wang et al.
+    2020); what a recurrent layer remembers there is a sum here. Logits: biases of the hidden units | of the codes.
+    """
+
+    has_hidden_units = True
+
+    def logit_depth(self, depth: int, hidden: int) -> int:
+        return hidden + depth
+
+    def make_weights(self, depth: int, hidden: int) -> NotesWeights:
+        return NotesWeights(hidden)
+
+    def nats(self, logits: Tensor, targets: Tensor, weights: NotesWeights | None = None) -> Tensor:
+        frame, scores, codes = self._scores(logits, targets, weights)
+        return _summed(F.cross_entropy(scores, codes, reduction="none"), frame, logits.shape[:-1])
+
+    def correct(self, logits: Tensor, targets: Tensor, weights: NotesWeights | None = None) -> Tensor:
+        """Share of the codes, NO_NOTE at the end included, that are the most likely ones given those below."""
+        frame, scores, codes = self._scores(logits, targets, weights)
+        right = (scores.argmax(-1) == codes).float()
+        shares = (_summed(values, frame, logits.shape[:-1]) for values in (right, torch.ones_like(right)))
+        return torch.div(*shares)[..., None]
+
+    def draws_per_frame(self, depth: int) -> int:
+        return VOICES
+
+    def draw(self, logits: Tensor, temperature: float, uniforms: Tensor, weights: NotesWeights | None = None) -> Tensor:
+        (hidden, biases), rows, codes = _hidden_and_codes(logits), weights.rows(), []
+        last = torch.full((len(hidden),), -1, device=hidden.device)
+        for uniform in uniforms.split(1, -1):
+            scores = _above(last, weights.dec(hidden.tanh()).float() + biases)
+            last = draw_classes(scores, (PIANO_DEPTH + 1,), temperature, uniform)[:, 0]
+            hidden = hidden + rows[last]
+            codes.append(last)
+        return torch.stack(codes, -1)
+
+    def _scores(self, logits: Tensor, targets: Tensor, weights: NotesWeights) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each code of each frame: the frame [M], the logits given the codes below [M, codes], and the code [M]."""
+        codes = (self.compact(targets) if targets.is_floating_point() else targets).flatten(0, -2)
+        below = F.pad(codes, (1, -1), value=-1)
+        at = frame, _ = (below != NO_NOTE).nonzero(as_tuple=True)
+        hidden, biases = (part.flatten(0, -2) for part in _hidden_and_codes(logits))
+        added = F.pad(weights.rows()[codes].cumsum(-2), (0, 0, 1, -1))
+        scores = weights.dec((hidden[frame] + added[at]).tanh()).float() + biases[frame]
+        return frame, _above(below[at], scores), codes[at]
+
+
+def _summed(values: Tensor, frame: Tensor, shape: torch.Size) -> Tensor:
+    """Sums of values [M] by frame, in the shape of the frames."""
+    return values.new_zeros(shape.numel()).index_add(0, frame, values).view(shape)
+
+
+def _hidden_and_codes(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Biases of the hidden units, and of the codes with NO_NOTE, in float32."""
+    hidden, codes = logits.float().split((logits.shape[-1] - PIANO_DEPTH, PIANO_DEPTH), -1)
+    return hidden, F.pad(codes, (0, 1))
+
+
+def _above(last: Tensor, scores: Tensor) -> Tensor:
+    """Scores [M, codes], with -inf for the keys that are not above that of the code `last` [M], which is -1 for none.
+
+    Above NO_NOTE there is nothing but NO_NOTE.
+    """
+    keys = torch.arange(PIANO_DEPTH + 1, device=scores.device) % KEYS
+    keys[NO_NOTE] = KEYS + 1
+    last = torch.where(last == NO_NOTE, KEYS, torch.where(last < 0, last, last % KEYS))
+    return scores.masked_fill(keys <= last[:, None], -math.inf)
+
+
 class Groove(Output):
     """Hits | velocities | offsets of all drums: log loss of the hits, squared error of the rest (GrooveLstmDecoder)."""
 
@@ -277,6 +418,8 @@ OUTPUTS: dict[str, Output] = {
     "trio": Softmaxes(("melody", "bass", "drums"), TRIO_DEPTHS),
     "nade": Nade(),
     "groove": Groove(),
+    "notes": Notes(),
+    "keys": Keys(),
 }
 
 

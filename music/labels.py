@@ -10,6 +10,7 @@ MELODY_DEPTH = FIRST_PITCH + KEYS  # 90 classes
 
 PIANO_DEPTH = 2 * KEYS  # 176 codes: `key` for a key that is held from the step before, KEYS + key for its onset
 NO_NOTE = PIANO_DEPTH  # the label of a voice that has no note
+VOICES = 10  # notes per step, at most; ten fingers
 
 DRUM_PITCHES = (  # the MIDI pitches of each drum class; the first is the one written
     (36, 35),  # bass drum

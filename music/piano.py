@@ -34,7 +34,7 @@ from music.grid import (
     steps_per_second,
     unique,
 )
-from music.labels import KEYS, MAX_PITCH, MIN_PITCH, NO_NOTE, PIANO_DEPTH
+from music.labels import KEYS, MAX_PITCH, MIN_PITCH, NO_NOTE, PIANO_DEPTH, VOICES
 from music.melody import PitchedTracksConverter
 from music.pedal import held_times, pedal_changes
 
@@ -95,7 +95,7 @@ class PianoConverter(PitchedTracksConverter):
     time_signature: tuple[int, int] = (4, 4)  # of the bars taken; another of the same length passes: 2/2 for 4/4
     tracks: str = "together"  # all tracks taken as one piano; or 'each' by itself
     programs: tuple[int, ...] | None = None  # General MIDI programs taken, from 0; None takes all
-    voices: int = 10  # notes per step, at most; ten fingers
+    voices: int = VOICES  # notes per step, at most
     pedal: bool = True  # whether the sustain pedal lengthens notes
     loop: bool = False  # whether a song that is shorter than a window is repeated
     follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there
@@ -133,8 +133,11 @@ class PianoConverter(PitchedTracksConverter):
         return midi
 
     def to_tensors(self, windows: Windows, generator: torch.Generator | None = None, indices: bool = False) -> Tensors:
-        """Bits [n, steps, 176], also with indices: the held keys and the onsets; inputs and targets are the same."""
+        """Bits [n, steps, 176], held keys | onsets, or with `indices` the labels; inputs and targets are the same."""
         labels, lengths, mask = label_tensors(windows)
+        if indices:
+            lists = torch.where(mask[..., None] > 0, labels.long(), NO_NOTE)
+            return Tensors(lists, lists, lengths, None)
         frames = torch.zeros(*mask.shape, PIANO_DEPTH, device=labels.device)
         is_note = (labels < NO_NOTE) * mask[..., None]
         frames.scatter_add_(-1, labels.clamp(max=PIANO_DEPTH - 1), is_note)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,9 +10,9 @@ from torch import Tensor, nn
 
 from helpers import made_songs, shrink
 from loss import accuracy, reconstruction_loss
-from model import MusicVAE
-from music.trio import TRIO_DEPTHS
-from outputs import OUTPUTS, Output, class_indices, one_hot_frames
+from model import ModelConfig, MusicVAE
+from music.labels import KEYS, NO_NOTE, PIANO_DEPTH, TRIO_DEPTHS, VOICES
+from outputs import OUTPUTS, NotesWeights, Output, class_indices, one_hot_frames
 from train import train
 
 
@@ -64,7 +65,8 @@ def test_a_kind_added_to_the_table_samples(bits):
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_every_kind_has_consistent_shapes_and_draws_its_most_likely_frame(name):
     kind, generator = OUTPUTS[name], torch.Generator().manual_seed(0)
-    depth, hidden = sum(TRIO_DEPTHS) if name == "trio" else 12, 5 if kind.has_hidden_units else 0
+    depth = {"trio": sum(TRIO_DEPTHS), "notes": PIANO_DEPTH, "keys": PIANO_DEPTH}.get(name, 12)
+    hidden = 5 if kind.has_hidden_units else 0
     weights = kind.make_weights(depth, hidden)
     logits = torch.randn(7, kind.logit_depth(depth, hidden), generator=generator)
     uniforms = torch.rand(7, kind.draws_per_frame(depth), generator=generator)
@@ -85,3 +87,93 @@ def test_class_indices_and_frames_convert_both_ways():
     indices = class_indices(frames, (3, 2))
     assert indices.tolist() == [[1, 4], [5, 3], [5, 5]]
     assert torch.equal(one_hot_frames(indices, 5, torch.float32), frames)
+
+
+# ---- Lists of notes ----
+
+
+@pytest.fixture
+def lists():
+    """Random lists of up to five notes: [6, 8, VOICES]."""
+    random = np.random.default_rng(0)
+    codes = np.full((6, 8, VOICES), NO_NOTE)
+    for frame in codes.reshape(-1, VOICES):
+        keys = np.sort(random.choice(KEYS, random.integers(6), replace=False))
+        frame[: len(keys)] = keys + KEYS * random.integers(0, 2, len(keys))
+    return torch.from_numpy(codes)
+
+
+def notes_weights(hidden=8):
+    torch.manual_seed(0)
+    return NotesWeights(hidden)
+
+
+def logits_of(name, *shape):
+    return torch.randn(*shape, OUTPUTS[name].logit_depth(PIANO_DEPTH, 8))
+
+
+@pytest.mark.parametrize("name", ["notes", "keys"])
+def test_lists_and_bits_of_a_piano_cost_the_same(name, lists):
+    kind, weights, logits = OUTPUTS[name], notes_weights(), logits_of(name, 6, 8)
+    bits = kind.expand(lists, PIANO_DEPTH, torch.float32)
+    assert bits.sum() == (lists != NO_NOTE).sum()
+    assert torch.equal(kind.compact(bits), lists)
+    assert torch.equal(kind.nats(logits, lists, weights), kind.nats(logits, bits, weights))
+    assert torch.equal(kind.correct(logits, lists, weights), kind.correct(logits, bits, weights))
+
+
+@pytest.mark.parametrize("name", ["notes", "keys"])
+def test_drawn_lists_rise_without_repeats_and_end_once(name):
+    logits = logits_of(name, 500) - 4.0 * (name == "keys")  # few keys
+    drawn = OUTPUTS[name].draw(logits, 1.0, uniforms_of(name, 500), notes_weights())
+    keys = torch.where(drawn == NO_NOTE, KEYS, drawn % KEYS)
+    assert ((keys[:, 1:] > keys[:, :-1]) | (drawn[:, 1:] == NO_NOTE)).all()
+    assert 0 < (drawn != NO_NOTE).sum() < drawn.numel()
+
+
+def uniforms_of(name, count):
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(count, OUTPUTS[name].draws_per_frame(PIANO_DEPTH), generator=generator)
+
+
+def test_lists_of_notes_are_drawn_as_often_as_they_are_likely():
+    """Of four codes of two keys, in 20,000 draws: each list that occurs has the frequency exp(-nats)."""
+    kind, weights, logits = OUTPUTS["notes"], notes_weights(), torch.full((1, 8 + PIANO_DEPTH), -40.0)
+    logits[:, :8] = torch.randn(8)
+    codes = [8 + code for code in (10, 20, KEYS + 10, KEYS + 20)]
+    logits[:, codes] = torch.randn(4)
+    drawn = kind.draw(logits.expand(20_000, -1), 1.0, uniforms_of("notes", 20_000), weights)
+    found, counts = drawn.unique(dim=0, return_counts=True)
+    likely = (-kind.nats(logits.expand(len(found), -1), found, weights)).exp().detach()
+    assert len(found) == 9  # none, four of one note, four of two
+    assert likely.sum() == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(counts / 20_000, likely, rtol=0, atol=0.012)
+
+
+def test_the_likeliest_list_is_all_correct():
+    kind, weights, logits = OUTPUTS["notes"], notes_weights(), logits_of("notes", 50)
+    greedy = kind.draw(logits, 0, uniforms_of("notes", 50), weights)
+    assert kind.correct(logits, greedy, weights).tolist() == [[1.0]] * 50
+    wrong = greedy.clone()
+    wrong[:, 0] = torch.where(greedy[:, 0] == KEYS, KEYS + 1, KEYS)  # another lowest note
+    assert (kind.correct(logits, wrong, weights) < 1).all()
+
+
+def test_notes_have_their_own_depth():
+    model = shrink("nade-drums_2bar_tiny").model
+    with pytest.raises(ValueError, match="a frame of a piano's keys must have depth 176, got 90"):
+        replace(model, output="notes", output_depth=90)
+
+
+def test_a_model_learns_chords_note_by_note(lists):
+    """One window is learned by heart: sampled from its mean, it returns."""
+    torch.manual_seed(0)
+    model = MusicVAE(ModelConfig(8, PIANO_DEPTH, PIANO_DEPTH, 8, (16,), (48,), output="notes", nade_num_hidden=32))
+    window, optimizer = lists[:1], torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(150):
+        optimizer.zero_grad()
+        logits = model.decode(model.encode(window).loc, window)
+        reconstruction_loss(logits, window, output="notes", output_weights=model.output_weights).sum().backward()
+        optimizer.step()
+    again = model.sample(z=model.encode(window).loc, temperature=0)
+    assert torch.equal(OUTPUTS["notes"].compact(again), window)
