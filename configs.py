@@ -7,7 +7,7 @@ This project's own presets have names that end in:
 
     _tiny         trains in minutes on a laptop
     _mini         trains in 40 to 90 minutes on a laptop
-    16bar_small   needs an accelerator
+    16bar_small   needs an accelerator; so does piano_2bar_small
 
 A flat preset of the latter two has the same encoder and as many parameters as its hierarchical twin, `flat-` in place
 of `hier-`. Change a preset with `dataclasses.replace`.

@@ -330,7 +330,9 @@ class Notes(Lists):
             last = draw_classes(scores, (PIANO_DEPTH + 1,), temperature, uniform)[:, 0]
             hidden = hidden + rows[last]
             codes.append(last)
-        return torch.stack(codes, -1)
+            if not last.is_cuda and (last == NO_NOTE).all():  # on a GPU this would wait for the device
+                break
+        return F.pad(torch.stack(codes, -1), (0, VOICES - len(codes)), value=NO_NOTE)
 
     def _scores(self, logits: Tensor, targets: Tensor, weights: NotesWeights) -> tuple[Tensor, Tensor, Tensor]:
         """Of each code of each frame: the frame [M], the logits given the codes below [M, codes], and the code [M]."""

@@ -28,6 +28,7 @@ from benchmarks.rows import Row, config_of
 from checkpoint import CHECKPOINT, save_checkpoint
 from configs import Config
 from engine.adam import Adam
+from engine.memory import keep_freed_memory
 from engine.rng import seeded
 from generate import TrainedModel
 from midi_utils import Windows, load_songs
@@ -72,9 +73,10 @@ def training(row: Row, config: Config, folder: Path, make_optimizer: Callable[[M
     optimizer, indices = make_optimizer(model), torch.arange(row.batch)
     data = LabelBatch(torch.as_tensor(random_labels(config.model, row.batch)).to(device), None, None)
     steps = iter(range(10**9))
+    keep_freed_memory()
 
     def step():
-        batch, k = batch_tensors(labels_at(data, indices), config.converter), next(steps)
+        batch, k = batch_tensors(labels_at(data, indices), config.converter, indices=True), next(steps)
         update(model, optimizer, batch, config.training, k, seeded(device, "step", 0, k), row.precision)
 
     return step

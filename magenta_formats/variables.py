@@ -53,7 +53,7 @@ def layers_of(config: ModelConfig) -> list[Layer]:
         layers += _conductor_layers(config)
     for core in range(len(config.core_depths)):
         layers += _core_layers(config, core)
-    if config.nade_num_hidden:
+    if config.output == "nade":
         layers.append(Layer("nade", ("nade.enc", "nade.dec"), ("decoder/nade/w_enc", "decoder/nade/w_dec_t")))
     return layers
 

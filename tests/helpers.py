@@ -21,7 +21,7 @@ PARITY = (Path(__file__).parent / "fixtures" / "parity", SHARED / "parity")  # w
 
 MAGENTA = PARITY[0] / "cat-mel_2bar_small"  # checkpoints of Magenta's small melody model
 
-OWN_SIZES = ("_tiny", "_mini", "16bar_small")  # what the names of presets that Magenta has not end in
+OWN_SIZES = ("_tiny", "_mini", "16bar_small", "piano_2bar_small")  # what presets that Magenta has not end in
 
 QUIET = {"progress": False, "device": "cpu"}  # arguments of `train` in most tests
 
