@@ -31,6 +31,7 @@ from midi_utils import (
 )
 from model import ModelConfig, check_integers, check_numbers, one_field_per_line
 from music.converter import BarsConverter
+from music.labels import VOICES
 
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}  # by the name that `config_to_dict` writes
 
@@ -129,6 +130,12 @@ class Config:
             raise ValueError(
                 f"the model of {self.name} has {given}, but its converter makes windows of {remedy}: change both in "
                 f"one call, replace(config, converter=converter, model=replace(config.model, {remedy}))"
+            )
+        voices = getattr(self.converter, "voices", 0)
+        if voices and (self.model.output_kind.one_hot or voices > VOICES):
+            raise ValueError(
+                f"{self.name} has up to {voices} notes per step: a piano needs an output such as 'notes', and at most "
+                f"{VOICES} voices"
             )
         bars = self.converter.bars
         for name in ("segments", "encoder_segments"):

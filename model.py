@@ -98,7 +98,7 @@ class ModelConfig:
     control_depth: int = 0  # C, depth of the conditioning that encoder and decoder read at every step
     output: str = "categorical"  # kind of output: a name in `outputs.OUTPUTS`
     encoder_segments: int = 1  # S of the encoder; more than 1: it reads each segment by itself, then their embeddings
-    nade_num_hidden: int = 0  # hidden units of a NADE
+    nade_num_hidden: int = 0  # hidden units of a NADE, or of `notes`
     end_token: int | None = None  # class that ends a segment when it is drawn
     dropout_keep_prob: float = 1.0  # share of each layer's inputs that training keeps
 
@@ -143,6 +143,11 @@ class ModelConfig:
     def output_kind(self) -> Output:
         """The kind that `output` names."""
         return output_kind(self.output)
+
+    @property
+    def takes_indices(self) -> bool:
+        """Whether class indices can stand for its output's frames, with which it is faster."""
+        return self.output_kind.indices(self.output_depth) is not None
 
     @property
     def output_depths(self) -> tuple[int, ...]:
@@ -468,7 +473,7 @@ class MusicVAE(nn.Module):
             generator: random numbers of those draws and of dropout, on z's device.
 
         Returns:
-            Raw logits, [B, T, output_depth]; for a NADE [B, T, nade_num_hidden + output_depth].
+            Raw logits, [B, T, output_depth]; for a NADE and `notes` [B, T, nade_num_hidden + output_depth].
 
         Raises:
             ValueError: a wrong shape or type, or a sampling_probability outside 0 to 1.

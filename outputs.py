@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.bit_lists import code_lists
 from engine.lstm import draw_classes, one_hot_frames
 from music.labels import KEYS, NO_NOTE, PIANO_DEPTH, TRIO_DEPTHS, VOICES
 
@@ -252,12 +253,8 @@ class Lists(Output):
         return (depth,)
 
     def compact(self, frames: Tensor) -> Tensor:
-        """Lists [N, VOICES] of the lowest notes of frames [N, D]; an onset goes before a held key."""
-        held, struck = (frames > 0.5).split(KEYS, -1)
-        keys = torch.arange(KEYS, device=frames.device)
-        keys = torch.where(held | struck, keys, KEYS).sort(-1).values[..., :VOICES]
-        codes = keys + KEYS * struck.gather(-1, keys.clamp(max=KEYS - 1))
-        return torch.where(keys < KEYS, codes, NO_NOTE)
+        """Lists [N, VOICES] of the outer notes of frames [N, D], as in `code_lists`."""
+        return code_lists(frames > 0.5, VOICES)
 
     def expand(self, compact: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
         return one_hot_frames(compact, depth, dtype)
@@ -289,15 +286,20 @@ class NotesWeights(nn.Module):
         self.dec = nn.Linear(hidden, PIANO_DEPTH + 1)
 
     def rows(self) -> Tensor:
-        """What each code adds to the hidden units; NO_NOTE adds nothing."""
-        return F.pad(self.enc, (0, 0, 0, 1))
+        """What each code adds to the hidden units, float32; NO_NOTE adds nothing."""
+        return F.pad(self.enc.float(), (0, 0, 0, 1))
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Logits [M, codes] of the next code, float32, without its bias: from hidden units [M, H]."""
+        return self.dec(hidden.tanh().to(self.dec.weight.dtype)).float()
 
 
 class Notes(Lists):
     """The codes of a list one by one, each given those below it, until NO_NOTE: a NADE over lists.
 
-    Where `Keys` draws each key by itself, this draws a chord note by note, as PianoTree VAE does (Wang et al.
-    2020); what a recurrent layer remembers there is a sum here. Logits: biases of the hidden units | of the codes.
+    Where `Keys` draws each key by itself, this draws a chord note by note, as PianoTree VAE does (Wang et al. 2020). A
+    recurrent layer tells the notes below there; here it is the sum of their rows. Logits: biases of the hidden units |
+    of the codes.
     """
 
     has_hidden_units = True
@@ -326,7 +328,7 @@ class Notes(Lists):
         (hidden, biases), rows, codes = _hidden_and_codes(logits), weights.rows(), []
         last = torch.full((len(hidden),), -1, device=hidden.device)
         for uniform in uniforms.split(1, -1):
-            scores = _above(last, weights.dec(hidden.tanh()).float() + biases)
+            scores = _above(last, weights.scores(hidden) + biases)
             last = draw_classes(scores, (PIANO_DEPTH + 1,), temperature, uniform)[:, 0]
             hidden = hidden + rows[last]
             codes.append(last)
@@ -336,12 +338,14 @@ class Notes(Lists):
 
     def _scores(self, logits: Tensor, targets: Tensor, weights: NotesWeights) -> tuple[Tensor, Tensor, Tensor]:
         """Of each code of each frame: the frame [M], the logits given the codes below [M, codes], and the code [M]."""
+        if weights is None:
+            raise ValueError("output 'notes' needs output_weights, as MusicVAE.output_weights has them")
         codes = (self.compact(targets) if targets.is_floating_point() else targets).flatten(0, -2)
         below = F.pad(codes, (1, -1), value=-1)
         at = frame, _ = (below != NO_NOTE).nonzero(as_tuple=True)
         hidden, biases = (part.flatten(0, -2) for part in _hidden_and_codes(logits))
         added = F.pad(weights.rows()[codes].cumsum(-2), (0, 0, 1, -1))
-        scores = weights.dec((hidden[frame] + added[at]).tanh()).float() + biases[frame]
+        scores = weights.scores(hidden[frame] + added[at]) + biases[frame]
         return frame, _above(below[at], scores), codes[at]
 
 

@@ -293,7 +293,7 @@ def make_update(
     """Makes the update of a step; returns its numbers, see `as_sums`, or zeros if it was skipped."""
     config, seed = run.config, run.identity["seed"]
     source = process_shard(seeded(data.labels.device, "step", seed, step), config.training.batch_size)
-    batch = step_batch(data, config, step, seed, source, indices=True)
+    batch = step_batch(data, config, step, seed, source, config.model.takes_indices)
     sums = as_sums(*update(model, run.optimizer, batch, config.training, step, source, precision))
     return torch.where(run.optimizer.skipped > 0, 0.0, sums)
 

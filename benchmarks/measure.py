@@ -76,7 +76,8 @@ def training(row: Row, config: Config, folder: Path, make_optimizer: Callable[[M
     keep_freed_memory()
 
     def step():
-        batch, k = batch_tensors(labels_at(data, indices), config.converter, indices=True), next(steps)
+        windows, k = labels_at(data, indices), next(steps)
+        batch = batch_tensors(windows, config.converter, indices=config.model.takes_indices)
         update(model, optimizer, batch, config.training, k, seeded(device, "step", 0, k), row.precision)
 
     return step

@@ -3,7 +3,7 @@
 import ctypes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
-KEPT_BYTES = 2**30  # blocks up to this size, and free memory up to this size, stay with the process
+KEPT_BYTES = (2**30, 2**25)  # blocks and free memory up to this size stay with the process; older glibc refuses 1 GiB
 
 
 def keep_freed_memory():
@@ -17,4 +17,4 @@ def keep_freed_memory():
     except (AttributeError, TypeError):  # another C library; Windows
         return
     for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-        mallopt(parameter, KEPT_BYTES)
+        any(mallopt(parameter, size) for size in KEPT_BYTES)  # 1 if it was set

@@ -28,6 +28,7 @@ CONDUCTOR = "decoder/hierarchical_level_0"
 CORE_LAYER = "{}/multi_rnn_cell/cell_{}/lstm_cell"
 LSTM_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 GLOBAL_STEP = "global_step"
+OWN_OUTPUTS = ("notes", "keys")  # kinds that Magenta has not
 BETA_POWERS = ("beta1_power", "beta2_power")  # Adam's betas to the power of updates + 1
 ADAM_SLOTS = ("/Adam", "/Adam_1")  # suffixes of Adam's moving averages: of the gradient, and of its square
 TRANSPOSED_ROWS = 64  # rows of a kernel that are transposed at a time
@@ -47,7 +48,10 @@ class Layer(NamedTuple):
 
 
 def layers_of(config: ModelConfig) -> list[Layer]:
-    """All layers of a model. Their order is the order of the variables in the files that we write."""
+    """All layers of a model. Their order is the order of the variables in the files that we write.
+
+    A kind of output that Magenta has not may have weights that are no layer: see `tensorflow_variables`.
+    """
     layers = [_dense("encoder.mu", "encoder/mu"), _dense("encoder.sigma", "encoder/sigma"), *_encoder_layers(config)]
     if config.segments > 1:
         layers += _conductor_layers(config)
@@ -111,7 +115,13 @@ def model_variables(variables: Variables) -> Variables:
 
 
 def tensorflow_variables(model: MusicVAE) -> Variables:
-    """A model's weights as Magenta's variables, float32; `fill_state` is the inverse."""
+    """A model's weights as Magenta's variables, float32; `fill_state` is the inverse.
+
+    Raises:
+        ValueError: Magenta has no such output.
+    """
+    if model.config.output in OWN_OUTPUTS:
+        raise ValueError(f"Magenta has no output {model.config.output!r}")
     state = {name: value.detach().cpu().float() for name, value in model.state_dict().items()}
     return {name: value.numpy() for name, value in _to_variables(model.config, state).items()}
 

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import pretty_midi
 import torch
+import torch.nn.functional as F
 from pretty_midi import PrettyMIDI
 from torch import Tensor
 
+from engine.bit_lists import code_lists, outer_ones
 from engine.checks import checked_count, whole_numbers
 from music.converter import Tensors, checked_outputs, checked_program, empty_song, label_tensors, note_at
 from music.grid import (
@@ -133,10 +135,11 @@ class PianoConverter(PitchedTracksConverter):
         return midi
 
     def to_tensors(self, windows: Windows, generator: torch.Generator | None = None, indices: bool = False) -> Tensors:
-        """Bits [n, steps, 176], held keys | onsets, or with `indices` the labels; inputs and targets are the same."""
+        """Bits [n, steps, 176], held keys | onsets, or with `indices` the lists; inputs and targets are the same."""
         labels, lengths, mask = label_tensors(windows)
         if indices:
             lists = torch.where(mask[..., None] > 0, labels.long(), NO_NOTE)
+            lists = F.pad(lists, (0, max(VOICES - self.voices, 0)), value=NO_NOTE)
             return Tensors(lists, lists, lengths, None)
         frames = torch.zeros(*mask.shape, PIANO_DEPTH, device=labels.device)
         is_note = (labels < NO_NOTE) * mask[..., None]
@@ -145,12 +148,7 @@ class PianoConverter(PitchedTracksConverter):
 
     def from_tensors(self, outputs: Tensor) -> Tensor:
         """Labels int64 [n, steps, voices] of outputs [n, steps, 176]: the bits above 0.5; a key has one, the onset."""
-        held, struck = (checked_outputs(outputs, PIANO_DEPTH) > 0.5).split(KEYS, -1)
-        sounding = outer_notes(held | struck, self.voices)
-        keys = torch.arange(KEYS, device=sounding.device)
-        keys = torch.where(sounding, keys, KEYS).sort(-1).values[..., : self.voices]  # those that sound come first
-        code = torch.where(keys < KEYS, keys, NO_NOTE)
-        return code + KEYS * (struck.gather(-1, keys.clamp(max=KEYS - 1)) & (keys < KEYS))
+        return code_lists(checked_outputs(outputs, PIANO_DEPTH) > 0.5, self.voices)
 
     def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
         """Moves the notes of windows [n, steps, voices] by semitones [n]; one that leaves the keys is not moved."""
@@ -283,7 +281,7 @@ def note_lists(key: np.ndarray, start: np.ndarray, end: np.ndarray, steps: int, 
     full = np.flatnonzero(sounding.sum(1) > voices)
     beyond = 0
     if len(full):
-        step, inner = np.nonzero(sounding[full] & ~outer_notes(sounding[full], voices))
+        step, inner = np.nonzero(sounding[full] & ~outer_ones(sounding[full], voices))
         at = inner * (steps + 1) + full[step]
         note = np.searchsorted(begin, at, "right") - 1
         np.minimum.at(stop, note, at)
@@ -317,17 +315,6 @@ def _painted(begin: np.ndarray, stop: np.ndarray, steps: int) -> np.ndarray:
     change[begin] += 1
     change[stop] -= 1
     return np.ascontiguousarray(change.cumsum(dtype=np.int8).reshape(KEYS, -1)[:, :steps].T.astype(bool))
-
-
-def outer_notes(sounding, voices: int):
-    """As many of the keys that sound as there are voices: the highest, the lowest, the second highest, and so on.
-
-    Args:
-        sounding: bool [..., KEYS], an array or a tensor.
-    """
-    above = sounding.sum(-1)[..., None] - sounding.cumsum(-1)  # keys that sound and are higher
-    below = sounding.cumsum(-1) - 1
-    return sounding & ((above < (voices + 1) // 2) | (below < voices // 2))
 
 
 def _struck_at_start(labels: np.ndarray) -> np.ndarray:

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from configs import CONFIGS
 from helpers import made_songs, shrink
 from loss import accuracy, reconstruction_loss
+from midi_utils import PianoConverter
 from model import ModelConfig, MusicVAE
 from music.labels import KEYS, NO_NOTE, PIANO_DEPTH, TRIO_DEPTHS, VOICES
 from outputs import OUTPUTS, NotesWeights, Output, class_indices, one_hot_frames
@@ -148,6 +150,39 @@ def test_lists_of_notes_are_drawn_as_often_as_they_are_likely():
     assert len(found) == 9  # none, four of one note, four of two
     assert likely.sum() == pytest.approx(1, abs=1e-4)
     torch.testing.assert_close(counts / 20_000, likely, rtol=0, atol=0.012)
+
+
+def test_a_frame_with_more_notes_than_a_list_keeps_the_outer_ones():
+    bits = torch.zeros(1, PIANO_DEPTH)
+    bits[:, KEYS + 20 : KEYS + 35] = 1
+    assert (OUTPUTS["notes"].compact(bits) - KEYS).tolist() == [[20, 21, 22, 23, 24, 30, 31, 32, 33, 34]]
+
+
+def test_notes_need_their_weights():
+    with pytest.raises(ValueError, match="output 'notes' needs output_weights"):
+        reconstruction_loss(torch.randn(2, 4, 184), torch.zeros(2, 4, PIANO_DEPTH), output="notes")
+
+
+def test_notes_of_double_precision_are_drawn():
+    model = MusicVAE(CONFIGS["piano_2bar_tiny"].model).double()
+    assert model.sample(2).dtype == torch.float64
+
+
+@pytest.mark.parametrize("voices", [3, 10])
+def test_pianos_of_few_voices_train(voices, tmp_path):
+    config = shrink("piano_2bar_tiny")
+    config = replace(config, converter=PianoConverter(voices=voices))
+    songs = made_songs(config.converter)
+    history = train(config, songs, out_dir=tmp_path, steps=8, eval_every=1, progress=False, device="cpu").history
+    assert history[-1].train.loss < history[0].train.loss
+
+
+@pytest.mark.parametrize(("voices", "output"), [(12, "notes"), (10, "categorical")])
+def test_pianos_with_an_output_that_cannot_hold_their_notes_are_refused(voices, output):
+    config = CONFIGS["piano_2bar_tiny"]
+    model = replace(config.model, output=output, nade_num_hidden=8 * (output == "notes"))
+    with pytest.raises(ValueError, match=f"has up to {voices} notes per step: a piano needs an output such as 'notes'"):
+        replace(config, converter=PianoConverter(voices=voices), model=model)
 
 
 def test_the_likeliest_list_is_all_correct():

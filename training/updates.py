@@ -188,7 +188,7 @@ def validate(
         source = process_shard(generator, len(indices))
         own = own_rows(indices, source)
         if len(own):  # a process without windows in the last batch may skip its draws: none follow
-            batch = batch_tensors(labels_at(data, own), converter, indices=True)
+            batch = batch_tensors(labels_at(data, own), converter, indices=model.config.takes_indices)
             losses = compute_loss(
                 model, batch, beta=beta, free_bits=recipe.free_bits, source=source, precision=precision
             )

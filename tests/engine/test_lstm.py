@@ -30,6 +30,7 @@ DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)]
 FAMILIES = (
     "cat-mel_2bar_tiny", "cat-mel_2bar_chords_tiny", "cat-drums_2bar_tiny", "nade-drums_2bar_tiny",
     "groovae_2bar_humanize_tiny", "flat-trio_16bar_tiny", "hierdec-trio_16bar_tiny", "hier-mel_16bar_tiny",
+    "piano_2bar_tiny",
 )  # fmt: skip
 DEPTHS = (90, 90, 512)  # classes of the parts of a trio: melody, bass and drums
 needs_kernels = pytest.mark.skipif(lstm.kernels() is None, reason="no C++ compiler, or no oneDNN, on this machine")
