@@ -641,7 +641,12 @@ def deviation(samples: PriorSamples, real: PriorSamples) -> float:
 
 
 def fit_chosen_prior(
-    trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset, count: int = SAMPLES, seed: int = 0
+    trained: TrainedModel,
+    train_set: SongDataset,
+    valid_set: SongDataset,
+    count: int = SAMPLES,
+    seed: int = 0,
+    kinds: Sequence[str] = tuple(FITS),
 ) -> dict[str, PriorSamples]:
     """Fits a prior of each kind, and gives the model the one that `choose_prior` takes, with its width.
 
@@ -650,6 +655,7 @@ def fit_chosen_prior(
         valid_set: songs that the samples are compared with; neither training songs nor the test split.
         count: samples per prior and width.
         seed: of the samples.
+        kinds: of `prior.FITS`.
 
     Returns:
         What `measure_priors` found.
@@ -657,7 +663,7 @@ def fit_chosen_prior(
     trained.check_songs("train_set", train_set)
     trained.check_songs("valid_set", valid_set)
     _, mu, sigma = trained.encode(train_set.windows(evenly(len(train_set), PRIOR_WINDOWS)))
-    candidates = prior_candidates({kind: fit(mu, sigma) for kind, fit in FITS.items()})
+    candidates = prior_candidates({kind: FITS[kind](mu, sigma) for kind in kinds})
     training = read_training_set(trained, train_set)
     found = measure_priors(trained, training, count, seed, valid_set.labels[:], candidates)
     trained.prior, trained.prior_width = candidates[choose_prior(found)]

@@ -149,15 +149,20 @@ def plot_rate_distortion(points: Sequence[dict]) -> Figure:
     return finished(figure)
 
 
+def _is_without_z(point: dict) -> bool:
+    return point["name"].endswith("without_z")
+
+
 def _draw_front(axis: Axes, points: list[dict], colour: str) -> None:
     """The points of one family, from many bits to none."""
     rates, distortions = zip(*((point["kl_bits"], point["reconstruction"]) for point in points))
     axis.plot(rates, distortions, "-o", color=colour)
     for point, place in zip(points, zip(rates, distortions)):
         style = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
-        axis.annotate(f"β {point['beta']:g}" if point["kl_bits"] > 1 else "without z", place, (6, 4), **style)
-    without_z, end = points[-1]["nats"], min(max(rates), points[-1]["nats"] / math.log(2))
-    axis.plot((0, end), (without_z, without_z - end * math.log(2)), "--", color=GREY)
+        axis.annotate("without z" if _is_without_z(point) else f"β {point['beta']:g}", place, (6, 4), **style)
+    for point in filter(_is_without_z, points):
+        end = min(max(rates), point["nats"] / math.log(2))
+        axis.plot((0, end), (point["nats"], point["nats"] - end * math.log(2)), "--", color=GREY)
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
     axis.margins(x=0.15)

@@ -32,6 +32,7 @@ MODELS = (  # stages of paper/recipes.py
     "mel_2bar",
     "mel_2bar_low",
     "drums_2bar",
+    "drums_2bar_low",
     "mel_16bar",
     "mel_16bar_flat",
     "drums_16bar",
@@ -41,7 +42,7 @@ MODELS = (  # stages of paper/recipes.py
 ALSO_MEASURED = ("music21_mel_2bar",)  # in docs/results.md, but not published
 LEFT_OUT = ("mel_2bar_first",)  # measured on sources that it was trained without, but not published
 PRICE = ("KL, bits", "-ELBO, nats per window")
-FOR_MAGENTA_JS = ("mel_2bar_low", "drums_2bar", "mel_16bar")  # which magenta.js can read; a Gaussian is folded in
+FOR_MAGENTA_JS = ("mel_2bar_low", "drums_2bar_low", "mel_16bar")  # which magenta.js can read
 RUN_FACTS = ("step", "seconds", "seed", "data")  # what a published file keeps of a run's record
 CARD = """# {name}
 
@@ -100,11 +101,20 @@ def publish(name: str, run: Path, trained: TrainedModel, weights: Path) -> None:
     save_checkpoint(weights / f"{name}.pt", model, config, kept, **prior)
 
 
-def export(name: str, weights: Path, train_set: SongDataset) -> None:
-    """Writes published weights for magenta.js, which draws z from N(0, I): with a Gaussian of the songs folded in."""
-    trained = TrainedModel.load(weights / f"{name}.pt")
-    folded = trained.folded(train_set, trained.prior_width)
-    export_magenta_js(folded.model, folded.config, weights / "magenta_js" / name, "uint8")
+def for_magenta_js(trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset) -> TrainedModel:
+    """A model for clients that draw z from N(0, I): with a Gaussian of the songs folded in, where that helps.
+
+    It helps if samples from the Gaussian, at the best width, resemble the valid split's songs more.
+    """
+    plain = TrainedModel(trained.model, trained.config)
+    fit_chosen_prior(plain, train_set, valid_set, kinds=("gaussian",))
+    return trained.folded(train_set, plain.prior_width) if plain.prior else plain
+
+
+def export(name: str, weights: Path, train_set: SongDataset, valid_set: SongDataset) -> None:
+    """Writes published weights for magenta.js."""
+    client = for_magenta_js(TrainedModel.load(weights / f"{name}.pt"), train_set, valid_set)
+    export_magenta_js(client.model, client.config, weights / "magenta_js" / name, "uint8")
 
 
 def measure(
@@ -132,7 +142,7 @@ def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> No
     fit_chosen_prior(trained, train_set, valid_set)
     publish(name, run, trained, weights)
     if name in FOR_MAGENTA_JS:
-        export(name, weights, train_set)
+        export(name, weights, train_set, valid_set)
     measure(name, weights, options.to / "results", train_set, test_set, stage.without_sources)
 
 

@@ -4,7 +4,7 @@
 
 The command measures each stage of FRONTS whose run is in RUNS/NAME, as paper/recipes.py leaves it, on the valid split:
 the rate (KL, bits per window), the distortion (reconstruction loss, nats per window), and what samples cost. Points of
-other runs that the file already holds stay in it.
+other stages of FRONTS that the file already holds stay in it.
 """
 
 import argparse
@@ -101,6 +101,18 @@ def shares(predicted, held_out: HeldOut, parts: tuple[str, ...]) -> dict[str, fl
     return {part: found.mean for part, found in measure_accuracy(predicted, held_out, parts).parts.items()}
 
 
+def read_points(out: Path) -> dict[str, dict]:
+    """The points that a file holds, by name; none if there is no file.
+
+    Raises:
+        ValueError: a file of something else.
+    """
+    try:
+        return {point["name"]: point for point in json.loads(out.read_text())} if out.exists() else {}
+    except (KeyError, TypeError) as fault:
+        raise ValueError(f"{out} holds no points of this command: delete it, or choose another --out") from fault
+
+
 def write_points(points: dict[str, dict], out: Path):
     """Writes points by name, in the order of FRONTS."""
     names = [name for front in FRONTS.values() for name in front]
@@ -121,11 +133,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None):
     """The command: measures the runs that exist, and writes all points to one file."""
     options = parse_arguments(arguments)
-    points = {point["name"]: point for point in (json.loads(options.out.read_text()) if options.out.exists() else ())}
     runs = [(family, name) for family, front in FRONTS.items() for name in front if (options.runs / name).is_dir()]
     with errors_in_a_line():
         if not runs:
             raise ValueError(f"{options.runs} holds no run of {', '.join(sum(FRONTS.values(), ()))}")
+        points = read_points(options.out)
         for family, name in runs:
             run, stage = options.runs / name, STAGES[name]
             converter = TrainedModel.load(run).converter

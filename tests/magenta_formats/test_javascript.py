@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from configs import CONFIGS
+from evaluation import HELD_OUT
 from generate import TrainedModel
 from helpers import OWN_SIZES, SHARED, parity_folder
 from magenta_checkpoint import load_magenta_checkpoint
@@ -22,23 +23,25 @@ from magenta_formats.variables import tensorflow_variables
 from midi_utils import (
     DrumsConverter,
     GrooveConverter,
-    MelodyConverter,
     MultitrackConverter,
     Windows,
     load_midi,
     load_songs,
 )
 from model import MusicVAE
-from music.attributes import NGram, note_density, pitch_range
+from music.attributes import NGram, hit_density, note_density, pitch_range
 from music.chords import chords_to_controls
+from music.labels import DRUM_PITCHES
 from music.melody import FIRST_PITCH, paint_melody
 
 PUBLISHED = SHARED / "parity" / "js_mel_2bar_small"
 SONGS = Path(__file__).parents[2] / "midi_songs" / "built_in"
 PRETRAINED = Path(__file__).parents[2] / "pretrained" / "magenta_js"
+RESULTS = Path(__file__).parents[2] / "results"
 CLIENT = Path(__file__).parents[1] / "magenta_js"
 FORGET_ROUNDING = 2**-24  # half the spacing of floats just below 2, where forget biases are
 MU_TOLERANCE = 1e-5  # of rounding
+DRUM_CLASS_OF = {pitch: k for k, pitches in enumerate(DRUM_PITCHES) for pitch in pitches}
 
 SUPPORTED = [
     "cat-mel_2bar_small",
@@ -658,29 +661,53 @@ def labels_of(notes, steps=32):
     return paint_melody(*np.array(rows, int).reshape(-1, 3).T, steps)
 
 
+def drum_labels_of(notes, steps=32):
+    """The labels of a drum loop that magenta.js wrote."""
+    labels = np.zeros(steps, int)
+    for note in notes:
+        labels[int(note["quantizedStartStep"] or 0)] |= 1 << DRUM_CLASS_OF[note["pitch"]]
+    return labels
+
+
+def drum_features(labels, ngram):
+    """Hits per step, share of hits on a beat and n-gram cost in nats per step: means."""
+    hits = hit_density(labels).mean()
+    on_beat = hit_density(labels[:, ::4]).mean() / (4 * hits)
+    return {"notes": hits, "on beat": on_beat, "cost": ngram.cost(labels).mean()}
+
+
 def features(labels, ngram):
-    """Range in semitones, onsets per step, share of onsets on a beat and n-gram cost in nats per step: means."""
+    """Range in semitones, notes per step, share of onsets on a beat and n-gram cost in nats per step: means."""
     on_beat = (labels[:, ::4] >= FIRST_PITCH).sum() / (labels >= FIRST_PITCH).sum()
-    found = {"range": np.nanmean(pitch_range(labels)), "onsets": note_density(labels).mean(), "on beat": on_beat}
+    found = {"range": np.nanmean(pitch_range(labels)), "notes": note_density(labels).mean(), "on beat": on_beat}
     return found | {"cost": ngram.cost(labels).mean()}
 
 
 @pytest.mark.slow
-def test_magenta_js_plays_music_from_its_own_standard_normal(play):
-    """Each mean over 256 melodies of the published model is within 30 % of that of ours, two also of that of songs."""
-    folder = PRETRAINED / "mel_2bar_low"
+@pytest.mark.parametrize(
+    ("name", "read", "measure", "as_songs"),
+    [
+        ("mel_2bar_low", labels_of, features, ("notes", "on beat")),
+        ("drums_2bar_low", drum_labels_of, drum_features, ()),  # the drums of the built-in songs are sparse
+    ],
+)
+def test_magenta_js_plays_music_from_its_own_standard_normal(play, name, read, measure, as_songs):
+    """Each mean over 256 samples of the published model is within 30 % of that of ours, some also of that of songs."""
+    folder = PRETRAINED / name
     (answer,) = play({"folder": str(folder), "notes": [], "inputs": [], "z": [], "samples": 256})
     assert "error" not in answer, answer
-    songs = load_songs(SONGS, MelodyConverter(), progress=False).labels
-    ngram = NGram.fit(songs, classes=90)
     trained = TrainedModel.load(folder)
+    songs = load_songs(SONGS, trained.converter, progress=False).labels
+    ngram = NGram.fit(songs, classes=trained.model.config.output_depth)
     ours = trained.model.sample(256, generator=torch.Generator().manual_seed(0))
-    ours = features(np.asarray(trained.converter.from_tensors(ours)), ngram)
-    theirs = features(np.array([labels_of(notes) for notes in answer["samples"]]), ngram)
-    assert theirs == {name: pytest.approx(value, rel=0.3) for name, value in ours.items()}
-    real = features(songs[:], ngram)
-    for name in ("onsets", "on beat"):
-        assert theirs[name] == pytest.approx(real[name], rel=0.3)
+    ours = measure(np.asarray(trained.converter.from_tensors(ours)), ngram)
+    theirs = measure(np.array([read(notes) for notes in answer["samples"]]), ngram)
+    assert theirs == {feature: pytest.approx(value, rel=0.3) for feature, value in ours.items()}
+    real = measure(songs[:], ngram)
+    for feature in as_songs:
+        assert theirs[feature] == pytest.approx(real[feature], rel=0.3)
+    held_out = json.loads((RESULTS / f"{name}.json").read_text())["priors"][HELD_OUT]["parts"]["all"]
+    assert theirs["notes"] == pytest.approx(held_out["notes"], rel=0.3)
 
 
 @pytest.mark.slow

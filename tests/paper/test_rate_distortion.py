@@ -54,6 +54,14 @@ def test_the_command_names_the_runs_that_it_looks_for(corpus_arguments, tmp_path
         rate_distortion.main([*corpus_arguments, "--runs", str(tmp_path), "--out", str(tmp_path / "points.json")])
 
 
+def test_a_file_of_something_else_is_not_replaced(corpus_arguments, run):
+    out = run.parent / "points.json"
+    out.write_text('[{"preset": "cat-mel_2bar_tiny"}]')
+    with pytest.raises(SystemExit, match=f"{out} holds no points of this command"):
+        rate_distortion.main([*corpus_arguments, "--runs", str(run.parent), "--out", str(out)])
+    assert out.read_text() == '[{"preset": "cat-mel_2bar_tiny"}]'
+
+
 @pytest.mark.parametrize("family", FRONTS)
 def test_the_stages_of_a_front_have_one_preset_and_all_songs(family):
     stages = [STAGES[name] for name in FRONTS[family]]

@@ -47,12 +47,15 @@ def train_songs(name):
 
 
 def test_the_setup_names_the_number_of_songs_and_the_order_of_the_n_gram():
-    melodies = [name for name in MODELS if name.startswith("mel_2bar")]
-    assert [FOUND[name]["without_sources"] for name in melodies] == [[], []]
-    assert all(without(FOUND[name]) == list(NEWER_SOURCES) for name in MODELS if name not in melodies)
+    short = [name for name in MODELS if "_2bar" in name]
+    assert [FOUND[name]["without_sources"] for name in short] == [[]] * 4
+    assert all(without(FOUND[name]) == list(NEWER_SOURCES) for name in MODELS if name not in short)
+    drums = stage_config(STAGES["drums_2bar_first"], "mini").training
     assert_stated(
-        f"the 2-bar melody models {train_songs('mel_2bar'):,} public songs, all others {train_songs('mel_16bar'):,}.",
+        f"the 2-bar models {train_songs('mel_2bar'):,} public songs, the 16-bar models {train_songs('mel_16bar'):,}.",
         f"one run of {LEFT_OUT['steps']:,} steps and {LEFT_OUT['minutes']:.0f} minutes",
+        f"with those of one run of {drums.steps:,} steps",
+        f"Their first run had {drums.free_bits:.0f} free bits",
         "under a 5-gram model",
     )
     assert LEFT_OUT["steps"] == stage_config(STAGES["mel_2bar_first"], "mini").training.steps
@@ -91,14 +94,16 @@ def test_earlier_and_present_melodies_measure_what_the_page_says_on_the_same_win
     )
 
 
-def test_samples_of_both_2_bar_melodies_measure_what_the_page_says():
-    for name in ("mel_2bar", "mel_2bar_low"):
+@pytest.mark.parametrize("music, words", [("mel", "melodies"), ("drums", "drums")])
+def test_samples_of_both_2_bar_models_measure_what_the_page_says(music, words):
+    for name in (f"{music}_2bar", f"{music}_2bar_low"):
         found = FOUND[name]
-        normal, fitted = (found["priors"][p] for p in ("standard normal", f"width {found['prior_width']}"))
-        ranges = [prior["parts"]["all"]["range"] for prior in (normal, fitted)]
-        assert_stated(f"| `{name}` | {normal['cost']:.2f} | {fitted['cost']:.2f} | {ranges[0]:.1f} | {ranges[1]:.1f} |")
-        real = found["priors"][HELD_OUT]
-        assert_stated(f"| held-out music | {real['cost']:.2f} | | {real['parts']['all']['range']:.1f} | |")
+        fitted = f"width {found['prior_width']}"
+        normal, fitted, real = (found["priors"][prior] for prior in ("standard normal", fitted, HELD_OUT))
+        ranges = [prior["parts"]["all"]["range"] for prior in (normal, fitted, real)]
+        ranges = ["" if one is None else f"{one:.1f} " for one in ranges]
+        assert_stated(f"| `{name}` | {normal['cost']:.2f} | {fitted['cost']:.2f} | {ranges[0]}| {ranges[1]}|")
+        assert_stated(f"| held-out {words} | {real['cost']:.2f} | | {ranges[2]}| |")
 
 
 def test_the_run_without_the_games_scores_what_the_page_says_on_its_own_sources():
@@ -194,8 +199,8 @@ def test_priors_measure_what_the_page_says():
         f"this gap accounts for {melodies['prior_bits']:.0f} of the {melodies['elbo']['kl_bits']['mean']:.0f} bits "
         "of KL of the 16-bar melodies",
         f"one per {WINDOWS_PER_GAUSSIAN} windows",
-        f"with its standard deviation scaled, by {FOUND['mel_2bar']['prior_width']} for the 2-bar melodies and by "
-        f"{PRIOR_SCALE} for all others",
+        f"with its standard deviation scaled, by {FOUND['mel_2bar']['prior_width']} for the 2-bar melodies, by "
+        f"{FOUND['drums_2bar']['prior_width']} for the 2-bar drums and by {PRIOR_SCALE} for the 16-bar models",
         f"| fitted, scale {PRIOR_SCALE} | {priors[f'width {PRIOR_SCALE}']['cost']:.2f} |",
         f"| fitted, scale 1 | {priors['width 1.0']['cost']:.2f} |",
         f"| N(0, I) | {priors['standard normal']['cost']:.2f} |",
@@ -233,7 +238,7 @@ def test_statements_in_words_follow_from_the_numbers():
     melodies, long, short = (costs[name] for name in ("mel_16bar", "drums_16bar", "drums_2bar"))
     assert melodies["samples"] == pytest.approx(melodies["data"], abs=0.05)  # as likely as real ones
     assert long["samples"] < long["data"] - 0.1  # plainer
-    assert short["samples"] == pytest.approx(short["data"], abs=0.15)  # as likely
+    assert short["samples"] > short["data"] + 0.1  # less likely
     assert_stated("16-bar drums are plainer than real drums")
 
 
