@@ -106,6 +106,20 @@ def test_samples_of_both_2_bar_models_measure_what_the_page_says(music, words):
         assert_stated(f"| held-out {words} | {real['cost']:.2f} | | {ranges[2]}| |")
 
 
+def test_bits_are_worth_their_cost_up_to_where_the_page_says():
+    points = {point["name"]: point for point in json.loads((ROOT / "results" / "rate_distortion.json").read_text())}
+    melodies, drums = (points[f"{family}_without_z"]["nats"] for family in ("mel_2bar", "drums_2bar"))
+    low, cheap = points["drums_2bar_low"], points["mel_2bar_beta_0.6"]
+    assert_stated(
+        f"At up to {cheap['kl_bits']:.0f} bits the melodies' -ELBO is at most that of the model without *z*, "
+        f"{melodies:.1f} nats. At {low['kl_bits']:.0f} bits that of the drums is {low['nats']:.1f}, "
+        f"without *z* {drums:.1f}."
+    )
+    above = {name for name, point in points.items() if name[:3] == "mel" and point["nats"] > melodies + 0.05}
+    assert above == {"mel_2bar", "mel_2bar_low"}
+    assert low["nats"] < drums < points["drums_2bar"]["nats"]
+
+
 def test_the_run_without_the_games_scores_what_the_page_says_on_its_own_sources():
     assert LEFT_OUT["without_sources"] == sorted(LEFT_OUT["other_sources"]) == sorted(GAMES)
     sampled = LEFT_OUT["reconstruction"]["sampled"]["parts"]["all"]["mean"]
