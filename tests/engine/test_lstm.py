@@ -51,12 +51,14 @@ def error(one: torch.Tensor, other: torch.Tensor) -> float:
     return ((one - other).abs().max() / other.abs().max()).item()
 
 
-def run(layer: LstmLayer, dtype: torch.dtype, frames, state=None, constant=None, index=0) -> list[torch.Tensor]:
+def run(
+    layer: LstmLayer, dtype: torch.dtype, frames, state=None, constant=None, index=0, trace=None
+) -> list[torch.Tensor]:
     """Outputs, final outputs and the gradients of all inputs and parameters."""
-    leaves = [t for t in (frames, constant, *(state or ())) if t is not None]
+    leaves = [t for t in (frames, constant, *(state or ())) if t is not None and t.is_floating_point()]
     leaves = [leaf.requires_grad_() for leaf in leaves] + [p for p in layer.parameters() if p.requires_grad]
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        outputs, final = layer(frames, state, constant, index)
+        outputs, final = layer(frames, state, constant, index, trace)
     slope = torch.linspace(-1, 1, outputs.numel()).view_as(outputs)
     grads = torch.autograd.grad((outputs.float() * slope).sum() + final.float().square().sum(), leaves)
     return [outputs.detach().float(), final.detach().float(), *grads]
@@ -94,19 +96,11 @@ def test_class_indices_give_the_outputs_and_gradients_of_one_hot_frames(
     layer = LstmLayer(9 if index is None else 14, 33, bidirectional)
     state = None if bidirectional else LstmState(torch.rand(7, 33) - 0.5, torch.randn(7, 33))
     dense = one_hot_frames(indices, 9, torch.float32)
-
-    def outputs_and_gradients(frames: torch.Tensor) -> list[torch.Tensor]:
-        layer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            outputs, final = layer(frames, state, constant, index or 0)
-        (outputs.float() * torch.linspace(-1, 1, outputs.numel()).view_as(outputs)).sum().backward()
-        return [
-            outputs.detach().float(),
-            final.detach().float(),
-            *(p.grad for p in layer.parameters() if p.requires_grad),
-        ]
-
-    assert max(map(error, outputs_and_gradients(indices), outputs_and_gradients(dense))) < TOLERANCES[dtype]
+    arguments = (state, constant, index or 0)
+    found = run(layer, dtype, indices, *arguments)
+    outputs, final, _, *gradients = run(layer, dtype, dense, *arguments)  # indices have no gradient
+    pairs = zip(found, [outputs, final, *gradients], strict=True)
+    assert max(error(*pair) for pair in pairs) < TOLERANCES[dtype]
 
 
 @needs_kernels
@@ -117,13 +111,6 @@ def test_a_layer_goes_on_from_the_steps_that_a_trace_holds(dtype, steps):
     layer, frames = LstmLayer(9, 33), torch.randn(7, steps, 9)
     state = LstmState(torch.rand(7, 33) - 0.5, torch.randn(7, 33))
 
-    def outputs_and_gradients(trace: LstmTrace | None) -> list[torch.Tensor]:
-        layer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            outputs, _ = layer(frames, state, trace=trace)
-        outputs.float().square().sum().backward()
-        return [outputs.detach().float(), *(p.grad.clone() for p in layer.parameters() if p.requires_grad)]
-
     trace = new_trace(steps, state.h.to(dtype))
     weight, recurrent, bias, _ = (w.detach().to(dtype) for w in layer.weights())
     h, c = state.h.to(dtype), state.c
@@ -132,7 +119,8 @@ def test_a_layer_goes_on_from_the_steps_that_a_trace_holds(dtype, steps):
         h, c = lstm_cell(None, None, gates, c, LstmTrace(*(part[t] for part in trace)))
     for part in trace:
         part[-1] = torch.nan  # the last step remains to be run
-    assert max(map(error, outputs_and_gradients(trace), outputs_and_gradients(None))) < TOLERANCES[dtype]
+    found = run(layer, dtype, frames, state, trace=trace)
+    assert max(map(error, found, run(layer, dtype, frames, state))) < TOLERANCES[dtype]
 
 
 @needs_kernels
