@@ -434,7 +434,7 @@ def test_missing_controls_are_named():
         ({"z_size": 0}, "sizes must be positive"),
         ({"enc_rnn_size": ()}, "sizes must be positive"),
         ({"output": "trio"}, "a frame of melody, bass, drums must have depth 692, got 12"),
-        ({"output": "fugue"}, "output must be one of categorical, trio, nade, groove, got 'fugue'"),
+        ({"output": "fugue"}, "output must be one of categorical, trio, nade, groove, notes, keys, got 'fugue'"),
         ({"output": "nade"}, "nade_num_hidden 0 does not fit output 'nade'"),
         ({"nade_num_hidden": 3}, "nade_num_hidden 3 does not fit output 'categorical'"),
         ({"output": "groove", "output_depth": 10}, "a groove frame must have .* per drum, got depth 10"),
