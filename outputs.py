@@ -259,6 +259,10 @@ class Lists(Output):
     def expand(self, compact: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
         return one_hot_frames(compact, depth, dtype)
 
+    def _codes(self, targets: Tensor) -> Tensor:
+        """Lists of frames in either form."""
+        return self.compact(targets) if targets.is_floating_point() else targets
+
 
 class Keys(Lists):
     """A bit per held key and per onset, each independent of the others: the baseline of `Notes`."""
@@ -267,8 +271,7 @@ class Keys(Lists):
         return F.binary_cross_entropy_with_logits(logits.float(), self._bits(targets), reduction="none").sum(-1)
 
     def correct(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
-        codes = self.compact(targets) if targets.is_floating_point() else targets
-        return (self.compact((logits > 0).float()) == codes).all(-1, keepdim=True).float()
+        return (self.compact((logits > 0).float()) == self._codes(targets)).all(-1, keepdim=True).float()
 
     def draw(self, logits: Tensor, temperature: float, uniforms: Tensor, weights: nn.Module | None = None) -> Tensor:
         return self.compact(draw_bits(logits.float(), temperature, uniforms))
@@ -340,7 +343,7 @@ class Notes(Lists):
         """Of each code of each frame: the frame [M], the logits given the codes below [M, codes], and the code [M]."""
         if weights is None:
             raise ValueError("output 'notes' needs output_weights, as MusicVAE.output_weights has them")
-        codes = (self.compact(targets) if targets.is_floating_point() else targets).flatten(0, -2)
+        codes = self._codes(targets).flatten(0, -2)
         below = F.pad(codes, (1, -1), value=-1)
         at = frame, _ = (below != NO_NOTE).nonzero(as_tuple=True)
         hidden, biases = (part.flatten(0, -2) for part in _hidden_and_codes(logits))

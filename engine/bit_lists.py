@@ -5,11 +5,11 @@ from torch import Tensor
 
 
 def outer_ones(bits, count: int):
-    """The first, or all, of the ones of each row in this order: the last, the first, the last but one, and so on.
+    """Keeps at most `count` ones of each row: the last, the first, the last but one, the second, and so on.
 
     Args:
         bits: bool [..., places], an array or a tensor.
-        count: of the ones that are kept, at most.
+        count: maximum of ones per row.
     """
     after = bits.sum(-1)[..., None] - bits.cumsum(-1)
     before = bits.cumsum(-1) - 1
@@ -17,11 +17,11 @@ def outer_ones(bits, count: int):
 
 
 def code_lists(bits: Tensor, count: int) -> Tensor:
-    """The outer places with a one, in rising order, as codes; 2 * places in what is left of the list.
+    """Lists the outer places with a one, in rising order, as codes. 2 * places fills the rest of a list.
 
     Args:
-        bits: bool [..., 2 * places], two kinds of ones side by side. A place with both has the second.
-        count: codes of a list.
+        bits: bool [..., 2 * places], two kinds of ones side by side. A place with both counts as the second kind.
+        count: codes per list.
 
     Returns:
         int64 [..., count]: a place of the first kind, places + a place of the second.

@@ -18,7 +18,6 @@ from evaluation import (
     STANDARD_NORMAL,
     HeldOut,
     add_corpus_arguments,
-    choose_held_out,
     choose_prior,
     decode_sampled,
     decode_teacher_forced,
@@ -27,12 +26,10 @@ from evaluation import (
     make_generator,
     measure_accuracy,
     measure_elbo,
-    read_training_set,
     to_json,
 )
-from generate import TrainedModel
+from generate import TrainedModel, evenly
 from midi_utils import SongDataset
-from paper.recipes import STAGES
 
 FRONTS = {  # stages of paper/recipes.py by family, from many bits to none
     "mel_2bar": (
@@ -67,18 +64,20 @@ class Point(NamedTuple):
     prior: str  # kind and width of the fitted prior, chosen on the same split
 
 
-def measure(family: str, name: str, run: Path, train_set: SongDataset, valid_set: SongDataset, limit: int) -> Point:
-    """Measures a run on `limit` held-out windows, and as many samples as `fit_chosen_prior` draws."""
-    trained = TrainedModel.load(run)
+def measure(
+    family: str, name: str, trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset, limit: int
+) -> Point:
+    """Measures a model on `limit` held-out windows, and as many samples as `fit_chosen_prior` draws."""
     recipe, parts = trained.config.training, trained.model.config.output_kind.parts
-    held_out = choose_held_out(trained, valid_set, read_training_set(trained, train_set), limit)
+    chosen = evenly(len(valid_set), limit)
+    held_out = HeldOut(valid_set.windows(chosen), valid_set.song[chosen], groups={})
     generator = make_generator(trained, 0)
     encoding = trained.encode(held_out.windows, generator)
     forced, nats = decode_teacher_forced(trained, held_out.windows, encoding.z)
     drawn = decode_sampled(trained, encoding.z, generator)
     elbo = measure_elbo(encoding, nats, held_out.song, trained.converter.steps)
     samples = fit_chosen_prior(trained, train_set, valid_set)
-    chosen = choose_prior(samples)
+    prior = choose_prior(samples)
     return Point(
         name=name,
         family=family,
@@ -90,9 +89,9 @@ def measure(family: str, name: str, run: Path, train_set: SongDataset, valid_set
         teacher_forced=shares(forced, held_out, parts),
         sampled=shares(drawn, held_out, parts),
         cost_standard_normal=samples[STANDARD_NORMAL].cost,
-        cost_prior=samples[chosen].cost,
+        cost_prior=samples[prior].cost,
         cost_held_out=samples[HELD_OUT].cost,
-        prior=chosen,
+        prior=prior,
     )
 
 
@@ -120,6 +119,29 @@ def write_points(points: dict[str, dict], out: Path):
     out.write_text(to_json([points[name] for name in names if name in points]) + "\n")
 
 
+def find_runs(folder: Path) -> dict[str, list[str]]:
+    """The stages of each front whose run is in a folder, by family.
+
+    Raises:
+        ValueError: none is.
+    """
+    found = {family: [name for name in front if (folder / name).is_dir()] for family, front in FRONTS.items()}
+    if not any(found.values()):
+        raise ValueError(f"{folder} holds no run of {', '.join(sum(FRONTS.values(), ()))}")
+    return {family: names for family, names in found.items() if names}
+
+
+def measure_front(family: str, names: list[str], options: argparse.Namespace, points: dict[str, dict]):
+    """Measures runs of one front, which share their songs, and writes the points after each."""
+    converter = TrainedModel.load(options.runs / names[0]).converter
+    songs = load_splits(options, converter, ("train", "valid"), ())
+    for name in names:
+        point = measure(family, name, TrainedModel.load(options.runs / name), *songs, options.limit)
+        points[name] = point._asdict()
+        say(f"{name}: {point.kl_bits:.1f} bits, -ELBO {point.nats:.1f} nats", flush=True)
+        write_points(points, options.out)
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = argparse.ArgumentParser(description="Measure one family of models at several prices of a bit.")
@@ -133,18 +155,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None):
     """The command: measures the runs that exist, and writes all points to one file."""
     options = parse_arguments(arguments)
-    runs = [(family, name) for family, front in FRONTS.items() for name in front if (options.runs / name).is_dir()]
     with errors_in_a_line():
-        if not runs:
-            raise ValueError(f"{options.runs} holds no run of {', '.join(sum(FRONTS.values(), ()))}")
-        points = read_points(options.out)
-        for family, name in runs:
-            run, stage = options.runs / name, STAGES[name]
-            converter = TrainedModel.load(run).converter
-            songs = load_splits(options, converter, ("train", "valid"), stage.without_sources)
-            points[name] = measure(family, name, run, *songs, options.limit)._asdict()
-            say(f"{name}: {points[name]['kl_bits']:.1f} bits, -ELBO {points[name]['nats']:.1f} nats", flush=True)
-            write_points(points, options.out)
+        fronts, points = find_runs(options.runs), read_points(options.out)
+        for family, names in fronts.items():
+            measure_front(family, names, options, points)
 
 
 if __name__ == "__main__":
