@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.bit_lists import code_lists
+from engine.list_draws import above, draw_lists, is_predicted, list_units
 from engine.lstm import draw_classes, one_hot_frames
-from music.labels import KEYS, NO_NOTE, PIANO_DEPTH, TRIO_DEPTHS, VOICES
+from music.labels import NO_NOTE, PIANO_DEPTH, TRIO_DEPTHS, VOICES
 
 NADE_EPSILON = 1e-6  # added to a probability before its logarithm (magenta/common/nade.py)
 GROOVE_EPSILON = 1e-7  # the same for the hits of a groove (tf.losses.log_loss)
@@ -292,9 +293,9 @@ class NotesWeights(nn.Module):
         """What each code adds to the hidden units, float32; NO_NOTE adds nothing."""
         return F.pad(self.enc.float(), (0, 0, 0, 1))
 
-    def scores(self, hidden: Tensor) -> Tensor:
-        """Logits [M, codes] of the next code, float32, without its bias: from hidden units [M, H]."""
-        return self.dec(hidden.tanh().to(self.dec.weight.dtype)).float()
+    def scores(self, units: Tensor) -> Tensor:
+        """Logits [M, codes] of the next code, float32, without the decoder's bias: from hidden units [M, H]."""
+        return self.dec(units.to(self.dec.weight.dtype)).float()
 
 
 class Notes(Lists):
@@ -328,28 +329,20 @@ class Notes(Lists):
         return VOICES
 
     def draw(self, logits: Tensor, temperature: float, uniforms: Tensor, weights: NotesWeights | None = None) -> Tensor:
-        (hidden, biases), rows, codes = _hidden_and_codes(logits), weights.rows(), []
-        last = torch.full((len(hidden),), -1, device=hidden.device)
-        for uniform in uniforms.split(1, -1):
-            scores = _above(last, weights.scores(hidden) + biases)
-            last = draw_classes(scores, (PIANO_DEPTH + 1,), temperature, uniform)[:, 0]
-            hidden = hidden + rows[last]
-            codes.append(last)
-            if not last.is_cuda and (last == NO_NOTE).all():  # on a GPU this would wait for the device
-                break
-        return F.pad(torch.stack(codes, -1), (0, VOICES - len(codes)), value=NO_NOTE)
+        hidden, biases = _hidden_and_codes(logits)
+        dec = weights.dec
+        return draw_lists(hidden, biases + dec.bias.float(), weights.rows(), dec.weight, temperature, uniforms)
 
     def _scores(self, logits: Tensor, targets: Tensor, weights: NotesWeights) -> tuple[Tensor, Tensor, Tensor]:
         """Of each code of each frame: the frame [M], the logits given the codes below [M, codes], and the code [M]."""
         if weights is None:
             raise ValueError("output 'notes' needs output_weights, as MusicVAE.output_weights has them")
         codes = self._codes(targets).flatten(0, -2)
-        below = F.pad(codes, (1, -1), value=-1)
-        at = frame, _ = (below != NO_NOTE).nonzero(as_tuple=True)
+        at = frame, _ = is_predicted(codes, NO_NOTE).nonzero(as_tuple=True)
         hidden, biases = (part.flatten(0, -2) for part in _hidden_and_codes(logits))
-        added = F.pad(weights.rows()[codes].cumsum(-2), (0, 0, 1, -1))
-        scores = weights.scores(hidden[frame] + added[at]) + biases[frame]
-        return frame, _above(below[at], scores), codes[at]
+        scores = weights.scores(list_units(hidden, weights.rows(), codes)) + biases[frame]
+        below = F.pad(codes, (1, -1), value=-1)
+        return frame, above(below[at], scores), codes[at]
 
 
 def _summed(values: Tensor, frame: Tensor, shape: torch.Size) -> Tensor:
@@ -361,17 +354,6 @@ def _hidden_and_codes(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Biases of the hidden units, and of the codes with NO_NOTE, in float32."""
     hidden, codes = logits.float().split((logits.shape[-1] - PIANO_DEPTH, PIANO_DEPTH), -1)
     return hidden, F.pad(codes, (0, 1))
-
-
-def _above(last: Tensor, scores: Tensor) -> Tensor:
-    """Scores [M, codes], with -inf for the keys that are not above that of the code `last` [M], which is -1 for none.
-
-    Above NO_NOTE there is nothing but NO_NOTE.
-    """
-    keys = torch.arange(PIANO_DEPTH + 1, device=scores.device) % KEYS
-    keys[NO_NOTE] = KEYS + 1
-    last = torch.where(last == NO_NOTE, KEYS, torch.where(last < 0, last, last % KEYS))
-    return scores.masked_fill(keys <= last[:, None], -math.inf)
 
 
 class Groove(Output):

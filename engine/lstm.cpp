@@ -1,5 +1,5 @@
 // Kernels of lstm.py, for float and bfloat16: the elementwise part of an LSTM step (forward and backward), the gradient
-// of a table of rows, a transposition, a matrix-vector product, and drawing classes from logits.
+// of a table of rows, a transposition, a matrix-vector product, and drawing classes from logits or lists of codes.
 //
 // The gates' order is i, f, g, o. Cell states are float in both versions. All arrays are contiguous and row-major.
 // Dimensions: rows (sequences), hidden (width of the layer), parts (of a frame).
@@ -223,6 +223,86 @@ static void draw(const T* logits, const int64_t* depths, const float* uniforms, 
             classes[n * parts + part] =
                 first + draw_class(part_logits, depths[part], temperature, uniform, scratch.data());
             first += depths[part];
+        }
+    }
+}
+
+// Draws lists of rising codes, see list_draws.py. A list ends with the code 2 * places.
+static void draw_lists(const float* hidden, const float* biases, const float* table, const float* weight,
+                       const float* uniforms, int64_t* codes, float temperature, int64_t rows, int64_t width,
+                       int64_t places, int64_t length) {
+    const int64_t none = 2 * places;
+#pragma omp parallel for if (rows * width > 4096)
+    for (int64_t n = 0; n < rows; n++) {
+        std::vector<float> sum(hidden + n * width, hidden + (n + 1) * width), units(width), logits(none + 1);
+        std::vector<float> scratch(none + 1);
+        int64_t from = 0;  // the first place that a code may still have
+        for (int64_t k = 0; k < length; k++) {
+            int64_t code = none;
+            if (from <= places) {
+                for (int64_t j = 0; j < width; j++) units[j] = hyperbolic_tangent(sum[j]);
+                const int64_t left = places - from;
+                for (int64_t j = 0; j <= 2 * left; j++) {
+                    const int64_t at = j == 2 * left ? none : j < left ? from + j : places + from + (j - left);
+                    const float *w = weight + at * width, *u = units.data();
+                    float score = 0.0f;
+#pragma omp simd reduction(+ : score)
+                    for (int64_t i = 0; i < width; i++) score += w[i] * u[i];
+                    logits[j] = score + biases[n * (none + 1) + at];
+                }
+                const float uniform = uniforms[n * length + k];
+                const int64_t drawn = draw_class(logits.data(), 2 * left + 1, temperature, uniform, scratch.data());
+                if (drawn < 2 * left) {
+                    code = drawn < left ? from + drawn : places + from + (drawn - left);
+                    for (int64_t i = 0; i < width; i++) sum[i] += table[code * width + i];
+                }
+                from = code == none ? places + 1 : code % places + 1;
+            }
+            codes[n * length + k] = code;
+        }
+    }
+}
+
+extern "C" void draw_lists_float32(const float* hidden, const float* biases, const float* table, const float* weight,
+                                   const float* uniforms, int64_t* codes, float temperature, int64_t rows,
+                                   int64_t width, int64_t places, int64_t length) {
+    draw_lists(hidden, biases, table, weight, uniforms, codes, temperature, rows, width, places, length);
+}
+
+// The hidden units of every code of every list, see ListUnits in list_draws.py: units [codes, width].
+extern "C" void list_units_float32(const float* hidden, const float* table, const int64_t* codes, float* units,
+                                   int64_t rows, int64_t width, int64_t length, int64_t none) {
+    std::vector<float> sum(width);
+    for (int64_t n = 0; n < rows; n++) {
+        std::memcpy(sum.data(), hidden + n * width, width * sizeof(float));
+        for (int64_t k = 0; k < length; k++, units += width) {
+            for (int64_t i = 0; i < width; i++) units[i] = hyperbolic_tangent(sum[i]);
+            const int64_t code = codes[n * length + k];
+            if (code == none) {
+                units += width;
+                break;
+            }
+            for (int64_t i = 0; i < width; i++) sum[i] += table[code * width + i];
+        }
+    }
+}
+
+// Their gradient: d_table has to be 0 before. It goes from the last code of the last list to the first of the first.
+extern "C" void list_units_backward_float32(const float* units, const float* d_units, const int64_t* codes,
+                                            float* d_hidden, float* d_table, int64_t rows, int64_t width,
+                                            int64_t length, int64_t none, int64_t count) {
+    units += count * width, d_units += count * width;
+    for (int64_t n = rows - 1; n >= 0; n--) {
+        const int64_t* list = codes + n * length;
+        float* sum = d_hidden + n * width;
+        int64_t used = 0;
+        while (used < length && list[used] != none) used++;
+        std::memset(sum, 0, width * sizeof(float));
+        for (int64_t k = used < length ? used : length - 1; k >= 0; k--) {
+            units -= width, d_units -= width;
+            float* d_row = d_table + list[k] * width;
+            for (int64_t i = 0; i < width; i++) d_row[i] += sum[i];
+            for (int64_t i = 0; i < width; i++) sum[i] += d_units[i] * (1.0f - units[i] * units[i]);
         }
     }
 }

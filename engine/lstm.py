@@ -50,6 +50,11 @@ ARGUMENT_TYPES = {  # per kernel
     "multiply": [POINTER] * 4 + [SIZE] * 2,
     "draw": [POINTER] * 4 + [ctypes.c_float] + [SIZE] * 3,
 }
+LIST_ARGUMENTS = {  # of the kernels of list_draws.py, in float32 alone
+    "draw_lists_float32": [POINTER] * 6 + [ctypes.c_float] + [SIZE] * 4,
+    "list_units_float32": [POINTER] * 4 + [SIZE] * 4,
+    "list_units_backward_float32": [POINTER] * 5 + [SIZE] * 5,
+}
 KERNEL_SUFFIXES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}  # of the kernels' names, per dtype
 
 
@@ -530,11 +535,11 @@ def kernels() -> dict[str, Callable[..., None]] | None:
         library = ctypes.CDLL(str(build_library(compiler)))
     except (OSError, subprocess.CalledProcessError, AttributeError, RuntimeError):
         return None
+    types = {f"{name}_{suffix}": types for suffix in KERNEL_SUFFIXES.values() for name, types in ARGUMENT_TYPES.items()}
     found = {}
-    for suffix in KERNEL_SUFFIXES.values():
-        for name, types in ARGUMENT_TYPES.items():
-            kernel = found[f"{name}_{suffix}"] = library[f"{name}_{suffix}"]
-            kernel.argtypes, kernel.restype = types, None
+    for name, arguments in (types | LIST_ARGUMENTS).items():
+        kernel = found[name] = library[name]
+        kernel.argtypes, kernel.restype = arguments, None
     return found
 
 
