@@ -32,6 +32,7 @@ from midi_utils import (
 from model import ModelConfig, check_integers, check_numbers, one_field_per_line
 from music.converter import BarsConverter
 from music.labels import VOICES
+from music.melody import MELODY_PROGRAMS
 
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}  # by the name that `config_to_dict` writes
 
@@ -174,8 +175,8 @@ TAP = GrooveConverter(bars=2, tap=True, fixed_velocity=True)
 TAP_DROPOUT = GrooveConverter(bars=2, tap=True, fixed_velocity=True, note_dropout=0.8)
 CLOSED_HH = GrooveConverter(bars=2, added_classes=(2,))
 HITS_CONTROL = GrooveConverter(bars=2, hits_control=True)
-PIANO_2BAR = PianoConverter(bars=2)
-PIANO_16BAR = PianoConverter(bars=16)
+PIANO_2BAR = PianoConverter(bars=2, programs=MELODY_PROGRAMS, follow_tempo=True)
+PIANO_16BAR = PianoConverter(bars=16, programs=MELODY_PROGRAMS, follow_tempo=True)
 TRACKS = MultitrackConverter()
 TRACKS_CHORDS = MultitrackConverter(chords=True)
 

@@ -1,0 +1,362 @@
+"""Measures models of pianos: agreement of notes and of sounding keys, the ELBO, and samples beside real music.
+
+    python -m paper.pianos CHECKPOINT ... --data FOLDER --out results/piano_2bar.json [--others FOLDER ...]
+
+Every checkpoint is measured on the test split of corpus.csv (`--split valid` while recipes are chosen) and on folders
+of songs that it was not trained on. Decoding runs free from the posterior mean: each step's most likely notes, and
+notes drawn at temperature 1. Agreement is the F1 of each window, see music/piano_measures.py.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from checkpoint import read_checkpoint
+from console import errors_in_a_line, say
+from evaluation import (
+    HELD_OUT,
+    MOST_DEVIATION,
+    PRIOR_WINDOWS,
+    SAMPLES,
+    Candidate,
+    Elbo,
+    Interval,
+    add_corpus_arguments,
+    bootstrap,
+    describe,
+    load_splits,
+    make_generator,
+    measure_elbo,
+    prior_candidates,
+    tensor_batches,
+    to_json,
+    windows_on_grid,
+)
+from generate import TrainedModel, evenly
+from loss import reconstruction_loss
+from midi_utils import PianoConverter, SongDataset, Windows, load_songs
+from model import autocast
+from music.attributes import NGram
+from music.labels import KEYS, MELODY_DEPTH, NO_NOTE
+from music.piano_measures import (
+    chord_kinds,
+    common_kinds,
+    frame_f1,
+    keys_per_step,
+    note_f1,
+    onsets_per_step,
+    outer_voice,
+    piano_key_invariant,
+    together_histogram,
+)
+from prior import FITS
+
+BATCH = 256  # windows per forward pass
+OTHER_WINDOWS = 4096  # of a folder, evenly spaced
+
+
+class Agreement(NamedTuple):
+    """F1 of the notes, by onset step and key, and of the keys that sound in each step."""
+
+    notes: Interval
+    frames: Interval
+
+
+class PianoReconstruction(NamedTuple):
+    """What is decoded from the posterior means of windows, and what z costs."""
+
+    songs: int
+    windows: int
+    most_likely: Agreement
+    drawn: Agreement  # at temperature 1
+    by_source: dict[str, dict[str, float]]  # F1 of the most likely notes and frames, per source of the corpus
+    elbo: Elbo
+
+
+class PianoSamples(NamedTuple):
+    """Means over windows, samples or real ones."""
+
+    cost_highest: float  # of the highest voice, nats per step under the n-gram model of the training set's
+    cost_lowest: float
+    onsets: float  # per step
+    keys: float  # that sound, per step
+    range: float  # highest minus lowest key, semitones
+    common: float  # share of the chords whose kind is among those that make up 95 % of the training set's
+    copies: float  # share of windows that occur in the training set, in any key
+    together: list[float]  # of the steps where two notes or more begin, the share where k begin, at index k
+
+
+class PianoEvaluation(NamedTuple):
+    """All measurements of one model of pianos."""
+
+    name: str
+    preset: str
+    output: str
+    parameters: int
+    steps: int | None
+    minutes: float | None
+    seed: int | None
+    split: str
+    prior: str
+    prior_width: float
+    reconstruction: PianoReconstruction
+    others: dict[str, PianoReconstruction]  # by folder, of songs that it was not trained on
+    samples: dict[str, PianoSamples]  # of N(0, I), of the model's prior, and of held-out windows
+
+
+class PianoTraining(NamedTuple):
+    """A training set in the forms that samples are compared with."""
+
+    windows: set[bytes]  # `piano_key_invariant`
+    kinds: np.ndarray  # `common_kinds`
+    highest: NGram
+    lowest: NGram
+
+
+def check_is_piano(trained: TrainedModel):
+    """Raises ValueError for a model of other music."""
+    if not isinstance(trained.converter, PianoConverter):
+        raise ValueError(f"{trained.config.name} is no model of pianos: evaluation.py measures it")
+
+
+def read_training(train_set: SongDataset) -> PianoTraining:
+    """The facts of a training set; its n-gram models are of windows that share no bar."""
+    labels = train_set.labels[np.flatnonzero(train_set.start_bar % train_set.converter.bars == 0)]
+    voices = [NGram.fit(outer_voice(labels, highest), MELODY_DEPTH) for highest in (True, False)]
+    return PianoTraining(set(piano_key_invariant(train_set.labels[:])), common_kinds(chord_kinds(labels)), *voices)
+
+
+# ---- Reconstruction ----
+
+
+@torch.no_grad()
+def decode_piano(trained: TrainedModel, z: Tensor, temperature: float, seed: int = 0) -> np.ndarray:
+    """Free-running decodings of latent vectors [n, Z]: labels [n, steps, voices]."""
+    generator = make_generator(trained, seed)
+    with autocast(trained.device, trained.precision):
+        parts = [
+            trained.model.sample(len(part), z=part, temperature=temperature, generator=generator)
+            for part in z.split(BATCH)
+        ]
+    return trained.converter.from_tensors(torch.cat(parts)).cpu().numpy()
+
+
+@torch.no_grad()
+def piano_nats(trained: TrainedModel, windows: Windows, z: Tensor) -> np.ndarray:
+    """The teacher-forced reconstruction loss of each window, nats [n]."""
+    found, model = [], trained.model
+    for part, (_, targets, lengths, controls) in tensor_batches(trained, windows):
+        with autocast(trained.device, trained.precision):
+            logits = model.decode(z[part], targets, lengths, controls)
+        output = {"output": model.config.output, "output_weights": model.output_weights}
+        found.append(reconstruction_loss(logits, targets, lengths, **output).cpu())
+    return torch.cat(found).numpy()
+
+
+def measure_reconstruction(trained: TrainedModel, songs: SongDataset, chosen: np.ndarray) -> PianoReconstruction:
+    """Measures a model on the windows of some songs at the given indices."""
+    windows, song = songs.windows(chosen), songs.song[chosen]
+    encoding = trained.encode(windows, make_generator(trained, 0))
+    likely, drawn = (decode_piano(trained, encoding.mu, temperature) for temperature in (0, 1.0))
+    source = np.array([Path(songs.names[k]).parent.name for k in song])
+    nats = piano_nats(trained, windows, encoding.z)
+    return PianoReconstruction(
+        songs=len(np.unique(song)),
+        windows=len(chosen),
+        most_likely=agreement(likely, windows.labels, song),
+        drawn=agreement(drawn, windows.labels, song),
+        by_source={
+            str(name): _means(likely[source == name], windows.labels[source == name])
+            for name in np.unique(source)
+            if name
+        },
+        elbo=measure_elbo(encoding, nats, song, trained.converter.steps),
+    )
+
+
+def agreement(found: np.ndarray, wanted: np.ndarray, song: np.ndarray) -> Agreement:
+    """The mean F1 of windows, with its interval over songs."""
+    return Agreement(*(bootstrap(measure(found, wanted), song) for measure in (note_f1, frame_f1)))
+
+
+def _means(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
+    return {"notes": float(note_f1(found, wanted).mean()), "frames": float(frame_f1(found, wanted).mean())}
+
+
+# ---- Samples ----
+
+
+def measure_labels(labels: np.ndarray, training: PianoTraining) -> PianoSamples:
+    """Measures windows, samples or real ones."""
+    kinds = chord_kinds(labels)
+    copies = [window in training.windows for window in piano_key_invariant(labels)]
+    voices = ((training.highest, True), (training.lowest, False))
+    return PianoSamples(
+        *(float(ngram.cost(outer_voice(labels, highest)).mean()) for ngram, highest in voices),
+        onsets=float(onsets_per_step(labels).mean()),
+        keys=float(keys_per_step(labels).mean()),
+        range=float(_ranges(labels).mean()),
+        common=float(np.isin(kinds, training.kinds).mean()) if len(kinds) else 0.0,
+        copies=float(np.mean(copies)),
+        together=together_histogram(labels).round(5).tolist(),
+    )
+
+
+def _ranges(labels: np.ndarray) -> np.ndarray:
+    """Highest minus lowest key of each window; 0 without notes."""
+    keys = labels.astype(int) % KEYS
+    highest = np.where(labels < NO_NOTE, keys, -1).max((1, 2))
+    lowest = np.where(labels < NO_NOTE, keys, KEYS).min((1, 2))
+    return np.maximum(highest - lowest, 0)
+
+
+def measure_candidates(
+    trained: TrainedModel, training: PianoTraining, held_out: np.ndarray, candidates: Mapping[str, Candidate]
+) -> dict[str, PianoSamples]:
+    """Measures SAMPLES samples of each prior, with the same random numbers, and held-out windows [n, steps, voices]."""
+    found = {HELD_OUT: measure_labels(held_out, training)}
+    plain = TrainedModel(trained.model, trained.config)
+    for name, (prior, width) in candidates.items():
+        source = make_generator(trained, 0)
+        z = prior.draw(SAMPLES, source, width) if prior else plain.draw_z(SAMPLES, source)
+        found[name] = measure_labels(decode_piano(trained, z, 1.0, seed=1), training)
+    return found
+
+
+def deviation(samples: PianoSamples, real: PianoSamples) -> float:
+    """The largest relative deviation of samples from real windows in costs, notes and range, of either sign."""
+    return max(abs(a - b) / b if b else math.inf * (a != b) for a, b in zip(samples[:5], real[:5], strict=True))
+
+
+def fit_chosen_piano_prior(trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset) -> None:
+    """Gives the model the prior whose samples resemble the valid split, by the rule of `evaluation.choose_prior`.
+
+    Among the priors within MOST_DEVIATION of real windows it is the one with the fewest copies; if there is none, the
+    one with the least deviation.
+    """
+    _, mu, sigma = trained.encode(train_set.windows(evenly(len(train_set), PRIOR_WINDOWS)))
+    candidates = prior_candidates({kind: fit(mu, sigma) for kind, fit in FITS.items()})
+    held_out = valid_set.labels[evenly(len(valid_set), OTHER_WINDOWS)]
+    found = measure_candidates(trained, read_training(train_set), held_out, candidates)
+    away = {name: deviation(found[name], found[HELD_OUT]) for name in candidates}
+    near = [name for name in away if away[name] <= MOST_DEVIATION]
+    chosen = min(near or away, key=lambda name: (found[name].copies if near else 0, away[name]))
+    trained.prior, trained.prior_width = candidates[chosen]
+
+
+# ---- The whole evaluation ----
+
+
+def evaluate_piano(
+    name: str,
+    trained: TrainedModel,
+    train_set: SongDataset,
+    test_set: SongDataset,
+    *,
+    split: str = "test",
+    others: Mapping[str, SongDataset] | None = None,
+    run: dict | None = None,
+    limit: int | None = None,
+) -> PianoEvaluation:
+    """Takes every measurement of a model of pianos.
+
+    Args:
+        name: of the model, in the result.
+        train_set: the songs that it was trained on; copies, chords and n-gram models come from them.
+        test_set: songs that it was not trained on.
+        split: name of the test set in the result.
+        others: by name, songs of other sources that it was not trained on; those off the grid are left out.
+        run: what a checkpoint records about its training.
+        limit: maximum of windows, evenly spaced; all of the test set, OTHER_WINDOWS of each other when None.
+
+    Raises:
+        ValueError: a model of other music.
+    """
+    check_is_piano(trained)
+    training = read_training(train_set)
+    chosen = evenly(len(test_set), limit or len(test_set))
+    own = {"prior": Candidate(trained.prior, trained.prior_width)} if trained.prior else {}
+    priors = prior_candidates({}) | own
+    facts = describe(trained, run or {})
+    return PianoEvaluation(
+        name=name,
+        output=trained.model.config.output,
+        split=split,
+        reconstruction=measure_reconstruction(trained, test_set, chosen),
+        others={name: _measure_other(trained, songs, limit or OTHER_WINDOWS) for name, songs in (others or {}).items()},
+        samples=measure_candidates(trained, training, test_set.labels[chosen], priors),
+        **facts,
+    )
+
+
+def _measure_other(trained: TrainedModel, songs: SongDataset, limit: int) -> PianoReconstruction:
+    on_grid = windows_on_grid(songs)
+    return measure_reconstruction(trained, songs, on_grid[evenly(len(on_grid), limit)])
+
+
+def measure_checkpoint(path: Path, options: argparse.Namespace) -> PianoEvaluation:
+    """Measures one checkpoint as the command's options say."""
+    trained = TrainedModel.load(path)
+    check_is_piano(trained)
+    songs = load_splits(options, trained.converter, ("train", options.split), ())
+    read = partial(load_songs, converter=trained.converter, cache=options.cache)
+    others = {folder.name: read(folder) for folder in options.others}
+    run = read_checkpoint(path)["run"] or {}
+    name = path.stem if path.is_file() else path.name
+    return evaluate_piano(name, trained, *songs, split=options.split, others=others, run=run, limit=options.limit)
+
+
+def summary(found: PianoEvaluation) -> str:
+    """The main numbers in a few lines."""
+    rows = {found.split: found.reconstruction} | found.others
+    lines = [f"{found.name}: {found.preset}, output {found.output}, {found.parameters:,} parameters"]
+    for name, row in rows.items():
+        notes, frames = (interval.mean for interval in row.most_likely)
+        drawn = row.drawn.frames.mean
+        costs = f"KL {row.elbo.kl_bits.mean:.0f} bits, -ELBO {row.elbo.nats.mean:.1f} nats"
+        lines.append(
+            f"  {name}, {row.windows} windows: note F1 {notes:.3f}, frames {frames:.3f} ({drawn:.3f}); {costs}"
+        )
+    for name, samples in found.samples.items():
+        numbers = ", ".join(f"{key} {value:.2f}" for key, value in samples._asdict().items() if key != "together")
+        lines.append(f"  {name}: {numbers}")
+    return "\n".join(lines)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command's options."""
+    parser = argparse.ArgumentParser(description="Measure models of pianos.")
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of runs")
+    add_corpus_arguments(parser, sources=False)
+    parser.add_argument("--split", default="test", help="split to measure on (default: test)")
+    parser.add_argument(
+        "--others", type=Path, nargs="+", default=[], help="folders of songs that it was not trained on"
+    )
+    parser.add_argument("--limit", type=int, help="maximum number of windows (default: all)")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None):
+    """The command: measures checkpoints one after the other, and writes a list of all."""
+    options = parse_arguments(arguments)
+    with errors_in_a_line():
+        found = []
+        for path in options.checkpoints:
+            found.append(measure_checkpoint(path, options))
+            say(summary(found[-1]), flush=True)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(to_json(found) + "\n")
+    say(f"wrote {json.dumps(str(options.out))}")
+
+
+if __name__ == "__main__":
+    main()
