@@ -189,6 +189,7 @@ TWO_LEVELS = CONDUCTOR | TWO_LEVEL_ENCODER
 TRIO = {"output": "trio"}
 NADE = {"output": "nade", "nade_num_hidden": 128}
 NOTES = {"output": "notes", "nade_num_hidden": 128}
+KEYS = {"output": "keys"}
 GROOVE_OUTPUT = {"output": "groove"}
 GROOVE = GROOVE_OUTPUT | {"dropout_keep_prob": 0.3}
 MULTITRACK = {"segments": TRACKS.segments, "encoder_segments": TRACKS.segments, "end_token": TRACKS.end_token}
@@ -224,7 +225,15 @@ MINI_MELODY = replace(  # a small weight on all of the KL, with no free bits: ev
 )
 TINY_PIANO = replace(TINY_MELODY, transpose_range=(-5, 6))
 TINY_LONG_PIANO = replace(TINY_LONG, transpose_range=(-5, 6))
-MINI_PIANO = replace(MINI_MELODY, learning_rate=3e-3, transpose_range=(-5, 6))
+MINI_PIANO = replace(
+    MINI_MELODY,
+    steps=8_000,
+    learning_rate=3e-3,
+    decay_rate=0.9996,
+    max_beta=0.02,
+    sampling_rate=1000.0,
+    transpose_range=(-5, 6),
+)
 MINI_DRUMS = replace(
     SCHEDULED,
     batch_size=64,
@@ -319,6 +328,9 @@ CONFIGS = _presets(
     _config("piano_2bar_tiny", PIANO_2BAR, TINY_PIANO, 64, (128,), (192,), NOTES),
     _config("piano_2bar_mini", PIANO_2BAR, MINI_PIANO, 192, (256,), (320,), NOTES),
     _config("piano_2bar_small", PIANO_2BAR, replace(MINI_PIANO, batch_size=256), 256, (512,), (640,), NOTES),
+    _config("piano_2bar_keys_tiny", PIANO_2BAR, TINY_PIANO, 64, (128,), (224,), KEYS),
+    _config("piano_2bar_keys_mini", PIANO_2BAR, MINI_PIANO, 192, (256,), (336,), KEYS),
+    _config("piano_2bar_keys_small", PIANO_2BAR, replace(MINI_PIANO, batch_size=256), 256, (512,), (656,), KEYS),
     _config("hierdec-piano_16bar_tiny", PIANO_16BAR, TINY_LONG_PIANO, 64, (128,), (160,), CONDUCTOR | NOTES),
     _config("hierdec-piano_16bar_mini", PIANO_16BAR, MINI_LONG_PIANO, 256, (192,), (256,), CONDUCTOR | NOTES),
     _config("hierdec-piano_16bar_small", PIANO_16BAR, SMALL_PIANO, 256, (512,), (512,), CONDUCTOR | NOTES),

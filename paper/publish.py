@@ -3,10 +3,11 @@
     python -m paper.publish --runs runs --data FOLDER
     python -m paper.publish --docs
 
-The first form publishes each model of MODELS whose run is in RUNS/NAME, as paper/recipes.py leaves it. It writes
-pretrained/NAME.pt (half precision, no optimizer, the prior whose samples resemble the valid split's songs most),
-results/NAME.json (from evaluation.py on the test split, with exactly these weights), pretrained/NAME.md (the card) and,
-for FOR_MAGENTA_JS, pretrained/magenta_js/NAME. FOLDER holds the songs of corpus.csv, see docs/corpus.md.
+The first form publishes each model of MODELS and PIANOS whose run is in RUNS/NAME, as paper/recipes.py leaves it. It
+writes pretrained/NAME.pt (half precision, no optimizer, the prior whose samples resemble the valid split's songs most),
+results/NAME.json (from evaluation.py or paper/pianos.py on the test split, with exactly these weights),
+pretrained/NAME.md (the card) and, for FOR_MAGENTA_JS, pretrained/magenta_js/NAME. FOLDER holds the songs of corpus.csv,
+see docs/corpus.md. Pianos are also measured on the songs of --others, folders that no model was trained on.
 
 Both forms then rewrite all cards, the tables of docs/results.md and the README's table of models from results/.
 """
@@ -23,9 +24,21 @@ from corpus import NEWER_SOURCES
 from evaluation import NEW, add_corpus_arguments, evaluate, fit_chosen_prior, load_splits, summary, to_json
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
-from midi_utils import SongDataset
+from midi_utils import SongDataset, load_songs
+from paper.pianos import evaluate_piano, fit_chosen_piano_prior
+from paper.pianos import summary as piano_summary
 from paper.recipes import STAGES
-from paper.tables import KINDS, markdown, number, other_sources_table, paper_accuracy, rate_distortion_table
+from paper.tables import (
+    KINDS,
+    MISSING,
+    markdown,
+    number,
+    other_sources_table,
+    paper_accuracy,
+    piano_samples_table,
+    piano_table,
+    rate_distortion_table,
+)
 from training.best import BEST
 
 MODELS = (  # stages of paper/recipes.py
@@ -39,6 +52,7 @@ MODELS = (  # stages of paper/recipes.py
     "drums_16bar_flat",
     "trio_16bar",
 )
+PIANOS = ("piano_2bar",)  # stages, too, of other measurements: see paper/pianos.py
 ALSO_MEASURED = ("music21_mel_2bar",)  # in docs/results.md, but not published
 LEFT_OUT = ("mel_2bar_first",)  # measured on sources that it was trained without, but not published
 PRICE = ("KL, bits", "-ELBO, nats per window")
@@ -86,10 +100,16 @@ CREDITS = {  # by source
     "quartets": "the OpenScore String Quartets (CC0)",
     "mutopia": "the Mutopia Project (public domain; CC BY for [these pieces](../paper/mutopia_credits.csv))",
 }
-MUSIC = {"mel": "melody", "drums": "drums", "trio": "melody, bass and drums"}  # by the first word of a name
+MUSIC = {
+    "mel": "melody",
+    "drums": "drums",
+    "trio": "melody, bass and drums",
+    "piano": "piano",
+}  # by the first word of a name
 LIMITS = {
     "mel": "One voice at a time. Many windows are from songs whose accompaniment a program made.",
     "drums": "Nine drum classes.",
+    "piano": "At most ten notes at once, and no dynamics. Many windows are accompaniments that a program made.",
     "trio": "A melody, a bass and nine drum classes. Most training trios have accompaniments that a program made.",
 }
 
@@ -134,11 +154,27 @@ def measure(
     (results / f"{name}.json").write_text(to_json(found) + "\n")
 
 
+def measure_piano(name: str, options: argparse.Namespace, train_set: SongDataset, test_set: SongDataset) -> None:
+    """Measures published weights of a piano on the test split and the folders of --others, and writes the numbers."""
+    path = options.to / "pretrained" / f"{name}.pt"
+    trained = TrainedModel.load(path)
+    others = {folder.name: load_songs(folder, trained.converter, cache=options.cache) for folder in options.others}
+    found = evaluate_piano(name, trained, train_set, test_set, others=others, run=read_checkpoint(path)["run"])
+    say(piano_summary(found), flush=True)
+    (options.to / "results").mkdir(parents=True, exist_ok=True)
+    (options.to / "results" / f"{name}.json").write_text(to_json(found) + "\n")
+
+
 def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
     """Writes a run's weights and measurements."""
     weights, trained, stage = options.to / "pretrained", TrainedModel.load(run), STAGES[name]
     splits = ("train", "valid", "test")
     train_set, valid_set, test_set = load_splits(options, trained.converter, splits, stage.without_sources)
+    if name in PIANOS:
+        fit_chosen_piano_prior(trained, train_set, valid_set)
+        publish(name, run, trained, weights)
+        measure_piano(name, options, train_set, test_set)
+        return
     fit_chosen_prior(trained, train_set, valid_set)
     publish(name, run, trained, weights)
     if name in FOR_MAGENTA_JS:
@@ -152,14 +188,16 @@ def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> No
 def card(name: str, found: dict) -> str:
     """The card of a model from its measurements, Markdown."""
     kind, bars, *_ = name.split("_")
+    if name in PIANOS:
+        found = found | found["reconstruction"] | {"without_sources": []}
     elbo, left_out, start = found["elbo"], without(found), STAGES[name].start
-    prior_bits = found["prior_bits"]
+    prior_bits = found.get("prior_bits")
     facts = {key: found[key] for key in ("preset", "parameters", "steps", "minutes", "seed", "windows", "songs")}
     return CARD.format(
         name=name,
         bars=bars.removesuffix("bar"),
         music=MUSIC[kind],
-        accuracies="\n".join(f"| accuracy{label} | {text} |" for label, text in _card_accuracies(found)),
+        accuracies="\n".join(f"| {label} | {text} |" for label, text in _card_accuracies(found)),
         nats=elbo["nats"]["mean"],
         bits=elbo["bits_a_step"],
         kl=elbo["kl_bits"]["mean"],
@@ -193,10 +231,13 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _card_accuracies(found: dict) -> Iterator[tuple[str, str]]:
-    for part, majority in found["still"].items():
+    for part, majority in found.get("still", {}).items():
         forced, sampled = _accuracies(found, part)
         text = f"{forced:.3f} teacher-forced, {sampled:.3f} sampled (majority label: {majority:.3f})"
-        yield "" if part == "all" else f", {part}", text
+        yield "accuracy" if part == "all" else f"accuracy, {part}", text
+    for of in ("notes", "frames") if "most_likely" in found else ():
+        likely, drawn = (found[kind][of]["mean"] for kind in ("most_likely", "drawn"))
+        yield f"F1 of {of}", f"{likely:.3f} free-running from the posterior mean, {drawn:.3f} drawn at temperature 1"
 
 
 def _accuracies(found: dict, part: str) -> list[float]:
@@ -213,7 +254,14 @@ def read_results(folder: Path, names: tuple[str, ...]) -> dict[str, dict]:
 def models_table(results: Path) -> str:
     """Size, sampled accuracy beside the paper's, and what it costs, of every published model, Markdown."""
     header = ("file", "bars", "parameters", "sampled accuracy", "the paper's", *PRICE)
-    return markdown(header, (_models_row(*item) for item in read_results(results, MODELS).items()))
+    rows = [_models_row(*item) for item in read_results(results, MODELS).items()]
+    return markdown(header, rows + [_piano_row(*item) for item in read_results(results, PIANOS).items()])
+
+
+def _piano_row(name: str, found: dict) -> tuple[str, ...]:
+    bars, rebuilt = name.split("_")[1].removesuffix("bar"), found["reconstruction"]
+    f1 = ", ".join(f"{of} {number(rebuilt['most_likely'][of]['mean'])}" for of in ("notes", "frames"))
+    return f"`{name}.pt`", bars, number(found["parameters"], 0), f"F1: {f1}", MISSING, *_price(rebuilt)
 
 
 def _models_row(name: str, found: dict) -> tuple[str, ...]:
@@ -270,12 +318,31 @@ def front_table(results: Path) -> str:
     return rate_distortion_table(json.loads((results / "rate_distortion.json").read_text()))
 
 
+def pianos_table(results: Path) -> str:
+    """Agreement and the ELBO of the models of pianos, Markdown."""
+    return piano_table(read_results(results, PIANOS).values())
+
+
+def piano_samples(results: Path) -> str:
+    """Samples of the models of pianos beside real music, Markdown."""
+    return piano_samples_table(read_results(results, PIANOS).values())
+
+
+def piano_outputs(results: Path) -> str:
+    """The outputs for pianos that were compared on the valid split, Markdown: agreement, then samples."""
+    found = json.loads((results / "piano_outputs.json").read_text())
+    return f"{piano_table(found)}\n\n{piano_samples_table(found)}"
+
+
 TABLES = {  # by the name in their marks
     "models": models_table,
     "accuracy": accuracy_table,
     "training": training_table,
     "left out": left_out_table,
     "rate and distortion": front_table,
+    "pianos": pianos_table,
+    "samples of pianos": piano_samples,
+    "outputs of pianos": piano_outputs,
 }
 DOCUMENTS = ("README.md", "docs/results.md")
 
@@ -297,7 +364,7 @@ def with_tables(text: str, results: Path) -> str:
 
 def write_documents(folder: Path) -> None:
     """Rewrites the cards and the documents' tables from the results in a folder."""
-    for name, found in read_results(folder / "results", MODELS).items():
+    for name, found in read_results(folder / "results", (*MODELS, *PIANOS)).items():
         (folder / "pretrained" / f"{name}.md").write_text(card(name, found))
     for path in (folder / document for document in DOCUMENTS):
         if path.exists():
@@ -314,7 +381,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add_corpus_arguments(parser, required=False, sources=False)
     here = "folder that gets pretrained/ and results/ (default: the current one)"
     parser.add_argument("--to", type=Path, default=Path(), help=here)
-    parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS), help="models (default: all)")
+    models = [*MODELS, *PIANOS]
+    parser.add_argument("--only", nargs="+", choices=models, default=models, help="models (default: all)")
+    others = "folders of songs that no model was trained on, on which pianos are measured, too"
+    parser.add_argument("--others", type=Path, nargs="+", default=[], metavar="FOLDER", help=others)
     parser.add_argument("--best", action="store_true", help="the best weights by the held-out songs, not the last")
     parser.add_argument("--docs", action="store_true", help="only rewrite cards and tables from results/")
     return parser.parse_args(arguments)

@@ -46,6 +46,18 @@ SHORT = LATER | {"steps": 4_000, "decay_rate": 0.9993}
 TEACHER_FORCED = {"sampling_schedule": "constant", "sampling_rate": 0.0}
 WITHOUT_Z = SHORT | TEACHER_FORCED | {"max_beta": 100.0}  # a bit of z costs more than it can save
 
+COMPARED = {  # of the two outputs for pianos, at --size tiny
+    "batch_size": 64,
+    "steps": 3_000,
+    "learning_rate": 5e-3,
+    "decay_rate": 0.9993,
+    "beta2": 0.99,
+    "max_beta": 0.1,
+    "free_bits": 0.0,
+    "sampling_schedule": "inverse_sigmoid",
+    "sampling_rate": 400.0,
+}
+
 STAGES = {
     "mel_2bar_first": Stage("cat-mel_2bar", None, GAMES),
     "mel_2bar": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.02}),
@@ -60,6 +72,10 @@ STAGES = {
     "drums_2bar_low": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.4}),
     "drums_2bar_beta_0.06": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.06}),
     "drums_2bar_without_z": Stage("cat-drums_2bar", "drums_2bar_low", (), WITHOUT_Z),
+    "piano_2bar": Stage("piano_2bar"),
+    "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar", (), WITHOUT_Z),
+    "piano_notes": Stage("piano_2bar", changes=COMPARED),
+    "piano_keys": Stage("piano_2bar_keys", changes=COMPARED),
     "mel_16bar": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_flat": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
     "drums_16bar": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),

@@ -213,3 +213,35 @@ def _point_rows(point: dict) -> Iterable[list[str]]:
     costs = [number(point[f"cost_{key}"], 2) for key in ("standard_normal", "prior", "held_out")]
     for part, forced in point["teacher_forced"].items():
         yield [*facts, *nats, part, number(forced), number(point["sampled"][part]), *costs]
+
+
+def piano_table(results: Sequence[dict]) -> str:
+    """Agreement and the ELBO of models of pianos, on each set of songs."""
+    header = ("model", "songs of", "songs", "windows", "note F1", "frame F1", "note F1, drawn", "frame F1, drawn")
+    return markdown((*header, "KL, bits", "reconstruction, nats", "-ELBO, nats per window"), _piano_rows(results))
+
+
+def _piano_rows(results: Sequence[dict]) -> Iterable[list[str]]:
+    for result in results:
+        sets = {f"{result['split']} split": result["reconstruction"]} | result["others"]
+        for name, found in sets.items():
+            f1 = [with_interval(found[kind][of]) for kind in ("most_likely", "drawn") for of in ("notes", "frames")]
+            elbo = [number(found["elbo"][key]["mean"], 1) for key in ("kl_bits", "reconstruction", "nats")]
+            counts = [number(found[key], 0) for key in ("songs", "windows")]
+            yield [label_of(result), name, *counts, *f1, *elbo]
+
+
+def piano_samples_table(results: Sequence[dict]) -> str:
+    """Samples of models of pianos beside held-out music."""
+    header = ("model", "windows of", "cost of the highest voice", "of the lowest", "onsets per step", "keys per step")
+    header += ("range, semitones", "common chords", "copies", "2", "3", "4", "5", "6 notes together", "more")
+    return markdown(header, (row for result in results for row in _piano_sample_rows(result)))
+
+
+def _piano_sample_rows(result: dict) -> Iterable[list[str]]:
+    for name, found in result["samples"].items():
+        voices = [number(found[f"cost_{voice}"], 2) for voice in ("highest", "lowest")]
+        counts = [number(found[key], 2) for key in ("onsets", "keys")] + [number(found["range"], 1)]
+        together = [*found["together"][2:7], sum(found["together"][7:])]
+        shares = [f"{share:.1%}".replace("%", " %") for share in (found["common"], found["copies"], *together)]
+        yield [label_of(result), name, *voices, *counts, *shares]
