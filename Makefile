@@ -3,8 +3,8 @@
 # make notebook  do both, then replace main.ipynb, paper.ipynb and the README's picture by the results
 # make test      lint, then the tests, on all cores
 # make slow      lint, then the proofs that take long, then the tests in random order; within an hour on two cores.
-#                Some skip themselves: magenta.js needs Node and npm's registry, a full disk needs root, all songs of the
-#                reference need its data.
+#                Some skip themselves: magenta.js needs Node and npm's registry, pages that play need Chromium, a full disk
+#                needs root, all songs of the reference need its data.
 # make lint      ruff alone
 # make clean     remove the environment and the caches; your runs/ and generated/ stay
 #
@@ -57,7 +57,7 @@ clean:
 	rm -rf .venv .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): requirements.txt requirements-dev.txt constraints.txt
+$(READY): requirements.txt tests/requirements.txt constraints.txt
 	@command -v $(PYTHON) >/dev/null || \
 		{ echo "Python 3.10 to 3.13 is needed, and '$(PYTHON)' was not found: https://www.python.org/downloads/"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
@@ -67,5 +67,5 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt
 		{ echo "$(PYTHON) comes without venv; on Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
 	@echo "Setting up .venv (once; some minutes)"
 	$(PYTHON) -m venv .venv
-	$(VENV_PYTHON) -m pip install -r requirements-dev.txt -c constraints.txt
+	$(VENV_PYTHON) -m pip install -r tests/requirements.txt -c constraints.txt
 	@touch $@
