@@ -158,6 +158,47 @@ def chords_to_controls(symbols: Sequence[str], steps: int) -> np.ndarray:
     return np.repeat(np.array([chord_class(symbol) for symbol in symbols], np.int8), steps // len(symbols))
 
 
+def progression(text: str, steps_per_bar: int) -> np.ndarray:
+    """Classes int8 [bars * steps_per_bar] of a chord progression such as "Am7 Dm7 | G7 Cmaj7".
+
+    Bars are separated by |, and the chords of a bar share its steps equally. Without a |, every chord takes a bar. The
+    sign % repeats the bar before it.
+
+    Raises:
+        ChordError: a chord cannot be read or has no class, a bar is empty, or its chords cannot share its steps. The
+            message says where in the text.
+    """
+    if not isinstance(text, str):
+        raise ChordError(f'chords must be a text, such as "Am7 Dm7 | G7 Cmaj7", got {text!r}')
+    bars = []
+    for found in re.finditer(r"[^|]+" if "|" in text else r"\S+", text):
+        if found[0].strip() == "%" and bars:
+            bars.append(bars[-1])
+        elif found[0].strip() or 0 < found.start() < found.end() < len(text):
+            bars.append(_bar_classes(found, len(bars) + 1, steps_per_bar))
+    if not bars:
+        raise ChordError('chords: there is none in the text; write them as "Am7 Dm7 | G7 Cmaj7"')
+    return np.concatenate(bars)
+
+
+def _bar_classes(found: re.Match, bar: int, steps: int) -> np.ndarray:
+    """Classes int8 [steps] of the chords of a bar, numbered from 1, found in a text."""
+    chords = list(re.finditer(r"\S+", found[0]))
+    if not chords or steps % len(chords):
+        count = f"{len(chords)} chords, which cannot share its {steps} steps" if chords else "no chord"
+        raise ChordError(f"chords: bar {bar}, at character {found.start() + 1}, has {count}; give 1, 2, 4, ... of them")
+    classes = [_class_at(chord[0], found.start() + chord.start() + 1, bar) for chord in chords]
+    return np.repeat(np.array(classes, np.int8), steps // len(chords))
+
+
+def _class_at(symbol: str, place: int, bar: int) -> int:
+    """The class of a chord symbol at a character, from 1, of a text."""
+    try:
+        return chord_class(symbol)
+    except ChordError as error:
+        raise ChordError(f"chords: {symbol!r} at character {place}, bar {bar}: {error}") from error
+
+
 def transposed_chords(classes: np.ndarray, semitones: np.ndarray) -> np.ndarray:
     """Moves the roots of chord classes by semitones; 0 (no chord) and -1 stay. NumPy arrays or torch tensors."""
     moved = (classes - 1) // 12 * 12 + (classes - 1 + semitones) % 12 + 1

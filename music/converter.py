@@ -69,6 +69,7 @@ class BarsConverter:
     chords = False  # whether the windows have the chord of each step as controls
     cut_at_changes = True  # False: a song whose tempo or time signature changes gives no window
     needs_grid = True  # whether a song whose notes lie off the sixteenths makes poor windows
+    held_parts: int | None = None  # parts of a label whose notes last until the next event; None: see `line`
 
     def __post_init__(self) -> None:
         for field, value in vars(self).items():  # fields given as lists, as from JSON, become tuples
@@ -126,6 +127,20 @@ class BarsConverter:
         if not any(len(cut.labels) for cut in cuts):
             skipped.insert(0, Skipped("song", self._why_nothing(midi, parts, skipped)))
         return as_windows(cuts, self.no_windows(), skipped)
+
+    def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Labels [steps, ...] of a part from its start to its last note, with its rests, and the tracks they are of.
+
+        The labels are empty if the part has no note that is taken. See clips.py.
+
+        Raises:
+            ValueError: the converter has no such line; its windows cannot be joined.
+        """
+        raise ValueError(f"windows of {type(self).__name__} cannot be joined: take a model of melodies, drums or trios")
+
+    def as_cut(self, labels: np.ndarray) -> np.ndarray:
+        """Windows [n, steps, ...] of a line as `to_arrays` would label them."""
+        return labels
 
     def in_time(self, midi: PrettyMIDI) -> PrettyMIDI:
         """The song as it is cut: in its first tempo throughout if the converter follows the tempo."""

@@ -62,6 +62,7 @@ class DrumTracksConverter(BarsConverter):
     """What drums and grooves share: they take all drum tracks of a song, and no other track."""
 
     classes = DRUM_CLASSES
+    held_parts = 0
 
     def track_refusal(self, instrument: pretty_midi.Instrument) -> str | None:
         return None if instrument.is_drum else "no drums"
@@ -171,6 +172,11 @@ class DrumsConverter(DrumTracksConverter):
         cut = cut_lines(lines, part, self.bars, self.steps_per_bar, skipped)
         if cut:
             yield unique(cut)
+
+    def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
+        tracks = drum_tracks(midi)
+        start, bits = drum_hits(part, tracks, self.classes)
+        return paint_drums(start, bits, int(start.max(initial=-1)) + 1), tuple(np.flatnonzero(tracks).tolist())
 
     def hit_steps(self, part: Part, midi: PrettyMIDI) -> np.ndarray:
         return drum_hits(part, drum_tracks(midi), self.classes)[0]

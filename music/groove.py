@@ -42,6 +42,7 @@ KITS = {"roland": ROLAND_PITCHES, "general_midi": DRUM_PITCHES}
 GROOVE_DEPTH = 3 * DRUM_CLASSES  # hits, velocities and offsets of each class
 TAP_CLASS = 3  # a tapped rhythm is on the open hi-hat
 MIN_SOFTNESS = 0.2  # softness is 1 minus the velocity, at least this, and scales the probability that a note is dropped
+MIN_CHANCE = 0.2  # of a hit, below which a velocity is not divided by it but by this
 MAX_OFFSET_STEPS = 0.499  # of a written hit, so that it is read at the same step
 MAX_GROOVE_BARS = 4096  # of a song; the rest is left out
 GROOVE_TICKS_PER_QUARTER = 9600  # of written files, finer than of other converters
@@ -166,6 +167,17 @@ class GrooveConverter(DrumTracksConverter):
         track = np.flatnonzero(drum_tracks(midi))[:1].sum()
         yield cut(part, labels.reshape(count, self.steps, GROOVE_DEPTH), track, self.bars * np.arange(count))
 
+    def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
+        tracks = drum_tracks(midi)
+        kind = np.where(tracks[part.track], class_of_pitch(KITS[self.kit])[part.pitch], -1)
+        return _groove_line(part, kind), tuple(np.flatnonzero(tracks).tolist())
+
+    def rhythm(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
+        """The onsets of the first track with notes as taps, labelled as in `line`."""
+        track = int(part.track.min(initial=len(midi.instruments)))
+        kind = np.where(part.track == track, TAP_CLASS, -1)
+        return _groove_line(part, kind), (track,) if len(part.track) else ()
+
     def hit_steps(self, part: Part, midi: PrettyMIDI) -> np.ndarray:
         return _groove_hits(midi, part.qpm, KITS[self.kit])[0]
 
@@ -189,6 +201,34 @@ def _groove_hits(midi: PrettyMIDI, qpm: float, kit: tuple[tuple[int, ...], ...])
     new = np.append(True, (np.diff(step[hits]) != 0) | (np.diff(kind[hits]) != 0))[: len(hits)]
     hits = hits[new]
     return step[hits], kind[hits], notes[hits, 4], notes[hits, 0]
+
+
+def _groove_line(part: Part, kind: np.ndarray) -> np.ndarray:
+    """Labels float32 [steps, 27] of a part's notes, whose classes [notes] these are; -1 is left out."""
+    order = np.lexsort((-part.velocity, part.start))[::-1]  # of one place the last stays: the loudest
+    order = order[kind[order] >= 0]
+    step, kind = part.start[order], kind[order]
+    labels = np.zeros((int(step.max(initial=-1)) + 1, 3, DRUM_CLASSES), np.float32)
+    labels[step, 0, kind] = 1
+    labels[step, 1, kind] = part.velocity[order] / 127
+    labels[step, 2, kind] = -2 * part.offset[order]
+    return labels.reshape(-1, GROOVE_DEPTH)
+
+
+def with_feel(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Grooves [n, steps, 27] with the hits of `labels`, and velocities and offsets that a model gives them.
+
+    A model's velocity is a mean over hit and rest: 0 where it expects none. Divided by the probability of the hit, it
+    is that of a hit.
+
+    Args:
+        labels: [n, steps, 27].
+        logits: [n, steps, 27] of hits, velocities and offsets, before sigmoid and tanh.
+    """
+    hits = labels[..., :DRUM_CLASSES]
+    chances, velocities = np.split(1 / (1 + np.exp(-logits[..., : 2 * DRUM_CLASSES])), 2, -1)
+    velocities = np.minimum(velocities / np.maximum(chances, MIN_CHANCE), 1)
+    return np.concatenate([hits, hits * velocities, hits * np.tanh(logits[..., 2 * DRUM_CLASSES :])], -1)
 
 
 def _paint_groove(hits: tuple[np.ndarray, ...], qpm: float, length: int) -> np.ndarray:

@@ -107,6 +107,7 @@ class MelodyConverter(PitchedTracksConverter):
     follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
 
     input_depth = output_depth = MELODY_DEPTH
+    held_parts = 1
 
     def from_arrays(
         self,
@@ -186,6 +187,15 @@ class MelodyConverter(PitchedTracksConverter):
         controls = harmony.at(np.minimum(steps, song_steps - 1), round_half_up(harmony.seconds * rate))
         yield with_chord_classes(unique(cut._replace(controls=controls)), harmony, skipped)
 
+    def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
+        track, start, end, pitch = melody_voice(part, self.tracks_taken(midi))
+        first = track == track[:1]
+        labels = paint_melody(start[first], end[first], pitch[first], int(end[first].max(initial=0)))
+        return labels, tuple(track[:1].tolist())
+
+    def as_cut(self, labels: np.ndarray) -> np.ndarray:
+        return _without_leading_offs(labels)
+
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
         tracks = self.tracks_taken(midi)
         if not tracks.any():
@@ -212,7 +222,7 @@ def melody_voice(part: Part, tracks: np.ndarray) -> tuple[np.ndarray, ...]:
 def paint_melody(start: np.ndarray, end: np.ndarray, pitch: np.ndarray, length: int) -> np.ndarray:
     """Labels [length] of one voice; the notes are sorted by start, and each ends where the next one starts."""
     line = np.zeros(length, np.uint8)
-    ends = end[np.append(end[:-1] < start[1:], True)]
+    ends = end[np.append(end[:-1] < start[1:], True)[: len(end)]]
     line[ends[ends < length]] = NOTE_OFF
     line[start[start < length]] = pitch[start < length] - MIN_PITCH + FIRST_PITCH
     return line

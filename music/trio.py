@@ -56,6 +56,7 @@ class TrioConverter(BarsConverter):
     follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
 
     input_depth = output_depth = sum(TRIO_DEPTHS)
+    held_parts = 2
 
     def from_arrays(
         self,
@@ -112,6 +113,15 @@ class TrioConverter(BarsConverter):
 
     def cut_part(self, part: Part, song: np.ndarray, skipped: list[Skipped]) -> Iterator[Cut]:
         return _trio_cuts(part, song, self.steps_per_bar, self.bars)
+
+    def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
+        """See `BarsConverter.line`; of each kind of track the first one with a note is taken."""
+        kinds = _track_kinds(midi)
+        lines = _track_lines(part, kinds, int(part.end[kinds.any(0)[part.track]].max(initial=0)))
+        tracks = [next((t for t in np.flatnonzero(kind).tolist() if t in lines), None) for kind in kinds]
+        if None in tracks:
+            return np.zeros((0, len(TRIO_DEPTHS)), np.uint16), ()
+        return np.stack([lines[t].astype(np.uint16) for t in tracks], -1), tuple(tracks)
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
         missing = [name for name, tracks in zip(TRIO_NAMES, _track_kinds(midi), strict=True) if not tracks.any()]

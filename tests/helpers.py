@@ -10,7 +10,9 @@ import torch
 
 from configs import CONFIGS, Config
 from engine.lstm import supports_bfloat16
+from generate import TrainedModel
 from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, PianoConverter, SongDataset, Windows
+from model import MusicVAE
 from music.labels import KEYS, NO_NOTE
 from music.performance import END, FIRST_PROGRAM, NOTE_OFF, PADDING, TIME_SHIFT, VELOCITY
 from training import updates
@@ -58,6 +60,17 @@ def shrink(name, bars=None, **training):
             sizes[levels] = converter.bars if getattr(config.model, levels) > 1 else 1
     model = replace(config.model, steps=converter.steps, **sizes)
     return Config(name, model, converter, replace(config.training, batch_size=8, decay_rate=1.0, **training))
+
+
+def untrained(name):
+    """A model of random weights, so large that its outputs depend on its inputs."""
+    torch.manual_seed(0)
+    config = shrink(name)
+    model = MusicVAE(config.model)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return TrainedModel(model, config)
 
 
 def made_songs(converter, windows=24, songs=6, seed=0):

@@ -15,7 +15,7 @@ import prior
 from checkpoint import read_checkpoint
 from configs import CONFIGS
 from generate import PRIOR_SCALE, TrainedModel, slerp
-from helpers import BUILT_IN, PARITY, made_songs, needs_bfloat16, parity_folder, shrink
+from helpers import BUILT_IN, PARITY, made_songs, needs_bfloat16, parity_folder, shrink, untrained
 from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
 from midi_utils import midi_files
 from model import MusicVAE
@@ -25,17 +25,6 @@ from music.chords import chords_to_controls
 @pytest.fixture(scope="module", params=["cat-mel_2bar_tiny", "cat-drums_2bar_tiny", "hierdec-trio_16bar_tiny"])
 def trained(request):
     return untrained(request.param)
-
-
-def untrained(name):
-    """A model of random weights, so large that its outputs depend on its inputs."""
-    torch.manual_seed(0)
-    config = shrink(name)
-    model = MusicVAE(config.model)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.3)
-    return TrainedModel(model, config)
 
 
 def one_window(trained, seed=0):

@@ -22,7 +22,16 @@ from made_midi import (
 )
 from midi_utils import MelodyConverter, Windows, load_songs
 from music import chords
-from music.chords import CHORD_DEPTH, NO_CHORD, ChordError, chord_class, chord_symbol, chords_to_controls, is_chord
+from music.chords import (
+    CHORD_DEPTH,
+    NO_CHORD,
+    ChordError,
+    chord_class,
+    chord_symbol,
+    chords_to_controls,
+    is_chord,
+    progression,
+)
 
 CHORDS = MelodyConverter(programs=None, chords=True)
 C, G, A_MINOR = 1, 8, 22
@@ -289,3 +298,39 @@ def test_a_set_of_songs_keeps_its_chords(tmp_path):
     assert dataset.controls[:, 0].tolist() == [C, G]
     assert dataset.report.without_window == (("c.mid", "every window is in an earlier song too"),)
     assert dataset.windows([1]).controls.tolist() == [[G] * 32]
+
+
+# ---- Progressions ----
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("Am7 Dm7 | G7 Cmaj7", ["Am7", "Dm7", "G7", "Cmaj7"]),
+        ("| Am | G |", ["Am", "Am", "G", "G"]),
+        ("Am G", ["Am", "Am", "G", "G"]),
+        ("Am |% | F", ["Am", "Am", "Am", "Am", "F", "F"]),
+        ("C||G", ["C", "C", "G", "G"]),
+        ("N.C. Ebdim |", ["N.C.", "Ebdim"]),
+    ],
+)
+def test_a_progression_shares_each_bar_among_its_chords(text, symbols):
+    assert progression(text, 16).tolist() == chords_to_controls(symbols, 8 * len(symbols)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Am7 H7 | G", "'H7' at character 5, bar 1: 'H7' is no chord symbol"),
+        ("C | G | Csus4", "'Csus4' at character 9, bar 3: the chord 'Csus4' has no major"),
+        ("% | C", "'%' at character 1, bar 1"),
+        ("C | | G", "bar 2, at character 4, has no chord"),
+        ("C F G | C", "bar 1, at character 1, has 3 chords, which cannot share its 16 steps"),
+        ("", "there is none in the text"),
+        (" | ", "there is none in the text"),
+        (["C", "G"], "chords must be a text"),
+    ],
+)
+def test_a_progression_that_cannot_be_read_says_where(text, words):
+    with pytest.raises(ChordError, match=words):
+        progression(text, 16)

@@ -1,6 +1,7 @@
 """Grooves: arrays equal to the reference's, what inputs lack, and timing and velocities back to MIDI."""
 
 import json
+import math
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.testing import assert_close
 
 from made_midi import EIGHTS, MADE_FILES, made_song, melody, on_disk, reference, song, track, why, with_tempo_change
 from midi_utils import GrooveConverter, Windows, load_songs
+from music.groove import MIN_CHANCE, with_feel
 
 GROOVE = GrooveConverter(bars=2, kit="general_midi")
 CONVERTERS = {
@@ -300,3 +302,17 @@ def test_frames_are_made_where_the_labels_are(name):
     here = CONVERTERS[name].to_tensors(windows)
     for far, near in zip(there, here):
         assert (far is None and near is None) or (far.is_cuda and torch.equal(far.cpu(), near))
+
+
+def test_hits_get_the_velocities_and_offsets_of_a_model():
+    labels = np.zeros((1, 2, 27), np.float32)
+    labels[0, 0, 4] = 1
+    logits = np.full((1, 2, 27), -30.0)
+    logits[0, 0, [4, 13, 22]] = 0, math.log(1 / 3), math.atanh(-0.5)  # a hit is as likely as a rest
+    played = with_feel(labels, logits)
+    assert played.sum((0, 1)).nonzero()[0].tolist() == [4, 13, 22]
+    assert played[0, 0, [4, 13, 22]] == pytest.approx([1, 0.25 / 0.5, -0.5])
+    logits[0, 0, 4] = -30  # a hit that the model does not expect
+    assert with_feel(labels, logits)[0, 0, 13] == pytest.approx(1)
+    logits[0, 0, 13] = math.log(1 / 9)
+    assert with_feel(labels, logits)[0, 0, 13] == pytest.approx(0.1 / MIN_CHANCE)

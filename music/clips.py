@@ -1,0 +1,250 @@
+"""Clips: music of any number of bars, cut into a model's windows and joined again.
+
+A clip is one line of labels of whole bars with its rests, as a musician cuts it from a song. `to_arrays`, for training,
+starts a window at every bar instead, and ends a line at a rest.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import NamedTuple
+
+import numpy as np
+from pretty_midi import Instrument, PrettyMIDI
+
+from engine.checks import checked_count, checked_type, described
+from music.converter import QPM_RANGE, BarsConverter
+from music.drums import DrumTracksConverter
+from music.grid import Part, counted, file_bars, fraction, song_parts, steady_tempo, steps_of_bar, steps_per_second
+from music.labels import FIRST_PITCH, NO_EVENT, NOTE_OFF
+from music.melody import PitchedTracksConverter
+
+MAX_CLIP_BARS = 1024
+OTHER_BARS = "choose other bars (start_bar and bars; --from-bar and --clip-bars)"
+OTHER_TRACK = "choose a track (track; --track), or another model"
+FILLS = ("rest", "loop")  # what follows where a clip is too short: silence, or the clip again from its start
+
+Line = Callable[[Part, PrettyMIDI], tuple[np.ndarray, tuple[int, ...]]]  # see `BarsConverter.line`
+
+
+class Clip(NamedTuple):
+    """A line of labels of whole bars, and where it lies in its song."""
+
+    labels: np.ndarray  # [steps, ...], as a window's of the converter, but of any number of bars
+    chords: np.ndarray | None = None  # int8 [steps], the chord class of each step
+    qpm: float = 120.0  # quarter notes per minute
+    program: int | tuple[int, ...] | None = None  # General MIDI, from 0: of its track, or of each
+    tracks: tuple[int, ...] = ()  # indices in PrettyMIDI.instruments
+    start_bar: int = 0  # from 0, in the song
+    fill: str = "rest"  # of FILLS; what fills up its last window
+
+
+class Cutting(NamedTuple):
+    """The windows of a clip, end to end."""
+
+    labels: np.ndarray  # [n, steps, ...]
+    sounds: np.ndarray  # [n] bool: whether the window has an onset
+    tied: np.ndarray  # [n, held parts] bool: whether a note of the window before goes on in it
+
+
+# ---- Music to clips ----
+
+
+def read_clip(
+    midi: PrettyMIDI,
+    converter: BarsConverter,
+    line: Line | None = None,
+    *,
+    track: int | None = None,
+    start_bar: int = 0,
+    bars: int | None = None,
+    fill: str = "rest",
+) -> Clip:
+    """Reads a clip from a song, in the song's first tempo.
+
+    Args:
+        midi: the song.
+        converter: gives the labels and the length of a bar.
+        line: reads the labels; the converter's `line` when None.
+        track: index of a track, taken whatever its program is; the first that the converter takes when None.
+        start_bar: the clip's first bar in the song, from 0.
+        bars: number of bars; up to the bar in which the last note ends when None.
+        fill: what follows where the song ends before `bars`, one of FILLS.
+
+    Raises:
+        ValueError: an argument out of range, another time signature, or no note that the converter takes.
+    """
+    checked_type("midi", midi, PrettyMIDI, "a PrettyMIDI; load_midi(path) reads a file")
+    start_bar, bars, fill = checked_count("start_bar", start_bar, least=0), checked_bars(bars), checked_fill(fill)
+    song = steady_tempo(midi if track is None else with_one_track(midi, converter, track))
+    part = _part_of_clip(song_parts(song), start_bar, bars, converter)
+    labels, tracks = (line or converter.line)(part, song)
+    if not len(labels):
+        raise ValueError(_why_no_clip(song, converter, part, start_bar, bars))
+    bar_steps, held = converter.steps_per_bar, converter.held_parts
+    labels = fitted(labels, -(-len(labels) // bar_steps) * bar_steps, "rest", held)
+    labels = labels if bars is None else fitted(labels, bars * bar_steps, fill, held)
+    program = _programs(midi, song, tracks) if held > 1 else _programs(midi, song, tracks)[0]
+    return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, start_bar, fill)
+
+
+def checked_bars(bars: int | None) -> int | None:
+    """A number of bars from 1 to MAX_CLIP_BARS, or None."""
+    if bars is not None and checked_count("bars", bars) > MAX_CLIP_BARS:
+        raise ValueError(f"bars must be at most {MAX_CLIP_BARS:,}, got {bars}")
+    return None if bars is None else int(bars)
+
+
+def checked_fill(fill: str) -> str:
+    """One of FILLS."""
+    if not isinstance(fill, str) or fill not in FILLS:
+        raise ValueError(f"fill must be {' or '.join(map(repr, FILLS))}, got {described(fill)}")
+    return fill
+
+
+def with_one_track(midi: PrettyMIDI, converter: BarsConverter, track: int) -> PrettyMIDI:
+    """A copy of a song in which one track alone has notes, and is declared to be what the converter takes.
+
+    Raises:
+        ValueError: there is no such track, or the converter takes several.
+    """
+    if not _takes_one(converter):
+        raise ValueError("this kind of model takes several tracks, by their programs: omit track")
+    if checked_count("track", track, least=0) >= len(midi.instruments):
+        raise ValueError(f"there is no track {track}; the song has {track_list(midi)}")
+    song, chosen = copy(midi), copy(midi.instruments[track])
+    chosen.is_drum = isinstance(converter, DrumTracksConverter)
+    if converter.track_refusal(chosen):
+        chosen.program = converter.programs[0]
+    song.instruments = [Instrument(one.program, one.is_drum) for one in midi.instruments]
+    song.instruments[track] = chosen
+    return song
+
+
+def _takes_one(converter: BarsConverter) -> bool:
+    """Whether a converter reads a single track."""
+    return isinstance(converter, DrumTracksConverter | PitchedTracksConverter)
+
+
+def track_list(midi: PrettyMIDI) -> str:
+    """The tracks of a song with their numbers and programs, in words."""
+    kinds = ["drums" if one.is_drum else f"program {one.program}" for one in midi.instruments]
+    return ", ".join(f"track {k} ({kind})" for k, kind in enumerate(kinds)) or "no tracks"
+
+
+def _programs(midi: PrettyMIDI, song: PrettyMIDI, tracks: tuple[int, ...]) -> tuple[int, ...]:
+    """The programs of tracks; 0, the standard kit, of one that was declared to be drums."""
+    return tuple(
+        midi.instruments[k].program if midi.instruments[k].is_drum == song.instruments[k].is_drum else 0 for k in tracks
+    )
+
+
+def _part_of_clip(parts: list[Part], start_bar: int, bars: int | None, converter: BarsConverter) -> Part:
+    """The notes of a clip in steps from its start, with those of the part of the song alone in which it lies."""
+    starts = [int(file_bars(part, 0)) for part in parts]
+    index = max((k for k, start in enumerate(starts) if start <= start_bar), default=0)
+    part = parts[index]
+    if steps_of_bar(part.time_signature) != converter.steps_per_bar:
+        raise ValueError(
+            f"the song is in {fraction(part.time_signature)} at bar {start_bar + 1}, the model in "
+            f"{fraction(converter.time_signature)}: {OTHER_BARS}, or a model of that time signature"
+        )
+    ends_at = next(
+        (start for start, later in zip(starts[index + 1 :], parts[index + 1 :], strict=True) if len(later.start)), None
+    )
+    if ends_at is not None and (bars is None or start_bar + bars > ends_at):
+        raise ValueError(
+            f"the time signature changes at bar {ends_at + 1}, and a clip has one; up to there are "
+            f"{counted(ends_at - start_bar, 'bar')}: {OTHER_BARS}"
+        )
+    first = (start_bar - starts[index]) * converter.steps_per_bar
+    return _steps_of_part(part, first, (bars or _bars_from(part, first, converter)) * converter.steps_per_bar)
+
+
+def _bars_from(part: Part, first: int, converter: BarsConverter) -> int:
+    """Bars from a step to the end of a part; one of which less than half a step is played does not count."""
+    played = part.times[:, 1].max(initial=0.0) * steps_per_second(part.qpm) - first
+    bars = max(1, math.ceil((played - 0.5) / converter.steps_per_bar))
+    if bars > MAX_CLIP_BARS:
+        raise ValueError(f"the clip has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}: {OTHER_BARS}")
+    return bars
+
+
+def _steps_of_part(part: Part, first: int, steps: int) -> Part:
+    """The notes of a part that start in these steps, counted from the first of them; none ends after the last."""
+    kept = (part.start >= first) & (part.start < first + steps)
+    columns = {
+        name: getattr(part, name)[kept] for name in ("times", "start", "end", "offset", "pitch", "track", "velocity")
+    }
+    columns["start"], columns["end"] = columns["start"] - first, np.minimum(columns["end"] - first, steps)
+    return part._replace(**columns)
+
+
+def _why_no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: int, bars: int | None) -> str:
+    """The reason why a stretch of a song has no note for a model, and what to do."""
+    if not len(part.start):
+        stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
+        return f"no notes {stretch}: {OTHER_BARS}"
+    return f"{converter.why_no_window(song, [part])}: {OTHER_TRACK if _takes_one(converter) else OTHER_BARS}"
+
+
+# ---- Clips to windows, and back ----
+
+
+def fitted(labels: np.ndarray, steps: int, fill: str, held: int) -> np.ndarray:
+    """Labels [n, ...] cut or filled up to [steps, ...]; `held` parts of a label are voices whose notes end there."""
+    if fill == "loop":
+        return np.take(labels, np.arange(steps), axis=0, mode="wrap")
+    filled = np.zeros((steps, *labels.shape[1:]), labels.dtype)
+    filled[: len(labels)] = labels[:steps]
+    if len(labels) < steps:
+        _voices(filled, held)[len(labels), sounding_after(labels, held)] = NOTE_OFF
+    return filled
+
+
+def looped(clip: Clip, steps: int, held: int) -> Clip:
+    """A clip that is cut, or repeated from its start, to a number of steps."""
+    chords = None if clip.chords is None else fitted(clip.chords, steps, "loop", 0)
+    return clip._replace(labels=fitted(clip.labels, steps, "loop", held), chords=chords)
+
+
+def cut_clip(labels: np.ndarray, steps: int, fill: str, held: int) -> Cutting:
+    """Cuts labels [n, ...] into windows of `steps`, end to end; the last is filled up."""
+    count = -(-len(labels) // steps)
+    labels = fitted(labels, count * steps, fill, held)
+    windows = labels.reshape(count, steps, *labels.shape[1:])
+    tied = [
+        sounding_after(labels[: k * steps], held) & (_voices(labels, held)[k * steps] == NO_EVENT) for k in range(count)
+    ]
+    return Cutting(windows, has_onset(windows, held), np.array(tied).reshape(count, held))
+
+
+def joined(pieces: Sequence[np.ndarray], held: int, tied: np.ndarray | None = None) -> np.ndarray:
+    """Joins labels [steps, ...] of pieces, such as windows.
+
+    A note ends with its piece unless `tied` [pieces, held] says that it goes on in the next one.
+    """
+    labels = np.concatenate(pieces)
+    for k, start in enumerate(np.cumsum([len(piece) for piece in pieces])[:-1].tolist(), 1):
+        first = _voices(labels, held)[start]
+        ends = sounding_after(labels[:start], held) & (True if tied is None else ~tied[k])
+        first[(first == NO_EVENT) & ends] = NOTE_OFF
+    return labels
+
+
+def has_onset(windows: np.ndarray, held: int) -> np.ndarray:
+    """[n] bool: whether windows [n, steps, ...] have an onset, in a voice or of a drum."""
+    parts = windows.reshape(*windows.shape[:2], -1)
+    return (parts[..., :held] >= FIRST_PITCH).any((1, 2)) | (parts[..., held:] > 0).any((1, 2))
+
+
+def sounding_after(labels: np.ndarray, held: int) -> np.ndarray:
+    """[held] bool: in which voices a note sounds at the end of labels [steps, ...]."""
+    voices = _voices(labels, held)
+    last = [voice[np.flatnonzero(voice)[-1:]] for voice in voices.T]
+    return np.array([event.max(initial=NO_EVENT) >= FIRST_PITCH for event in last], bool)
+
+
+def _voices(labels: np.ndarray, held: int) -> np.ndarray:
+    """The voices [steps, held] of labels [steps, ...], a view."""
+    return labels.reshape(len(labels), math.prod(labels.shape[1:]))[:, :held]

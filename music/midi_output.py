@@ -1,0 +1,197 @@
+"""What a musician's project asks of a written file: its length, programs by name, velocity, swing and a drum map.
+
+Each function returns a new song and leaves the one that it is given as it is, except `write_midi`, which writes a file.
+"""
+
+import difflib
+import io
+import os
+import re
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+
+import mido
+import numpy as np
+import pretty_midi
+from pretty_midi import Note, PrettyMIDI
+
+from engine.checks import checked_count, checked_number, checked_path, checked_type, described, plain
+from music.converter import VELOCITY, checked_program
+from music.grid import seconds_per_step
+
+SWING_RANGE = (50, 75)  # per cent of a pair that its first note takes: 50 is straight, 67 a triplet
+SWING_UNITS = {"8th": 1.0, "16th": 0.5}  # length of a pair in quarters
+NAMES = pretty_midi.constants.INSTRUMENT_MAP  # of General MIDI's programs, from 0
+DRUM_NAMES = pretty_midi.constants.DRUM_MAP  # of General MIDI's drums, from pitch 35
+FIRST_DRUM = 35
+
+
+def program_number(program: int | str) -> int:
+    """A General MIDI program, from 0, by its number or its name; case and punctuation of a name do not count.
+
+    Raises:
+        ValueError: no such program; the message names those that sound alike.
+    """
+    number = int(program) if isinstance(program, str) and program.isdecimal() else program
+    return _by_name(number, NAMES, "program") if isinstance(number, str) else checked_program(number)
+
+
+def drum_pitch(drum: int | str) -> int:
+    """The MIDI pitch of a drum, by its number or its General MIDI name."""
+    number = int(drum) if isinstance(drum, str) and drum.isdecimal() else plain(drum)
+    if isinstance(number, str):
+        return FIRST_DRUM + _by_name(number, DRUM_NAMES, "drum")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 128:
+        raise ValueError(f"a drum must be a MIDI pitch, 0 to 127, or a General MIDI name, got {described(drum)}")
+    return number
+
+
+def _by_name(name: str, names: list[str], what: str) -> int:
+    """The index of a name, of which only letters and digits count."""
+    plain_names = [_letters(one) for one in names]
+    if (wanted := _letters(name)) in plain_names:
+        return plain_names.index(wanted)
+    close = [names[k] for k, one in enumerate(plain_names) if wanted and wanted in one]
+    close += [names[plain_names.index(one)] for one in difflib.get_close_matches(wanted, plain_names)]
+    hint = f"did you mean {', '.join(dict.fromkeys(close[:4]))}?" if close else f"such as {names[0]}"
+    raise ValueError(f"{name!r} is no General MIDI {what}; {hint}")
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+# ---- A song with other notes ----
+
+
+def with_velocity(midi: PrettyMIDI, velocity: int) -> PrettyMIDI:
+    """A song with this mean velocity; louder and softer notes keep their ratios, from 1 to 127.
+
+    Raises:
+        ValueError: the velocity is below 1 or above 127.
+    """
+    velocity = checked_number("velocity", velocity, "a number from 1 to 127", low=1, high=127)
+    own = [note.velocity for track in midi.instruments for note in track.notes]
+    ratio = velocity / np.mean(own) if own else 1
+    return _changed(midi, lambda note: setattr(note, "velocity", int(np.clip(round(note.velocity * ratio), 1, 127))))
+
+
+def with_swing(midi: PrettyMIDI, swing: float, unit: str = "8th") -> PrettyMIDI:
+    """A song of one tempo whose off-beats come late.
+
+    Args:
+        midi: the song, straight.
+        swing: per cent of each pair of notes that its first one takes, from 50 (straight) to 75; 67 is a triplet.
+        unit: of a pair's notes, '8th' or '16th'.
+
+    Raises:
+        ValueError: the swing is out of range, or the unit another one.
+    """
+    wanted = f"a per cent from {SWING_RANGE[0]} (straight) to {SWING_RANGE[1]}"
+    share = checked_number("swing", swing, wanted, *SWING_RANGE) / 100
+    if unit not in tuple(SWING_UNITS):
+        raise ValueError(f"the unit of swing must be {' or '.join(SWING_UNITS)}, got {described(unit)}")
+    pair = SWING_UNITS[unit] * 60 / midi.get_tempo_changes()[1][0]  # seconds
+
+    def moved(time: float) -> float:
+        whole, inside = divmod(time / pair, 1)
+        return pair * (whole + np.interp(inside, [0, 0.5, 1], [0, share, 1]))
+
+    def move(note: Note) -> None:
+        note.start, note.end = float(moved(note.start)), float(moved(note.end))
+
+    return _changed(midi, move)
+
+
+def without_feel(midi: PrettyMIDI) -> PrettyMIDI:
+    """A song of one tempo whose notes start on the grid of sixteenths, all with the same velocity."""
+    step = seconds_per_step(midi.get_tempo_changes()[1][0])
+
+    def move(note: Note) -> None:
+        start = float(step * round(note.start / step))
+        note.start, note.end, note.velocity = start, start + note.end - note.start, VELOCITY
+
+    return _changed(midi, move)
+
+
+def with_drum_map(midi: PrettyMIDI, drum_map: Mapping[int | str, int | str]) -> PrettyMIDI:
+    """A song whose drums have other pitches.
+
+    Args:
+        midi: the song.
+        drum_map: from General MIDI's pitches or names to those of one's own instrument: {36: 60, "Hand Clap": 62}.
+    """
+    checked_type("drum_map", drum_map, Mapping, "a dict of pitches or names, such as {36: 60}")
+    pitches = {drum_pitch(old): drum_pitch(new) for old, new in drum_map.items()}
+    song = deepcopy(midi)
+    for note in (note for track in song.instruments if track.is_drum for note in track.notes):
+        note.pitch = pitches.get(note.pitch, note.pitch)
+    return song
+
+
+def with_names(midi: PrettyMIDI) -> PrettyMIDI:
+    """A song in which every track has a name; one without is called after its program."""
+    song = deepcopy(midi)
+    for track in song.instruments:
+        track.name = track.name or ("Drums" if track.is_drum else NAMES[track.program])
+    return song
+
+
+def _changed(midi: PrettyMIDI, change: Callable[[Note], None]) -> PrettyMIDI:
+    """A copy of a song after a change of each note."""
+    song = deepcopy(midi)
+    for note in (note for track in song.instruments for note in track.notes):
+        change(note)
+    return song
+
+
+# ---- Files ----
+
+
+def write_midi(midi: PrettyMIDI, path: str | os.PathLike, bars: int | None = None) -> None:
+    """Writes a type 1 MIDI file; with `bars`, every track ends exactly there, so that it loops.
+
+    Args:
+        midi: the song, in one time signature.
+        path: of the file.
+        bars: length of the file; notes that end later are cut there. At the last note when None.
+
+    Raises:
+        ValueError: no path, or bars below 1.
+        OSError: the file cannot be written.
+    """
+    path, buffer = checked_path("path", path), io.BytesIO()
+    if bars is None:
+        midi.write(buffer)
+    else:
+        ticks = round(checked_count("bars", bars) * _ticks_per_bar(midi))
+        _cut_at(midi, midi.tick_to_time(ticks)).write(buffer)
+    buffer.seek(0)
+    file = mido.MidiFile(file=buffer)
+    if bars is not None:
+        file.tracks[:] = [_ended_at(track, ticks) for track in file.tracks]
+    file.save(path)
+
+
+def _ticks_per_bar(midi: PrettyMIDI) -> float:
+    first = midi.time_signature_changes[:1]
+    return midi.resolution * (4 * first[0].numerator / first[0].denominator if first else 4)
+
+
+def _cut_at(midi: PrettyMIDI, end: float) -> PrettyMIDI:
+    """A song without the notes that start at `end` (seconds) or later; those that go on end there."""
+    song = deepcopy(midi)
+    for track in song.instruments:
+        track.notes = [note for note in track.notes if note.start < end]
+        for note in track.notes:
+            note.end = min(note.end, end)
+    return song
+
+
+def _ended_at(track: mido.MidiTrack, end: int) -> mido.MidiTrack:
+    """A track whose end-of-track event stands at this tick; what comes later is left out, but for the ends of notes."""
+    timed = zip(np.cumsum([event.time for event in track]).tolist(), track, strict=True)
+    kept = [(tick, event) for tick, event in timed if tick < end or (tick == end and event.type == "note_on")]
+    kept.append((end, mido.MetaMessage("end_of_track")))
+    times = np.diff([0, *(tick for tick, _ in kept)]).tolist()
+    return mido.MidiTrack(event.copy(time=time) for time, (_, event) in zip(times, kept, strict=True))

@@ -1,0 +1,266 @@
+"""Clips: any stretch of a song in labels with its rests, cut into windows and joined again."""
+
+import numpy as np
+import pytest
+from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
+
+from midi_utils import (
+    DrumsConverter,
+    GrooveConverter,
+    MelodyConverter,
+    MultitrackConverter,
+    PianoConverter,
+    TrioConverter,
+)
+from music.clips import MAX_CLIP_BARS, Clip, cut_clip, fitted, has_onset, joined, looped, read_clip, sounding_after
+from music.labels import FIRST_PITCH, NOTE_OFF
+
+BAR = 16  # steps of 4/4
+STEP = 0.125  # seconds at 120 quarters per minute
+
+
+def melody(bars, *notes):
+    """Labels of whole bars with notes (start, end, label)."""
+    labels = np.zeros(bars * BAR, np.uint8)
+    for start, end, label in notes:
+        labels[start] = label
+        if end < len(labels):
+            labels[end] = NOTE_OFF
+    return labels
+
+
+def song(*tracks, qpm=120.0):
+    """A song of tracks (program, or "drums", and notes (start, end, pitch) in steps)."""
+    midi = PrettyMIDI(initial_tempo=qpm)
+    for program, notes in tracks:
+        track = Instrument(0, is_drum=True) if program == "drums" else Instrument(program)
+        step = STEP * 120 / qpm
+        track.notes = [Note(80, pitch, start * step, end * step) for start, end, pitch in notes]
+        midi.instruments.append(track)
+    return midi
+
+
+# A melody of ten bars with a bar's rest before it, three bars' rest inside it, and a note of three bars
+TUNE = melody(10, (16, 24, 40), (24, 30, 45), (80, 128, 50), (140, 160, 52))
+BEAT = np.zeros(10 * BAR, np.uint16)
+BEAT[[16, 20, 24, 90, 147]] = 1, 2, 5, 256, 3
+
+
+@pytest.mark.parametrize(
+    ("converter", "labels"),
+    [
+        (MelodyConverter(), TUNE),
+        (DrumsConverter(), BEAT),
+        (TrioConverter(), np.stack([TUNE, TUNE, BEAT], -1).astype(np.uint16)),
+    ],
+    ids=["melody", "drums", "trio"],
+)
+def test_a_clip_is_what_was_written_with_its_rests(converter, labels):
+    clip = read_clip(converter.from_arrays(labels, qpm=96), converter)
+    np.testing.assert_array_equal(clip.labels, labels)
+    assert clip.qpm == pytest.approx(96, abs=1e-3)
+    assert clip.start_bar == 0
+
+
+def test_a_groove_clip_has_the_labels_of_its_windows():
+    converter = GrooveConverter(kit="general_midi")
+    random = np.random.default_rng(0)
+    hits = (random.random((64, 9)) < 0.2).astype(np.float32)
+    labels = np.concatenate(
+        [hits, hits * random.uniform(0.1, 1, (64, 9)), hits * random.uniform(-0.9, 0.9, (64, 9))], 1
+    )
+    labels[0, 18:] = -abs(labels[0, 18:])
+    midi = converter.from_arrays(labels)
+    midi.instruments[0].notes.append(Note(20, 35, 16 * STEP, 17 * STEP))  # softer, of the class and step of another
+    midi.instruments[0].notes.append(Note(90, 36, 16 * STEP, 17 * STEP))
+    windows = converter.to_arrays(midi).labels
+    np.testing.assert_allclose(read_clip(midi, converter).labels, windows.reshape(64, 27), atol=1e-6)
+
+
+def test_a_rhythm_is_the_onsets_of_the_first_track_with_notes_as_taps():
+    converter = GrooveConverter(tap=True)
+    midi = song((40, []), (40, [(0, 4, 60), (0, 4, 64), (10.25, 12, 62)]), (0, [(5, 6, 60)]))
+    clip = read_clip(midi, converter, converter.rhythm)
+    hits, velocities, offsets = np.split(clip.labels, 3, axis=1)
+    assert np.argwhere(hits).tolist() == [[0, 3], [10, 3]]
+    assert velocities[10, 3] == pytest.approx(80 / 127)
+    assert offsets[10, 3] == pytest.approx(-0.5)  # in half steps, late
+    assert clip.tracks == (1,)
+
+
+def test_a_stretch_of_bars_is_taken_and_notes_end_with_it():
+    midi = MelodyConverter().from_arrays(TUNE)
+    clip = read_clip(midi, MelodyConverter(), start_bar=5, bars=2)
+    np.testing.assert_array_equal(clip.labels, melody(2, (0, 32, 50)))
+    assert clip.start_bar == 5
+
+
+@pytest.mark.parametrize(("fill", "second"), [("rest", melody(1)), ("loop", melody(1, (0, 4, 50), (8, 16, 52)))])
+def test_a_song_that_is_too_short_is_filled(fill, second):
+    midi = MelodyConverter().from_arrays(melody(1, (0, 4, 50), (8, 16, 52)))
+    clip = read_clip(midi, MelodyConverter(), bars=2, fill=fill)
+    labels = clip.labels[BAR:].copy()
+    if fill == "rest":
+        assert labels[0] == NOTE_OFF  # of the note before it
+        labels[0] = 0
+    np.testing.assert_array_equal(labels, second)
+
+
+def test_a_note_that_starts_at_the_very_end_of_a_loop_adds_no_bar():
+    midi = song((0, [(0, 4, 60), (56, 60, 62), (63.8, 64, 61)]))
+    assert len(read_clip(midi, MelodyConverter()).labels) == 4 * BAR
+
+
+def test_a_clip_goes_on_through_changes_of_tempo(tmp_path):
+    path = tmp_path / "slower.mid"
+    midi = MelodyConverter().from_arrays(TUNE)
+    midi.write(str(path))
+    slow = PrettyMIDI(str(path))
+    slow._tick_scales.append((480 * 8, 60.0 / (60 * 480)))  # pretty_midi has no other way
+    slow._update_tick_to_time(480 * 50)
+    for note in slow.instruments[0].notes:
+        note.start, note.end = (slow.tick_to_time(round(time / STEP) * 120) for time in (note.start, note.end))
+    assert len(slow.get_tempo_changes()[0]) == 2
+    np.testing.assert_array_equal(read_clip(slow, MelodyConverter()).labels, TUNE)
+
+
+def test_the_first_track_with_notes_is_taken_or_the_one_that_is_named():
+    midi = song((50, [(0, 4, 50)]), (0, []), (1, [(0, 4, 60)]), (2, [(0, 4, 61)]), ("drums", [(0, 1, 36)]))
+    taken = {track: read_clip(midi, MelodyConverter(), track=track) for track in (None, 0, 3, 4)}
+    assert {track: clip.labels[0] - FIRST_PITCH + 21 for track, clip in taken.items()} == {
+        None: 60,
+        0: 50,
+        3: 61,
+        4: 36,
+    }
+    assert {track: (clip.tracks, clip.program) for track, clip in taken.items()} == {
+        None: ((2,), 1),
+        0: ((0,), 50),
+        3: ((3,), 2),
+        4: ((4,), 0),
+    }
+
+
+def test_a_named_track_counts_as_drums():
+    midi = song(("drums", [(0, 1, 38)]), (25, [(4, 5, 36)]))
+    clip = read_clip(midi, DrumsConverter(), track=1)
+    assert np.flatnonzero(clip.labels).tolist() == [4]
+    assert clip.program == 0  # a kit, not a guitar
+    assert not midi.instruments[1].is_drum
+
+
+def test_a_clip_lies_in_one_time_signature():
+    midi = song((0, [(0, 4, 60), (40, 44, 62), (90, 94, 64)]))
+    midi.time_signature_changes = [TimeSignature(4, 4, 0), TimeSignature(3, 4, 64 * STEP)]
+    with pytest.raises(
+        ValueError, match=r"changes at bar 5, and a clip has one; up to there are 4 bars: choose other bars"
+    ):
+        read_clip(midi, MelodyConverter())
+    assert len(read_clip(midi, MelodyConverter(), bars=4).labels) == 4 * BAR
+    with pytest.raises(ValueError, match="in 3/4 at bar 7, the model in 4/4: choose other bars"):
+        read_clip(midi, MelodyConverter(), start_bar=6)
+    waltz = read_clip(midi, MelodyConverter(time_signature=(3, 4)), start_bar=6)
+    assert np.flatnonzero(waltz.labels).tolist() == [90 - 64 - 24, 94 - 64 - 24]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"track": 5}, r"there is no track 5; the song has track 0 \(program 40\), track 1 \(drums\)"),
+        ({"track": -1}, "track must be a whole number of at least 0"),
+        ({"start_bar": -1}, "start_bar must be a whole number of at least 0"),
+        ({"bars": 0}, "bars must be a whole number of at least 1"),
+        ({"bars": MAX_CLIP_BARS + 1}, "bars must be at most 1,024, got 1025"),
+        ({"fill": "repeat"}, "fill must be 'rest' or 'loop', got 'repeat'"),
+        ({}, r"no track with a program in 0-31; it has program 40 and drums: choose a track \(track; --track\)"),
+        ({"track": 0, "start_bar": 8}, "no notes from bar 9 on: choose other bars"),
+        ({"track": 0, "start_bar": 8, "bars": 2}, "no notes in bars 9 to 10: choose other bars"),
+    ],
+)
+def test_what_cannot_be_cut_is_named_with_what_to_do(arguments, words):
+    midi = song((40, [(0, 4, 60)]), ("drums", [(0, 1, 36)]))
+    with pytest.raises(ValueError, match=words):
+        read_clip(midi, MelodyConverter(), **arguments)
+
+
+def test_a_trio_says_which_track_is_missing():
+    midi = song((0, [(0, 4, 60)]), ("drums", [(0, 1, 36)]))
+    with pytest.raises(ValueError, match="trio needs a bass track .*: choose other bars"):
+        read_clip(midi, TrioConverter())
+    with pytest.raises(ValueError, match="takes several tracks, by their programs: omit track"):
+        read_clip(midi, TrioConverter(), track=0)
+
+
+def test_a_song_of_absurd_length_is_refused_before_it_is_painted():
+    midi = song((0, [(0, 4, 60), (2_000 * BAR - 4, 2_000 * BAR, 60)]))
+    with pytest.raises(ValueError, match="the clip has 2,000 bars, and the most is 1,024: choose other bars"):
+        read_clip(midi, MelodyConverter())
+    assert len(read_clip(midi, MelodyConverter(), start_bar=1990).labels) == 10 * BAR
+
+
+@pytest.mark.parametrize("converter", [PianoConverter(), MultitrackConverter()])
+def test_a_converter_whose_windows_cannot_be_joined_has_no_clips(converter):
+    with pytest.raises(ValueError, match="cannot be joined: take a model of melodies, drums or trios"):
+        read_clip(song((0, [(0, 4, 60)])), converter)
+
+
+# ---- Windows ----
+
+
+def random_melody(random, bars):
+    """Labels without a note-off that ends no note."""
+    labels = np.where(random.random(bars * BAR) < 0.3, random.integers(1, 90, bars * BAR), 0)
+    sounding = False
+    for step, label in enumerate(labels):
+        if label == NOTE_OFF and not sounding:
+            labels[step] = 0
+        elif label:
+            sounding = label >= FIRST_PITCH
+    return labels.astype(np.uint8)
+
+
+@pytest.mark.parametrize("held", [0, 1, 2])
+def test_a_clip_that_is_cut_and_joined_is_the_same(held):
+    random = np.random.default_rng(held)
+    for _ in range(20):
+        bars = int(random.integers(1, 9))
+        labels = random_melody(random, bars)
+        if held != 1:
+            labels = np.stack([random_melody(random, bars) for _ in range(3)], -1)
+        cutting = cut_clip(labels, 2 * BAR, "rest", held)
+        assert len(cutting.labels) == -(-bars // 2)
+        np.testing.assert_array_equal(joined(cutting.labels, held, cutting.tied)[: len(labels)], labels)
+
+
+def test_a_note_is_tied_where_it_goes_on_in_the_next_window():
+    cutting = cut_clip(TUNE, 2 * BAR, "rest", 1)
+    assert cutting.tied[:, 0].tolist() == [False, False, False, True, False]  # bars 5 to 8 hold one note
+    assert cutting.sounds.tolist() == [True, False, True, False, True]
+
+
+def test_a_note_ends_with_its_window_unless_it_is_tied():
+    windows = np.array([[40, 0], [0, 41], [42, 0]], np.uint8)
+    assert joined(windows, 1).tolist() == [40, 0, NOTE_OFF, 41, 42, 0]
+    assert joined(windows, 1, np.array([[False], [True], [False]])).tolist() == [40, 0, 0, 41, 42, 0]
+    assert joined(windows, 0).tolist() == [40, 0, 0, 41, 42, 0]  # drums hold nothing
+
+
+def test_labels_are_cut_filled_or_repeated():
+    labels = np.array([40, 0, 1, 0, 41, 0], np.uint8)
+    assert fitted(labels, 3, "rest", 1).tolist() == [40, 0, 1]
+    assert fitted(labels, 8, "rest", 1).tolist() == [40, 0, 1, 0, 41, 0, NOTE_OFF, 0]
+    assert fitted(labels, 8, "loop", 1).tolist() == [40, 0, 1, 0, 41, 0, 40, 0]
+    assert sounding_after(labels, 1).tolist() == [True]
+    assert sounding_after(labels[:4], 1).tolist() == [False]
+
+
+def test_chords_are_repeated_with_their_clip():
+    clip = looped(Clip(np.array([40, 0], np.uint8), chords=np.array([1, 2], np.int8)), 3, 1)
+    assert clip.labels.tolist() == [40, 0, 40]
+    assert clip.chords.tolist() == [1, 2, 1]
+
+
+def test_an_onset_is_a_pitch_or_a_hit():
+    assert has_onset(np.array([[0, 1], [0, 2]]), 1).tolist() == [False, True]
+    assert has_onset(np.array([[0, 1], [0, 0]]), 0).tolist() == [True, False]
+    assert has_onset(np.array([[[1, 0, 0]], [[0, 0, 4]], [[0, 30, 0]]]), 2).tolist() == [False, True, True]

@@ -1,0 +1,172 @@
+"""Written files: exact length, programs and drums by name, velocity, swing and names."""
+
+import mido
+import pytest
+from pretty_midi import ControlChange, Instrument, Note, PrettyMIDI, Text, TimeSignature
+
+from music.midi_output import (
+    drum_pitch,
+    program_number,
+    with_drum_map,
+    with_names,
+    with_swing,
+    with_velocity,
+    without_feel,
+    write_midi,
+)
+
+
+def song(*notes, qpm=120.0, is_drum=False, program=0):
+    """A song of one track with notes (start, end, pitch, velocity) in quarters."""
+    midi = PrettyMIDI(initial_tempo=qpm, resolution=480)
+    track = Instrument(program, is_drum)
+    second = 60 / qpm
+    track.notes = [Note(velocity, pitch, start * second, end * second) for start, end, pitch, velocity in notes]
+    midi.instruments.append(track)
+    return midi
+
+
+def quarters(midi):
+    """The start and end of each note, in quarters."""
+    second = 60 / midi.get_tempo_changes()[1][0]
+    return [(round(n.start / second, 6), round(n.end / second, 6)) for n in midi.instruments[0].notes]
+
+
+def ends(path):
+    """The tick of each track's last event, and its type."""
+    return [(sum(event.time for event in track), track[-1].type) for track in mido.MidiFile(path).tracks]
+
+
+@pytest.mark.parametrize("bars", [1, 2, 3])
+def test_every_track_ends_exactly_with_the_last_bar(tmp_path, bars):
+    midi, path = song((0, 1, 60, 80), (3.5, 8, 62, 80), (9, 10, 64, 80)), tmp_path / "loop.mid"
+    midi.text_events = [Text("C", 0.0), Text("G", 20.0)]
+    midi.instruments[0].control_changes = [ControlChange(64, 0, 30.0)]
+    write_midi(midi, path, bars)
+    assert ends(path) == [(bars * 4 * 480, "end_of_track")] * 2
+    again = PrettyMIDI(str(path))
+    assert quarters(again) == {1: [(0, 1), (3.5, 4)], 2: [(0, 1), (3.5, 8)], 3: [(0, 1), (3.5, 8), (9, 10)]}[bars]
+    assert [text.text for text in again.text_events] == ["C"]
+
+
+def test_a_bar_is_one_of_the_time_signature(tmp_path):
+    midi, path = song((0, 1, 60, 80)), tmp_path / "waltz.mid"
+    midi.time_signature_changes = [TimeSignature(3, 4, 0)]
+    write_midi(midi, path, 2)
+    assert ends(path) == [(2 * 3 * 480, "end_of_track")] * 2
+
+
+@pytest.mark.parametrize("bars", [None, 2])
+def test_a_file_is_of_type_1_with_tempo_and_time_signature_at_its_start(tmp_path, bars):
+    midi, path = song((0, 1, 60, 80), qpm=93), tmp_path / "song.mid"
+    midi.time_signature_changes = [TimeSignature(4, 4, 0)]
+    write_midi(midi, path, bars)
+    file = mido.MidiFile(path)
+    found = {event.type: event for event in file.tracks[0] if event.time == 0}
+    assert file.type == 1
+    assert mido.tempo2bpm(found["set_tempo"].tempo) == pytest.approx(93, abs=1e-3)
+    assert (found["time_signature"].numerator, found["time_signature"].denominator) == (4, 4)
+
+
+def test_without_a_length_the_file_is_pretty_midis(tmp_path):
+    midi = song((0, 1, 60, 80), (3.5, 8, 62, 80))
+    midi.write(str(tmp_path / "theirs.mid"))
+    write_midi(midi, tmp_path / "ours.mid")
+    assert (tmp_path / "ours.mid").read_bytes() == (tmp_path / "theirs.mid").read_bytes()
+
+
+def test_the_song_stays_as_it_is(tmp_path):
+    midi = song((0, 8, 36, 80), is_drum=True)
+    write_midi(midi, tmp_path / "short.mid", 1)
+    for changed in (with_velocity(midi, 20), with_swing(midi, 60), with_drum_map(midi, {36: 40}), with_names(midi)):
+        assert changed is not midi
+    assert [(n.start, n.end, n.pitch, n.velocity) for n in midi.instruments[0].notes] == [(0, 4, 36, 80)]
+    assert midi.instruments[0].name == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [(0, 0), (127, 127), ("5", 5), ("Acoustic Grand Piano", 0), ("electric piano 1", 4), ("ELECTRIC-PIANO 1", 4)],
+)
+def test_a_program_is_named_or_numbered(given, number):
+    assert program_number(given) == number
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (128, "General MIDI has 0 to 127"),
+        ("300", "General MIDI has 0 to 127"),
+        ("rhodes", "'rhodes' is no General MIDI program; such as"),
+        ("electric piano", "did you mean Electric Piano 1, Electric Piano 2"),
+        ("trumpt", "did you mean Trumpet"),
+        (None, "General MIDI has 0 to 127"),
+    ],
+)
+def test_a_program_that_does_not_exist_is_refused_with_those_alike(given, words):
+    with pytest.raises(ValueError, match=words):
+        program_number(given)
+
+
+def test_a_drum_is_named_or_numbered():
+    assert [drum_pitch(drum) for drum in (36, "36", "Bass Drum 1", "hand clap")] == [36, 36, 36, 39]
+    for drum, words in ((128, "MIDI pitch, 0 to 127"), ("clap", "did you mean Hand Clap"), (3.5, "MIDI pitch")):
+        with pytest.raises(ValueError, match=words):
+            drum_pitch(drum)
+
+
+def test_a_velocity_is_the_mean_and_dynamics_stay():
+    flat = with_velocity(song((0, 1, 60, 80), (1, 2, 60, 80)), 100)
+    assert [note.velocity for note in flat.instruments[0].notes] == [100, 100]
+    played = with_velocity(song((0, 1, 60, 40), (1, 2, 60, 80)), 90)
+    assert [note.velocity for note in played.instruments[0].notes] == [60, 120]
+    loud = with_velocity(song((0, 1, 60, 1), (1, 2, 60, 127)), 127)
+    assert [note.velocity for note in loud.instruments[0].notes] == [2, 127]
+    assert with_velocity(PrettyMIDI(), 90).instruments == []
+
+
+def test_swing_delays_the_second_note_of_each_pair():
+    eighths = song(*((k / 2, k / 2 + 0.5, 60, 80) for k in range(4)), qpm=90)
+    assert quarters(with_swing(eighths, 50)) == quarters(eighths)
+    swung = quarters(with_swing(eighths, 75))
+    assert swung == [(0, 0.75), (0.75, 1), (1, 1.75), (1.75, 2)]
+    sixteenths = song((0, 0.25, 60, 80), (0.25, 0.5, 60, 80), (0.5, 1, 60, 80))
+    assert quarters(with_swing(sixteenths, 60, "16th")) == [(0, 0.3), (0.3, 0.5), (0.5, 1)]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda midi: with_swing(midi, 40), r"swing must be a per cent from 50 \(straight\) to 75, got 40"),
+        (lambda midi: with_swing(midi, 76), "swing must be a per cent"),
+        (lambda midi: with_swing(midi, 60, "4th"), "unit of swing must be 8th or 16th, got '4th'"),
+        (lambda midi: with_velocity(midi, 0), "velocity must be a number from 1 to 127, got 0"),
+        (lambda midi: with_velocity(midi, 128), "velocity must be a number from 1 to 127"),
+        (lambda midi: with_drum_map(midi, [36, 40]), "drum_map must be a dict"),
+        (lambda midi: with_drum_map(midi, {36: 200}), "a drum must be a MIDI pitch"),
+        (lambda midi: write_midi(midi, "", 2), "path must be a path"),
+        (lambda midi: write_midi(midi, "a.mid", 0), "bars must be a whole number of at least 1"),
+    ],
+)
+def test_what_is_out_of_range_is_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(song((0, 1, 60, 80)))
+
+
+def test_a_drum_map_moves_drums_alone():
+    drums, notes = song((0, 1, 36, 80), (0, 1, 39, 80), is_drum=True), song((0, 1, 36, 80))
+    assert [n.pitch for n in with_drum_map(drums, {36: 39, "Hand Clap": 36}).instruments[0].notes] == [39, 36]
+    assert [n.pitch for n in with_drum_map(notes, {36: 39}).instruments[0].notes] == [36]
+
+
+def test_tracks_are_named_after_what_they_play():
+    midi = song((0, 1, 60, 80), program=33)
+    midi.instruments += [Instrument(0, is_drum=True), Instrument(0, name="Lead")]
+    assert [track.name for track in with_names(midi).instruments] == ["Electric Bass (finger)", "Drums", "Lead"]
+
+
+def test_notes_without_feel_lie_on_the_grid_with_one_velocity():
+    played = song((0.02, 0.25, 36, 120), (0.97, 1.2, 38, 30))
+    stiff = without_feel(played)
+    assert quarters(stiff) == [(0, 0.23), (1, 1.23)]
+    assert {note.velocity for note in stiff.instruments[0].notes} == {80}

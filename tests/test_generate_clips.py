@@ -1,0 +1,326 @@
+"""The studio's tools: clips of any length are sampled, continued, interpolated, played and drummed to."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from pretty_midi import Instrument, Note, PrettyMIDI
+
+from helpers import made_songs, untrained
+from midi_utils import Windows
+from music.chords import chord_class
+from music.clips import Clip
+
+BAR = 16  # steps of 4/4
+PRESETS = {
+    "melody": "cat-mel_2bar_tiny",
+    "drums": "cat-drums_2bar_tiny",
+    "trio": "hierdec-trio_16bar_tiny",
+    "chords": "cat-mel_2bar_chords_tiny",
+    "groove": "groovae_2bar_humanize",
+    "tap": "groovae_2bar_tap_fixed_velocity",
+    "hits": "groovae_2bar_hits_control",
+    "tracks": "hier-multiperf_vel_1bar_tiny",
+}
+
+
+@cache
+def model(kind):
+    return untrained(PRESETS[kind])
+
+
+@cache
+def clip_of(kind, bars=5, seed=0):
+    """A clip of any number of bars that does not fill the last window of two."""
+    converter = model(kind).config.converter
+    labels = made_songs(converter, windows=-(-bars * BAR // converter.steps), songs=1, seed=seed).labels
+    labels = labels.reshape(-1, *labels.shape[2:])[: bars * BAR]
+    chords = np.full(bars * BAR, 1, np.int8) if kind == "chords" else None
+    return Clip(labels, chords, qpm=90.0)
+
+
+def bars_of(midi):
+    """The bar in which the last note starts, from 1."""
+    return max(step for _, step in onsets(midi)) // BAR + 1
+
+
+def notes(midi):
+    return [
+        (track, note.pitch, round(note.start, 4), round(note.end, 4), note.velocity)
+        for track, instrument in enumerate(midi.instruments)
+        for note in instrument.notes
+    ]
+
+
+def onsets(midi, start=0, end=10**6):
+    """Pitch and step of the notes that start in these steps, counted from the first of them."""
+    step_seconds = 60 / midi.get_tempo_changes()[1][0] / 4
+    found = [(n[1], round(n[2] / step_seconds)) for n in notes(midi)]
+    return sorted((pitch, step - start) for pitch, step in found if start <= step < end)
+
+
+@pytest.mark.parametrize("kind", ["melody", "drums", "chords", "trio"])
+def test_a_reconstruction_is_that_of_each_window(kind):
+    trained, clip = model(kind), clip_of(kind, bars=6 if kind != "trio" else 32)
+    windows = clip.labels.reshape(-1, trained.converter.steps, *clip.labels.shape[1:])
+    chords = None if clip.chords is None else clip.chords.reshape(len(windows), -1)
+    cut = Windows(trained.converter.as_cut(windows), np.full(len(windows), windows.shape[1], np.int32), chords)
+    ours, steps = trained.reconstruct_clip(clip), trained.converter.steps
+    for k, midi in enumerate(trained.reconstruct(cut, qpm=90)):
+        assert onsets(ours, k * steps, (k + 1) * steps) == onsets(midi)
+    assert ours.get_end_time() <= len(clip.labels) * 60 / 90 / 4 + 1e-6
+
+
+def test_ten_bars_by_a_model_of_two_are_ten_bars():
+    trained, clip = model("melody"), clip_of("melody", bars=10)
+    song = trained.converter.from_arrays(clip.labels, qpm=90)
+    again = trained.reconstruct_clip(song)
+    assert bars_of(song) == bars_of(again) == 10
+    assert again.get_tempo_changes()[1].round(2).tolist() == [90]
+
+
+@pytest.mark.parametrize("kind", ["melody", "drums"])
+def test_a_rest_inside_a_clip_stays(kind):
+    clip = clip_of(kind, bars=6)
+    labels = clip.labels.copy()
+    labels[2 * BAR : 4 * BAR] = 0
+    if kind == "melody":
+        labels[2 * BAR - 2] = 1  # a note-off before the rest
+    midi = model(kind).reconstruct_clip(clip._replace(labels=labels))
+    step = 60 / 90 / 4
+    spans = [(n[2] / step, n[3] / step) for n in notes(midi)]
+    assert [s for s in spans if s[0] < 4 * BAR - 0.1 and s[1] > 2 * BAR + 0.1] == []
+    assert any(s[0] < 2 * BAR for s in spans)
+    assert any(s[0] > 4 * BAR - 0.1 for s in spans)
+
+
+def test_a_clip_keeps_tempo_and_program_unless_others_are_given():
+    trained, clip = model("melody"), clip_of("melody")._replace(program=11)
+    own, other = trained.reconstruct_clip(clip), trained.reconstruct_clip(clip, qpm=140, program=5)
+    assert [own.instruments[0].program, other.instruments[0].program] == [11, 5]
+    assert [midi.get_tempo_changes()[1].round(1).tolist() for midi in (own, other)] == [[90], [140]]
+
+
+def test_windows_are_joined_to_a_clip():
+    trained = model("chords")
+    windows = made_songs(trained.converter, windows=3, songs=1).windows([0, 1, 2])
+    clip = trained.clip(windows)
+    np.testing.assert_array_equal(clip.labels, np.asarray(windows.labels).ravel())
+    np.testing.assert_array_equal(clip.chords, np.asarray(windows.controls).ravel())
+    assert trained.clip(clip) is clip
+
+
+# ---- Generate and continue ----
+
+
+@pytest.mark.parametrize("kind", ["melody", "drums", "trio", "groove"])
+@pytest.mark.parametrize("bars", [1, 5])
+def test_samples_have_any_number_of_bars(kind, bars):
+    pieces = model(kind).sample_clips(2, bars, seed=3, qpm=90)
+    assert len(pieces) == 2
+    assert notes(pieces[0]) != notes(pieces[1])
+    assert max(map(bars_of, pieces)) <= bars
+    assert max(map(bars_of, pieces)) >= bars - 1
+    again = model(kind).sample_clips(2, bars, seed=3, qpm=90)
+    assert [notes(midi) for midi in again] == [notes(midi) for midi in pieces]
+
+
+def test_without_variation_every_window_is_the_first():
+    (midi,) = model("melody").sample_clips(1, 4, variation=0, temperature=0, seed=0)
+    assert onsets(midi, 0, 32) == onsets(midi, 32) != []
+    (other,) = model("melody").sample_clips(1, 4, variation=1, temperature=0, seed=0)
+    assert onsets(other, 0, 32) == onsets(midi, 0, 32)
+    assert onsets(other, 32) != onsets(midi, 32)
+
+
+@pytest.mark.parametrize("kind", ["melody", "drums", "groove", "chords"])
+@pytest.mark.parametrize("bars", [1, 5])
+def test_a_clip_goes_on_after_its_own_bars(kind, bars):
+    trained, clip = model(kind), clip_of(kind, bars)
+    pieces = trained.continue_clip(clip, 3, 2, seed=0)
+    end, own = bars * BAR, onsets(trained.converter.from_arrays(clip.labels, qpm=90))
+    for midi in pieces:
+        assert onsets(midi, 0, end) == own
+        assert onsets(midi, end)
+        assert bars_of(midi) <= bars + 3
+    assert notes(pieces[0]) != notes(pieces[1])
+    assert [notes(m) for m in trained.continue_clip(clip, 3, 2, seed=0)] == [notes(m) for m in pieces]
+
+
+def test_without_variation_a_clip_goes_on_as_its_reconstruction():
+    trained, clip = model("melody"), clip_of("melody", bars=4)
+    (midi,) = trained.continue_clip(clip, 4, variation=0, temperature=0)
+    assert onsets(midi, 4 * BAR) == onsets(trained.reconstruct_clip(clip)) != []
+
+
+def test_a_silent_window_is_not_continued():
+    trained, labels = model("drums"), clip_of("drums", bars=6).labels.copy()
+    labels[2 * BAR : 4 * BAR] = 0
+    (midi,) = trained.continue_clip(Clip(labels), 4, variation=0, temperature=0)
+    again = trained.reconstruct_clip(Clip(labels))
+    assert onsets(midi, 6 * BAR, 8 * BAR) == onsets(again, 0, 2 * BAR) != []
+    assert onsets(midi, 8 * BAR) == onsets(again, 4 * BAR) != []
+
+
+def test_a_clip_of_one_long_note_goes_on_from_its_window_with_the_onset():
+    trained, labels = model("melody"), np.zeros(3 * BAR, np.uint8)
+    labels[4] = 40
+    (midi,) = trained.continue_clip(Clip(labels), 2, variation=0, temperature=0)
+    looped = Clip(np.concatenate([labels, labels])[: 4 * BAR])
+    assert onsets(midi, 3 * BAR) == onsets(trained.reconstruct_clip(looped), 0, 2 * BAR) != []
+
+
+def test_windows_that_cannot_be_joined_are_sampled_at_their_own_length():
+    ours, theirs = model("tracks").sample_clips(2, 1, seed=0), model("tracks").sample(2, seed=0)
+    assert [notes(midi) for midi in ours] == [notes(midi) for midi in theirs]
+
+
+# ---- Interpolate ----
+
+
+@pytest.mark.parametrize("kind", ["melody", "drums", "chords"])
+def test_a_line_goes_through_all_its_clips(kind):
+    trained, clips = model(kind), [clip_of(kind, 4, seed) for seed in range(3)]
+    pieces = trained.interpolate_clips(clips, 5, temperature=0)
+    for k in range(3):
+        assert onsets(pieces[2 * k]) == onsets(trained.reconstruct_clip(clips[k]))
+    assert len({str(notes(midi)) for midi in pieces}) >= 3
+
+
+def test_a_grid_has_its_clips_in_its_corners():
+    trained, clips = model("melody"), [clip_of("melody", 2, seed) for seed in range(4)]
+    pieces = trained.interpolate_grid(clips, 3, temperature=0)
+    assert len(pieces) == 9
+    for clip, place in zip(clips, (0, 2, 6, 8), strict=True):
+        assert notes(pieces[place]) == notes(trained.reconstruct_clip(clip))
+    line = trained.interpolate_clips([clips[0], clips[2]], 3, temperature=0)
+    assert notes(pieces[3]) == notes(line[1])
+
+
+def test_a_shorter_clip_is_repeated_in_an_interpolation():
+    trained = model("melody")
+    short, long = clip_of("melody", 2, 0), clip_of("melody", 4, 1)
+    twice = short._replace(labels=np.concatenate([short.labels, short.labels]))
+    ours, theirs = (trained.interpolate_clips([one, long], 3, temperature=0) for one in (short, twice))
+    assert [notes(midi) for midi in ours] == [notes(midi) for midi in theirs]
+
+
+def test_a_window_that_is_silent_in_all_clips_is_silent_between_them():
+    trained, clips = model("drums"), []
+    for seed in range(2):
+        labels = clip_of("drums", 6, seed).labels.copy()
+        labels[2 * BAR : 4 * BAR] = 0
+        clips.append(Clip(labels))
+    (midi,) = trained.interpolate_clips(clips, 3)[1:2]
+    assert onsets(midi, 2 * BAR, 4 * BAR) == []
+    assert onsets(midi, 0, 2 * BAR) != []
+    assert onsets(midi, 4 * BAR) != []
+
+
+# ---- Groove and drumify ----
+
+
+def test_a_groove_keeps_the_hits_and_plays_them():
+    trained, hits = model("groove"), clip_of("groove", bars=3).labels[:, :9]
+    stiff = Clip(np.concatenate([hits, hits * 0.5, hits * 0], 1), qpm=90.0)
+    played = trained.groove(stiff)
+    straight, step = trained.converter.from_arrays(stiff.labels, qpm=90), 60 / 90 / 4
+    pairs = list(zip(sorted(notes(straight)), sorted(notes(played)), strict=True))
+    assert all(a[1] == b[1] and abs(a[2] - b[2]) < step / 2 for a, b in pairs)
+    assert len({b[4] for _, b in pairs}) > 3
+    assert max(abs(a[2] - b[2]) for a, b in pairs) > step / 100
+
+
+def test_strength_is_the_share_of_the_models_feel():
+    trained, clip = model("groove"), clip_of("groove", bars=3)
+    none, half, whole = (sorted(notes(trained.groove(clip, strength))) for strength in (0, 0.5, 1))
+    assert none == sorted(notes(trained.converter.from_arrays(clip.labels, qpm=90)))
+    for a, b, c in zip(none, half, whole, strict=True):
+        assert b[2] == pytest.approx((a[2] + c[2]) / 2, abs=2e-3) or a[2] == 0  # a note cannot start before 0
+        assert b[4] == pytest.approx((a[4] + c[4]) / 2, abs=1)
+
+
+def test_drums_are_played_to_the_onsets_of_any_track():
+    trained, midi = model("tap"), PrettyMIDI(initial_tempo=100)
+    bass = Instrument(33)
+    bass.notes = [Note(90, 40, k * 0.6, k * 0.6 + 0.3) for k in range(13)]
+    midi.instruments += [Instrument(0), bass]
+    drums = trained.drumify(midi)
+    assert drums.instruments[0].is_drum
+    assert drums.instruments[0].program == 0
+    assert notes(drums)
+    assert bars_of(drums) <= 4
+    sparse = trained.drumify(trained.clip(midi, bars=1, rhythm=True))
+    assert bars_of(sparse) == 1
+    bass.notes = [note for note in bass.notes if int(note.start / 0.6) % 3]
+    assert notes(trained.drumify(midi)) != notes(drums)
+
+
+def test_hits_are_the_controls_of_a_model_that_takes_them():
+    assert notes(model("hits").reconstruct_clip(clip_of("hits", bars=3)))
+
+
+# ---- Chords ----
+
+
+def test_chords_are_followed_and_written_as_text():
+    midi = model("chords").sample_clips(1, 3, chords="Am7 Dm7 | G7", seed=0)[0]
+    assert [(text.text, text.time) for text in midi.text_events] == [
+        ("Am", 0), ("Dm", 1), ("G", 2), ("Am", 4), ("Dm", 5),
+    ]  # fmt: skip
+    other = model("chords").sample_clips(1, 3, chords="F#", seed=0)[0]
+    assert notes(other) != notes(midi)
+
+
+def test_a_clip_with_chords_goes_on_with_them_or_with_others():
+    trained = model("chords")
+    song = trained.converter.from_arrays(clip_of("chords", 2).labels)
+    clip = trained.clip(song, chords="C | F")
+    assert clip.chords[[0, 16]].tolist() == [chord_class("C"), chord_class("F")]
+    own, other = (trained.continue_clip(clip, 2, chords=chords, seed=0)[0] for chords in (None, "G"))
+    assert [text.text for text in own.text_events] == ["C", "F", "C", "F"]
+    assert [text.text for text in other.text_events] == ["C", "F", "G"]
+
+
+# ---- What is refused ----
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "words"),
+    [
+        ("melody", lambda t, c: t.sample_clips(0, 2), "n must be a whole number of at least 1"),
+        ("melody", lambda t, c: t.sample_clips(1, 0), "bars must be a whole number of at least 1"),
+        ("melody", lambda t, c: t.sample_clips(1, 5000), "bars must be at most 1,024"),
+        ("melody", lambda t, c: t.sample_clips(1, 4, variation=1.5), "variation must be a number from 0 to 1, got 1.5"),
+        ("melody", lambda t, c: t.sample_clips(1, 4, chords="C"), "does not follow chords: omit them"),
+        ("chords", lambda t, c: t.sample_clips(1, 4), "follows chords: give them as text"),
+        ("chords", lambda t, c: t.sample_clips(1, 4, chords="C | H"), "'H' at character 5, bar 2"),
+        ("tracks", lambda t, c: t.sample_clips(1, 4), "cannot be joined: make pieces of 1 bar, without chords"),
+        ("melody", lambda t, c: t.continue_clip(c, -1), "bars must be a whole number"),
+        ("melody", lambda t, c: t.continue_clip(c, 2, 0), "n must be a whole number"),
+        ("melody", lambda t, c: t.continue_clip(c, 2, variation=-0.1), "variation must be a number from 0 to 1"),
+        ("melody", lambda t, c: t.interpolate_clips([c], 3), "clips must be a list of two or more"),
+        ("melody", lambda t, c: t.interpolate_clips(c, 3), "clips must be a list of two or more"),
+        ("melody", lambda t, c: t.interpolate_clips([c, PrettyMIDI()], 3), "clip 2 of 2: no notes from bar 1 on"),
+        ("melody", lambda t, c: t.interpolate_clips([c, c], 0), "num_steps must be a whole number"),
+        ("melody", lambda t, c: t.interpolate_grid([c, c, c], 3), "a grid has four corners, got 3 clips"),
+        ("melody", lambda t, c: t.interpolate_grid([c] * 4, 1), "size must be a whole number of at least 2"),
+        (
+            "melody",
+            lambda t, c: t.groove(c),
+            "groove needs a model of a preset such as groovae_2bar_humanize; this one",
+        ),
+        ("tap", lambda t, c: t.groove(c), "groove needs a model of a preset such as groovae_2bar_humanize"),
+        ("groove", lambda t, c: t.groove(c, 1.2), "strength must be a number from 0 to 1, got 1.2"),
+        ("groove", lambda t, c: t.drumify(c), "drumify needs a model of a preset such as groovae_2bar_tap"),
+        ("melody", lambda t, c: t.clip(PrettyMIDI(), rhythm=True), "drumify needs a model"),
+        ("tap", lambda t, c: t.drumify(PrettyMIDI()), "no notes from bar 1 on: choose other bars"),
+        ("drums", lambda t, c: t.clip(torch.zeros(3)), "a song must be a PrettyMIDI or the path"),
+        ("drums", lambda t, c: t.reconstruct_clip("no.mid"), "no.mid"),
+    ],
+)
+def test_what_a_tool_cannot_do_is_named_with_the_remedy(kind, call, words):
+    clip = None if kind == "tracks" else clip_of(kind)
+    with pytest.raises(ValueError, match=words):
+        call(model(kind), clip)

@@ -1,0 +1,271 @@
+"""python generate.py TOOL: files named for what they are, of exact length, and errors in one line."""
+
+import shlex
+from pathlib import Path
+
+import mido
+import pytest
+
+import generate
+from generate import TOOLS, main, parse_arguments
+from helpers import made_songs, untrained
+from midi_utils import load_midi
+
+PRESETS = {
+    "mel": "cat-mel_2bar_tiny",
+    "chords": "cat-mel_2bar_chords_tiny",
+    "drums": "cat-drums_2bar_tiny",
+    "trio": "hierdec-trio_16bar_tiny",
+    "groove": "groovae_2bar_humanize",
+    "tap": "groovae_2bar_tap_fixed_velocity",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a model of each kind and with clips; tests only read it."""
+    place = tmp_path_factory.mktemp("studio")
+    for name, preset in PRESETS.items():
+        untrained(preset).save(place / f"{name}.pt")
+    for kind in ("mel", "drums"):
+        converter = untrained(PRESETS[kind]).converter
+        for k, name in enumerate("abcd"):
+            labels = made_songs(converter, windows=2, songs=1, seed=k).labels[:, : 24 if k else 32].ravel()
+            converter.from_arrays(labels, qpm=90).write(str(place / f"{kind}_{name}.mid"))
+    return place
+
+
+@pytest.fixture
+def studio(folder, tmp_path, monkeypatch, capsys):
+    """A function: runs a tool in a folder of its own and returns the files that it wrote, by name."""
+    monkeypatch.setattr(generate, "PRETRAINED", folder)
+
+    def run(*words):
+        main([*map(str, words), "--out", str(tmp_path / "out")])
+        printed = capsys.readouterr()
+        run.heard = printed.err
+        written = [Path(line) for line in printed.out.splitlines()]
+        assert sorted(written) == sorted((tmp_path / "out").glob("*.mid"))
+        return {path.stem: path for path in written}
+
+    return run
+
+
+def bars_in(path):
+    """The bars, of 4/4, after which every track of a file ends."""
+    file = mido.MidiFile(path)
+    assert file.type == 1
+    assert all(track[-1].type == "end_of_track" for track in file.tracks)
+    (length,) = {sum(event.time for event in track) for track in file.tracks}
+    return length / file.ticks_per_beat / 4
+
+
+def first_track(path):
+    return load_midi(path).instruments[0]
+
+
+# ---- What each tool writes ----
+
+
+def test_generate_writes_pieces_of_the_length_that_is_asked_for(studio, folder):
+    files = studio("generate", "--model", "mel", "--count", 3, "--bars", 5, "--seed", 4)
+    assert list(files) == [f"mel_5bars_seed4_{k}" for k in (1, 2, 3)]
+    assert [bars_in(path) for path in files.values()] == [5, 5, 5]
+    assert len({path.read_bytes() for path in files.values()}) == 3
+
+
+def test_a_seed_is_drawn_shown_and_repeats_the_piece(studio):
+    ((name, path),) = studio("generate", "--model", "mel").items()
+    assert bars_in(path) == 2  # the model's own length
+    seed = studio.heard.split("seed ")[1].split()[0]
+    assert name == f"mel_2bars_seed{seed}_1"
+    before = path.read_bytes()
+    assert studio("generate", "--model", "mel", "--seed", seed)[name].read_bytes() == before
+
+
+def test_generate_takes_a_path_and_a_model_of_three_tracks(studio, folder):
+    ((name, path),) = studio("generate", "--model", folder / "trio.pt", "--bars", 4, "--seed", 0).items()
+    assert name == "trio_4bars_seed0_1"
+    assert bars_in(path) == 4
+    assert [track.name for track in load_midi(path).instruments][-1] == "Drums"
+
+
+def test_generate_writes_chords_as_text(studio):
+    (path,) = studio("generate", "--model", "chords", "--bars", 2, "--chords", "Am | F", "--seed", 0).values()
+    assert [text.text for text in load_midi(path).text_events] == ["Am", "F"]
+
+
+def test_continue_starts_with_the_clip(studio, folder):
+    clip = folder / "mel_b.mid"
+    files = studio("continue", clip, "--model", "mel", "--bars", 3, "--count", 2, "--seed", 1)
+    assert list(files) == [f"mel_b_continued_3bars_seed1_{k}" for k in (1, 2)]
+    assert [bars_in(path) for path in files.values()] == [6, 6]
+    own = [(n.pitch, round(n.start, 3)) for n in first_track(clip).notes]
+    for path in files.values():
+        assert [(n.pitch, round(n.start, 3)) for n in first_track(path).notes][: len(own)] == own
+    assert f"{clip}: bars 1 to 3, track 0, 90 quarters per minute; it has track 0 (program 0)" in studio.heard
+
+
+def test_interpolate_writes_a_line_through_clips_of_any_length(studio, folder):
+    clips = [folder / f"mel_{name}.mid" for name in "abc"]
+    files = studio("interpolate", *clips, "--steps", 5, "--model", "mel", "--seed", 0)
+    assert list(files) == [f"mel_a_to_mel_c_{k}of5" for k in range(1, 6)]
+    assert {bars_in(path) for path in files.values()} == {4}
+
+
+def test_interpolate_writes_a_grid_of_four_corners(studio, folder):
+    clips = [folder / f"mel_{name}.mid" for name in "abcd"]
+    files = studio("interpolate", *clips, "--grid", 2, "--model", "mel", "--seed", 0)
+    assert list(files) == [f"mel_a_to_mel_d_row{r}_column{c}" for r in (1, 2) for c in (1, 2)]
+
+
+def test_groove_plays_drums_and_strength_0_leaves_them(studio, folder):
+    clip = folder / "drums_b.mid"
+    (path,) = studio("groove", clip, "--model", "groove").values()
+    assert path.stem == "drums_b_groove"
+    assert bars_in(path) == 3
+    played = [(n.pitch, n.start, n.velocity) for n in first_track(path).notes]
+    (path,) = studio("groove", clip, "--model", "groove", "--strength", 0).values()
+    left = [(n.pitch, round(n.start, 3), n.velocity) for n in first_track(path).notes]
+    assert sorted(left) == sorted((n.pitch, round(n.start, 3), n.velocity) for n in first_track(clip).notes)
+    assert len(played) == len(left)
+    assert len({velocity for *_, velocity in played}) > 1
+
+
+def test_drumify_makes_drums_of_a_melody(studio, folder):
+    (path,) = studio("drumify", folder / "mel_a.mid", "--model", "tap", "--on-grid").values()
+    assert path.stem == "mel_a_drums"
+    assert bars_in(path) == 4
+    track = first_track(path)
+    assert track.is_drum
+    assert {n.velocity for n in track.notes} == {80}
+    step = 60 / 90 / 4
+    assert max(abs(n.start / step - round(n.start / step)) for n in track.notes) < 0.01
+
+
+def test_reconstruct_takes_a_part_of_a_song(studio, folder):
+    words = ("--model", "mel", "--from-bar", 2, "--clip-bars", 5, "--fill", "loop")
+    (path,) = studio("reconstruct", folder / "mel_a.mid", *words).values()
+    assert path.stem == "mel_a_reconstructed"
+    assert bars_in(path) == 5
+    assert "bars 2 to 6" in studio.heard
+
+
+def test_the_files_fit_a_project(studio):
+    words = ("--tempo", 84, "--program", "electric piano 1", "--velocity", 66, "--swing", 66, "--seed", 0)
+    (path,) = studio("generate", "--model", "mel", *words).values()
+    midi = load_midi(path)
+    assert midi.get_tempo_changes()[1].round(2).tolist() == [84]
+    assert [(track.program, track.name) for track in midi.instruments] == [(4, "Electric Piano 1")]
+    assert {note.velocity for note in midi.instruments[0].notes} == {66}
+    places = {round(note.start / (60 / 84), 2) for note in midi.instruments[0].notes}
+    assert {round(place % 1, 2) for place in places} <= {0, 0.33, 0.66, 0.83}
+
+
+def test_a_drum_map_of_ones_own_is_written(studio):
+    plain = studio("generate", "--model", "drums", "--seed", 0)
+    (before,) = ([note.pitch for note in first_track(path).notes] for path in plain.values())
+    mapped = studio("generate", "--model", "drums", "--seed", 0, "--drum-map", f"{before[0]}=99", "hand clap=98")
+    (after,) = ([note.pitch for note in first_track(path).notes] for path in mapped.values())
+    assert sorted(after) == sorted(99 if pitch == before[0] else pitch for pitch in before)
+
+
+# ---- Help and errors ----
+
+
+def test_help_shows_an_example_of_every_tool(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    text = capsys.readouterr().out
+    for name, tool in TOOLS.items():
+        assert f"python generate.py {name} {tool.example}" in text
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
+    assert parse_arguments([name, *TOOLS[name].example.split()]).tool == name
+    with pytest.raises(SystemExit):
+        parse_arguments([name, "--help"])
+    assert f"example: python generate.py {name} {TOOLS[name].example}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["generate", "--model", "none"], "there is no model 'none': give a path, or one of chords, drums, groove"),
+        (["groove", "CLIP"], "no groove_humanize.pt in .*train.py --config groovae_2bar_humanize --data FOLDER"),
+        (["drumify", "CLIP"], "no groove_tap.pt in .*train.py --config groovae_2bar_tap_fixed_velocity"),
+        (["generate", "--model", "mel", "--bars", "0"], "bars must be a whole number of at least 1"),
+        (["generate", "--model", "mel", "--count", "0"], "count must be a whole number of at least 1"),
+        (["generate", "--model", "mel", "--variation", "2"], "variation must be a number from 0 to 1"),
+        (["generate", "--model", "mel", "--temperature", "-1"], "temperature must be 0"),
+        (["generate", "--model", "mel", "--program", "flut"], "'flut' is no General MIDI program; did you mean Flute"),
+        (["generate", "--model", "mel", "--tempo", "2"], "qpm is 2.0; give quarters per minute"),
+        (["generate", "--model", "mel", "--swing", "80"], "swing must be a per cent from 50"),
+        (["generate", "--model", "mel", "--velocity", "0"], "velocity must be a number from 1 to 127"),
+        (["generate", "--model", "drums", "--drum-map", "36"], "--drum-map takes pairs such as 36=60, got '36'"),
+        (["generate", "--model", "mel", "--chords", "C"], "does not follow chords"),
+        (["generate", "--model", "chords", "--chords", "C | X7"], "'X7' at character 5, bar 2"),
+        (["continue", "none.mid", "--model", "mel"], "none.mid: there is no such file"),
+        (
+            ["continue", "CLIP", "--model", "mel", "--track", "3"],
+            "mel_a.mid: there is no track 3; the song has track 0",
+        ),
+        (["continue", "CLIP", "--model", "mel", "--from-bar", "0"], "from-bar must be a whole number of at least 1"),
+        (["continue", "CLIP", "--model", "mel", "--from-bar", "9"], "mel_a.mid: no notes from bar 9 on: choose other"),
+        (["continue", "CLIP", "--model", "trio"], "trio needs a bass track"),
+        (["interpolate", "CLIP", "--model", "mel", "--steps", "3"], "clips must be a list of two or more"),
+        (["interpolate", "CLIP", "CLIP", "--model", "mel", "--grid", "3"], "a grid has four corners, got 2 clips"),
+        (["groove", "CLIP", "--model", "mel"], "groove needs a model of a preset such as"),
+        (["drumify", "CLIP", "--model", "groove"], "drumify needs a model of a preset such as"),
+        (["groove", "CLIP", "--model", "groove"], "mel_a.mid: no drums: choose a track"),
+    ],
+)
+def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder, studio):
+    with pytest.raises(SystemExit, match=error) as end:
+        studio(*(str(folder / "mel_a.mid") if word == "CLIP" else word for word in words))
+    assert str(end.value).startswith("error: ")
+    assert "\n" not in str(end.value)
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_the_model_is_read(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "PRETRAINED", folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="error: .*file is a file: give a folder"):
+        main(["generate", "--model", "mel", "--out", str(tmp_path / "file")])
+
+
+def test_a_run_that_is_stopped_keeps_what_is_done(studio, tmp_path, monkeypatch):
+    def two_and_stop(*arguments):
+        yield from list(pieces(*arguments))[:2]
+        raise KeyboardInterrupt
+
+    pieces = TOOLS["generate"].make
+    monkeypatch.setitem(TOOLS, "generate", TOOLS["generate"]._replace(make=two_and_stop))
+    with pytest.raises(SystemExit, match="stopped; 2 files written to"):
+        studio("generate", "--model", "mel", "--count", 3, "--seed", 0)
+    assert len(list((tmp_path / "out").glob("*.mid"))) == 2
+
+
+def test_the_commands_of_the_page_run(folder, tmp_path, monkeypatch):
+    models = {"mel_2bar_low": "mel", "groove_humanize": "groove", "groove_tap": "tap"}
+    for name, file in models.items():
+        (tmp_path / f"{name}.pt").symlink_to(folder / f"{file}.pt")
+    for name, file in {"song": "mel_a", "b": "mel_b", "c": "mel_c", "d": "mel_d", "beat": "drums_a"}.items():
+        (tmp_path / f"{name}.mid").symlink_to(folder / f"{file}.mid")
+    monkeypatch.setattr(generate, "PRETRAINED", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("python generate.py ")]
+    assert {line.split()[2] for line in lines} == set(TOOLS)
+    for line in lines:
+        main(shlex.split(line)[2:])
+    assert len(list((tmp_path / "generated").glob("*.mid"))) == 4 + 3 + 9 + 16 + 1 + 1 + 1
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_page_shows_every_option_of_the_files(name):
+    page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
+    for option in ("tempo", "program", "velocity", "swing", "swing_unit", "on_grid", "drum_map"):
+        assert option in vars(parse_arguments([name, *TOOLS[name].example.split()]))
+        assert f"--{option.replace('_', '-')}" in page
