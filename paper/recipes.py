@@ -46,6 +46,17 @@ SHORT = LATER | {"steps": 4_000, "decay_rate": 0.9993}
 TEACHER_FORCED = {"sampling_schedule": "constant", "sampling_rate": 0.0}
 WITHOUT_Z = SHORT | TEACHER_FORCED | {"max_beta": 100.0}  # a bit of z costs more than it can save
 
+LATER_LONG = TEACHER_FORCED | {
+    "steps": 14_000,
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+    "decay_rate": 0.99985,
+    "beta2": 0.99,
+    "max_beta": 0.02,
+    "free_bits": 0.0,
+    "curriculum": 0,
+    "transpose_range": (-6, 6),
+}
 COMPARED = {  # of the two outputs for pianos, at --size tiny
     "batch_size": 64,
     "steps": 3_000,
@@ -76,7 +87,8 @@ STAGES = {
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar", (), WITHOUT_Z),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),
     "piano_keys": Stage("piano_2bar_keys", changes=COMPARED),
-    "mel_16bar": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
+    "mel_16bar_first": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
+    "mel_16bar": Stage("hier-mel_16bar", "mel_16bar_first", (), LATER_LONG),
     "mel_16bar_flat": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
     "drums_16bar": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),
     "drums_16bar_flat": Stage("flat-drums_16bar", without_sources=NEWER_SOURCES),

@@ -175,6 +175,24 @@ def test_tables_go_between_their_marks(published):
     assert training in publish.with_tables(both, results)
 
 
+def test_a_piano_is_published_with_its_agreement(corpus_arguments, tmp_path):
+    config, (_, folder, _, manifest) = shrink("piano_2bar_tiny"), corpus_arguments
+    songs = load_corpus(folder, "train", config.converter, manifest, progress=False)
+    train(config, songs, out_dir=tmp_path / "runs" / "piano_2bar", steps=5, progress=False, device="cpu")
+    (tmp_path / "README.md").write_text("\n".join(publish.marks("models")))
+    folders = ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--only", "piano_2bar", "--others", folder]
+    publish.main([*corpus_arguments, *folders])
+    found = json.loads((tmp_path / "results" / "piano_2bar.json").read_text())
+    trained = TrainedModel.load(tmp_path / "pretrained" / "piano_2bar.pt")
+    assert found["prior"] == str(trained.prior or "standard normal")
+    frames = found["reconstruction"]["most_likely"]["frames"]["mean"]
+    card = (tmp_path / "pretrained" / "piano_2bar.md").read_text()
+    assert f"| F1 of frames | {frames:.3f} free-running from the posterior mean" in card
+    assert f"frames {frames:.3f} | – |" in (tmp_path / "README.md").read_text()
+    assert [row[1] for row in table_rows(publish.pianos_table(tmp_path / "results"))] == ["test split", "songs"]
+    assert [row[1] for row in table_rows(publish.piano_samples(tmp_path / "results"))] == list(found["samples"])
+
+
 # --- the committed files ----------------------------------------------------------------------------------------------
 
 
