@@ -120,7 +120,10 @@ def checked_limits(limits: Limits) -> Limits:
     return limits
 
 
-def as_midi(song: PrettyMIDI | str | os.PathLike) -> PrettyMIDI:
+Midi = PrettyMIDI | str | os.PathLike  # a piece of music, or the path of its MIDI file
+
+
+def as_midi(song: Midi) -> PrettyMIDI:
     """A song as it is, or read from the path of a MIDI file.
 
     Raises:

@@ -38,6 +38,7 @@ VELOCITY = 80  # of written notes, MIDI 1 to 127
 MAX_WINDOWS = 2**16  # of a song, about, far more than songs give; the rest is left out
 MAX_PARTS = 384  # of a song, with notes, between changes of tempo or metre; songs have at most 285
 TICKS_PER_QUARTER = 480  # of written files
+Programs = int | tuple[int, ...] | None  # General MIDI, from 0: of all tracks, or one per track; the converter's own
 QPM_RANGE = (4, 1000)  # quarters per minute of written files; MIDI itself ends at 3.6
 
 
@@ -387,3 +388,10 @@ def largest_classes(outputs: Tensor, *depths: int) -> Tensor:
     """Labels int64 [..., parts] of outputs [..., sum of depths]: each part's class with the largest value."""
     outputs = checked_outputs(outputs, sum(depths))
     return torch.stack([part.argmax(-1) for part in outputs.split(depths, -1)], -1)
+
+
+def take(windows: Windows, part: slice) -> Windows:
+    """A slice of the windows of a song, without their positions in the song."""
+    checked_type("windows", windows, Windows, "windows, as converter.to_arrays makes them")
+    checked_type("part", part, slice | np.ndarray, "a slice, such as slice(k, k + 1)")
+    return Windows(*(None if array is None else array[part] for array in windows[:3]))

@@ -14,7 +14,7 @@ from IPython.core.formatters import HTMLFormatter
 import prior
 from checkpoint import read_checkpoint
 from configs import CONFIGS
-from generate import PRIOR_SCALE, TrainedModel, slerp
+from generate import PRIOR_SCALE, TrainedModel
 from helpers import BUILT_IN, PARITY, made_songs, needs_bfloat16, parity_folder, shrink, untrained
 from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
 from midi_utils import midi_files
@@ -337,27 +337,6 @@ def test_bfloat16_gives_music_and_nearly_the_same_mu(trained):
     assert all(notes(m) for m in half.sample(2, seed=0))
     mu = trained.encode(one_window(trained)).mu
     torch.testing.assert_close(half.encode(one_window(trained)).mu, mu, rtol=0.1, atol=0.1)
-
-
-E, N = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
-
-
-@pytest.mark.parametrize("end", [N, E, 2 * E, -E, -2 * E, torch.zeros(3), E + 1e-9 * N, -E + 1e-7 * N, E + N])
-def test_slerp_reaches_both_ends_and_never_jumps(end):
-    points = torch.stack([slerp(E, end, t) for t in torch.linspace(0, 1, 9).tolist()])
-    assert torch.isfinite(points).all()
-    torch.testing.assert_close(points[0], E, atol=1e-5, rtol=0)
-    torch.testing.assert_close(points[-1], end, atol=1e-5, rtol=0)
-    assert (points.diff(dim=0).norm(dim=1) < 0.5 * (E.norm() + end.norm())).all()  # no jump
-
-
-def test_slerp_is_an_arc():
-    """Between orthogonal unit vectors every point has length 1; the midpoint is at 45 degrees; a half turn avoids 0."""
-    x, y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-    torch.testing.assert_close(slerp(x, y, 0.5), torch.tensor([0.5**0.5, 0.5**0.5]))
-    assert all(slerp(x, y, t).norm().item() == pytest.approx(1) for t in (0.1, 0.7))
-    assert slerp(x, -x, 0.5).norm().item() == pytest.approx(1)
-    assert slerp(E, E, 0.3).tolist() == E.tolist()
 
 
 def test_a_sample_can_be_written_to_a_buffer(trained):

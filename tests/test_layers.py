@@ -16,7 +16,7 @@ LAYERS = (  # from the ground; an import goes down or stays in its layer
     {"engine", "music", "console"},
     {"outputs", "loss", "model", "prior"},
     {"configs", "midi_utils", "checkpoint", "corpus", "training"},
-    {"train", "generate", "magenta_formats", "magenta_checkpoint", "notebook_utils", "web"},
+    {"train", "generate", "magenta_formats", "magenta_checkpoint", "notebook_utils", "studio"},
     {"evaluation"},
     {"paper", "benchmarks", ".ci"},
 )

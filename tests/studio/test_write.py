@@ -17,7 +17,7 @@ from helpers import made_songs, shrink
 from midi_utils import load_midi
 from model import MusicVAE
 from music.labels import DRUM_PITCHES
-from web.write import bar_lines, blend, blend_grid, plane_grid, script_json, write_blind, write_gallery, write_space
+from studio.write import bar_lines, blend, blend_grid, plane_grid, script_json, write_blind, write_gallery, write_space
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = [ROOT / "docs" / f"{name}.html" for name in ("gallery", "space", "blind")]
@@ -334,7 +334,7 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path):
 
 
 def test_the_player_knows_the_drums_of_the_labels():
-    player = (ROOT / "web" / "player.js").read_text(encoding="utf-8")
+    player = (ROOT / "studio" / "player.js").read_text(encoding="utf-8")
     table = player.split("const DRUMS = [")[1].split("];")[0]
     rows = re.findall(r'\["[a-z ]+", \[([\d, ]+)\]\]', table)
     assert tuple(tuple(map(int, row.split(", "))) for row in rows) == DRUM_PITCHES

@@ -7,9 +7,11 @@ import mido
 import pytest
 
 import generate
-from generate import TOOLS, main, parse_arguments
+from generate import main
 from helpers import made_songs, untrained
 from midi_utils import load_midi
+from studio import command
+from studio.command import TOOLS, parse_arguments
 
 PRESETS = {
     "mel": "cat-mel_2bar_tiny",
@@ -38,7 +40,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def studio(folder, tmp_path, monkeypatch, capsys):
     """A function: runs a tool in a folder of its own and returns the files that it wrote, by name."""
-    monkeypatch.setattr(generate, "PRETRAINED", folder)
+    monkeypatch.setattr(command, "PRETRAINED", folder)
 
     def run(*words):
         main([*map(str, words), "--out", str(tmp_path / "out")])
@@ -229,7 +231,7 @@ def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_the_model_is_read(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "PRETRAINED", folder)
+    monkeypatch.setattr(command, "PRETRAINED", folder)
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit, match="error: .*file is a file: give a folder"):
         main(["generate", "--model", "mel", "--out", str(tmp_path / "file")])
@@ -253,7 +255,7 @@ def test_the_commands_of_the_page_run(folder, tmp_path, monkeypatch):
         (tmp_path / f"{name}.pt").symlink_to(folder / f"{file}.pt")
     for name, file in {"song": "mel_a", "b": "mel_b", "c": "mel_c", "d": "mel_d", "beat": "drums_a"}.items():
         (tmp_path / f"{name}.mid").symlink_to(folder / f"{file}.mid")
-    monkeypatch.setattr(generate, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(command, "PRETRAINED", tmp_path)
     monkeypatch.chdir(tmp_path)
     page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("python generate.py ")]

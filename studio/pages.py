@@ -1,6 +1,6 @@
 """Pages of a trained model, to open from the disk:
 
-    python -m web.pages pretrained/mel_2bar_low.pt --to generated/pages
+    python -m studio.pages pretrained/mel_2bar_low.pt --to generated/pages
 
 writes gallery.html (samples), space.html (a grid and a plane to walk through) and blind.html (real or sampled?).
 """
@@ -17,7 +17,7 @@ from corpus import load_corpus
 from engine.checks import checked_count
 from generate import TrainedModel
 from midi_utils import BUILT_IN, SongDataset, load_songs
-from web.write import write_blind, write_gallery, write_space
+from studio.write import write_blind, write_gallery, write_space
 
 SONGS = Path(__file__).parents[1] / "midi_songs" / BUILT_IN
 SAMPLES = 8  # of the gallery

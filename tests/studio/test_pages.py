@@ -13,7 +13,7 @@ from generate import TrainedModel
 from helpers import BUILT_IN, shrink
 from midi_utils import midi_files
 from model import MusicVAE
-from web.pages import GUESSES, main
+from studio.pages import GUESSES, main
 
 NAMES = ["blind.html", "gallery.html", "space.html"]
 
@@ -63,7 +63,7 @@ def test_one_seed_gives_one_gallery(tmp_path, few_songs):
 
 
 def test_the_nearest_songs_of_a_corpus_are_training_songs(tmp_path, few_songs, corpus_arguments, monkeypatch):
-    monkeypatch.setattr("web.pages.load_corpus", partial(load_corpus, manifest=corpus_arguments[3]))
+    monkeypatch.setattr("studio.pages.load_corpus", partial(load_corpus, manifest=corpus_arguments[3]))
     arguments = ["--to", str(tmp_path), "--count", "2", "--corpus", corpus_arguments[1], *few_songs]
     main([save(tmp_path), *arguments])
     names = {piece["nearest"]["name"] for piece in data(tmp_path / "gallery.html")["pieces"]}

@@ -6,7 +6,7 @@ import torch
 from pretty_midi import Instrument, Note, PrettyMIDI
 
 from helpers import made_songs, shrink
-from web.nearest import CHUNK, distances, nearest_songs, onsets_of_songs, onsets_of_windows
+from studio.nearest import CHUNK, distances, nearest_songs, onsets_of_songs, onsets_of_windows
 
 PRESETS = ("cat-mel_2bar_tiny", "cat-drums_2bar_tiny", "hierdec-trio_16bar_tiny")
 STEP = 0.125  # seconds of a sixteenth note at 120 quarters per minute

@@ -15,7 +15,7 @@ from pretty_midi import Instrument, Note, PrettyMIDI
 from chromium import DESKTOP, PHONE, chromium_page
 from generate import TrainedModel
 from midi_utils import BUILT_IN, midi_files
-from web.write import write_blind, write_gallery, write_space
+from studio.write import write_blind, write_gallery, write_space
 
 pytestmark = pytest.mark.slow
 

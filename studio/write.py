@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.checks import checked_count, checked_path, described
 from midi_utils import SongDataset, as_midi
-from web.nearest import nearest_songs
+from studio.nearest import nearest_songs
 
 Midi = PrettyMIDI | str | os.PathLike  # a piece of music, or the path of its MIDI file
 

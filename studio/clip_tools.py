@@ -1,0 +1,410 @@
+"""The tools for clips: new pieces of any length, continuations, interpolations, grooves, drums to a rhythm.
+
+Axes: n windows, Z size of z.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pretty_midi import PrettyMIDI
+from torch import Generator, Tensor
+
+from engine.checks import checked_count, checked_number, described
+from engine.slerp import slerp
+from midi_utils import GrooveConverter, Midi, Windows, as_midi
+from model import autocast
+from music.chords import progression
+from music.clips import Clip, Cutting, checked_bars, cut_clip, fitted, joined, looped, read_clip
+from music.converter import Programs, as_array, take
+from music.grid import counted
+from music.groove import with_feel
+
+VARIATION = 0.3  # of a clip that goes on: place between one of its windows (0) and a draw of the prior (1)
+GROOVE_PASSES = 2  # of a groove, each fed with the velocities and offsets of the one before
+GROOVE_PRESET, DRUMIFY_PRESET = "groovae_2bar_humanize", "groovae_2bar_tap_fixed_velocity"
+
+
+class Corners(NamedTuple):
+    """Clips between which points are taken."""
+
+    mu: Tensor  # [clips, n, Z], posterior means of the windows of each
+    sounds: np.ndarray  # [n] bool: whether any of them has an onset in the window
+    first: Clip  # gives length, tempo, program and chords
+
+
+def _slerp_windows(start: Tensor, end: Tensor, t: float) -> Tensor:
+    """`slerp` of each pair of windows: [n, Z]."""
+    return torch.stack([slerp(a, b, t) for a, b in zip(start, end, strict=True)])
+
+
+class ClipTools:
+    """What `generate.TrainedModel` does with clips; it has the methods that are used here and not defined."""
+
+    def clip(
+        self,
+        music: Midi | Windows | Clip,
+        *,
+        track: int | None = None,
+        start_bar: int = 0,
+        bars: int | None = None,
+        fill: str = "rest",
+        chords: str | None = None,
+        rhythm: bool = False,
+    ) -> Clip:
+        """Cuts a clip of any number of bars from a song, with its rests, for the methods below.
+
+        Args:
+            music: a song; or windows, which are joined end to end and take no other argument; or a clip, returned as
+                it is.
+            track: index of a track, taken whatever its program is; the first that the preset takes when None.
+            start_bar: first bar, from 0.
+            bars: number of bars; up to the bar in which the last note ends when None.
+            fill: what follows where the song or the last window is not full: 'rest', or 'loop', the clip again.
+            chords: for a preset that follows chords, text such as "Am7 Dm7 | G7 Cmaj7", repeated as needed.
+            rhythm: for `drumify`, take the onsets of a track of any kind.
+
+        Raises:
+            ValueError: an argument out of range, no note that the preset takes, or another time signature.
+        """
+        if isinstance(music, Clip):
+            return music
+        if isinstance(music, Windows):
+            labels = as_array(self._as_windows(music).labels)
+            chords = music.controls if self._has_chords else None
+            return Clip(labels.reshape(-1, *labels.shape[2:]), None if chords is None else as_array(chords).ravel())
+        line = self._groove_converter("drumify", "tap", DRUMIFY_PRESET).rhythm if rhythm else None
+        options = {"track": track, "start_bar": start_bar, "bars": bars, "fill": fill}
+        cut = read_clip(as_midi(music), self.converter, line, **options)
+        return cut._replace(chords=self._chord_line(chords, len(cut.labels)))
+
+    def sample_clips(
+        self,
+        n: int,
+        bars: int,
+        *,
+        variation: float = VARIATION,
+        chords: str | None = None,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        generator: Generator | int | None = None,
+        qpm: float = 120.0,
+        program: Programs = None,
+    ) -> list[PrettyMIDI]:
+        """Makes n new pieces of any number of bars; windows after a piece's first one vary it, see `continue_clip`.
+
+        Args:
+            n: number of pieces.
+            bars: length of each; a preset whose windows cannot be joined has its own length only.
+            variation, chords: as in `continue_clip`. The other arguments are as in `sample`.
+        """
+        source = self._random_source(seed, generator)
+        if self.converter.held_parts is None and (bars, chords) == (self.converter.bars, None):
+            return self.sample(n, temperature=temperature, generator=source, qpm=qpm, program=program)
+        steps = self._steps_of(bars)
+        chords = self._chord_line(chords, steps)
+        pieces = []
+        for first in self.draw_z(n, source)[:, None]:  # (1, Z)
+            more = max(0, -(-steps // self.converter.steps) - 1)
+            z = torch.cat([first, self._next_z(first, more, variation, source)])
+            pieces.append(Clip(self._new_line(z, steps, chords, temperature, source), chords, qpm, program))
+        return [self._written(piece) for piece in pieces]
+
+    def reconstruct_clip(
+        self,
+        clip: Midi | Windows | Clip,
+        *,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        generator: Generator | int | None = None,
+        qpm: float | None = None,
+        program: Programs = None,
+    ) -> PrettyMIDI:
+        """Decodes the posterior mean of each window of a clip and joins them to a piece of the clip's length.
+
+        A window without an onset stays as it is: silent, or with the note that goes on in it.
+
+        Args:
+            clip: a song, windows, or what `clip` returns.
+            qpm: tempo in quarter notes per minute; the clip's own when None.
+            program: as in `sample`; the clip's own when None. The other arguments are as in `sample`, too.
+        """
+        source, clip = self._random_source(seed, generator), self.clip(clip)
+        cutting, windows = self._cut(clip)
+        controls = self.converter.to_tensors(windows).controls if self.converter.control_depth else None
+        drawn = self._drawn(self.encode(windows).mu, controls, temperature, source)
+        return self._written(self._rejoined(clip, cutting, drawn), qpm, program)
+
+    def continue_clip(
+        self,
+        clip: Midi | Windows | Clip,
+        bars: int,
+        n: int = 1,
+        *,
+        variation: float = VARIATION,
+        chords: str | None = None,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        generator: Generator | int | None = None,
+        qpm: float | None = None,
+        program: Programs = None,
+    ) -> list[PrettyMIDI]:
+        """Makes n pieces that start with a clip and go on in its style.
+
+        New windows vary the clip's windows in turn: each lies on the arc from one of them to a draw of `draw_z`.
+
+        Args:
+            clip: as in `reconstruct_clip`; its own bars are kept.
+            bars: number of bars after it.
+            n: number of pieces.
+            variation: the place on the arc, from 0 (the clip's window) to 1 (the draw).
+            chords: of the new bars, as in `clip`; those of the clip again when None. The other arguments are as in
+                `reconstruct_clip` and `sample`.
+        """
+        source, clip = self._random_source(seed, generator), self.clip(clip)
+        steps, z = self._steps_of(bars), self._last_z(clip)
+        if chords is None and clip.chords is not None:
+            chords = fitted(clip.chords, steps, "loop", 0)
+        else:
+            chords = self._chord_line(chords, steps)
+        pieces = []
+        for _ in range(checked_count("n", n)):
+            moved = self._next_z(z, -(-steps // self.converter.steps), variation, source)
+            line = self._new_line(moved, steps, chords, temperature, source)
+            labels = joined([clip.labels, line], self.converter.held_parts)
+            both = None if chords is None else np.concatenate([clip.chords, chords])
+            pieces.append(clip._replace(labels=labels, chords=both))
+        return [self._written(piece, qpm, program) for piece in pieces]
+
+    def interpolate_clips(
+        self,
+        clips: Sequence[Midi | Windows | Clip],
+        num_steps: int,
+        *,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        generator: Generator | int | None = None,
+        qpm: float | None = None,
+        program: Programs = None,
+    ) -> list[PrettyMIDI]:
+        """Decodes points on a line through any number of clips, window by window, see `slerp`.
+
+        Args:
+            clips: two or more, as in `reconstruct_clip`; one that is shorter than the longest is repeated.
+            num_steps: number of pieces, evenly spaced from the first clip to the last.
+            qpm, program: the first clip's own when None. The other arguments are as in `sample`.
+
+        Raises:
+            ValueError: fewer than two clips, or num_steps below 1.
+        """
+        num_steps, corners = checked_count("num_steps", num_steps), self._corners(clips)
+        places = np.linspace(0, len(corners.mu) - 1, num_steps)
+        starts = np.minimum(places.astype(int), len(corners.mu) - 2).tolist()
+        points = [_slerp_windows(*corners.mu[k : k + 2], place - k) for k, place in zip(starts, places, strict=True)]
+        return self._between(corners, points, temperature, self._random_source(seed, generator), qpm, program)
+
+    def interpolate_grid(
+        self,
+        corners: Sequence[Midi | Windows | Clip],
+        size: int,
+        *,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        generator: Generator | int | None = None,
+        qpm: float | None = None,
+        program: Programs = None,
+    ) -> list[PrettyMIDI]:
+        """Decodes a square grid of points between four clips, window by window.
+
+        Args:
+            corners: four clips: top left, top right, bottom left, bottom right.
+            size: number of rows and of columns, at least 2. The other arguments are as in `interpolate_clips`.
+
+        Returns:
+            size * size pieces, row by row.
+
+        Raises:
+            ValueError: another number of corners, or a size below 2.
+        """
+        size, found = checked_count("size", size, least=2), self._corners(corners)
+        if len(found.mu) != 4:
+            raise ValueError(f"a grid has four corners, got {len(found.mu)} clips")
+        shares, (a, b, c, d) = np.linspace(0, 1, size).tolist(), found.mu
+        sides = [(_slerp_windows(a, c, y), _slerp_windows(b, d, y)) for y in shares]
+        points = [_slerp_windows(left, right, x) for left, right in sides for x in shares]
+        return self._between(found, points, temperature, self._random_source(seed, generator), qpm, program)
+
+    def groove(
+        self,
+        clip: Midi | Windows | Clip,
+        strength: float = 1.0,
+        *,
+        qpm: float | None = None,
+        program: Programs = None,
+    ) -> PrettyMIDI:
+        """Gives the hits of a drum clip the timing and the dynamics of a drummer.
+
+        Args:
+            clip: as in `reconstruct_clip`, of drums.
+            strength: 0 keeps the clip's own timing and velocities, 1 takes the model's; between, a mixture.
+            qpm, program: as in `reconstruct_clip`.
+
+        Raises:
+            ValueError: the preset does not add timing and velocities, or the strength is not from 0 to 1.
+        """
+        self._groove_converter("groove", "humanize", GROOVE_PRESET)
+        strength = checked_number("strength", strength, "a number from 0 to 1", low=0, high=1)
+        clip = self.clip(clip)
+        cutting, windows = self._cut(clip)
+        z, played = self.encode(windows).mu, cutting.labels
+        for _ in range(GROOVE_PASSES):
+            played = with_feel(cutting.labels, self._logits(z, played))
+        mixed = cutting.labels + strength * (played - cutting.labels)
+        return self._written(self._rejoined(clip, cutting, mixed), qpm, program)
+
+    def drumify(
+        self,
+        rhythm: Midi | Windows | Clip,
+        *,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        generator: Generator | int | None = None,
+        qpm: float | None = None,
+        program: Programs = None,
+    ) -> PrettyMIDI:
+        """Plays drums to a rhythm: the onsets of the first track of a song that has notes.
+
+        Args:
+            rhythm: a song, or what `clip` with rhythm=True cuts from one.
+            qpm: the song's own when None.
+            program: the drum kit; the standard kit (0) when None. The other arguments are as in `sample`.
+
+        Raises:
+            ValueError: the preset does not make drums of a tapped rhythm.
+        """
+        self._groove_converter("drumify", "tap", DRUMIFY_PRESET)
+        source = self._random_source(seed, generator)
+        clip = self.clip(rhythm, rhythm=True)._replace(program=0)
+        cutting, windows = self._cut(clip)
+        drawn = self._drawn(self.encode(windows).mu, None, temperature, source)
+        return self._written(self._rejoined(clip, cutting, drawn), qpm, program)
+
+    def _steps_of(self, bars: int) -> int:
+        """Steps of a number of bars; raises ValueError for a preset whose windows cannot be joined."""
+        if self.converter.held_parts is None:
+            own = counted(self.converter.bars, "bar")
+            raise ValueError(f"windows of {self.config.name} cannot be joined: make pieces of {own}, without chords")
+        return checked_bars(checked_count("bars", bars)) * self.converter.steps_per_bar
+
+    def _chord_line(self, text: str | None, steps: int) -> np.ndarray | None:
+        """Chord classes [steps] of a progression, which is repeated; None for a preset without chords."""
+        if (text is not None) != self._has_chords:
+            remedy = "give them as text, such as chords='Am7 | G7'" if self._has_chords else "omit them"
+            raise ValueError(
+                f"{self.config.name} {'follows' if self._has_chords else 'does not follow'} chords: {remedy}"
+            )
+        return None if text is None else fitted(progression(text, self.converter.steps_per_bar), steps, "loop", 0)
+
+    def _groove_converter(self, tool: str, field: str, preset: str) -> GrooveConverter:
+        """The converter of a model for a tool; raises ValueError for a model of another kind."""
+        if not getattr(self.converter, field, False):
+            raise ValueError(f"{tool} needs a model of a preset such as {preset}; this one is of {self.config.name}")
+        return self.converter
+
+    def _cut(self, clip: Clip) -> tuple[Cutting, Windows]:
+        """The windows of a clip, as they were and as the model reads them."""
+        steps = self.converter.steps
+        cutting = cut_clip(clip.labels, steps, clip.fill, self.converter.held_parts)
+        labels, lengths = self.converter.as_cut(cutting.labels), np.full(len(cutting.labels), steps, np.int32)
+        return cutting, Windows(labels, lengths, self._chords_by_window(clip.chords, len(labels)))
+
+    def _last_z(self, clip: Clip) -> Tensor:
+        """The posterior means [n, Z] of a clip's windows with an onset; the last one ends with the clip."""
+        steps = self.converter.steps
+        start = len(clip.labels) % steps if len(clip.labels) > steps else 0
+        chords = None if clip.chords is None else clip.chords[start:]
+        cutting, windows = self._cut(clip._replace(labels=clip.labels[start:], chords=chords, fill="loop"))
+        if start and not cutting.sounds.any():  # its last note starts before all of these
+            cutting, windows = self._cut(clip._replace(fill="loop"))
+        return self.encode(take(windows, np.flatnonzero(cutting.sounds))).mu
+
+    def _next_z(self, z: Tensor, count: int, variation: float, source: Generator | None) -> Tensor:
+        """Latent vectors [count, Z] that follow those of a piece, z [n, Z]: see `continue_clip`."""
+        variation = checked_number("variation", variation, "a number from 0 to 1", low=0, high=1)
+        if not count:
+            return z[:0]
+        draws, own = self.draw_z(count, source).cpu(), z.cpu()
+        return torch.stack([slerp(own[k % len(own)], draws[k], variation) for k in range(count)]).to(z)
+
+    def _new_line(
+        self, z: Tensor, steps: int, chords: np.ndarray | None, temperature: float, source: Generator | None
+    ) -> np.ndarray:
+        """Labels [steps, ...] of windows decoded from z [n, Z]."""
+        windows = self._drawn(z, self._chords_by_window(chords, len(z)), temperature, source)
+        return joined(windows, self.converter.held_parts)[:steps]
+
+    def _chords_by_window(self, chords: np.ndarray | None, n: int) -> np.ndarray | None:
+        """Chord classes [n, steps] of n windows; what lacks at the end is repeated from the start."""
+        steps = self.converter.steps
+        return None if chords is None else fitted(chords, n * steps, "loop", 0).reshape(n, steps)
+
+    def _drawn(
+        self, z: Tensor, controls: Tensor | np.ndarray | None, temperature: float, source: Generator | None
+    ) -> np.ndarray:
+        """Labels [n, steps, ...] of windows decoded from z [n, Z]."""
+        z = self.model.as_z(z)
+        outputs = self._outputs(z, self._as_controls(controls, len(z), None), temperature, source)
+        return as_array(self.converter.from_tensors(outputs))
+
+    def _rejoined(self, clip: Clip, cutting: Cutting, windows: np.ndarray) -> Clip:
+        """A clip with other windows, but for those without an onset."""
+        kept = np.where(cutting.sounds.reshape(-1, *[1] * (windows.ndim - 1)), windows, cutting.labels)
+        labels = joined(kept, self.converter.held_parts, cutting.tied)
+        return clip._replace(labels=labels[: len(clip.labels)])
+
+    def _corners(self, clips: Sequence[Midi | Windows | Clip]) -> Corners:
+        """The clips of an interpolation, encoded at the length of the longest."""
+        if isinstance(clips, Midi | Windows | Clip) or not isinstance(clips, Sequence) or len(clips) < 2:
+            raise ValueError(f"clips must be a list of two or more, got {described(clips)}")
+        cut = []
+        for k, music in enumerate(clips, 1):
+            try:
+                cut.append(self.clip(music))
+            except ValueError as error:
+                raise ValueError(f"clip {k} of {len(clips)}: {error}") from error
+        steps = max(len(clip.labels) for clip in cut)
+        cut = [looped(clip, steps, self.converter.held_parts) for clip in cut]
+        cuttings, windows = zip(*map(self._cut, cut), strict=True)
+        mu = torch.stack([self.encode(one).mu.cpu() for one in windows])
+        return Corners(mu, np.any([cutting.sounds for cutting in cuttings], 0), cut[0])
+
+    def _between(
+        self,
+        corners: Corners,
+        points: list[Tensor],
+        temperature: float,
+        source: Generator | None,
+        qpm: float | None,
+        program: Programs,
+    ) -> list[PrettyMIDI]:
+        """Pieces decoded from the z [n, Z] of each point; windows that are silent in all clips stay silent."""
+        first, pieces = corners.first, []
+        chords = self._chords_by_window(first.chords, len(corners.sounds))
+        for z in points:
+            windows = self._drawn(z, chords, temperature, source)
+            windows[~corners.sounds] = 0
+            labels = joined(windows, self.converter.held_parts)[: len(first.labels)]
+            pieces.append(self._written(first._replace(labels=labels), qpm, program))
+        return pieces
+
+    def _written(self, clip: Clip, qpm: float | None = None, program: Programs = None) -> PrettyMIDI:
+        """A clip as a song."""
+        qpm, program = clip.qpm if qpm is None else qpm, clip.program if program is None else program
+        return self.converter.from_arrays(clip.labels, qpm, program, clip.chords)
+
+    @torch.no_grad()
+    def _logits(self, z: Tensor, labels: np.ndarray) -> np.ndarray:
+        """Teacher-forced logits [n, steps, output_depth] of labels that are their own targets, such as grooves."""
+        with autocast(self.device, self.precision):
+            return as_array(self.model.decode(z, torch.as_tensor(labels, dtype=z.dtype, device=z.device)).float())

@@ -1,0 +1,315 @@
+"""The command of the tools: python generate.py TOOL ..."""
+
+import argparse
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pretty_midi import PrettyMIDI
+from torch import Generator
+from tqdm import tqdm
+
+from console import encodable, errors_in_a_line, say
+from engine.checks import checked_count, checked_path, checked_seed
+from magenta_checkpoint import is_magenta_checkpoint
+from midi_utils import load_midi
+from music.clips import FILLS, Clip, track_list
+from music.grid import counted
+from music.midi_output import (
+    SWING_UNITS,
+    drum_pitch,
+    program_number,
+    with_drum_map,
+    with_names,
+    with_swing,
+    with_velocity,
+    without_feel,
+    write_midi,
+)
+from studio.clip_tools import DRUMIFY_PRESET, GROOVE_PRESET, VARIATION, ClipTools
+from training.run_folder import check_folder
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+DEFAULT_MODEL = "mel_2bar_low"
+GROOVE_MODELS = {"groove": ("groove_humanize", GROOVE_PRESET), "drumify": ("groove_tap", DRUMIFY_PRESET)}
+TEMPERATURE = 0.5  # of the command's new music
+SEED_RANGE = 2**16  # seeds that the command draws where none is given
+
+
+class Piece(NamedTuple):
+    """A piece that a tool made."""
+
+    name: str  # of its file, without the ending
+    midi: PrettyMIDI
+    bars: int
+
+
+Pieces = Iterator[Piece]
+
+
+def find_model(name: str) -> Path:
+    """The path of a model: a file of pretrained/ by its name, or any path that `TrainedModel.load` takes.
+
+    Raises:
+        ValueError: there is none; the message lists the names, or says how a groove model is trained.
+    """
+    path = PRETRAINED / f"{name}.pt"
+    if path.is_file() or Path(name).exists() or is_magenta_checkpoint(Path(name)):
+        return path if path.is_file() else Path(name)
+    presets = dict(GROOVE_MODELS.values())
+    if name in presets:
+        raise ValueError(
+            f"there is no {path.name} in {PRETRAINED}: train one on drummers' MIDI files with python train.py --config "
+            f"{presets[name]} --data FOLDER --out runs/{name}, and give --model runs/{name}"
+        )
+    names = ", ".join(sorted(one.stem for one in PRETRAINED.glob("*.pt")))
+    raise ValueError(f"there is no model {name!r}: give a path, or one of {names}")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(
+        description="Make music with a trained model. Every tool has its own --help.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n" + "\n".join(f"  {example_of(tool)}" for tool in TOOLS),
+    )
+    tools = parser.add_subparsers(dest="tool", required=True, metavar="TOOL")
+    for name, tool in TOOLS.items():
+        words = {"help": tool.purpose, "description": tool.purpose, "epilog": f"example: {example_of(name)}"}
+        add_arguments(tools.add_parser(name, **words), name)
+    return parser.parse_args(arguments)
+
+
+def example_of(tool: str) -> str:
+    """A command line of a tool."""
+    return f"python generate.py {tool} {TOOLS[tool].example}"
+
+
+def add_arguments(parser: argparse.ArgumentParser, tool: str):
+    """Adds the options of a tool."""
+    if tool != "generate":
+        parser.add_argument("clips", nargs="+" if tool == "interpolate" else 1, metavar="CLIP", help="MIDI file")
+    default = GROOVE_MODELS.get(tool, (DEFAULT_MODEL,))[0]
+    parser.add_argument("--model", default=default, help=f"name in pretrained/, or a path (default: {default})")
+    parser.add_argument("--config", help="preset of one of Magenta's models, where its file fits several")
+    parser.add_argument("--out", default="generated", help="folder of the files (default: generated)")
+    add_tool_arguments(parser, tool)
+    if tool != "generate":
+        add_clip_arguments(parser)
+    parser.add_argument("--chords", help='for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"')
+    add_output_arguments(parser)
+
+
+def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
+    """Adds the options that only some tools have."""
+    if tool in ("generate", "continue"):
+        parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
+        parser.add_argument("--bars", type=int, help="length of the new music; default: the model's own")
+        parser.add_argument("--variation", type=float, default=VARIATION, help=f"0 to 1 (default: {VARIATION})")
+    if tool == "interpolate":
+        many = parser.add_mutually_exclusive_group(required=True)
+        many.add_argument("--steps", type=int, help="number of pieces on the line through the clips")
+        many.add_argument("--grid", type=int, help="rows and columns of the grid between four clips")
+    if tool == "groove":
+        parser.add_argument("--strength", type=float, default=1.0, help="0 (as it was) to 1 (default)")
+    else:
+        temperature = TEMPERATURE if tool in ("generate", "continue") else 0.0
+        what = f"0 takes the most likely label (default: {temperature:g})"
+        parser.add_argument("--temperature", type=float, default=temperature, help=what)
+        parser.add_argument("--seed", type=int, help="repeats a result; drawn and shown when omitted")
+
+
+def add_clip_arguments(parser: argparse.ArgumentParser):
+    """Adds the options that say which part of a song is the clip."""
+    group = parser.add_argument_group("the clip")
+    group.add_argument("--track", type=int, help="track, from 0, whatever its program; default: the first that fits")
+    group.add_argument("--from-bar", type=int, default=1, help="first bar, from 1 (default)")
+    group.add_argument("--clip-bars", type=int, help="number of bars; default: to the last note")
+    group.add_argument("--fill", choices=FILLS, default="rest", help="what follows where the clip is too short")
+
+
+def add_output_arguments(parser: argparse.ArgumentParser):
+    """Adds the options of the written files."""
+    group = parser.add_argument_group("the files")
+    group.add_argument("--tempo", type=float, help="quarters per minute; default: the clip's, or 120")
+    names = "General MIDI number, from 0, or name, such as 'electric piano 1'; three for a trio"
+    group.add_argument("--program", nargs="+", help=names)
+    group.add_argument("--velocity", type=int, help="mean velocity, 1 to 127")
+    group.add_argument("--swing", type=float, help="per cent of a pair for its first note, 50 (straight) to 75")
+    group.add_argument("--swing-unit", choices=tuple(SWING_UNITS), default="8th", help="what swings (default: 8th)")
+    group.add_argument("--on-grid", action="store_true", help="no timing and dynamics of a drummer")
+    pairs = "drums of one's own, such as 36=60 'hand clap=62'"
+    group.add_argument("--drum-map", nargs="+", default=[], metavar="DRUM=PITCH", help=pairs)
+
+
+def generate_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """New pieces, one by one."""
+    playing = playing | {"qpm": 120.0} if options.tempo is None else playing
+    bars = trained.converter.bars if options.bars is None else options.bars
+    made = {"variation": options.variation, "chords": options.chords}
+    for k in range(1, options.count + 1):
+        (midi,) = trained.sample_clips(1, bars, **made, **playing)
+        yield Piece(f"{Path(options.model).stem}_{bars}bars_seed{options.seed}_{k}", midi, bars)
+
+
+def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """A clip with different continuations, one by one."""
+    bars = trained.converter.bars if options.bars is None else options.bars
+    name = f"{Path(options.clips[0]).stem}_continued_{bars}bars_seed{options.seed}"
+    for k in range(1, options.count + 1):
+        (midi,) = trained.continue_clip(clips[0], bars, variation=options.variation, **playing)
+        yield Piece(f"{name}_{k}", midi, bars_of(trained, clips[0]) + bars)
+
+
+def interpolate_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """The points of a line or a grid."""
+    bars = max(bars_of(trained, clip) for clip in clips)
+    name = f"{Path(options.clips[0]).stem}_to_{Path(options.clips[-1]).stem}"
+    if options.grid is None:
+        for k, midi in enumerate(trained.interpolate_clips(clips, options.steps, **playing), 1):
+            yield Piece(f"{name}_{k}of{options.steps}", midi, bars)
+    else:
+        for k, midi in enumerate(trained.interpolate_grid(clips, options.grid, **playing)):
+            yield Piece(f"{name}_row{k // options.grid + 1}_column{k % options.grid + 1}", midi, bars)
+
+
+def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """A drum clip with timing and dynamics."""
+    tempo = {name: playing[name] for name in ("qpm", "program")}
+    midi = trained.groove(clips[0], options.strength, **tempo)
+    yield Piece(f"{Path(options.clips[0]).stem}_groove", midi, bars_of(trained, clips[0]))
+
+
+def drumify_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """Drums to a rhythm."""
+    midi = trained.drumify(clips[0], **playing)
+    yield Piece(f"{Path(options.clips[0]).stem}_drums", midi, bars_of(trained, clips[0]))
+
+
+def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """A clip, encoded and decoded."""
+    midi = trained.reconstruct_clip(clips[0], **playing)
+    yield Piece(f"{Path(options.clips[0]).stem}_reconstructed", midi, bars_of(trained, clips[0]))
+
+
+def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
+    """The clips that the options name; says on standard error which bars and tracks they are."""
+    checked_count("from-bar", options.from_bar)
+    cutting = {"track": options.track, "start_bar": options.from_bar - 1, "bars": options.clip_bars}
+    cutting |= {"fill": options.fill, "chords": options.chords, "rhythm": options.tool == "drumify"}
+    clips = []
+    for path in options.clips:
+        midi = load_midi(path)
+        try:
+            clip = trained.clip(midi, **cutting)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        last, tracks = options.from_bar + bars_of(trained, clip) - 1, ", ".join(map(str, clip.tracks))
+        where = f"bars {options.from_bar} to {last}, track {tracks}, {clip.qpm:.4g} quarters per minute"
+        tell(f"{path}: {where}; it has {track_list(midi)}")
+        clips.append(clip)
+    return clips
+
+
+def bars_of(trained: ClipTools, clip: Clip) -> int:
+    """The number of bars of a clip."""
+    return len(clip.labels) // trained.converter.steps_per_bar
+
+
+def tell(text: str):
+    """Prints a line on standard error."""
+    print(encodable(text, sys.stderr), file=sys.stderr, flush=True)
+
+
+def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
+    """A piece as the options of `add_output_arguments` want it."""
+    midi = without_feel(with_names(midi)) if options.on_grid else with_names(midi)
+    midi = midi if options.velocity is None else with_velocity(midi, options.velocity)
+    midi = midi if options.swing is None else with_swing(midi, options.swing, options.swing_unit)
+    return with_drum_map(midi, options.drum_map)
+
+
+def read_drum_map(pairs: list[str]) -> dict[int, int]:
+    """Pitches of a drum map given as DRUM=PITCH."""
+    for pair in pairs:
+        if pair.count("=") != 1:
+            raise ValueError(f"--drum-map takes pairs such as 36=60, got {pair!r}")
+    return {drum_pitch(old.strip()): drum_pitch(new.strip()) for old, new in (pair.split("=") for pair in pairs)}
+
+
+def check_options(options: argparse.Namespace):
+    """Checks and completes what a model is not needed for, so that an error comes at once."""
+    options.path = find_model(options.model)
+    check_folder(checked_path("--out", options.out))
+    options.drum_map = read_drum_map(options.drum_map)
+    programs = tuple(program_number(one) for one in options.program or ())
+    options.program = programs if len(programs) > 1 else next(iter(programs), None)
+    if options.tool in ("generate", "continue"):
+        checked_count("count", options.count)
+    if getattr(options, "seed", 0) is None:
+        options.seed = random.randrange(SEED_RANGE)
+        if options.temperature:
+            tell(f"seed {options.seed}")
+    finished(PrettyMIDI(), options)  # raises ValueError for options out of range
+
+
+def count_of(options: argparse.Namespace) -> int:
+    """The number of pieces that a tool makes."""
+    if options.tool == "interpolate":
+        return options.steps if options.grid is None else options.grid**2
+    return getattr(options, "count", 1)
+
+
+def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
+    """Runs the command: makes pieces with a tool and writes each as soon as it is made.
+
+    Args:
+        load: `TrainedModel.load`.
+        arguments: of the command; those of the process when None.
+    """
+    options, written = parse_arguments(arguments), 0
+    try:
+        with errors_in_a_line(ValueError, KeyError):
+            check_options(options)
+            trained = load(options.path, config_name=options.config)
+            playing = {"qpm": options.tempo, "program": options.program}
+            if options.tool != "groove":
+                source = Generator(trained.device).manual_seed(checked_seed(options.seed))
+                playing |= {"temperature": options.temperature, "generator": source}
+            Path(options.out).mkdir(parents=True, exist_ok=True)
+            clips = clips_of(trained, options) if "clips" in options else []
+            pieces = TOOLS[options.tool].make(trained, options, clips, playing)
+            for piece in tqdm(pieces, total=count_of(options), unit="piece", disable=count_of(options) == 1):
+                path = Path(options.out) / f"{piece.name}.mid"
+                write_midi(finished(piece.midi, options), path, piece.bars)
+                written += 1
+                with tqdm.external_write_mode():
+                    say(path)
+    except KeyboardInterrupt:
+        raise SystemExit(f"stopped; {counted(written, 'file')} written to {options.out}") from None
+
+
+class Tool(NamedTuple):
+    """A tool of the command."""
+
+    make: Callable[[ClipTools, argparse.Namespace, list[Clip], dict], Pieces]
+    purpose: str
+    example: str  # its arguments
+
+
+TOOLS = {
+    "generate": Tool(generate_pieces, "make new pieces", "--count 4 --bars 8 --temperature 0.5 --seed 1"),
+    "continue": Tool(continue_pieces, "let a clip go on in its style", "song.mid --bars 8 --model mel_2bar_low"),
+    "interpolate": Tool(
+        interpolate_pieces,
+        "go from clip to clip, on a line or in a grid of four corners",
+        "a.mid b.mid c.mid --steps 9",
+    ),
+    "groove": Tool(groove_pieces, "give stiff drums timing and dynamics", "beat.mid --strength 0.8"),
+    "drumify": Tool(drumify_pieces, "play drums to the rhythm of any track", "bass.mid --track 0"),
+    "reconstruct": Tool(
+        reconstruct_pieces, "encode a clip of any length and decode it", "song.mid --from-bar 5 --clip-bars 8"
+    ),
+}
