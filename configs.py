@@ -227,11 +227,10 @@ TINY_PIANO = replace(TINY_MELODY, transpose_range=(-5, 6))
 TINY_LONG_PIANO = replace(TINY_LONG, transpose_range=(-5, 6))
 MINI_PIANO = replace(
     MINI_MELODY,
-    steps=8_000,
+    steps=12_000,
     learning_rate=3e-3,
-    decay_rate=0.9996,
-    max_beta=0.02,
-    sampling_rate=1000.0,
+    decay_rate=0.99975,
+    sampling_rate=1500.0,
     transpose_range=(-5, 6),
 )
 MINI_DRUMS = replace(

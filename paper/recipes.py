@@ -57,6 +57,15 @@ LATER_LONG = TEACHER_FORCED | {
     "curriculum": 0,
     "transpose_range": (-6, 6),
 }
+PIANO_FIRST = {"steps": 5_000, "decay_rate": 0.9996, "max_beta": 0.02, "sampling_rate": 1000.0}
+PIANO_LATER = {
+    "steps": 3_500,
+    "learning_rate": 1.5e-3,
+    "decay_rate": 0.9992,
+    "max_beta": 0.06,
+    "sampling_schedule": "constant",
+    "sampling_rate": 0.25,
+}
 COMPARED = {  # of the two outputs for pianos, at --size tiny
     "batch_size": 64,
     "steps": 3_000,
@@ -83,7 +92,8 @@ STAGES = {
     "drums_2bar_low": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.4}),
     "drums_2bar_beta_0.06": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.06}),
     "drums_2bar_without_z": Stage("cat-drums_2bar", "drums_2bar_low", (), WITHOUT_Z),
-    "piano_2bar": Stage("piano_2bar"),
+    "piano_2bar_first": Stage("piano_2bar", changes=PIANO_FIRST),
+    "piano_2bar": Stage("piano_2bar", "piano_2bar_first", (), PIANO_LATER),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar", (), WITHOUT_Z),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),
     "piano_keys": Stage("piano_2bar_keys", changes=COMPARED),
