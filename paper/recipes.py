@@ -59,9 +59,9 @@ LATER_LONG = TEACHER_FORCED | {
 }
 PIANO_FIRST = {"steps": 5_000, "decay_rate": 0.9996, "max_beta": 0.02, "sampling_rate": 1000.0}
 PIANO_LATER = {
-    "steps": 3_500,
+    "steps": 2_500,
     "learning_rate": 1.5e-3,
-    "decay_rate": 0.9992,
+    "decay_rate": 0.9988,
     "max_beta": 0.06,
     "sampling_schedule": "constant",
     "sampling_rate": 0.25,
