@@ -49,6 +49,7 @@ from engine.lstm import (
     row_table,
     supports_bfloat16,
 )
+from engine.precision import bfloat16_is_faster
 from engine.rng import RandomSource, normal, uniform
 from loss import step_mask
 from outputs import Output, output_kind
@@ -387,8 +388,22 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
     Args:
         device: of the model.
+        precision: as in `chosen_precision`.
+
+    Raises:
+        ValueError: another precision, or bfloat16 on a device that does not run it.
+    """
+    half = chosen_precision(device, precision) == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+
+
+def chosen_precision(device: torch.device, precision: str) -> str:
+    """The precision of matrix products on a device, 'float32' or 'bfloat16'.
+
+    Args:
+        device: of the model.
         precision: 'float32'; 'bfloat16', for a CPU with instructions for it or a GPU whose cuDNN runs LSTMs in it; or
-            'auto', which is bfloat16 where that runs and float32 elsewhere.
+            'auto', which is bfloat16 where that runs and is faster, see `bfloat16_is_faster`, and float32 elsewhere.
 
     Raises:
         ValueError: another precision, or bfloat16 on a device that does not run it.
@@ -397,8 +412,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
     if precision == "bfloat16" and not supports_bfloat16(device):
         raise ValueError(f"no LSTM runs in bfloat16 on {device} here: choose precision 'float32' or 'auto'")
-    half = precision != "float32" and supports_bfloat16(device)
-    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+    faster = precision == "auto" and supports_bfloat16(device) and bfloat16_is_faster(device)
+    return "bfloat16" if faster else "float32" if precision == "auto" else precision
 
 
 class MusicVAE(nn.Module):

@@ -131,7 +131,8 @@ def train(
             has no curriculum. Without a step, the KL's weight and scheduled sampling start from their beginnings.
         freeze_encoder: keep the encoder's weights fixed.
         device: where to train; the fastest device when None.
-        precision: of the matrix products: 'float32', 'bfloat16' or 'auto', see `model.autocast`.
+        precision: of the matrix products: 'float32', 'bfloat16' or 'auto', the faster of both as measured once per
+            machine. A run resumes in the precision that it stored, unless the other one is given here.
         seed: seed of the initial weights and of every draw.
         progress: show a progress bar and, after ten updates, how long the rest will take.
 
@@ -159,7 +160,7 @@ def train(
     check_patience(patience, held_out=valid_set is not None)
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
-    run = start_run(config, train_set, beginning, freeze_encoder, path, resume, device, seed)
+    run = start_run(config, train_set, beginning, freeze_encoder, path, resume, device, seed, precision)
     plan = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every, "patience": patience}
     check_processes(plan | {"held-out windows": len(valid_set or ())}, config.training.batch_size)
     check_steps(run, beginning, steps)
@@ -177,14 +178,13 @@ def train(
                 minutes=minutes,
                 eval_every=eval_every,
                 patience=patience,
-                precision=precision,
                 progress=progress,
             )
     if is_main_process() and (finished or reason):
         say(finished or stop_line(run, steps, reason, resume))
     history = list(run.position.history)
     if run.position.updates:
-        history.append(new_row(run, run.position, sums_since_row(run.position, device), valid, precision))
+        history.append(new_row(run, run.position, sums_since_row(run.position, device), valid))
     return TrainingResult(run.model.eval(), run.config, history, path, reason, run.position.skipped)
 
 
@@ -229,7 +229,6 @@ def run_steps(
     minutes: float | None,
     eval_every: int,
     patience: int | None,
-    precision: str,
     progress: bool,
 ) -> tuple[Run, StopReason | None]:
     """Makes the updates of a run up to `steps`; adds a row to the history and saves every `eval_every` steps.
@@ -252,7 +251,7 @@ def run_steps(
         run.path.with_name(BEST).unlink(missing_ok=True)  # of a run that this one replaces
     with bar, stop_requests(minutes) as stop_reason:
         for step in range(position.step, steps):
-            sums += make_update(run, model, data, step, precision)
+            sums += make_update(run, model, data, step)
             skipped.add(run.optimizer.skipped)
             position = position._replace(step=step + 1, updates=position.updates + 1)
             bar.advance()
@@ -262,7 +261,7 @@ def run_steps(
             if position.step % METRICS_UPDATES == 0:
                 bar.show(as_metrics(sums, position.updates * process_count()))
             if is_row:
-                row = new_row(run, position, sums, valid, precision)
+                row = new_row(run, position, sums, valid)
                 position = position._replace(history=(*position.history, row), updates=0)
                 sums = torch.zeros_like(sums)
                 if is_best(position.history, run.config.training):
@@ -287,14 +286,12 @@ def patience_reason(run: Run, position: Position, steps: int, patience: int | No
     return "patience" if lost else None
 
 
-def make_update(
-    run: Run, model: MusicVAE | DistributedDataParallel, data: LabelBatch, step: int, precision: str
-) -> Tensor:
+def make_update(run: Run, model: MusicVAE | DistributedDataParallel, data: LabelBatch, step: int) -> Tensor:
     """Makes the update of a step; returns its numbers, see `as_sums`, or zeros if it was skipped."""
     config, seed = run.config, run.identity["seed"]
     source = process_shard(seeded(data.labels.device, "step", seed, step), config.training.batch_size)
     batch = step_batch(data, config, step, seed, source, config.model.takes_indices)
-    sums = as_sums(*update(model, run.optimizer, batch, config.training, step, source, precision))
+    sums = as_sums(*update(model, run.optimizer, batch, config.training, step, source, run.precision))
     return torch.where(run.optimizer.skipped > 0, 0.0, sums)
 
 
@@ -332,12 +329,12 @@ def divergence_line(run: Run, step: int, saved: int) -> str:
     )
 
 
-def new_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None, precision: str) -> HistoryRow:
+def new_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None) -> HistoryRow:
     """The row of the history for a position: metrics since the last row, and of the held-out windows."""
     metrics = as_metrics(sums, position.updates * process_count())
     measured = None
     if valid:
-        measured = validate(run.model, valid, run.config.converter, run.config.training, position.step, precision)
+        measured = validate(run.model, valid, run.config.converter, run.config.training, position.step, run.precision)
     return HistoryRow(position.step, metrics, measured)
 
 
@@ -371,7 +368,8 @@ def save_best(run: Run, position: Position):
 def write(run: Run, path: Path, position: Position, optimizer: Adam | None):
     """Writes the weights of a run at a position to a file; an earlier file stays if that fails, with a ValueError."""
     try:
-        save_checkpoint(path, run.model, run.config, run.identity | position_to_dict(position), optimizer)
+        content = run.identity | {"precision": run.precision} | position_to_dict(position)
+        save_checkpoint(path, run.model, run.config, content, optimizer)
     except (OSError, RuntimeError) as fault:  # torch raises the latter where a disk is full
         path.with_name(path.name + ".partial").unlink(missing_ok=True)
         raise ValueError(

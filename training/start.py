@@ -5,6 +5,7 @@ equal, so that a resumed run has the same bits as an uninterrupted one.
 """
 
 import hashlib
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +17,11 @@ from torch import Tensor
 from checkpoint import read_checkpoint
 from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
+from engine.lstm import supports_bfloat16
 from midi_utils import SongDataset
-from model import ModelConfig, MusicVAE
+from model import ModelConfig, MusicVAE, chosen_precision
 from training.history import Position, position_from_dict
+from training.processes import from_main_process
 
 FINGERPRINT_WINDOWS = 4096  # windows that `fingerprint` reads at a time, since a set may be larger than memory
 SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden")  # what a run takes over from first weights
@@ -42,6 +45,7 @@ class Run(NamedTuple):
     path: Path  # of its checkpoint
     identity: dict  # what it is made of, by name
     position: Position
+    precision: str  # of the matrix products, 'float32' or 'bfloat16'
 
 
 def start_run(
@@ -53,6 +57,7 @@ def start_run(
     resume: bool,
     device: torch.device,
     seed: int,
+    precision: str = "auto",
 ) -> Run:
     """Prepares a run at its first step or, with `resume`, at the checkpoint found at `path`.
 
@@ -65,6 +70,8 @@ def start_run(
         resume: continue from that checkpoint if it exists.
         device: where the model is trained.
         seed: seed of the initial weights and of every draw.
+        precision: of the matrix products; 'auto' is what the checkpoint was trained in or, at the first step, what
+            `model.chosen_precision` measures. All processes take that of the main one.
 
     Raises:
         ValueError: weights of another kind of model, or a checkpoint that is unreadable or belongs to another run.
@@ -78,10 +85,22 @@ def start_run(
     if freeze_encoder:
         model.encoder.requires_grad_(False)
     optimizer = Adam(model, config.training.beta2)
-    position = load_beginning(model, optimizer, beginning)
+    position, stored = load_beginning(model, optimizer, beginning), None
     if resume and path.exists():
-        position = restore(path, identity, model, optimizer)
-    return Run(config, model, optimizer, path, identity, position)
+        position, stored = restore(path, identity, model, optimizer)
+    chosen = from_main_process(precision_to_resume(precision, stored, device))
+    return Run(config, model, optimizer, path, identity, position, chosen)
+
+
+def precision_to_resume(asked: str, stored: str | None, device: torch.device) -> str:
+    """Returns the precision of a run: the one that was asked for, or for 'auto' the stored one where that runs."""
+    if asked == "auto" and stored == "bfloat16" and not supports_bfloat16(device):
+        warnings.warn(
+            f"the run was trained in bfloat16, which {device} does not run: it goes on in float32", stacklevel=3
+        )
+    elif asked == "auto" and stored:
+        return stored
+    return chosen_precision(device, asked)
 
 
 def checkpoint_bytes(run: Run, best: bool = False) -> int:
@@ -146,8 +165,10 @@ def load_beginning(model: MusicVAE, optimizer: Adam, beginning: Beginning | None
     return Position(beginning.step)
 
 
-def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam) -> Position:
-    """Loads a run's checkpoint into its model and optimizer; returns where the run stands.
+def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam) -> tuple[Position, str | None]:
+    """Loads a run's checkpoint into its model and optimizer; returns where the run stands, and its precision.
+
+    The precision is None in a checkpoint of an earlier version.
 
     Raises:
         ValueError: the file is unreadable, or its run has another identity.
@@ -165,7 +186,7 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam) -> Pos
             )
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
-    return position_from_dict(run)
+    return position_from_dict(run), run.get("precision")
 
 
 def difference(found, wanted) -> str:

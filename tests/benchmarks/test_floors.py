@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import floors
 from configs import CONFIGS
 from engine.lstm import supports_bfloat16
+from engine.precision import bfloat16_is_faster
 from helpers import needs_bfloat16
 from model import ModelConfig
 
@@ -77,9 +78,10 @@ def test_measured_rates_are_plausible():
     assert 1e8 < floors.read_rate(CPU, 1 << 16) < 1e13
 
 
-def test_auto_is_bfloat16_where_the_device_supports_it():
+def test_auto_is_bfloat16_where_the_device_supports_it_and_is_faster():
     assert floors.product_type(CPU, "float32") == torch.float32
-    assert floors.product_type(CPU, "auto") == (torch.bfloat16 if supports_bfloat16(CPU) else torch.float32)
+    faster = supports_bfloat16(CPU) and bfloat16_is_faster(CPU)
+    assert floors.product_type(CPU, "auto") == (torch.bfloat16 if faster else torch.float32)
 
 
 @needs_bfloat16

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+import model as model_module
+import training.start as start_module
 from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
-from helpers import MAGENTA, QUIET, equal_weights, made_songs, shrink
+from helpers import MAGENTA, QUIET, equal_weights, made_songs, needs_bfloat16, shrink
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state
 from model import MusicVAE
 from train import train
@@ -21,6 +23,51 @@ def test_a_checkpoint_without_a_newer_recipe_field_continues(tiny, tmp_path):
         del recorded["training"]["mixed"]
     torch.save(content, path)
     assert train(config, songs, out_dir=tmp_path, steps=4, **QUIET).history[-1].step == 4
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("began", ["float32", "bfloat16"])
+def test_a_run_resumes_in_the_precision_that_it_began_with(tiny, tmp_path, monkeypatch, began):
+    """Bit for bit, also where the other precision has become the faster one."""
+    config, songs = tiny
+    arguments = {"eval_every": 2, **QUIET}
+    whole = train(config, songs, out_dir=tmp_path / "whole", steps=4, precision=began, **arguments)
+    for steps, faster in ((2, began == "bfloat16"), (4, began == "float32")):
+        monkeypatch.setattr(model_module, "bfloat16_is_faster", lambda device, faster=faster: faster)
+        cut = train(config, songs, out_dir=tmp_path / "cut", steps=steps, **arguments)
+        assert read_checkpoint(cut.checkpoint)["run"]["precision"] == began
+    assert equal_weights(whole.model, cut.model)
+    assert whole.history == cut.history
+
+
+def test_a_run_of_an_earlier_version_resumes_without_a_stored_precision(tiny, tmp_path):
+    config, songs = tiny
+    path = train(config, songs, out_dir=tmp_path, steps=2, **QUIET).checkpoint
+    content = read_checkpoint(path)
+    precision = content["run"].pop("precision")
+    torch.save(content, path)
+    assert train(config, songs, out_dir=tmp_path, steps=4, **QUIET).history[-1].step == 4
+    assert read_checkpoint(path)["run"]["precision"] == precision
+
+
+@needs_bfloat16
+def test_a_run_goes_on_in_a_precision_that_is_asked_for(tiny, tmp_path):
+    config, songs = tiny
+    for precision in ("float32", "bfloat16"):
+        steps = 1 if precision == "float32" else 2
+        path = train(config, songs, out_dir=tmp_path, steps=steps, precision=precision, **QUIET).checkpoint
+        assert read_checkpoint(path)["run"]["precision"] == precision
+
+
+@needs_bfloat16
+def test_a_run_in_bfloat16_goes_on_in_float32_where_bfloat16_does_not_run(tiny, tmp_path, monkeypatch):
+    config, songs = tiny
+    train(config, songs, out_dir=tmp_path, steps=1, precision="bfloat16", **QUIET)
+    for module in (model_module, start_module):
+        monkeypatch.setattr(module, "supports_bfloat16", lambda device: False)
+    with pytest.warns(UserWarning, match="trained in bfloat16, which cpu does not run: it goes on in float32"):
+        path = train(config, songs, out_dir=tmp_path, steps=2, **QUIET).checkpoint
+    assert read_checkpoint(path)["run"]["precision"] == "float32"
 
 
 def test_a_checkpoint_of_another_run_is_refused(tiny, tmp_path):
