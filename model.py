@@ -37,14 +37,19 @@ from engine.checks import checked_count, checked_temperature, checked_type, fini
 from engine.cuda_graph import run_as_graph
 from engine.lstm import (
     LstmLayer,
+    LstmShares,
     LstmState,
     LstmTrace,
     compute_dtype,
+    goes_at_once,
     insert_constant,
     lstm_cell,
     lstm_layers,
+    matmul,
     new_trace,
     one_hot_frames,
+    packed_cell,
+    packed_matrix,
     prepare_linear,
     row_table,
     supports_bfloat16,
@@ -312,6 +317,14 @@ class CoreDecoder(nn.Module):
 # ---- Decoder, one step at a time ----
 
 
+class PackedLayer(NamedTuple):
+    """The weights of a layer that one kernel takes through steps."""
+
+    weight: Tensor  # [4H, F]
+    bias: Tensor  # [4H]
+    recurrent: Tensor  # see `packed_matrix`
+
+
 class CoreSteps:
     """A core decoder that goes one step at a time, without gradient.
 
@@ -338,6 +351,14 @@ class CoreSteps:
         starts = core.initial_state(embeddings.transpose(0, 1))
         self.starts = [(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in starts]  # (S, N, H)
         self.traces = [new_trace(traced_steps, h[0]) if traced_steps else None for h, _ in self.starts]
+        self.packed = [trace and self._packed(layer, dtype, batch) for layer, trace in zip(core.layers, self.traces)]
+
+    @staticmethod
+    def _packed(layer: LstmLayer, dtype: torch.dtype, batch: int) -> PackedLayer | None:
+        """The layer for the kernel that takes it through all steps in `decode`, so that both make the same sums."""
+        weight, recurrent, bias, _ = (w.to(dtype) for w in layer.weights())
+        at_once = goes_at_once(batch, layer.hidden_size, dtype)
+        return PackedLayer(weight, bias, packed_matrix(recurrent.t())) if at_once else None
 
     def begin(self, segment: int, controls: Tensor):
         """Sets the states to the start of a segment; controls [N, L, C], where C may be 0."""
@@ -350,12 +371,20 @@ class CoreSteps:
         """Logits [N, logits] of the segment's step t from the frame before it, dense [N, D] or class indices [N, P]."""
         is_dense = frame.is_floating_point()
         table = frame.to(self.table.dtype) @ self.table[:-1] if is_dense else self.table
-        recurrent = self.products[0](self.states[0].h, self.gates[t])  # (N, 4H)
         kept = [trace and LstmTrace(*(part[t] for part in trace)) for trace in self.traces]
-        self.states[0] = lstm_cell(table, None if is_dense else frame, recurrent, self.states[0].c, kept[0])
+        if packed := self.packed[0]:
+            shares = LstmShares(table, None if is_dense else frame[None], self.gates[t])
+            self.states[0] = packed_cell(shares, packed.recurrent, self.states[0], kept[0])
+        else:
+            recurrent = self.products[0](self.states[0].h, self.gates[t])  # (N, 4H)
+            self.states[0] = lstm_cell(table, None if is_dense else frame, recurrent, self.states[0].c, kept[0])
         for k in range(1, len(self.states)):
-            recurrent = self.products[k](self.states[k - 1].h, self.states[k].h)
-            self.states[k] = lstm_cell(None, None, recurrent, self.states[k].c, kept[k])
+            if packed := self.packed[k]:
+                shares = LstmShares(matmul(self.states[k - 1].h, packed.weight.t()), None, packed.bias)
+                self.states[k] = packed_cell(shares, packed.recurrent, self.states[k], kept[k])
+            else:
+                recurrent = self.products[k](self.states[k - 1].h, self.states[k].h)
+                self.states[k] = lstm_cell(None, None, recurrent, self.states[k].c, kept[k])
         return self.output(self.states[-1].h)
 
 

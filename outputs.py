@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from engine.bit_lists import code_lists
 from engine.list_draws import above, draw_lists, is_predicted, list_units
 from engine.lstm import draw_classes, one_hot_frames
+from engine.softmax import class_nats, likely_classes
 from music.labels import NO_NOTE, PIANO_DEPTH, TRIO_DEPTHS, VOICES
 
 NADE_EPSILON = 1e-6  # added to a probability before its logarithm (magenta/common/nade.py)
@@ -121,15 +122,19 @@ class Softmaxes(Output):
         return depths
 
     def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
+        depths = self.depths(logits.shape[-1])
         if not targets.is_floating_point():
-            return sum(class_nats(x, y) for x, y in self._split(logits, targets))
-        return sum(-(y * F.log_softmax(x, -1)).sum(-1) for x, y in self._split(logits, targets))
+            return class_nats(logits.flatten(0, -2), targets.flatten(0, -2), depths).view(targets.shape[:-1])
+        parts = zip(logits.split(depths, -1), targets.split(depths, -1), strict=True)
+        return sum(-(y * F.log_softmax(x, -1)).sum(-1) for x, y in parts)
 
     def correct(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
-        parts = list(self._split(logits, targets))
+        depths = self.depths(logits.shape[-1])
         if targets.is_floating_point():
-            parts = [(x, y.argmax(-1)) for x, y in parts]
-        return torch.stack([x.argmax(-1) == y % x.shape[-1] for x, y in parts], -1).float()
+            targets = torch.stack([part.argmax(-1) for part in targets.split(depths, -1)], -1)
+            targets = targets + targets.new_tensor(starts(depths))
+        targets = torch.where(targets == logits.shape[-1], targets.new_tensor(starts(depths)), targets)
+        return (likely_classes(logits.flatten(0, -2), depths).view(targets.shape) == targets).float()
 
     def draws_per_frame(self, depth: int) -> int:
         return len(self.depths(depth))
@@ -143,20 +148,10 @@ class Softmaxes(Output):
     def expand(self, compact: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
         return one_hot_frames(compact, depth, dtype)
 
-    def _split(self, logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits and targets by part; class indices [N] are counted over the part, whose depth stands for no class."""
-        depths = self.depths(logits.shape[-1])
-        if targets.is_floating_point():
-            return zip(logits.split(depths, -1), targets.split(depths, -1), strict=True)
-        classes = targets - targets.new_tensor([0, *accumulate(depths[:-1])])
-        return zip(logits.split(depths, -1), classes.clamp(max=targets.new_tensor(depths)).unbind(-1), strict=True)
 
-
-def class_nats(logits: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy of classes [N] given logits [N, D], in float32; 0 for a class D."""
-    depth = logits.shape[-1]
-    nats = F.cross_entropy(logits.float().reshape(-1, depth), classes.reshape(-1), ignore_index=depth, reduction="none")
-    return nats.view_as(classes)
+def starts(depths: tuple[int, ...]) -> list[int]:
+    """Position of the first class of each part."""
+    return [0, *accumulate(depths[:-1])]
 
 
 def class_indices(frames: Tensor, depths: tuple[int, ...]) -> Tensor:

@@ -1,8 +1,11 @@
-// Kernels of lstm.py, for float and bfloat16: the elementwise part of an LSTM step (forward and backward), the gradient
-// of a table of rows, a transposition, a matrix-vector product, and drawing classes from logits or lists of codes.
+// Kernels of lstm.py, softmax.py and list_draws.py, for float and bfloat16: the elementwise part of an LSTM step and all
+// steps of a layer (forward and backward), the gradient of a table of rows, a transposition, a matrix-vector product,
+// the cost and the drawing of classes, and the drawing of lists of codes.
 //
 // The gates' order is i, f, g, o. Cell states are float in both versions. All arrays are contiguous and row-major.
 // Dimensions: rows (sequences), hidden (width of the layer), parts (of a frame).
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -65,14 +68,14 @@ static inline float hyperbolic_tangent(float x) {
     return z < 0.390625f ? p * z * x + x : 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
 }
 
-// `count` units of a row, from their gates before activation. `activated` may be null.
+// `count` units of a row, from their gates before activation, which lie `distance` apart. `activated` may be null.
 template <typename T>
-static inline void activate(const float (*gates)[64], const float* previous, float* cell, T* activated, T* output,
-                            int64_t count, int64_t hidden) {
+static inline void activate(const float* gates, int64_t distance, const float* previous, float* cell, T* activated,
+                            T* output, int64_t count, int64_t hidden) {
 #pragma omp simd
     for (int64_t j = 0; j < count; j++) {
-        const float i = sigmoid(gates[0][j]), f = sigmoid(gates[1][j]);
-        const float g = hyperbolic_tangent(gates[2][j]), o = sigmoid(gates[3][j]);
+        const float i = sigmoid(gates[j]), f = sigmoid(gates[distance + j]);
+        const float g = hyperbolic_tangent(gates[2 * distance + j]), o = sigmoid(gates[3 * distance + j]);
         const float c = f * previous[j] + i * g;
         cell[j] = c;
         store(output + j, o * hyperbolic_tangent(c));
@@ -105,8 +108,27 @@ static void forward(const T* table, const int64_t* indices, const T* recurrent, 
             }
             const int64_t start = n * hidden + first;
             T* kept = activated ? activated + n * width + first : nullptr;
-            activate(gates, previous + start, cell + start, kept, output + start, count, hidden);
+            activate(gates[0], 64, previous + start, cell + start, kept, output + start, count, hidden);
         }
+    }
+}
+
+// The gradient of a step of one sequence, with the arguments of `backward`.
+template <typename T>
+static inline void backward_row(const T* gates, const float* previous, const float* cell, const T* d_output,
+                                const T* d_hidden, float* d_cell, T* d, int64_t hidden) {
+#pragma omp simd
+    for (int64_t j = 0; j < hidden; j++) {
+        const float i = load(gates + j), f = load(gates + hidden + j);
+        const float g = load(gates + 2 * hidden + j), o = load(gates + 3 * hidden + j);
+        const float tanh_cell = hyperbolic_tangent(cell[j]);
+        const float d_h = load(d_hidden + j) + (d_output ? load(d_output + j) : 0.0f);
+        const float d_c = d_cell[j] + d_h * o * (1.0f - tanh_cell * tanh_cell);
+        store(d + j, d_c * g * i * (1.0f - i));
+        store(d + hidden + j, d_c * previous[j] * f * (1.0f - f));
+        store(d + 2 * hidden + j, d_c * i * (1.0f - g * g));
+        store(d + 3 * hidden + j, d_h * tanh_cell * o * (1.0f - o));
+        d_cell[j] = d_c * f;
     }
 }
 
@@ -118,21 +140,116 @@ static void backward(const T* activated, const float* previous, const float* cel
     const int64_t width = 4 * hidden;
 #pragma omp parallel for if (rows * hidden > 4096)
     for (int64_t n = 0; n < rows; n++) {
-        const T* gates = activated + n * width;
-        T* d = d_gates + n * width;
         const int64_t row = n * hidden;
-#pragma omp simd
-        for (int64_t j = 0; j < hidden; j++) {
-            const float i = load(gates + j), f = load(gates + hidden + j);
-            const float g = load(gates + 2 * hidden + j), o = load(gates + 3 * hidden + j);
-            const float tanh_cell = hyperbolic_tangent(cell[row + j]);
-            const float d_h = load(d_hidden + row + j) + (d_output ? load(d_output + row + j) : 0.0f);
-            const float d_c = d_cell[row + j] + d_h * o * (1.0f - tanh_cell * tanh_cell);
-            store(d + j, d_c * g * i * (1.0f - i));
-            store(d + hidden + j, d_c * previous[row + j] * f * (1.0f - f));
-            store(d + 2 * hidden + j, d_c * i * (1.0f - g * g));
-            store(d + 3 * hidden + j, d_h * tanh_cell * o * (1.0f - o));
-            d_cell[row + j] = d_c * f;
+        backward_row(activated + n * width, previous + row, cell + row, d_output ? d_output + row : nullptr,
+                     d_hidden + row, d_cell + row, d_gates + n * width, hidden);
+    }
+}
+
+// ---- All steps of a layer at once ----
+//
+// The sequences are independent of each other. A thread therefore takes a block of them through all steps, without
+// waiting for other threads. A block is as many rows as the registers of a product hold.
+
+#if defined(__AVX512F__)
+constexpr int64_t LANES = 16, BLOCK = 8;  // floats per vector, rows per block
+#else
+constexpr int64_t LANES = 8, BLOCK = 4;
+#endif
+constexpr int64_t PANEL = 2 * LANES;  // columns of a product that are computed together
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
+
+static inline int64_t padded(int64_t columns) { return (columns + PANEL - 1) / PANEL * PANEL; }
+
+// A matrix [inputs, outputs], given by the distances between its elements, as panels [outputs / PANEL, inputs, PANEL].
+template <typename T>
+static void pack(const T* matrix, float* panels, int64_t inputs, int64_t outputs, int64_t in_stride,
+                 int64_t out_stride) {
+    for (int64_t j = 0; j < outputs; j++)
+        for (int64_t i = 0; i < inputs; i++)
+            panels[(j / PANEL * inputs + i) * PANEL + j % PANEL] = load(matrix + i * in_stride + j * out_stride);
+}
+
+// out [BLOCK, outputs] = x [BLOCK, inputs] times a packed matrix; the rows of out are `padded(outputs)` long.
+static void multiply_block(const float* x, const float* panels, float* out, int64_t inputs, int64_t outputs) {
+    const int64_t width = padded(outputs);
+    for (int64_t first = 0; first < width; first += PANEL) {
+        const float* panel = panels + first * inputs;
+        Vector sums[BLOCK][2] = {};
+        for (int64_t i = 0; i < inputs; i++) {
+            const Vector a = *(const Vector*)(panel + i * PANEL), b = *(const Vector*)(panel + i * PANEL + LANES);
+#pragma GCC unroll 8
+            for (int64_t n = 0; n < BLOCK; n++) {
+                sums[n][0] += a * x[n * inputs + i];
+                sums[n][1] += b * x[n * inputs + i];
+            }
+        }
+        for (int64_t n = 0; n < BLOCK; n++) std::memcpy(out + n * width + first, sums[n], sizeof(sums[n]));
+    }
+}
+
+// Steps of a layer. The gates before activation are the product of the state and a packed matrix [H, 4H], plus `added`
+// (a row per sequence, or one for all), plus the rows of the table, as in `forward`. Without indices the table has a
+// row per step and sequence. `gates`, `outputs` and `cells` have an axis of steps.
+template <typename T>
+static void forward_steps(const T* table, const int64_t* indices, const float* panels, const T* added, const T* h0,
+                          const float* c0, T* gates, T* outputs, float* cells, int64_t parts, int64_t steps,
+                          int64_t rows, int64_t hidden, int64_t reverse, int64_t added_rows) {
+    const int64_t width = 4 * hidden, long_width = padded(width);
+#pragma omp parallel for if (rows > BLOCK)
+    for (int64_t start = 0; start < rows; start += BLOCK) {
+        const int64_t end = start + BLOCK < rows ? start + BLOCK : rows;
+        std::vector<float> h(BLOCK * hidden), sums(BLOCK * long_width);
+        for (int64_t k = 0; k < (end - start) * hidden; k++) h[k] = load(h0 + start * hidden + k);
+        const float* previous = c0;
+        for (int64_t step = 0; step < steps; step++) {
+            const int64_t t = reverse ? steps - 1 - step : step;
+            multiply_block(h.data(), panels, sums.data(), hidden, width);
+            for (int64_t n = start; n < end; n++) {
+                float* row = sums.data() + (n - start) * long_width;
+                const T* constant = added + (added_rows > 1 ? n * width : 0);
+                for (int64_t j = 0; j < width; j++) row[j] += load(constant + j);
+                for (int64_t part = 0; part < parts; part++) {
+                    const int64_t k = (t * rows + n) * (indices ? parts : 1) + part;
+                    const T* from = table + (indices ? indices[k] : k) * width;
+                    for (int64_t j = 0; j < width; j++) row[j] += load(from + j);
+                }
+                const int64_t place = (t * rows + n) * hidden;
+                T* output = outputs + place;
+                activate(row, hidden, previous + n * hidden, cells + place, gates + (t * rows + n) * width, output,
+                         hidden, hidden);
+                for (int64_t j = 0; j < hidden; j++) h[(n - start) * hidden + j] = load(output + j);
+            }
+            previous = cells + t * rows * hidden;
+        }
+    }
+}
+
+// The gradient of `forward_steps`, with a packed matrix [4H, H]: d_gates for all steps, and in d_h and d_c, which hold
+// the gradients of the last state, those of the first one. d_outputs may be null.
+template <typename T>
+static void backward_steps(const T* gates, const float* c0, const float* cells, const float* panels, const T* d_outputs,
+                           T* d_h, float* d_c, T* d_gates, int64_t steps, int64_t rows, int64_t hidden,
+                           int64_t reverse) {
+    const int64_t width = 4 * hidden, long_hidden = padded(hidden);
+#pragma omp parallel for if (rows > BLOCK)
+    for (int64_t start = 0; start < rows; start += BLOCK) {
+        const int64_t end = start + BLOCK < rows ? start + BLOCK : rows;
+        std::vector<float> d(BLOCK * width), sums(BLOCK * long_hidden);
+        for (int64_t step = 0; step < steps; step++) {
+            const int64_t t = reverse ? step : steps - 1 - step;
+            const float* previous = step == steps - 1 ? c0 : cells + (reverse ? t + 1 : t - 1) * rows * hidden;
+            for (int64_t n = start; n < end; n++) {
+                const int64_t row = n * hidden, place = t * rows * hidden + row;
+                T* out = d_gates + 4 * place;
+                backward_row(gates + 4 * place, previous + row, cells + place, d_outputs ? d_outputs + place : nullptr,
+                             d_h + row, d_c + row, out, hidden);
+                for (int64_t j = 0; j < width; j++) d[(n - start) * width + j] = load(out + j);
+            }
+            multiply_block(d.data(), panels, sums.data(), width, hidden);
+            for (int64_t n = start; n < end; n++)
+                for (int64_t j = 0; j < hidden; j++)
+                    store(d_h + n * hidden + j, sums[(n - start) * long_hidden + j]);
         }
     }
 }
@@ -184,17 +301,59 @@ static void multiply(const T* weight, const T* x, const T* summand, T* output, i
     }
 }
 
+// The cross-entropy of the classes of each row, summed over its parts, and for each part its largest logit and the sum
+// of the exponentials relative to that. classes[n, part] is a position in logits[n]; any other one stands for no class, which costs 0.
+template <typename T>
+static void nats(const T* logits, const int64_t* depths, const int64_t* classes, float* cost, float* sums,
+                 int64_t parts, int64_t rows, int64_t width) {
+#pragma omp parallel for if (rows * width > 16384)
+    for (int64_t n = 0; n < rows; n++) {
+        const T* row = logits + n * width;
+        cost[n] = 0.0f;
+        for (int64_t part = 0, first = 0; part < parts; first += depths[part++]) {
+            float largest = load(row + first), sum = 0.0f;
+            const int64_t end = first + depths[part], k = n * parts + part;
+#pragma omp simd reduction(max : largest)
+            for (int64_t j = first; j < end; j++) largest = load(row + j) > largest ? load(row + j) : largest;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t j = first; j < end; j++) sum += exponential(load(row + j) - largest);
+            sums[2 * k] = largest, sums[2 * k + 1] = sum;
+            if (classes[k] >= first && classes[k] < end) cost[n] += std::log(sum) - (load(row + classes[k]) - largest);
+        }
+    }
+}
+
+// The gradient of `nats`, from that of each row's cost.
+template <typename T>
+static void nats_gradient(const T* logits, const int64_t* depths, const int64_t* classes, const float* sums,
+                          const float* d_cost, T* d_logits, int64_t parts, int64_t rows, int64_t width) {
+#pragma omp parallel for if (rows * width > 16384)
+    for (int64_t n = 0; n < rows; n++) {
+        const T* row = logits + n * width;
+        T* d = d_logits + n * width;
+        for (int64_t part = 0, first = 0; part < parts; first += depths[part++]) {
+            const int64_t end = first + depths[part], chosen = classes[n * parts + part];
+            const bool counts = chosen >= first && chosen < end;
+            const float slope = counts ? d_cost[n] : 0.0f;
+            const float largest = sums[2 * (n * parts + part)], sum = sums[2 * (n * parts + part) + 1];
+#pragma omp simd
+            for (int64_t j = first; j < end; j++) store(d + j, slope * (exponential(load(row + j) - largest) / sum));
+            if (counts) store(d + chosen, slope * (exponential(load(row + chosen) - largest) / sum - 1.0f));
+        }
+    }
+}
+
 // Draws a class from softmax(logits / temperature) by inverse transform sampling, with `uniform` in [0, 1).
 // Temperature 0 returns the class of the largest logit. `scratch` has space for `depth` numbers.
 template <typename T>
 static int64_t draw_class(const T* logits, int64_t depth, float temperature, float uniform, float* scratch) {
-    int64_t largest = 0;
+    float maximum = load(logits);
+#pragma omp simd reduction(max : maximum)
     for (int64_t j = 0; j < depth; j++) {
         scratch[j] = load(logits + j);
-        if (scratch[j] > scratch[largest]) largest = j;
+        maximum = scratch[j] > maximum ? scratch[j] : maximum;
     }
-    if (temperature == 0.0f) return largest;
-    const float maximum = scratch[largest];
+    if (temperature == 0.0f) return std::find(scratch, scratch + depth - 1, maximum) - scratch;
 #pragma omp simd
     for (int64_t j = 0; j < depth; j++) {
         const float x = (scratch[j] - maximum) / temperature;
@@ -317,6 +476,22 @@ extern "C" void list_units_backward_float32(const float* units, const float* d_u
                                     const T* d_hidden, float* d_cell, T* d_gates, int64_t rows, int64_t hidden) {    \
         backward<T>(activated, previous, cell, d_output, d_hidden, d_cell, d_gates, rows, hidden);                   \
     }                                                                                                                \
+    extern "C" void pack_##NAME(const T* matrix, float* panels, int64_t inputs, int64_t outputs, int64_t in_stride,  \
+                                int64_t out_stride) {                                                                \
+        pack<T>(matrix, panels, inputs, outputs, in_stride, out_stride);                                             \
+    }                                                                                                                \
+    extern "C" void forward_steps_##NAME(const T* table, const int64_t* indices, const float* panels, const T* added,  \
+                                         const T* h0, const float* c0, T* gates, T* outputs, float* cells,           \
+                                         int64_t parts, int64_t steps, int64_t rows, int64_t hidden,                 \
+                                         int64_t reverse, int64_t added_rows) {                                      \
+        forward_steps<T>(table, indices, panels, added, h0, c0, gates, outputs, cells, parts, steps, rows, hidden,   \
+                         reverse, added_rows);                                                                       \
+    }                                                                                                                \
+    extern "C" void backward_steps_##NAME(const T* gates, const float* c0, const float* cells, const float* panels,  \
+                                          const T* d_outputs, T* d_h, float* d_c, T* d_gates, int64_t steps,         \
+                                          int64_t rows, int64_t hidden, int64_t reverse) {                           \
+        backward_steps<T>(gates, c0, cells, panels, d_outputs, d_h, d_c, d_gates, steps, rows, hidden, reverse);     \
+    }                                                                                                                \
     extern "C" void scatter_##NAME(const T* d_gates, const int64_t* indices, float* d_table, int64_t parts,          \
                                    int64_t rows, int64_t width) {                                                    \
         scatter<T>(d_gates, indices, d_table, parts, rows, width);                                                   \
@@ -327,6 +502,15 @@ extern "C" void list_units_backward_float32(const float* units, const float* d_u
     extern "C" void multiply_##NAME(const T* weight, const T* x, const T* summand, T* output, int64_t inputs,        \
                                     int64_t outputs) {                                                               \
         multiply<T>(weight, x, summand, output, inputs, outputs);                                                    \
+    }                                                                                                                \
+    extern "C" void nats_##NAME(const T* logits, const int64_t* depths, const int64_t* classes, float* cost,         \
+                                float* sums, int64_t parts, int64_t rows, int64_t width) {                           \
+        nats<T>(logits, depths, classes, cost, sums, parts, rows, width);                                            \
+    }                                                                                                                \
+    extern "C" void nats_gradient_##NAME(const T* logits, const int64_t* depths, const int64_t* classes,             \
+                                         const float* sums, const float* d_cost, T* d_logits, int64_t parts,         \
+                                         int64_t rows, int64_t width) {                                              \
+        nats_gradient<T>(logits, depths, classes, sums, d_cost, d_logits, parts, rows, width);                       \
     }                                                                                                                \
     extern "C" void draw_##NAME(const T* logits, const int64_t* depths, const float* uniforms, int64_t* classes,     \
                                 float temperature, int64_t parts, int64_t rows, int64_t width) {                     \

@@ -3,10 +3,12 @@
 Every backend computes the same function:
 
 - On a GPU, cuDNN runs the layers, in bfloat16 where the installed version supports it.
-- On a CPU with a C++ compiler and oneDNN, training and single steps use the fused functions of this module. Matrix
-  products use oneDNN, with weights packed once per call. A single sequence uses a matrix-vector kernel on unpacked
-  weights. Other kernels do the elementwise part of a step, and the drawing of classes, in one pass. An input that is
-  constant over time is multiplied once. The kernels (lstm.cpp) are compiled at first use, in about a second.
+- On a CPU with a C++ compiler and oneDNN, training and single steps use the fused functions of this module. One kernel
+  takes a narrow layer through all steps; in bfloat16 only a small one, since oneDNN's products of large ones are
+  faster. Other matrix products use oneDNN, with weights packed once per call. A single sequence uses a matrix-vector
+  kernel on unpacked weights. Other kernels do the elementwise part of a step, and the drawing of classes, in one pass.
+  An input that is constant over time is multiplied once. The kernels (lstm.cpp) are compiled at first use, in about
+  two seconds.
 - Everywhere else, `torch.nn.LSTM` runs the layers. It also runs small layers and sequences without gradient on the
   CPU, where it is as fast.
 
@@ -41,13 +43,21 @@ from torch.nn.utils.rnn import PackedSequence
 SOURCE_FILE = Path(__file__).with_name("lstm.cpp")
 COMPILER_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC")
 FUSED_MIN_SIZE = 8192  # sequences times width above which a fused layer trains faster than PyTorch's in float32
+AT_ONCE_WIDTH = 256  # widest layer that one kernel takes through all steps: its weights, 1 MB, stay in a core's cache
+MOST_PANEL = 32  # columns of a packed matrix are filled up to a multiple of this number, or of a divisor
+AT_ONCE_SIZE = {torch.float32: math.inf, torch.bfloat16: 4096}  # sequences times width; oneDNN's bfloat16 gains with it
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
 ARGUMENT_TYPES = {  # per kernel
     "forward": [POINTER] * 7 + [SIZE] * 3,
     "backward": [POINTER] * 7 + [SIZE] * 2,
+    "pack": [POINTER] * 2 + [SIZE] * 4,
+    "forward_steps": [POINTER] * 9 + [SIZE] * 6,
+    "backward_steps": [POINTER] * 8 + [SIZE] * 4,
     "scatter": [POINTER] * 3 + [SIZE] * 3,
     "transpose": [POINTER] * 2 + [SIZE] * 3,
     "multiply": [POINTER] * 4 + [SIZE] * 2,
+    "nats": [POINTER] * 5 + [SIZE] * 3,
+    "nats_gradient": [POINTER] * 6 + [SIZE] * 3,
     "draw": [POINTER] * 4 + [ctypes.c_float] + [SIZE] * 3,
 }
 LIST_ARGUMENTS = {  # of the kernels of list_draws.py, in float32 alone
@@ -288,18 +298,17 @@ class FusedLstm(Function):
         )
         gates, outputs, cells = trace or new_trace(len(frames), h)
         gates = table if dense and not trace else gates  # activated in place
-        multiply, added = prepare_linear(recurrent, gate_bias, len(h)), ()
-        if gate_bias.ndim == 2:
-            multiply, added = prepare_linear(recurrent, None, len(h)), (gate_bias.contiguous(),)
+        trace, shares = (
+            LstmTrace(gates, outputs, cells),
+            LstmShares(table, None if dense else frames[first:], gate_bias),
+        )
         state = LstmState(outputs[first - 1], cells[first - 1]) if first else LstmState(h, c)
-        for t in _step_order(len(frames), reverse)[first:]:
-            new, shares = LstmState(outputs[t], cells[t]), (table[t - first], None) if dense else (table, frames[t])
-            step_forward(*shares, multiply(state.h, *added), state.c, gates[t], new)
-            state = new
+        run_steps = _run_at_once if goes_at_once(*h.shape, h.dtype) else _run_step_by_step
+        run_steps(shares, recurrent, state, LstmTrace(*(part[first:] for part in trace)), reverse)
         ctx.save_for_backward(frames, weight, recurrent, h, c, gates, outputs, cells)
         ctx.reverse, ctx.bias_shape = reverse, gate_bias.shape
         ctx.set_materialize_grads(False)
-        return outputs, state.h.clone()
+        return outputs, outputs[0 if reverse else -1].clone()
 
     @staticmethod
     @once_differentiable
@@ -307,12 +316,8 @@ class FusedLstm(Function):
         frames, weight, recurrent, h, c, gates, outputs, cells = ctx.saved_tensors
         d_outputs, d_gates = None if d_outputs is None else d_outputs.contiguous(), torch.empty_like(gates)
         d_h, d_c = torch.zeros_like(h) if d_last is None else d_last.contiguous(), torch.zeros_like(c)
-        multiply, shift = prepare_linear(recurrent.t(), batch_size=len(h)), 1 if ctx.reverse else -1
-        order = _step_order(len(frames), ctx.reverse)
-        for t in reversed(order):
-            previous, d_output = c if t == order[0] else cells[t + shift], None if d_outputs is None else d_outputs[t]
-            step_backward(gates[t], previous, cells[t], d_output, d_h, d_c, d_gates[t])
-            d_h = multiply(d_gates[t])
+        go_back = _go_back_at_once if goes_at_once(*h.shape, h.dtype) else _go_back_step_by_step
+        d_h = go_back(LstmTrace(gates, outputs, cells), recurrent, c, d_outputs, d_h, d_c, d_gates, ctx.reverse)
         flat = d_gates.flatten(0, 1)  # (T * N, 4H)
         before = (outputs[1:], h[None]) if ctx.reverse else (h[None], outputs[:-1])
         d_recurrent = matmul(_transposed(*before), flat).t()
@@ -325,6 +330,100 @@ class FusedLstm(Function):
             d_bias = d_gates.sum(0 if len(ctx.bias_shape) == 2 else (0, 1))
         d_frames = matmul(flat, weight).view_as(frames) if ctx.needs_input_grad[0] else None
         return d_frames, d_bias, d_weight, d_recurrent, d_h, d_c, None, None
+
+
+class LstmShares(NamedTuple):
+    """What the gates of a layer receive beside the product of its state."""
+
+    table: Tensor  # rows of class indices [K, 4H], or the products of dense frames [T, N, 4H]
+    indices: Tensor | None  # [T, N, P]
+    gate_bias: Tensor  # [N, 4H] or [4H]
+
+
+def _run_at_once(shares: LstmShares, recurrent: Tensor, state: LstmState, trace: LstmTrace, reverse: bool):
+    """Fills a trace by one kernel."""
+    run_packed(shares, packed_matrix(recurrent.t()), state, trace, reverse)
+
+
+def packed_matrix(matrix: Tensor) -> Tensor:
+    """A matrix [I, O], of any strides, as the kernels that take a layer through all steps read it."""
+    inputs, outputs = matrix.shape
+    panels = torch.zeros(math.ceil(outputs / MOST_PANEL) * MOST_PANEL * inputs)
+    call_kernel("pack", matrix.dtype, (matrix, panels), (*matrix.shape, *matrix.stride()))
+    return panels
+
+
+def packed_cell(shares: LstmShares, packed: Tensor, state: LstmState, step: LstmTrace) -> LstmState:
+    """Returns the next state by `run_packed`; the step's trace has no axis T."""
+    run_packed(shares, packed, state, LstmTrace(*(part[None] for part in step)))
+    return LstmState(step.outputs, step.cells)
+
+
+def run_packed(shares: LstmShares, packed: Tensor, state: LstmState, trace: LstmTrace, reverse: bool = False):
+    """Fills the trace of a layer's steps by one kernel, without gradient.
+
+    Args:
+        shares: what the gates receive beside the product of the state.
+        packed: `packed_matrix` of the recurrent weight, [H, 4H].
+        state: before the first step.
+        trace: of these steps.
+        reverse: go from the last step to the first.
+    """
+    added = shares.gate_bias.contiguous()
+    tensors = (shares.table, shares.indices, packed, added, *state, *trace)
+    parts = 1 if shares.indices is None else shares.indices.shape[-1]
+    sizes = (parts, *trace.outputs.shape, reverse, len(added) if added.ndim == 2 else 1)
+    call_kernel("forward_steps", trace.outputs.dtype, tensors, sizes)
+
+
+def _run_step_by_step(shares: LstmShares, recurrent: Tensor, state: LstmState, trace: LstmTrace, reverse: bool):
+    """Fills a trace with products by oneDNN."""
+    (table, indices, gate_bias), (gates, outputs, cells) = shares, trace
+    multiply, added = prepare_linear(recurrent, gate_bias, len(state.h)), ()
+    if gate_bias.ndim == 2:
+        multiply, added = prepare_linear(recurrent, None, len(state.h)), (gate_bias.contiguous(),)
+    for t in _step_order(len(outputs), reverse):
+        new, of_frame = LstmState(outputs[t], cells[t]), (table[t], None) if indices is None else (table, indices[t])
+        step_forward(*of_frame, multiply(state.h, *added), state.c, gates[t], new)
+        state = new
+
+
+def _go_back_at_once(
+    trace: LstmTrace,
+    recurrent: Tensor,
+    c: Tensor,
+    d_outputs: Tensor | None,
+    d_h: Tensor,
+    d_c: Tensor,
+    d_gates: Tensor,
+    reverse: bool,
+) -> Tensor:
+    """As `_go_back_step_by_step`, by one kernel."""
+    d_h = d_h.clone()  # which the kernel replaces
+    tensors = (trace.gates, c, trace.cells, packed_matrix(recurrent), d_outputs, d_h, d_c, d_gates)
+    call_kernel("backward_steps", recurrent.dtype, tensors, (*trace.cells.shape, reverse))
+    return d_h
+
+
+def _go_back_step_by_step(
+    trace: LstmTrace,
+    recurrent: Tensor,
+    c: Tensor,
+    d_outputs: Tensor | None,
+    d_h: Tensor,
+    d_c: Tensor,
+    d_gates: Tensor,
+    reverse: bool,
+) -> Tensor:
+    """Fills d_gates [T, N, 4H], replaces d_c by the gradient of the initial cell c, and returns that of the output."""
+    multiply, shift = prepare_linear(recurrent.t(), batch_size=len(c)), 1 if reverse else -1
+    order = _step_order(len(d_gates), reverse)
+    for t in reversed(order):
+        previous = c if t == order[0] else trace.cells[t + shift]
+        d_output = None if d_outputs is None else d_outputs[t]
+        step_backward(trace.gates[t], previous, trace.cells[t], d_output, d_h, d_c, d_gates[t])
+        d_h = multiply(d_gates[t])
+    return d_h
 
 
 def _transposed(*parts: Tensor) -> Tensor:
@@ -448,9 +547,7 @@ def step_forward(
         new: receives the next state.
     """
     parts = 0 if table is None else 1 if indices is None else indices.shape[1]
-    tensors = (table, indices, recurrent, c, new.c, activated, new.h)
-    pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-    kernels()[f"forward_{KERNEL_SUFFIXES[recurrent.dtype]}"](*pointers, parts, *c.shape)
+    call_kernel("forward", recurrent.dtype, (table, indices, recurrent, c, new.c, activated, new.h), (parts, *c.shape))
 
 
 def step_backward(
@@ -466,9 +563,7 @@ def step_backward(
         d_c: [N, H], gradient of c; replaced by the gradient of `previous`.
         d_gates: [N, 4H], receives the gradient of the gates before their activation.
     """
-    tensors = (activated, previous, c, d_output, d_h, d_c, d_gates)
-    pointers = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
-    kernels()[f"backward_{KERNEL_SUFFIXES[activated.dtype]}"](*pointers, *c.shape)
+    call_kernel("backward", activated.dtype, (activated, previous, c, d_output, d_h, d_c, d_gates), c.shape)
 
 
 def draw_classes(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
@@ -519,9 +614,21 @@ def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def is_fused(batch: int, hidden: int, device: torch.device, dtype: torch.dtype) -> bool:
-    """Returns whether a layer trains by the fused functions: where they run, and on enough units to be faster."""
+    """Returns whether a layer trains by the fused functions: where they run and are faster."""
     gain = 2 if dtype == torch.bfloat16 else 1  # half as many are enough in bfloat16
-    return gain * batch * hidden > FUSED_MIN_SIZE and fused_available(device, dtype)
+    faster = gain * batch * hidden > FUSED_MIN_SIZE or goes_at_once(batch, hidden, dtype)
+    return faster and fused_available(device, dtype)
+
+
+def goes_at_once(batch: int, hidden: int, dtype: torch.dtype) -> bool:
+    """Returns whether one kernel takes a fused layer through all steps, without a call per step."""
+    return hidden <= AT_ONCE_WIDTH and 0 < batch * hidden <= AT_ONCE_SIZE.get(dtype, 0)
+
+
+def call_kernel(name: str, dtype: torch.dtype, arrays: tuple, sizes: tuple[int, ...]):
+    """Calls a kernel on contiguous tensors, arrays of ctypes, and None for a null pointer."""
+    pointers = (array.data_ptr() if isinstance(array, Tensor) else array for array in arrays)
+    kernels()[f"{name}_{KERNEL_SUFFIXES[dtype]}"](*pointers, *sizes)
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,6 @@
 """Fused LSTM functions against PyTorch's: outputs, gradients, single steps, draws, and the fallback without kernels."""
 
+import math
 import subprocess
 from dataclasses import replace
 
@@ -64,7 +65,16 @@ def run(
     return [outputs.detach().float(), final.detach().float(), *grads]
 
 
+@pytest.fixture(params=[True, False], ids=["at once", "step by step"])
+def at_once(request, monkeypatch):
+    """Whether one kernel takes a layer through all steps."""
+    sizes = dict.fromkeys(lstm.AT_ONCE_SIZE, math.inf if request.param else 0)
+    monkeypatch.setattr(lstm, "AT_ONCE_SIZE", sizes)
+    return request.param
+
+
 @needs_kernels
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n, steps, hidden", [(1, 1, 1), (7, 11, 33), (40, 3, 130)])
 @pytest.mark.parametrize("bidirectional, index", [(True, None), (False, None), (False, 0), (False, 4), (False, 9)])
@@ -80,6 +90,7 @@ def test_fused_layer_equals_pytorchs(disable_fused, dtype, n, steps, hidden, bid
 
 
 @needs_kernels
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("parts", [1, 3])
@@ -104,6 +115,7 @@ def test_class_indices_give_the_outputs_and_gradients_of_one_hot_frames(
 
 
 @needs_kernels
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("steps", [1, 6])
 def test_a_layer_goes_on_from_the_steps_that_a_trace_holds(dtype, steps):
@@ -121,6 +133,25 @@ def test_a_layer_goes_on_from_the_steps_that_a_trace_holds(dtype, steps):
         part[-1] = torch.nan  # the last step remains to be run
     found = run(layer, dtype, frames, state, trace=trace)
     assert max(map(error, found, run(layer, dtype, frames, state))) < TOLERANCES[dtype]
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_layer_goes_at_once_with_the_same_bits_for_a_part_of_the_batch(dtype):
+    """A sequence does not depend on those beside it, so that processes that share a batch compute the same."""
+    torch.manual_seed(0)
+    layer, frames = LstmLayer(9, 33), torch.randn(21, 6, 9)
+    assert lstm.goes_at_once(21, 33, dtype)
+    whole = run(layer, dtype, frames)[0]
+    assert all(torch.equal(run(layer, dtype, frames[k : k + 2].clone())[0], whole[k : k + 2]) for k in (0, 7, 19))
+
+
+@needs_kernels
+def test_wide_layers_and_large_ones_in_bfloat16_go_step_by_step():
+    assert lstm.goes_at_once(512, 256, torch.float32)
+    assert not lstm.goes_at_once(1, 257, torch.float32)
+    assert lstm.goes_at_once(16, 128, torch.bfloat16)
+    assert not lstm.goes_at_once(64, 128, torch.bfloat16)
 
 
 @needs_kernels
@@ -239,6 +270,7 @@ def test_float64_layers_are_pytorchs():
 @pytest.mark.parametrize("min_size, fused", [(0, True), (7, True), (8, False)])
 def test_layers_above_the_minimum_size_are_fused(monkeypatch, min_size, fused):
     monkeypatch.setattr(lstm, "FUSED_MIN_SIZE", min_size)
+    monkeypatch.setattr(lstm, "AT_ONCE_SIZE", {})
     outputs, _ = LstmLayer(3, 4)(torch.randn(2, 5, 3))
     names, node = [], outputs.grad_fn
     while node is not None:

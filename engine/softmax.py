@@ -1,0 +1,71 @@
+"""The cost and the choice of classes by softmaxes, with compiled kernels on the CPU.
+
+PyTorch's functions copy bfloat16 logits to float32, write their log-softmax, and take its gradient back. The kernels
+read the logits once per direction.
+
+Axes: M rows, D logits, P parts of a row, each with a softmax of its own.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from engine.lstm import SIZE, call_kernel, draw_classes, fused_available
+
+
+def class_nats(logits: Tensor, classes: Tensor, depths: tuple[int, ...]) -> Tensor:
+    """Returns the cross-entropy of classes, in float32, summed over the parts of a row.
+
+    Args:
+        logits: [M, D].
+        classes: [M, P], int64, positions among all D logits; D for a part without class, which costs 0.
+        depths: number of classes of each part; their sum is D.
+
+    Returns:
+        Nats, [M].
+    """
+    if fused_available(logits.device, logits.dtype):
+        return ClassNats.apply(logits.contiguous(), classes.contiguous(), depths)
+    return sum(_part_nats(x, y) for x, y in _parts(logits, classes, depths))
+
+
+def likely_classes(logits: Tensor, depths: tuple[int, ...]) -> Tensor:
+    """Returns the position of the largest logit of each part among all logits: [M, D] -> [M, P]."""
+    return draw_classes(logits, depths, 0.0, logits.new_zeros(len(logits), len(depths)))
+
+
+class ClassNats(Function):
+    """`class_nats` by the kernels."""
+
+    @staticmethod
+    def forward(ctx, logits, classes, depths: tuple[int, ...]):
+        nats, sums = torch.empty(len(logits)), torch.empty(*classes.shape, 2)
+        ctx.depths = (SIZE * len(depths))(*depths)
+        call_kernel("nats", logits.dtype, (logits, ctx.depths, classes, nats, sums), (len(depths), *logits.shape))
+        ctx.save_for_backward(logits, classes, sums)
+        return nats
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_nats):
+        logits, classes, sums = ctx.saved_tensors
+        d_logits = torch.empty_like(logits)
+        arrays = (logits, ctx.depths, classes, sums, d_nats.contiguous(), d_logits)
+        call_kernel("nats_gradient", logits.dtype, arrays, (len(ctx.depths), *logits.shape))
+        return d_logits, None, None
+
+
+def _parts(logits: Tensor, classes: Tensor, depths: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and classes by part, counted over the part, whose depth stands for no class."""
+    first = 0
+    for part, index, depth in zip(logits.split(depths, -1), classes.unbind(-1), depths, strict=True):
+        yield part, (index - first).clamp(max=depth)
+        first += depth
+
+
+def _part_nats(logits: Tensor, classes: Tensor) -> Tensor:
+    return F.cross_entropy(logits.float(), classes, ignore_index=logits.shape[-1], reduction="none")
