@@ -144,6 +144,7 @@ WORKS = {
     "save": saving,
     "load": loading,
     "MIDI to labels": reading,
+    "loops to labels": reading,
 }
 
 

@@ -31,7 +31,7 @@ from engine.adam import Adam
 from engine.memory import keep_freed_memory
 from engine.rng import seeded
 from generate import TrainedModel
-from midi_utils import Windows, load_songs
+from midi_utils import Converter, Windows, load_midi, load_songs
 from model import ModelConfig, MusicVAE, autocast
 from training.batches import LabelBatch, batch_tensors, labels_at
 from training.updates import update
@@ -136,6 +136,23 @@ def reading_again(row: Row, config: Config, folder: Path) -> Call:
     return lambda: load_songs(SONGS, config.converter, cache=folder, progress=False)
 
 
+def write_loops(folder: Path, converter: Converter) -> list[Path]:
+    """Writes the first window of each built-in song that has one as a file of its own; returns the files."""
+    paths = []
+    for song in sorted(SONGS.glob("*.mid")):
+        labels = converter.to_arrays(load_midi(song)).labels
+        if len(labels):
+            paths.append(folder / song.name)
+            converter.from_arrays(labels[0]).write(str(paths[-1]))
+    return paths
+
+
+def reading_loops(row: Row, config: Config, folder: Path) -> Call:
+    """Files of one window each to labels, without a cache."""
+    paths = write_loops(folder, config.converter)
+    return lambda: load_songs(paths, config.converter, progress=False)
+
+
 WORKS = {
     "train": training,
     "train scheduled": training,
@@ -146,6 +163,7 @@ WORKS = {
     "load": loading,
     "MIDI to labels": reading,
     "MIDI from cache": reading_again,
+    "loops to labels": reading_loops,
 }
 
 
@@ -211,8 +229,8 @@ def floor_of(row: Row, config: Config, folder: Path) -> dict:
         read, again = floors.sampling_bytes(model, itemsize), floors.stepped_bytes(model, itemsize)
         flops = row.batch * floors.forward_flops(floors.decoder_products(model))
         return {"items": row.batch, "flops": flops, "bytes_seconds": read_seconds(device, again, read)}
-    if row.work.startswith("MIDI"):
-        files = list(SONGS.glob("*.mid"))
+    if row.work.endswith(("labels", "cache")):
+        files = list((folder if row.work.startswith("loops") else SONGS).glob("*.mid"))
         plain = floors.best_seconds(lambda: [path.read_bytes() for path in files], device)
         return {"items": len(files), "bytes_seconds": plain}
     return {"bytes_seconds": file_seconds(row.work, folder / CHECKPOINT)}

@@ -28,7 +28,7 @@ class Model(NamedTuple):
     """A preset, its name in Magenta, and sizes that differ from the preset's."""
 
     preset: str
-    magenta: str  # name of the config in Magenta, which gets the same sizes
+    magenta: str | None  # name of the config in Magenta, which gets the same sizes; None if it has none
     sizes: dict  # changed fields of ModelConfig
 
 
@@ -38,6 +38,10 @@ MODELS = {
     "hierdec-mel_16bar reduced": Model("hierdec-mel_16bar", "hierdec-mel_16bar", REDUCED),
     "hierdec-mel_16bar": Model("hierdec-mel_16bar", "hierdec-mel_16bar", {}),
     "hierdec-trio_16bar_tiny": Model("hierdec-trio_16bar_tiny", "hierdec-trio_16bar", {}),
+    "hierdec-mel_16bar_tiny": Model("hierdec-mel_16bar_tiny", "hierdec-mel_16bar", {}),
+    "cat-mel_2bar_mini": Model("cat-mel_2bar_mini", "cat-mel_2bar_small", {}),
+    "hier-mel_16bar_mini": Model("hier-mel_16bar_mini", None, {}),
+    "hier-trio_16bar_mini": Model("hier-trio_16bar_mini", None, {}),
 }
 SAMPLING_RATE = 0.5  # probability of scheduled sampling in 'train scheduled'
 
@@ -53,6 +57,7 @@ PLAN = (
     ("cat-mel_2bar_small", "load", (1,), ()),
     ("cat-mel_2bar_small", "MIDI to labels", (1,), ()),
     ("cat-mel_2bar_small", "MIDI from cache", (1,), ()),
+    ("cat-mel_2bar_small", "loops to labels", (1,), ()),
     ("hierdec-mel_16bar reduced", "train", (32,), (32,)),
     ("hierdec-mel_16bar reduced", "train scheduled", (32,), (32,)),
     ("hierdec-mel_16bar reduced", "encode", (64,), (64,)),
@@ -66,9 +71,22 @@ PLAN = (
     ("hierdec-trio_16bar_tiny", "train", (16,), (16,)),
     ("hierdec-trio_16bar_tiny", "encode", (64,), (64,)),
     ("hierdec-trio_16bar_tiny", "sample", (1, 64), (1, 64)),
+    ("hierdec-mel_16bar_tiny", "train", (16,), (16,)),
+    ("cat-mel_2bar_mini", "train", (64,), (64,)),
+    ("cat-mel_2bar_mini", "train scheduled", (64,), (64,)),
+    ("hier-mel_16bar_mini", "train", (8, 32), (8, 32)),
+    ("hier-mel_16bar_mini", "train scheduled", (8, 32), (8, 32)),
+    ("hier-trio_16bar_mini", "train", (8,), (8,)),
+    ("hier-trio_16bar_mini", "train scheduled", (8,), (8,)),
 )
 # fmt: on
-ONE_PRECISION = ("save", "load", "MIDI to labels", "MIDI from cache")  # work without a matrix product
+ONE_PRECISION = (
+    "save",
+    "load",
+    "MIDI to labels",
+    "MIDI from cache",
+    "loops to labels",
+)  # work without a matrix product
 # Magenta needs more than 23 GB for the first of these at batch 8, and has no cache
 OURS_ALONE = (("hierdec-mel_16bar", "train"), ("cat-mel_2bar_small", "MIDI from cache"))
 

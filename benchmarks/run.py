@@ -17,6 +17,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from benchmarks import floors
-from benchmarks.measure import MOST_CALLS, ROOT, SLOW, SONGS, Measurement, processor_name
+from benchmarks.measure import MOST_CALLS, ROOT, SLOW, SONGS, Measurement, processor_name, write_loops
 from benchmarks.page import write_page
 from benchmarks.rows import MODELS, OURS_ALONE, Row, all_rows, config_of, select
 from benchmarks.tables import (
@@ -67,9 +68,10 @@ def measure_ours(row: Row, budget: float) -> Measurement:
     return run_process([sys.executable, "-m", "benchmarks.measure", json.dumps(row), str(budget)])
 
 
-def magenta_task(row: Row, budget: float) -> dict:
-    """The description of a row that benchmarks/magenta.py takes."""
+def magenta_task(row: Row, budget: float, folder: Path) -> dict:
+    """The description of a row that benchmarks/magenta.py takes; loops are written to the folder."""
     config = config_of(row)
+    loops = write_loops(folder, config.converter) if row.work.startswith("loops") else None
     return {
         "config": MODELS[row.model].magenta,
         "work": row.work,
@@ -77,7 +79,7 @@ def magenta_task(row: Row, budget: float) -> dict:
         "sizes": {name: getattr(config.model, name) for name in ("z_size", "enc_rnn_size", "dec_rnn_size")},
         "sampling_probability": config.training.sampling_rate,
         "depths": config.model.output_depths,  # of the parts of a frame
-        "files": [str(path) for path in sorted(SONGS.glob("*.mid"))],
+        "files": [str(path) for path in loops or sorted(SONGS.glob("*.mid"))],
         "budget": budget,  # seconds
         "slow": SLOW,
         "most_calls": MOST_CALLS,
@@ -87,7 +89,9 @@ def magenta_task(row: Row, budget: float) -> dict:
 def measure_magenta(row: Row, budget: float, peer: Path) -> list[Measurement]:
     """Times the same row of Magenta's on the processor; an empty list if that fails, with a line on stderr."""
     try:
-        return [run_process([str(peer / "bin" / "python"), str(MAGENTA), json.dumps(magenta_task(row, budget))])]
+        with tempfile.TemporaryDirectory() as folder:
+            task = json.dumps(magenta_task(row, budget, Path(folder)))
+            return [run_process([str(peer / "bin" / "python"), str(MAGENTA), task])]
     except ProcessFailed as fault:
         print(f"\nMagenta, {row.name}: {fault}", file=sys.stderr)
         return []
@@ -118,7 +122,8 @@ class Options(NamedTuple):
 def timed_group(rows: list[Row], options: Options) -> list[Result]:
     """Times rows that differ in precision only, in turn with the one row of Magenta's."""
     first = rows[0]
-    paired = options.peer and first.device == "cpu" and (first.model, first.work) not in OURS_ALONE
+    known = MODELS[first.model].magenta and (first.model, first.work) not in OURS_ALONE
+    paired = options.peer and first.device == "cpu" and known
     rounds = ROUNDS if paired else 1
     ours_of, theirs, budget = {row: [] for row in rows}, [], options.budget / rounds
     for _ in range(rounds):

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import floors, rows, run, tables
 from benchmarks.rows import Row
+from midi_utils import load_songs
 
 
 def test_an_empty_selection_lists_the_rows():
@@ -48,10 +49,26 @@ def test_a_failed_process_raises_with_its_last_line():
 
 
 def test_magentas_task_has_the_rows_sizes():
-    task = run.magenta_task(Row("cpu", "float32", "hierdec-trio_16bar_tiny", "train scheduled", 16), 1.0)
+    task = run.magenta_task(Row("cpu", "float32", "hierdec-trio_16bar_tiny", "train scheduled", 16), 1.0, None)
     assert task["config"] == "hierdec-trio_16bar"
     assert task["sizes"] == {"z_size": 64, "enc_rnn_size": (128,), "dec_rnn_size": (160,)}
     assert (task["depths"], task["sampling_probability"]) == ((90, 90, 512), 0.5)
+
+
+def test_magenta_reads_the_same_loops(tmp_path):
+    """A file of two bars for each song that has them, of which each gives one window."""
+    row = Row("cpu", "float32", "cat-mel_2bar_small", "loops to labels", 1)
+    files = run.magenta_task(row, 1.0, tmp_path)["files"]
+    songs = load_songs(files, rows.config_of(row).converter, progress=False)
+    assert len(files) == len(songs) > 50
+
+
+def test_a_model_that_magenta_has_not_is_timed_alone(measured, monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "measure_ours", lambda row, budget: measured())
+    monkeypatch.setattr(run, "measure_magenta", lambda row, budget, peer: [measured()])
+    for model, paired in (("hier-trio_16bar_mini", False), ("hierdec-trio_16bar_tiny", True)):
+        (found,) = run.timed_group([Row("cpu", "float32", model, "train", 8)], run.Options(1.0, tmp_path))
+        assert bool(found.magenta_seconds) == paired
 
 
 def test_a_failure_of_magenta_leaves_our_measurement_alone(tmp_path, capsys):
