@@ -627,7 +627,7 @@ def goes_at_once(batch: int, hidden: int, dtype: torch.dtype) -> bool:
 
 def call_kernel(name: str, dtype: torch.dtype, arrays: tuple, sizes: tuple[int, ...]):
     """Calls a kernel on contiguous tensors, arrays of ctypes, and None for a null pointer."""
-    pointers = (array.data_ptr() if isinstance(array, Tensor) else array for array in arrays)
+    pointers = [array.data_ptr() if isinstance(array, Tensor) else array for array in arrays]
     kernels()[f"{name}_{KERNEL_SUFFIXES[dtype]}"](*pointers, *sizes)
 
 
