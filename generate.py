@@ -1,8 +1,7 @@
 """Makes music with a trained model: sample, encode, decode, reconstruct, interpolate (paper, section 5).
 
-The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMIDI in place of NoteSequence. The tools
-for clips of any length, which are also a command, are those of Magenta Studio (Roberts et al. 2019, "Magenta Studio:
-Augmenting Creativity with Deep Learning in Ableton Live").
+The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMIDI in place of NoteSequence. The methods
+for clips of any length are in studio/clip_tools.py, the command in studio/command.py.
 
 Axes: n windows or pieces, Z size of z.
 """
@@ -377,7 +376,7 @@ class TrainedModel(ClipTools):
             )
         return mu[0]
 
-    # ---- Clips of any length ----
+    # ---- The model ----
 
     @torch.no_grad()
     def _posterior(self, windows: Windows) -> Normal:

@@ -1,5 +1,8 @@
 """The tools for clips: new pieces of any length, continuations, interpolations, grooves, drums to a rhythm.
 
+They are those of Magenta Studio (Roberts et al. 2019, "Magenta Studio: Augmenting Creativity with Deep Learning in
+Ableton Live").
+
 Axes: n windows, Z size of z.
 """
 
