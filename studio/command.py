@@ -29,6 +29,7 @@ from music.midi_output import (
     write_midi,
 )
 from studio.clip_tools import DRUMIFY_PRESET, GROOVE_PRESET, VARIATION, ClipTools
+from studio.pages import PAGES, add_page_arguments, page_files
 from training.run_folder import check_folder
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -70,31 +71,35 @@ def find_model(name: str) -> Path:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options of the command."""
+    every = TOOLS | {"page": PAGE}
     parser = argparse.ArgumentParser(
         description="Make music with a trained model. Every tool has its own --help.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples:\n" + "\n".join(f"  {example_of(tool)}" for tool in TOOLS),
+        epilog="examples:\n" + "\n".join(f"  {example_of(name, tool)}" for name, tool in every.items()),
     )
     tools = parser.add_subparsers(dest="tool", required=True, metavar="TOOL")
-    for name, tool in TOOLS.items():
-        words = {"help": tool.purpose, "description": tool.purpose, "epilog": f"example: {example_of(name)}"}
+    for name, tool in every.items():
+        words = {"help": tool.purpose, "description": tool.purpose, "epilog": f"example: {example_of(name, tool)}"}
         add_arguments(tools.add_parser(name, **words), name)
     return parser.parse_args(arguments)
 
 
-def example_of(tool: str) -> str:
+def example_of(name: str, tool: "Tool") -> str:
     """A command line of a tool."""
-    return f"python generate.py {tool} {TOOLS[tool].example}"
+    return f"python generate.py {name} {tool.example}"
 
 
 def add_arguments(parser: argparse.ArgumentParser, tool: str):
     """Adds the options of a tool."""
-    if tool != "generate":
+    if tool in TOOLS and tool != "generate":
         parser.add_argument("clips", nargs="+" if tool == "interpolate" else 1, metavar="CLIP", help="MIDI file")
     default = GROOVE_MODELS.get(tool, (DEFAULT_MODEL,))[0]
     parser.add_argument("--model", default=default, help=f"name in pretrained/, or a path (default: {default})")
     parser.add_argument("--config", help="preset of one of Magenta's models, where its file fits several")
     parser.add_argument("--out", default="generated", help="folder of the files (default: generated)")
+    if tool == "page":
+        add_page_arguments(parser, TEMPERATURE)
+        return
     add_tool_arguments(parser, tool)
     if tool != "generate":
         add_clip_arguments(parser)
@@ -243,11 +248,17 @@ def check_options(options: argparse.Namespace):
     """Checks and completes what a model is not needed for, so that an error comes at once."""
     options.path = find_model(options.model)
     check_folder(checked_path("--out", options.out))
+    if "count" in options:
+        checked_count("count", options.count)
+    if options.tool in TOOLS:
+        check_output_options(options)
+
+
+def check_output_options(options: argparse.Namespace):
+    """Checks and completes the options of a tool that writes MIDI files."""
     options.drum_map = read_drum_map(options.drum_map)
     programs = tuple(program_number(one) for one in options.program or ())
     options.program = programs if len(programs) > 1 else next(iter(programs), None)
-    if options.tool in ("generate", "continue"):
-        checked_count("count", options.count)
     if getattr(options, "seed", 0) is None:
         options.seed = random.randrange(SEED_RANGE)
         if options.temperature:
@@ -256,14 +267,38 @@ def check_options(options: argparse.Namespace):
 
 
 def count_of(options: argparse.Namespace) -> int:
-    """The number of pieces that a tool makes."""
+    """The number of files that a tool writes."""
+    if options.tool == "page":
+        return len(PAGES)
     if options.tool == "interpolate":
         return options.steps if options.grid is None else options.grid**2
     return getattr(options, "count", 1)
 
 
+def midi_files_of(trained: ClipTools, options: argparse.Namespace) -> Iterator[Path]:
+    """Cuts the clips that the options name, then makes the pieces one by one.
+
+    Returns:
+        The files, each as soon as it is written.
+    """
+    playing = {"qpm": options.tempo, "program": options.program}
+    if options.tool != "groove":
+        source = Generator(trained.device).manual_seed(checked_seed(options.seed))
+        playing |= {"temperature": options.temperature, "generator": source}
+    clips = clips_of(trained, options) if "clips" in options else []
+    pieces = TOOLS[options.tool].make(trained, options, clips, playing)
+    return (write_piece(piece, options) for piece in pieces)
+
+
+def write_piece(piece: Piece, options: argparse.Namespace) -> Path:
+    """Writes a piece, and returns the path of its file."""
+    path = Path(options.out) / f"{piece.name}.mid"
+    write_midi(finished(piece.midi, options), path, piece.bars)
+    return path
+
+
 def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
-    """Runs the command: makes pieces with a tool and writes each as soon as it is made.
+    """Runs the command: a tool makes files, and the path of each is printed as soon as it is written.
 
     Args:
         load: `TrainedModel.load`.
@@ -273,17 +308,10 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
     try:
         with errors_in_a_line(ValueError, KeyError):
             check_options(options)
-            trained = load(options.path, config_name=options.config)
-            playing = {"qpm": options.tempo, "program": options.program}
-            if options.tool != "groove":
-                source = Generator(trained.device).manual_seed(checked_seed(options.seed))
-                playing |= {"temperature": options.temperature, "generator": source}
+            trained, count = load(options.path, config_name=options.config), count_of(options)
+            files = page_files(trained, options) if options.tool == "page" else midi_files_of(trained, options)
             Path(options.out).mkdir(parents=True, exist_ok=True)
-            clips = clips_of(trained, options) if "clips" in options else []
-            pieces = TOOLS[options.tool].make(trained, options, clips, playing)
-            for piece in tqdm(pieces, total=count_of(options), unit="piece", disable=count_of(options) == 1):
-                path = Path(options.out) / f"{piece.name}.mid"
-                write_midi(finished(piece.midi, options), path, piece.bars)
+            for path in tqdm(files, total=count, unit="file", disable=count == 1):
                 written += 1
                 with tqdm.external_write_mode():
                     say(path)
@@ -294,12 +322,12 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
 class Tool(NamedTuple):
     """A tool of the command."""
 
-    make: Callable[[ClipTools, argparse.Namespace, list[Clip], dict], Pieces]
+    make: Callable[..., Iterator]  # yields Pieces; that of PAGE, the paths of files
     purpose: str
     example: str  # its arguments
 
 
-TOOLS = {
+TOOLS = {  # they write MIDI files, PAGE writes web pages
     "generate": Tool(generate_pieces, "make new pieces", "--count 4 --bars 8 --temperature 0.5 --seed 1"),
     "continue": Tool(continue_pieces, "let a clip go on in its style", "song.mid --bars 8 --model mel_2bar_low"),
     "interpolate": Tool(
@@ -313,3 +341,8 @@ TOOLS = {
         reconstruct_pieces, "encode a clip of any length and decode it", "song.mid --from-bar 5 --clip-bars 8"
     ),
 }
+PAGE = Tool(
+    page_files,
+    "write web pages that play: samples, a space of loops, a blind test",
+    "--model mel_2bar_low --out generated/pages",
+)
