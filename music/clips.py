@@ -30,7 +30,7 @@ Line = Callable[[Part, PrettyMIDI], tuple[np.ndarray, tuple[int, ...]]]  # see `
 class Clip(NamedTuple):
     """A line of labels of whole bars, and where it lies in its song."""
 
-    labels: np.ndarray  # [steps, ...], as a window's of the converter, but of any number of bars
+    labels: np.ndarray  # [steps, ...] of the converter's `line`: a window's, of any number of bars; a piano's events
     chords: np.ndarray | None = None  # int8 [steps], the chord class of each step
     qpm: float = 120.0  # quarter notes per minute
     program: int | tuple[int, ...] | None = None  # General MIDI, from 0: of its track, or of each
@@ -77,14 +77,15 @@ def read_clip(
     checked_type("midi", midi, PrettyMIDI, "a PrettyMIDI; load_midi(path) reads a file")
     start_bar, bars, fill = checked_count("start_bar", start_bar, least=0), checked_bars(bars), checked_fill(fill)
     song = steady_tempo(midi if track is None else with_one_track(midi, converter, track))
-    part = _part_of_clip(song_parts(song), start_bar, bars, converter)
+    part = _part_of_clip(song, start_bar, bars, converter)
     labels, tracks = (line or converter.line)(part, song)
     if not len(labels):
         raise ValueError(_why_no_clip(song, converter, part, start_bar, bars))
     bar_steps, held = converter.steps_per_bar, converter.held_parts
     labels = fitted(labels, -(-len(labels) // bar_steps) * bar_steps, "rest", held)
     labels = labels if bars is None else fitted(labels, bars * bar_steps, fill, held)
-    program = _programs(midi, song, tracks) if held > 1 else _programs(midi, song, tracks)[0]
+    programs = _programs(midi, song, tracks)
+    program = programs[0] if _takes_one(converter) else programs
     return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, start_bar, fill)
 
 
@@ -122,7 +123,7 @@ def with_one_track(midi: PrettyMIDI, converter: BarsConverter, track: int) -> Pr
 
 
 def _takes_one(converter: BarsConverter) -> bool:
-    """Whether a converter reads a single track."""
+    """Whether a converter reads a single track, or several as one."""
     return isinstance(converter, DrumTracksConverter | PitchedTracksConverter)
 
 
@@ -139,8 +140,9 @@ def _programs(midi: PrettyMIDI, song: PrettyMIDI, tracks: tuple[int, ...]) -> tu
     )
 
 
-def _part_of_clip(parts: list[Part], start_bar: int, bars: int | None, converter: BarsConverter) -> Part:
+def _part_of_clip(song: PrettyMIDI, start_bar: int, bars: int | None, converter: BarsConverter) -> Part:
     """The notes of a clip in steps from its start, with those of the part of the song alone in which it lies."""
+    parts = song_parts(song)
     starts = [int(file_bars(part, 0)) for part in parts]
     index = max((k for k, start in enumerate(starts) if start <= start_bar), default=0)
     part = parts[index]
@@ -158,7 +160,8 @@ def _part_of_clip(parts: list[Part], start_bar: int, bars: int | None, converter
             f"{counted(ends_at - start_bar, 'bar')}: {OTHER_BARS}"
         )
     first = (start_bar - starts[index]) * converter.steps_per_bar
-    return _steps_of_part(part, first, (bars or _bars_from(part, first, converter)) * converter.steps_per_bar)
+    bars = bars or _bars_from(part, first, converter)
+    return _steps_of_part(converter.sustained(part, song), first, bars * converter.steps_per_bar)
 
 
 def _bars_from(part: Part, first: int, converter: BarsConverter) -> int:
@@ -208,14 +211,13 @@ def looped(clip: Clip, steps: int, held: int) -> Clip:
     return clip._replace(labels=fitted(clip.labels, steps, "loop", held), chords=chords)
 
 
-def cut_clip(labels: np.ndarray, steps: int, fill: str, held: int) -> Cutting:
-    """Cuts labels [n, ...] into windows of `steps`, end to end; the last is filled up."""
-    count = -(-len(labels) // steps)
-    labels = fitted(labels, count * steps, fill, held)
-    windows = labels.reshape(count, steps, *labels.shape[1:])
-    tied = [
-        sounding_after(labels[: k * steps], held) & (_voices(labels, held)[k * steps] == NO_EVENT) for k in range(count)
-    ]
+def cut_clip(labels: np.ndarray, steps: int, fill: str, held: int, start: int = 0) -> Cutting:
+    """Cuts labels [n, ...] from step `start` on into windows of `steps`, end to end; the last is filled up."""
+    count = -(-(len(labels) - start) // steps)
+    labels = np.concatenate([labels[:start], fitted(labels[start:], count * steps, fill, held)])
+    windows = labels[start:].reshape(count, steps, *labels.shape[1:])
+    firsts = range(start, len(labels), steps)
+    tied = [sounding_after(labels[:first], held) & (_voices(labels, held)[first] == NO_EVENT) for first in firsts]
     return Cutting(windows, has_onset(windows, held), np.array(tied).reshape(count, held))
 
 

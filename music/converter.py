@@ -134,13 +134,29 @@ class BarsConverter:
 
         The labels are empty if the part has no note that is taken. See clips.py.
 
+        Args:
+            part: with the ends of notes that `sustained` gives.
+
         Raises:
             ValueError: the converter has no such line; its windows cannot be joined.
         """
-        raise ValueError(f"windows of {type(self).__name__} cannot be joined: take a model of melodies, drums or trios")
+        wanted = "melodies, drums, trios or pianos"
+        raise ValueError(f"windows of {type(self).__name__} cannot be joined: take a model of {wanted}")
 
-    def as_cut(self, labels: np.ndarray) -> np.ndarray:
-        """Windows [n, steps, ...] of a line as `to_arrays` would label them."""
+    def sustained(self, part: Part, midi: PrettyMIDI) -> Part:
+        """A part in which notes last as long as they sound; for pianos, as long as the pedal holds them."""
+        return part
+
+    def as_cut(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
+        """Windows [n, steps, ...] of a line as `to_arrays` would label them.
+
+        Args:
+            tied: [n, held_parts] bool, whether a note of the window before goes on; none does when None.
+        """
+        return labels
+
+    def as_line(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
+        """Windows of labels as those of a line, the inverse of `as_cut`; tied: of the notes that may go on."""
         return labels
 
     def in_time(self, midi: PrettyMIDI) -> PrettyMIDI:

@@ -193,7 +193,7 @@ class MelodyConverter(PitchedTracksConverter):
         labels = paint_melody(start[first], end[first], pitch[first], int(end[first].max(initial=0)))
         return labels, tuple(track[:1].tolist())
 
-    def as_cut(self, labels: np.ndarray) -> np.ndarray:
+    def as_cut(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
         return _without_leading_offs(labels)
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:

@@ -36,13 +36,14 @@ from music.grid import (
     steps_per_second,
     unique,
 )
-from music.labels import KEYS, MAX_PITCH, MIN_PITCH, NO_NOTE, PIANO_DEPTH, VOICES
+from music.labels import FIRST_PITCH, KEYS, MAX_PITCH, MIN_PITCH, NO_EVENT, NO_NOTE, NOTE_OFF, PIANO_DEPTH, VOICES
 from music.melody import PitchedTracksConverter
 from music.pedal import held_times, pedal_changes
 
 TRACKS = ("together", "each")
 GAP_BARS = 2  # so many empty bars end a line; a single one is part of some loops
 MAX_PIANO_BARS = 4096  # of all lines of a part, far more than songs have; the rest is left out
+ONSET, GOES_ON = FIRST_PITCH, FIRST_PITCH + 1  # events of a key beside NO_EVENT and NOTE_OFF, see `key_events`
 
 
 class PianoFacts(NamedTuple):
@@ -103,6 +104,7 @@ class PianoConverter(PitchedTracksConverter):
     follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there
 
     input_depth = output_depth = PIANO_DEPTH
+    held_parts = KEYS  # of the line of a clip, in which each key is a voice
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -214,19 +216,50 @@ class PianoConverter(PitchedTracksConverter):
             return f"{short}, and not repeated: it {reason}"
         return short or f"no {self.bars} bars of which the first, the last and one of any two have notes"
 
+    def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Events uint8 [steps, 88], see `key_events`; of tracks each by itself, the first one with notes."""
+        song = self.song_facts(midi)
+        taken = song.tracks[part.track] & _on_keys(part)
+        if self.tracks == "each":
+            taken &= part.track == part.track[taken].min(initial=len(midi.instruments))
+        if not taken.any():
+            return np.zeros((0, KEYS), np.uint8), ()
+        notes = self._notes_of(part, song, taken)
+        steps = int(notes.end.max())
+        lists, _ = note_lists(notes.key, notes.start, notes.end, steps, self.voices)
+        return key_events(lists[None])[0], tuple(np.unique(part.track[taken]).tolist())
+
+    def sustained(self, part: Part, midi: PrettyMIDI) -> Part:
+        return part._replace(end=held_ends(part, self.song_facts(midi))[0])
+
+    def as_cut(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
+        return key_lists(labels, self.voices, tied)
+
+    def as_line(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
+        return key_events(labels, tied)
+
     def _key_notes(self, part: Part, song: PianoFacts) -> KeyNotes:
-        """The notes of a part that are taken."""
-        times, stays = held_times(part, song.pedals, song.drums) if song.pedals else (part.times, True)
-        kept = np.flatnonzero(song.tracks[part.track] & _on_keys(part) & stays)
-        end = np.maximum(round_half_up(times[kept, 1] * steps_per_second(part.qpm)), part.start[kept] + 1)
+        """The notes of a part that are taken, as long as the pedal holds them."""
+        end, stays = held_ends(part, song)
+        return self._notes_of(part._replace(end=end), song, song.tracks[part.track] & _on_keys(part) & stays)
+
+    def _notes_of(self, part: Part, song: PianoFacts, taken: np.ndarray) -> KeyNotes:
+        """The notes of a part that are taken, [notes] bool."""
+        kept = np.flatnonzero(taken)
         track = part.track[kept] if self.tracks == "each" else np.full(len(kept), np.flatnonzero(song.tracks)[:1])
-        order = np.lexsort((part.start[kept], track))
-        return KeyNotes(*(column[order] for column in (track, part.pitch[kept] - MIN_PITCH, part.start[kept], end)))
+        kept = kept[np.lexsort((part.start[kept], track))]
+        return KeyNotes(np.sort(track), part.pitch[kept] - MIN_PITCH, part.start[kept], part.end[kept])
 
 
 def _on_keys(part: Part) -> np.ndarray:
     """[notes] bool: whether a note of a part is on the piano's keys."""
     return (part.pitch >= MIN_PITCH) & (part.pitch <= MAX_PITCH)
+
+
+def held_ends(part: Part, song: PianoFacts) -> tuple[np.ndarray, np.ndarray | bool]:
+    """Steps [notes] at which the notes of a part end as the pedal holds them, and whether each is kept [notes]."""
+    times, stays = held_times(part, song.pedals, song.drums) if song.pedals else (part.times, True)
+    return np.maximum(round_half_up(times[:, 1] * steps_per_second(part.qpm)), part.start + 1), stays
 
 
 # ---- Notes to labels ----
@@ -322,6 +355,50 @@ def _struck_at_start(labels: np.ndarray) -> np.ndarray:
     first = labels[:, 0]
     labels[:, 0] = np.where(first < KEYS, first + KEYS, first)
     return labels
+
+
+# ---- Labels to the line of a clip, and back ----
+
+
+def key_events(lists: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
+    """What happens to each key in windows of labels: uint8 [n, steps, 88], events that clips.py joins as voices.
+
+    ONSET and NOTE_OFF begin and end a note. At the start of a window a key that is silent has a NOTE_OFF, so that a
+    note of the window before ends there. As in `from_arrays`, a key that is held without an onset before is silent.
+
+    Args:
+        lists: labels [n, steps, voices].
+        tied: [n, 88] bool, keys whose note of the window before may go on: where one begins at the start, GOES_ON is an
+            onset only if the key is silent then. None do when None.
+    """
+    codes = np.zeros((*lists.shape[:2], NO_NOTE + 1), bool)
+    np.put_along_axis(codes, lists.astype(np.int64), True, -1)
+    held, begun = codes[..., :KEYS], codes[..., KEYS:NO_NOTE]
+    tied = np.zeros((len(lists), KEYS), bool) if tied is None else tied
+    sounding, silent = np.zeros((2, *held.shape), bool)
+    before = tied
+    for step in range(held.shape[1]):
+        sounding[:, step] = before = begun[:, step] | held[:, step] & before
+    silent[:, 0], silent[:, 1:] = ~sounding[:, 0], sounding[:, :-1] & ~sounding[:, 1:]
+    events = np.select([begun, silent], [ONSET, NOTE_OFF], NO_EVENT).astype(np.uint8)
+    events[:, 0][begun[:, 0] & tied] = GOES_ON
+    return events
+
+
+def key_lists(events: np.ndarray, voices: int, tied: np.ndarray | None = None) -> np.ndarray:
+    """Labels uint8 [n, steps, voices] of events [n, steps, 88]: notes that sound at the start of a window begin there.
+
+    Args:
+        tied: [n, 88] bool, keys whose note of the window before goes on.
+    """
+    held, begun = bits = np.zeros((2, *events.shape), bool)
+    before = np.zeros((len(events), KEYS), bool) if tied is None else tied
+    for step in range(events.shape[1]):
+        event = events[:, step]
+        begun[:, step] = (event == ONSET) | (event == GOES_ON) & ~before
+        held[:, step] = before = (event >= ONSET) | (event == NO_EVENT) & before
+    begun[:, 0] = held[:, 0]
+    return code_lists(torch.from_numpy(np.concatenate(list(bits), -1)), voices).numpy().astype(np.uint8)
 
 
 # ---- Labels to notes ----

@@ -74,7 +74,7 @@ class ClipTools:
         if isinstance(music, Clip):
             return music
         if isinstance(music, Windows):
-            labels = as_array(self._as_windows(music).labels)
+            labels = self.converter.as_line(as_array(self._as_windows(music).labels))
             chords = music.controls if self._has_chords else None
             return Clip(labels.reshape(-1, *labels.shape[2:]), None if chords is None else as_array(chords).ravel())
         line = self._groove_converter("drumify", "tap", DRUMIFY_PRESET).rhythm if rhythm else None
@@ -136,7 +136,7 @@ class ClipTools:
         source, clip = self._random_source(seed, generator), self.clip(clip)
         cutting, windows = self._cut(clip)
         controls = self.converter.to_tensors(windows).controls if self.converter.control_depth else None
-        drawn = self._drawn(self.encode(windows).mu, controls, temperature, source)
+        drawn = self._drawn(self.encode(windows).mu, controls, temperature, source, cutting.tied)
         return self._written(self._rejoined(clip, cutting, drawn), qpm, program)
 
     def continue_clip(
@@ -315,21 +315,21 @@ class ClipTools:
             raise ValueError(f"{tool} needs a model of a preset such as {preset}; this one is of {self.config.name}")
         return self.converter
 
-    def _cut(self, clip: Clip) -> tuple[Cutting, Windows]:
-        """The windows of a clip, as they were and as the model reads them."""
+    def _cut(self, clip: Clip, start: int = 0) -> tuple[Cutting, Windows]:
+        """The windows of a clip from a step on, as they were and as the model reads them."""
         steps = self.converter.steps
-        cutting = cut_clip(clip.labels, steps, clip.fill, self.converter.held_parts)
-        labels, lengths = self.converter.as_cut(cutting.labels), np.full(len(cutting.labels), steps, np.int32)
-        return cutting, Windows(labels, lengths, self._chords_by_window(clip.chords, len(labels)))
+        cutting = cut_clip(clip.labels, steps, clip.fill, self.converter.held_parts, start)
+        labels = self.converter.as_cut(cutting.labels, cutting.tied)
+        chords = None if clip.chords is None else self._chords_by_window(clip.chords[start:], len(labels))
+        return cutting, Windows(labels, np.full(len(labels), steps, np.int32), chords)
 
     def _last_z(self, clip: Clip) -> Tensor:
         """The posterior means [n, Z] of a clip's windows with an onset; the last one ends with the clip."""
         steps = self.converter.steps
-        start = len(clip.labels) % steps if len(clip.labels) > steps else 0
-        chords = None if clip.chords is None else clip.chords[start:]
-        cutting, windows = self._cut(clip._replace(labels=clip.labels[start:], chords=chords, fill="loop"))
+        start, clip = len(clip.labels) % steps if len(clip.labels) > steps else 0, clip._replace(fill="loop")
+        cutting, windows = self._cut(clip, start)
         if start and not cutting.sounds.any():  # its last note starts before all of these
-            cutting, windows = self._cut(clip._replace(fill="loop"))
+            cutting, windows = self._cut(clip)
         return self.encode(take(windows, np.flatnonzero(cutting.sounds))).mu
 
     def _next_z(self, z: Tensor, count: int, variation: float, source: Generator | None) -> Tensor:
@@ -353,12 +353,17 @@ class ClipTools:
         return None if chords is None else fitted(chords, n * steps, "loop", 0).reshape(n, steps)
 
     def _drawn(
-        self, z: Tensor, controls: Tensor | np.ndarray | None, temperature: float, source: Generator | None
+        self,
+        z: Tensor,
+        controls: Tensor | np.ndarray | None,
+        temperature: float,
+        source: Generator | None,
+        tied: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Labels [n, steps, ...] of windows decoded from z [n, Z]."""
+        """Labels [n, steps, ...] of a line, decoded from z [n, Z]; tied: as in `BarsConverter.as_line`."""
         z = self.model.as_z(z)
         outputs = self._outputs(z, self._as_controls(controls, len(z), None), temperature, source)
-        return as_array(self.converter.from_tensors(outputs))
+        return self.converter.as_line(as_array(self.converter.from_tensors(outputs)), tied)
 
     def _rejoined(self, clip: Clip, cutting: Cutting, windows: np.ndarray) -> Clip:
         """A clip with other windows, but for those without an onset."""
@@ -404,7 +409,7 @@ class ClipTools:
     def _written(self, clip: Clip, qpm: float | None = None, program: Programs = None) -> PrettyMIDI:
         """A clip as a song."""
         qpm, program = clip.qpm if qpm is None else qpm, clip.program if program is None else program
-        return self.converter.from_arrays(clip.labels, qpm, program, clip.chords)
+        return self.converter.from_arrays(self.converter.as_cut(clip.labels[None])[0], qpm, program, clip.chords)
 
     @torch.no_grad()
     def _logits(self, z: Tensor, labels: np.ndarray) -> np.ndarray:

@@ -1,9 +1,12 @@
 """Clips: any stretch of a song in labels with its rests, cut into windows and joined again."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
+from pretty_midi import ControlChange, Instrument, Note, PrettyMIDI, TimeSignature
 
+from helpers import SHARED
 from midi_utils import (
     DrumsConverter,
     GrooveConverter,
@@ -11,9 +14,11 @@ from midi_utils import (
     MultitrackConverter,
     PianoConverter,
     TrioConverter,
+    load_midi,
+    midi_files,
 )
 from music.clips import MAX_CLIP_BARS, Clip, cut_clip, fitted, has_onset, joined, looped, read_clip, sounding_after
-from music.labels import FIRST_PITCH, NOTE_OFF
+from music.labels import FIRST_PITCH, KEYS, MIN_PITCH, NO_NOTE, NOTE_OFF
 
 BAR = 16  # steps of 4/4
 STEP = 0.125  # seconds at 120 quarters per minute
@@ -198,10 +203,9 @@ def test_a_song_of_absurd_length_is_refused_before_it_is_painted():
     assert len(read_clip(midi, MelodyConverter(), start_bar=1990).labels) == 10 * BAR
 
 
-@pytest.mark.parametrize("converter", [PianoConverter(), MultitrackConverter()])
-def test_a_converter_whose_windows_cannot_be_joined_has_no_clips(converter):
-    with pytest.raises(ValueError, match="cannot be joined: take a model of melodies, drums or trios"):
-        read_clip(song((0, [(0, 4, 60)])), converter)
+def test_a_converter_whose_windows_cannot_be_joined_has_no_clips():
+    with pytest.raises(ValueError, match="cannot be joined: take a model of melodies, drums, trios or pianos"):
+        read_clip(song((0, [(0, 4, 60)])), MultitrackConverter())
 
 
 # ---- Windows ----
@@ -264,3 +268,151 @@ def test_an_onset_is_a_pitch_or_a_hit():
     assert has_onset(np.array([[0, 1], [0, 2]]), 1).tolist() == [False, True]
     assert has_onset(np.array([[0, 1], [0, 0]]), 0).tolist() == [True, False]
     assert has_onset(np.array([[[1, 0, 0]], [[0, 0, 4]], [[0, 30, 0]]]), 2).tolist() == [False, True, True]
+
+
+# ---- Pianos ----
+
+PIANO = PianoConverter()
+# Ten bars: a rest of three bars, chords across the starts of windows, a note struck again where a window starts
+LOOP = [(0, 8, 60), (4, 40, 64), (20, 32, 67), (32, 36, 67)]
+LOOP += [(88, 130, 48), (96, 160, 55), (100, 128, 60), (128, 160, 60)]
+
+
+def piano_lists(notes, bars):
+    """Labels of notes (start, end, pitch), of which none overlap on a key."""
+    labels = np.full((bars * BAR, PIANO.voices), NO_NOTE, np.uint8)
+    for step in range(bars * BAR):
+        sounding = sorted((pitch - MIN_PITCH, start) for start, end, pitch in notes if start <= step < end)
+        labels[step, : len(sounding)] = [key + KEYS * (start == step) for key, start in sounding]
+    return labels
+
+
+def random_notes(random, bars):
+    """Notes on six keys, some of which are struck again where they end."""
+    notes = []
+    for pitch in (40, 52, 60, 64, 67, 76):
+        ends = np.unique(random.integers(0, bars * BAR + 1, 2 * bars))
+        notes += [(int(a), int(b), pitch) for a, b in pairwise(ends) if random.random() < 0.5]
+    return notes or [(0, 4, 60)]
+
+
+def as_lists(labels):
+    """Labels of a piano's line, as one window."""
+    return PIANO.as_cut(labels[None])[0]
+
+
+def joined_piano(windows, tied):
+    """Labels of windows of lists that are joined."""
+    return as_lists(joined(PIANO.as_line(windows, tied), KEYS, tied))
+
+
+def test_a_piano_clip_is_what_was_written_with_its_rests():
+    clip = read_clip(PIANO.from_arrays(piano_lists(LOOP, 10), qpm=96, program=4), PIANO)
+    np.testing.assert_array_equal(as_lists(clip.labels), piano_lists(LOOP, 10))
+    assert clip.qpm == pytest.approx(96, abs=1e-3)
+    assert (clip.program, clip.tracks) == (4, (0,))
+
+
+def test_a_piano_clip_that_is_cut_and_joined_is_the_same():
+    """As it is, and as a model reads it: there, the notes that sound at the start of a window begin."""
+    random = np.random.default_rng(0)
+    for bars in [*range(1, 9)] * 3:
+        lists = piano_lists(random_notes(random, bars), bars)
+        cutting = cut_clip(PIANO.as_line(lists[None])[0], 2 * BAR, "rest", KEYS)
+        windows = PIANO.as_cut(cutting.labels, cutting.tied)
+        first = windows[:, 0]
+        assert ((first >= KEYS) | (first == NO_NOTE)).all()
+        np.testing.assert_array_equal(as_lists(joined(cutting.labels, KEYS, cutting.tied))[: len(lists)], lists)
+        np.testing.assert_array_equal(joined_piano(windows, cutting.tied)[: len(lists)], lists)
+
+
+def with_pedal(midi, *changes):
+    """A song whose first track has a pedal: value by step."""
+    midi.instruments[0].control_changes = [ControlChange(64, value, step * STEP) for step, value in changes]
+    return midi
+
+
+@pytest.mark.parametrize("start_bar", [0, 2, 4])
+@pytest.mark.parametrize("pedal", [[], [(0, 127), (36, 0), (44, 127), (110, 0)]], ids=["keys", "pedal"])
+def test_the_windows_of_a_piano_clip_are_those_for_training(start_bar, pedal):
+    random = np.random.default_rng(3)
+    notes = [*random_notes(random, 8), *((16 * bar, 16 * bar + 3, 80) for bar in range(8))]
+    midi = with_pedal(song((0, notes)), *pedal)
+    windows = PIANO.to_arrays(midi)
+    clip = read_clip(midi, PIANO, bars=8)
+    cutting = cut_clip(clip.labels, 2 * BAR, "rest", KEYS, start_bar * BAR)
+    ours = PIANO.as_cut(cutting.labels, cutting.tied)
+    theirs = [windows.labels[windows.start_bar == bar][0] for bar in range(start_bar, 8, 2)]
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_pedal_holds_the_notes_of_a_clip_up_to_its_end():
+    midi = with_pedal(song((0, [(4, 6, 50), (36, 38, 60), (60, 61, 62), (200, 204, 60)])), (34, 127), (150, 0))
+    np.testing.assert_array_equal(
+        as_lists(read_clip(midi, PIANO, start_bar=2, bars=2).labels), piano_lists([(4, 32, 60), (28, 32, 62)], 2)
+    )
+    np.testing.assert_array_equal(
+        as_lists(read_clip(midi, PianoConverter(pedal=False), start_bar=2, bars=2).labels),
+        piano_lists([(4, 6, 60), (28, 29, 62)], 2),
+    )
+
+
+def test_a_piano_clip_that_is_too_short_is_filled():
+    midi = song((0, [(0, 8, 60), (4, 16, 64)]))
+    rest, loop = (
+        cut_clip(read_clip(midi, PIANO, fill=fill).labels, 2 * BAR, fill, KEYS).labels for fill in ("rest", "loop")
+    )
+    np.testing.assert_array_equal(as_lists(rest[0]), piano_lists([(0, 8, 60), (4, 16, 64)], 2))
+    (looped,) = PianoConverter(loop=True).to_arrays(midi).labels
+    np.testing.assert_array_equal(as_lists(loop[0]), looped)
+
+
+def test_a_note_of_a_piano_ends_with_its_window_unless_it_is_tied():
+    windows = np.stack([piano_lists([(0, 16, 60), (8, 16, 64)], 1), piano_lists([(0, 4, 60), (0, 4, 72)], 1)])
+    tied = np.zeros((2, KEYS), bool)
+    alone = piano_lists([(0, 16, 60), (8, 16, 64), (16, 20, 60), (16, 20, 72)], 2)
+    np.testing.assert_array_equal(joined_piano(windows, tied), alone)
+    tied[1, [pitch - MIN_PITCH for pitch in (60, 64, 72)]] = True  # 64 is not decoded again, 72 not before
+    np.testing.assert_array_equal(joined_piano(windows, tied), piano_lists([(0, 20, 60), (8, 16, 64), (16, 20, 72)], 2))
+
+
+def test_a_key_that_is_held_without_an_onset_is_silent_in_a_line():
+    windows = piano_lists([(0, 16, 60)], 1)[None]
+    windows[0, 0] = NO_NOTE
+    np.testing.assert_array_equal(as_lists(PIANO.as_line(windows)[0]), piano_lists([], 1))
+
+
+def test_tracks_of_a_piano_clip_are_together_or_the_first_one_with_notes():
+    midi = song((4, []), (5, [(0, 4, 60)]), ("drums", [(0, 1, 36)]), (6, [(4, 8, 64)]))
+    both, each = (read_clip(midi, PianoConverter(tracks=tracks)) for tracks in ("together", "each"))
+    np.testing.assert_array_equal(as_lists(both.labels), piano_lists([(0, 4, 60), (4, 8, 64)], 1))
+    np.testing.assert_array_equal(as_lists(each.labels), piano_lists([(0, 4, 60)], 1))
+    assert [(clip.tracks, clip.program) for clip in (both, each)] == [((1, 3), 5), ((1,), 5)]
+    one = read_clip(midi, PIANO, track=3)
+    np.testing.assert_array_equal(as_lists(one.labels), piano_lists([(4, 8, 64)], 1))
+    assert (one.tracks, one.program) == ((3,), 6)
+
+
+@pytest.mark.parametrize(
+    ("midi", "words"),
+    [
+        (song(("drums", [(0, 1, 36)])), r"no track but drums; it has drums: choose a track \(track; --track\)"),
+        (song((0, [(0, 4, 15)])), "no note in the pitches 21-108: choose a track"),
+    ],
+)
+def test_what_a_piano_clip_lacks_is_named(midi, words):
+    with pytest.raises(ValueError, match=words):
+        read_clip(midi, PIANO)
+
+
+def test_the_loops_of_pianists_are_joined_as_they_are():
+    """Of one to nine bars; cut to windows as a model reads them, and written again."""
+    if not (SHARED / "data" / "lofi").exists():
+        pytest.skip("the loops are not present")
+    for path in sorted(midi_files(SHARED / "data" / "lofi"))[::4]:
+        clip = read_clip(load_midi(path), PIANO)
+        cutting = cut_clip(clip.labels, 2 * BAR, "rest", KEYS)
+        lists = joined_piano(PIANO.as_cut(cutting.labels, cutting.tied), cutting.tied)[: len(clip.labels)]
+        np.testing.assert_array_equal(lists, as_lists(clip.labels), err_msg=path.name)
+        again = read_clip(PIANO.from_arrays(lists, clip.qpm), PIANO, bars=len(lists) // BAR)
+        np.testing.assert_array_equal(as_lists(again.labels), lists, err_msg=path.name)

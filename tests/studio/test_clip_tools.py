@@ -21,6 +21,7 @@ PRESETS = {
     "groove": "groovae_2bar_humanize",
     "tap": "groovae_2bar_tap_fixed_velocity",
     "hits": "groovae_2bar_hits_control",
+    "piano": "piano_2bar_tiny",
     "tracks": "hier-multiperf_vel_1bar_tiny",
 }
 
@@ -35,9 +36,15 @@ def clip_of(kind, bars=5, seed=0):
     """A clip of any number of bars that does not fill the last window of two."""
     converter = model(kind).config.converter
     labels = made_songs(converter, windows=-(-bars * BAR // converter.steps), songs=1, seed=seed).labels
+    labels = converter.as_line(labels)
     labels = labels.reshape(-1, *labels.shape[2:])[: bars * BAR]
     chords = np.full(bars * BAR, 1, np.int8) if kind == "chords" else None
     return Clip(labels, chords, qpm=90.0)
+
+
+def written(trained, clip):
+    """A clip as a song."""
+    return trained.converter.from_arrays(trained.converter.as_cut(clip.labels[None])[0], clip.qpm)
 
 
 def bars_of(midi):
@@ -60,7 +67,7 @@ def onsets(midi, start=0, end=10**6):
     return sorted((pitch, step - start) for pitch, step in found if start <= step < end)
 
 
-@pytest.mark.parametrize("kind", ["melody", "drums", "chords", "trio"])
+@pytest.mark.parametrize("kind", ["melody", "drums", "chords", "trio", "piano"])
 def test_a_reconstruction_is_that_of_each_window(kind):
     trained, clip = model(kind), clip_of(kind, bars=6 if kind != "trio" else 32)
     windows = clip.labels.reshape(-1, trained.converter.steps, *clip.labels.shape[1:])
@@ -95,6 +102,29 @@ def test_a_rest_inside_a_clip_stays(kind):
     assert any(s[0] > 4 * BAR - 0.1 for s in spans)
 
 
+def test_bars_in_which_a_piano_only_holds_its_chord_have_no_other_note():
+    clip = clip_of("piano", bars=4)
+    held = clip.labels.copy()
+    held[2 * BAR :] = 0  # the last chord of the bars before goes on
+    silent = held.copy()
+    silent[2 * BAR] = 1  # or ends
+    chord, step = {n[1] for n in notes(written(model("piano"), clip._replace(labels=held))) if n[3] > 10}, 60 / 90 / 4
+    assert len(chord) == 3
+    for labels, allowed in ((held, chord), (silent, set())):
+        midi = model("piano").reconstruct_clip(clip._replace(labels=labels))
+        assert onsets(midi, 0, 2 * BAR)
+        assert onsets(midi, 2 * BAR) == []
+        assert {n[1] for n in notes(midi) if n[3] > (2 * BAR + 0.1) * step} <= allowed
+
+
+def test_windows_of_a_piano_are_joined_to_a_clip():
+    trained = model("piano")
+    windows = made_songs(trained.converter, windows=3, songs=1).windows([0, 1, 2])
+    midi = written(trained, trained.clip(windows))
+    for k in range(3):
+        assert onsets(midi, 2 * k * BAR, 2 * (k + 1) * BAR) == onsets(trained.converter.from_arrays(windows.labels[k]))
+
+
 def test_a_clip_keeps_tempo_and_program_unless_others_are_given():
     trained, clip = model("melody"), clip_of("melody")._replace(program=11)
     own, other = trained.reconstruct_clip(clip), trained.reconstruct_clip(clip, qpm=140, program=5)
@@ -114,7 +144,7 @@ def test_windows_are_joined_to_a_clip():
 # ---- Generate and continue ----
 
 
-@pytest.mark.parametrize("kind", ["melody", "drums", "trio", "groove"])
+@pytest.mark.parametrize("kind", ["melody", "drums", "trio", "groove", "piano"])
 @pytest.mark.parametrize("bars", [1, 5])
 def test_samples_have_any_number_of_bars(kind, bars):
     pieces = model(kind).sample_clips(2, bars, seed=3, qpm=90)
@@ -134,12 +164,12 @@ def test_without_variation_every_window_is_the_first():
     assert onsets(other, 32) != onsets(midi, 32)
 
 
-@pytest.mark.parametrize("kind", ["melody", "drums", "groove", "chords"])
+@pytest.mark.parametrize("kind", ["melody", "drums", "groove", "chords", "piano"])
 @pytest.mark.parametrize("bars", [1, 5])
 def test_a_clip_goes_on_after_its_own_bars(kind, bars):
     trained, clip = model(kind), clip_of(kind, bars)
     pieces = trained.continue_clip(clip, 3, 2, seed=0)
-    end, own = bars * BAR, onsets(trained.converter.from_arrays(clip.labels, qpm=90))
+    end, own = bars * BAR, onsets(written(trained, clip))
     for midi in pieces:
         assert onsets(midi, 0, end) == own
         assert onsets(midi, end)
@@ -179,7 +209,7 @@ def test_windows_that_cannot_be_joined_are_sampled_at_their_own_length():
 # ---- Interpolate ----
 
 
-@pytest.mark.parametrize("kind", ["melody", "drums", "chords"])
+@pytest.mark.parametrize("kind", ["melody", "drums", "chords", "piano"])
 def test_a_line_goes_through_all_its_clips(kind):
     trained, clips = model(kind), [clip_of(kind, 4, seed) for seed in range(3)]
     pieces = trained.interpolate_clips(clips, 5, temperature=0)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mido
 import pytest
+from pretty_midi import Instrument, Note, PrettyMIDI
 
 import generate
 from generate import main
@@ -17,6 +18,7 @@ PRESETS = {
     "mel": "cat-mel_2bar_tiny",
     "chords": "cat-mel_2bar_chords_tiny",
     "drums": "cat-drums_2bar_tiny",
+    "piano": "piano_2bar_tiny",
     "trio": "hierdec-trio_16bar_tiny",
     "groove": "groovae_2bar_humanize",
     "tap": "groovae_2bar_tap_fixed_velocity",
@@ -151,6 +153,37 @@ def test_reconstruct_takes_a_part_of_a_song(studio, folder):
     assert path.stem == "mel_a_reconstructed"
     assert bars_in(path) == 5
     assert "bars 2 to 6" in studio.heard
+
+
+@pytest.mark.parametrize("fill", ["rest", "loop"])
+@pytest.mark.parametrize(
+    ("words", "lengths"),
+    [
+        (["reconstruct", "b", "--clip-bars", 5], {"b_reconstructed": 5}),
+        (["continue", "a", "--bars", 2, "--seed", 0], {"a_continued_2bars_seed0_1": 3}),
+        (["interpolate", "a", "b", "--steps", 2, "--seed", 0], {"a_to_b_1of2": 3, "a_to_b_2of2": 3}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_loops_of_a_piano_are_clips(words, lengths, fill, studio, tmp_path):
+    for name, beats in (("a", 4), ("b", 12)):
+        loop = PrettyMIDI(initial_tempo=90)
+        loop.instruments.append(Instrument(4))
+        for beat in range(beats):
+            chord, end = (60, 64, 67) if beat % 2 else (48,), min(beat + 2, beats)
+            loop.instruments[0].notes += [Note(70, pitch, beat / 1.5, end / 1.5) for pitch in chord]
+        loop.write(str(tmp_path / f"{name}.mid"))
+    files = studio(
+        *(tmp_path / f"{word}.mid" if word in ("a", "b") else word for word in words),
+        "--model",
+        "piano",
+        "--fill",
+        fill,
+    )
+    assert {name: bars_in(path) for name, path in files.items()} == lengths
+    for path in files.values():
+        assert first_track(path).program == 4
+        assert first_track(path).notes
 
 
 def test_the_files_fit_a_project(studio):
