@@ -14,7 +14,7 @@ from clean_notebook import clean
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = nbformat.read(ROOT / "main.ipynb", 4)
-SAME_FOR_ALL = ("Listen first", "A lesson in one style")  # sections that do the same for every preset
+SAME_FOR_ALL = ("Listen first", "A lesson in one style", "Chords")  # sections that do the same for every preset
 
 
 def code_cells(notebook):
