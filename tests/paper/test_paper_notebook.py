@@ -35,29 +35,35 @@ def test_the_notebook_runs_in_quick_mode(tmp_path, monkeypatch):
     monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "1")  # as in helpers.py
     shutil.copytree(ROOT / "midi_songs" / "built_in", tmp_path / "midi_songs" / "built_in")
     shutil.copytree(ROOT / "results", tmp_path / "results")
+    (tmp_path / "pretrained").mkdir()
+    shutil.copy(ROOT / "pretrained" / "piano_2bar.pt", tmp_path / "pretrained")
     notebook = nbformat.read(ROOT / "paper.ipynb", 4)
     notebook.cells.insert(0, new_code_cell(f"import sys; sys.path.insert(0, {str(ROOT)!r})"))
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    facts, accuracy, groups, hierarchy, bound, _, priors = shown = list(
-        map(table_rows, outputs(notebook, "text/markdown"))
-    )
+    *tables_shown, pianos = outputs(notebook, "text/markdown")
+    facts, accuracy, groups, hierarchy, bound, _, priors = shown = list(map(table_rows, tables_shown))
+    assert pianos.count("| piano_2bar |") == 3 + 3
     assert [len(table) for table in shown] == [3, 3, 3, 2, 3, 3, 3]
     assert [row[2] for row in groups] == [row[5].split()[0] for row in accuracy]
     assert [row[2].split()[0] for row in hierarchy] == ["all", "new,"]
     assert all(0 < float(row[k].split()[0]) < 1 for row in accuracy for k in range(2, 9))
     assert all(float(row[2].replace(",", "")) > 0 for row in (*facts, *bound))
     assert all(float(cell.split(" nats, ")[0]) > 0 for row in priors for cell in row[1:])
-    assert len(outputs(notebook, "image/png")) == 1 + 1 + 1 + 3 + 3 + 2 + 3 + 1
+    assert len(outputs(notebook, "image/png")) == 1 + 1 + 1 + 3 + 3 + 2 + 3 + 1 + 1
     assert len(list((tmp_path / "generated" / "quick").glob("*.json"))) == 3
     assert len(nbformat.writes(clean(notebook))) < 3_000_000
 
 
 def test_the_committed_tables_are_those_of_the_results():
-    results = list(read_results(ROOT / "results", MODELS).values())
+    found = read_results(ROOT / "results", (*MODELS, "mel_16bar_first", "piano_2bar"))
+    first, piano = (found.pop(name) for name in ("mel_16bar_first", "piano_2bar"))
+    results = list(found.values())
     facts, accuracy = tables.facts_table(results), tables.accuracy_table(results)
-    groups, gains = tables.group_table(results), tables.hierarchy_table(results)
+    groups = tables.group_table(results)
+    gains = tables.hierarchy_table([first if result["name"] == "mel_16bar" else result for result in results])
     bound, novelty, priors = (make(results) for make in (tables.bound_table, tables.novelty_table, tables.prior_table))
-    assert outputs(COMMITTED, "text/markdown") == [facts, accuracy, groups, gains, bound, novelty, priors]
+    pianos = f"{tables.piano_table([piano])}\n\n{tables.piano_samples_table([piano])}"
+    assert outputs(COMMITTED, "text/markdown") == [facts, accuracy, groups, gains, bound, novelty, priors, pianos]
 
 
 def test_the_committed_notebook_is_clean():
