@@ -301,8 +301,18 @@ static void multiply(const T* weight, const T* x, const T* summand, T* output, i
     }
 }
 
-// The cross-entropy of the classes of each row, summed over its parts, and for each part its largest logit and the sum
-// of the exponentials relative to that. classes[n, part] is a position in logits[n]; any other one stands for no class, which costs 0.
+// The sum of e^(logit - largest) over the logits from `first` to `end`.
+template <typename T>
+static inline float exponentials(const T* row, int64_t first, int64_t end, float largest) {
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = first; j < end; j++) sum += exponential(load(row + j) - largest);
+    return sum;
+}
+
+// The cross-entropy of the classes of each row, summed over its parts. classes[n, part] is a position in logits[n]; any
+// other number stands for no class, which costs 0. `sums` receives each part's largest logit and the sum of its
+// exponentials without that of the class, which keeps the digits of a cost near 0.
 template <typename T>
 static void nats(const T* logits, const int64_t* depths, const int64_t* classes, float* cost, float* sums,
                  int64_t parts, int64_t rows, int64_t width) {
@@ -311,14 +321,18 @@ static void nats(const T* logits, const int64_t* depths, const int64_t* classes,
         const T* row = logits + n * width;
         cost[n] = 0.0f;
         for (int64_t part = 0, first = 0; part < parts; first += depths[part++]) {
-            float largest = load(row + first), sum = 0.0f;
-            const int64_t end = first + depths[part], k = n * parts + part;
+            float largest = load(row + first);
+            const int64_t end = first + depths[part], k = n * parts + part, chosen = classes[k];
 #pragma omp simd reduction(max : largest)
             for (int64_t j = first; j < end; j++) largest = load(row + j) > largest ? load(row + j) : largest;
-#pragma omp simd reduction(+ : sum)
-            for (int64_t j = first; j < end; j++) sum += exponential(load(row + j) - largest);
-            sums[2 * k] = largest, sums[2 * k + 1] = sum;
-            if (classes[k] >= first && classes[k] < end) cost[n] += std::log(sum) - (load(row + classes[k]) - largest);
+            const bool counts = chosen >= first && chosen < end;
+            float rest = exponentials(row, first, counts ? chosen : end, largest);
+            if (counts) {
+                rest += exponentials(row, chosen + 1, end, largest);
+                const float behind = load(row + chosen) - largest;  // 0 for the most likely class
+                cost[n] += behind == 0.0f ? std::log1p(rest) : std::log(rest + exponential(behind)) - behind;
+            }
+            sums[2 * k] = largest, sums[2 * k + 1] = rest;
         }
     }
 }
@@ -332,13 +346,16 @@ static void nats_gradient(const T* logits, const int64_t* depths, const int64_t*
         const T* row = logits + n * width;
         T* d = d_logits + n * width;
         for (int64_t part = 0, first = 0; part < parts; first += depths[part++]) {
-            const int64_t end = first + depths[part], chosen = classes[n * parts + part];
-            const bool counts = chosen >= first && chosen < end;
-            const float slope = counts ? d_cost[n] : 0.0f;
-            const float largest = sums[2 * (n * parts + part)], sum = sums[2 * (n * parts + part) + 1];
+            const int64_t end = first + depths[part], k = n * parts + part, chosen = classes[k];
+            const float largest = sums[2 * k], rest = sums[2 * k + 1];
+            if (chosen < first || chosen >= end) {
+                for (int64_t j = first; j < end; j++) store(d + j, 0.0f);
+                continue;
+            }
+            const float scale = d_cost[n] / (rest + exponential(load(row + chosen) - largest));
 #pragma omp simd
-            for (int64_t j = first; j < end; j++) store(d + j, slope * (exponential(load(row + j) - largest) / sum));
-            if (counts) store(d + chosen, slope * (exponential(load(row + chosen) - largest) / sum - 1.0f));
+            for (int64_t j = first; j < end; j++) store(d + j, scale * exponential(load(row + j) - largest));
+            store(d + chosen, -scale * rest);
         }
     }
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from engine import softmax
+from engine import lstm, softmax
 from engine.softmax import class_nats, likely_classes
 from helpers import needs_bfloat16
 
@@ -52,6 +52,18 @@ def test_very_large_and_small_logits_have_a_finite_cost():
     assert nats.tolist() == pytest.approx([0, math.log(3)])
     (gradient,) = torch.autograd.grad(nats.sum(), logits)
     assert gradient.isfinite().all()
+
+
+@pytest.mark.skipif(lstm.kernels() is None, reason="no C++ compiler, or no oneDNN, on this machine")
+@pytest.mark.parametrize("kernels", [True], indirect=True)
+def test_a_cost_near_0_keeps_its_digits():
+    """The probability of another class than the likely one, e^-20, is smaller than a unit in the last place of 1."""
+    logits = torch.tensor([[20.0, 0.0]], requires_grad=True)
+    nats = class_nats(logits, torch.tensor([[0]]), (2,))
+    (gradient,) = torch.autograd.grad(nats.sum(), logits)
+    wanted = math.exp(-20)
+    assert nats.item() == pytest.approx(wanted, rel=1e-5)
+    assert gradient.tolist()[0] == pytest.approx([-wanted, wanted], rel=1e-5)
 
 
 def test_a_nan_among_the_logits_makes_the_cost_nan():
