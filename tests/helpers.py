@@ -23,7 +23,8 @@ PARITY = (Path(__file__).parent / "fixtures" / "parity", SHARED / "parity")  # w
 
 MAGENTA = PARITY[0] / "cat-mel_2bar_small"  # checkpoints of Magenta's small melody model
 
-OWN_SIZES = ("_tiny", "_mini", "16bar_small", "piano_2bar_small")  # what presets that Magenta has not end in
+# What the names of presets end in that Magenta has not.
+OWN_SIZES = ("_tiny", "_mini", "16bar_small", "piano_2bar_small", "piano_2bar_keys_small")
 
 QUIET = {"progress": False, "device": "cpu"}  # arguments of `train` in most tests
 
