@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from engine.lstm import draw_classes, fused_available, kernels
+from engine.lstm import call_kernel, draw_classes, fused_available
 
 
 def draw_lists(
@@ -34,9 +34,8 @@ def draw_lists(
     tensors = [x.float().contiguous() for x in (hidden, biases, table, weight, uniforms)]
     codes = torch.empty(uniforms.shape, dtype=torch.int64, device=hidden.device)
     if fused_available(hidden.device, torch.float32):
-        pointers = (x.data_ptr() for x in (*tensors, codes))
         sizes = (*hidden.shape, len(table) // 2, uniforms.shape[1])
-        kernels()["draw_lists_float32"](*pointers, temperature, *sizes)
+        call_kernel("draw_lists", torch.float32, (*tensors, codes), (temperature, *sizes))
         return codes
     hidden, biases, table, weight, uniforms = tensors
     last = torch.full((len(hidden),), -1, device=hidden.device)
@@ -74,8 +73,8 @@ class ListUnits(Function):
         """Returns [M, H]."""
         end, (count, width) = len(table) - 1, hidden.shape
         units = hidden.new_empty(int(is_predicted(codes, end).sum()), width)
-        pointers = (x.data_ptr() for x in (hidden, table, codes, units))
-        kernels()["list_units_float32"](*pointers, count, width, codes.shape[1], end)
+        sizes = (count, width, codes.shape[1], end)
+        call_kernel("list_units", torch.float32, (hidden, table, codes, units), sizes)
         ctx.save_for_backward(units, codes)
         ctx.rows = end + 1
         return units
@@ -87,8 +86,9 @@ class ListUnits(Function):
         units, codes = ctx.saved_tensors
         (count, length), width = codes.shape, units.shape[1]
         d_hidden, d_table = units.new_empty(count, width), units.new_zeros(ctx.rows, width)
-        pointers = (x.data_ptr() for x in (units, d_units.contiguous(), codes, d_hidden, d_table))
-        kernels()["list_units_backward_float32"](*pointers, count, width, length, ctx.rows - 1, len(units))
+        arrays = (units, d_units.contiguous(), codes, d_hidden, d_table)
+        sizes = (count, width, length, ctx.rows - 1, len(units))
+        call_kernel("list_units_backward", torch.float32, arrays, sizes)
         return d_hidden, d_table, None
 
 

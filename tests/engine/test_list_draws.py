@@ -52,3 +52,18 @@ def test_units_and_gradients_of_the_kernel_equal_pytorchs(monkeypatch):
     d_table[-1] = found[2][-1] = 0  # the row of the end: nothing follows it
     for one, other in zip(found, (units, d_hidden, d_table), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@needs_kernels
+def test_a_gradient_that_is_one_number_for_all_units_is_read_as_it_is(monkeypatch):
+    """Such a gradient, as of a sum, is not contiguous, and its copy has to live as long as the kernel runs."""
+    generator = torch.Generator().manual_seed(0)
+    codes = random_lists(generator)
+    hidden, table = (torch.randn(n, 256, generator=generator, requires_grad=True) for n in (200, 2 * PLACES + 1))
+
+    def gradient():
+        return torch.autograd.grad(list_units(hidden, table, codes).sum(), hidden)[0]
+
+    found = gradient()
+    monkeypatch.setattr(list_draws, "fused_available", lambda device, dtype: False)
+    torch.testing.assert_close(found, gradient(), atol=1e-5, rtol=1e-5)
