@@ -15,7 +15,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -266,23 +266,33 @@ def decode_teacher_forced(trained: TrainedModel, windows: Windows, z: Tensor) ->
     Returns:
         Labels [n, steps] or [n, steps, 3], and nats [n].
     """
-    labels, nats, z = [], [], trained.model.as_z(z)
-    if len(z) != len(windows.labels):
-        raise ValueError(f"z must be one vector per window, got {len(z)} for {len(windows.labels)} windows")
-    for part, (_, targets, lengths, controls) in tensor_batches(trained, windows):
-        with autocast(trained.device, trained.precision):
-            logits = trained.model.decode(z[part], targets, lengths, controls)
-        labels.append(trained.converter.from_tensors(logits).cpu())
-        nats.append(reconstruction_loss(logits, targets, lengths, output=trained.model.config.output).cpu())
-    return torch.cat(labels).numpy(), torch.cat(nats).numpy()
+    pairs = ((trained.converter.from_tensors(logits), nats) for logits, nats in teacher_forced(trained, windows, z))
+    return tuple(torch.cat(parts).cpu().numpy() for parts in zip(*pairs, strict=True))
 
 
 @torch.no_grad()
-def decode_sampled(trained: TrainedModel, z: Tensor, generator: Generator) -> np.ndarray:
-    """Decodes latent vectors [n, Z], each step drawn at temperature 1: labels [n, steps] or [n, steps, 3]."""
-    z, generator = trained.model.as_z(z), checked_generator(generator)
+def teacher_forced(trained: TrainedModel, windows: Windows, z: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields the logits and the reconstruction loss, nats [n], of BATCH windows at a time, each step given the others.
+
+    Args:
+        z: [n, Z] one latent vector per window.
+    """
+    z, model = trained.model.as_z(z), trained.model
+    if len(z) != len(windows.labels):
+        raise ValueError(f"z must be one vector per window, got {len(z)} for {len(windows.labels)} windows")
+    output = {"output": model.config.output, "output_weights": model.output_weights}
+    for part, (_, targets, lengths, controls) in tensor_batches(trained, windows):
+        with autocast(trained.device, trained.precision):
+            logits = model.decode(z[part], targets, lengths, controls)
+        yield logits, reconstruction_loss(logits, targets, lengths, **output)
+
+
+@torch.no_grad()
+def decode_sampled(trained: TrainedModel, z: Tensor, generator: Generator, temperature: float = 1.0) -> np.ndarray:
+    """Decodes latent vectors [n, Z], each step drawn at a temperature: labels [n, steps] or [n, steps, parts]."""
+    z, drawing = trained.model.as_z(z), {"temperature": temperature, "generator": checked_generator(generator)}
     with autocast(trained.device, trained.precision):
-        parts = [trained.model.sample(len(part), z=part, generator=generator) for part in z.split(BATCH)]
+        parts = [trained.model.sample(len(part), z=part, **drawing) for part in z.split(BATCH)]
     return trained.converter.from_tensors(torch.cat(parts)).cpu().numpy()
 
 
@@ -573,16 +583,20 @@ def measure_priors(
         candidates = prior_candidates({"": trained.prior} if trained.prior else {})
     ngrams = part_ngrams(trained, training)
     found = {} if data is None else {HELD_OUT: measure_windows(trained, training, ngrams, data)}
-    for name, (prior, width) in candidates.items():
-        source = make_generator(trained, seed)
-        z = (
-            prior.draw(count, source, width)
-            if prior
-            else TrainedModel(trained.model, trained.config).draw_z(count, source)
-        )
-        samples = decode_sampled(trained, z, make_generator(trained, seed + 1))
+    for name, candidate in candidates.items():
+        samples = draw_samples(trained, candidate, count, seed)
         found[name] = measure_windows(trained, training, ngrams, samples)
     return found
+
+
+def draw_samples(trained: TrainedModel, candidate: Candidate, count: int, seed: int) -> np.ndarray:
+    """Labels of `count` pieces whose z come from a prior; one seed gives the same random numbers to every prior."""
+    source = make_generator(trained, seed)
+    if candidate.prior:
+        z = candidate.prior.draw(count, source, candidate.width)
+    else:
+        z = TrainedModel(trained.model, trained.config).draw_z(count, source)
+    return decode_sampled(trained, z, make_generator(trained, seed + 1))
 
 
 def prior_candidates(priors: dict[str, Prior | DiffusionPrior]) -> dict[str, Candidate]:
@@ -636,8 +650,12 @@ def deviation(samples: PriorSamples, real: PriorSamples) -> float:
     It has no sign: samples that are plainer than music deviate as well.
     """
     pairs = zip(samples.parts.values(), real.parts.values(), strict=True)
-    numbers = [(a, b) for pair in pairs for a, b in zip(*pair, strict=True) if b is not None]
-    return max(abs(a - b) / b if b else math.inf * (a != b) for a, b in numbers)
+    return largest_deviation((a, b) for pair in pairs for a, b in zip(*pair, strict=True) if b is not None)
+
+
+def largest_deviation(pairs: Iterable[tuple[float, float]]) -> float:
+    """The largest relative deviation of a number from a real one, over pairs of the two."""
+    return max(abs(a - b) / b if b else math.inf * (a != b) for a, b in pairs)
 
 
 def fit_chosen_prior(
@@ -670,11 +688,15 @@ def fit_chosen_prior(
     return found
 
 
-def choose_prior(found: dict[str, PriorSamples]) -> str:
+def choose_prior(found: Mapping[str, PriorSamples], deviation: Callable = deviation) -> str:
     """The name of the prior whose samples resemble real windows, of what `measure_priors` found with `data`.
 
     Among the priors within MOST_DEVIATION of real windows it is the one with the fewest copies, then with the least
     deviation. If there is none, it is the one with the least deviation.
+
+    Args:
+        found: measurements with a field `copies`, by name of the prior, and those of real windows as HELD_OUT.
+        deviation: of the measurements of a prior from those of real windows.
 
     Raises:
         ValueError: real windows were not measured, or no prior.

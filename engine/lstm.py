@@ -431,8 +431,7 @@ def _transposed(*parts: Tensor) -> Tensor:
     parts = [part.flatten(0, 1) for part in parts]
     out, first = parts[0].new_empty(parts[0].shape[1], sum(map(len, parts))), 0
     for part in parts:
-        pointers = (part.data_ptr(), out[:, first:].data_ptr())
-        kernels()[f"transpose_{KERNEL_SUFFIXES[out.dtype]}"](*pointers, *part.shape, out.shape[1])
+        call_kernel("transpose", out.dtype, (part, out[:, first:]), (*part.shape, out.shape[1]))
         first += len(part)
     return out
 
@@ -440,8 +439,7 @@ def _transposed(*parts: Tensor) -> Tensor:
 def _table_gradient(d_gates: Tensor, indices: Tensor, depth: int) -> Tensor:
     """Gradient [F + 1, 4H], float32, of a `row_table`: d_gates [M, 4H], class indices [M, P]."""
     d_table = torch.zeros(depth + 1, d_gates.shape[1])
-    pointers = (tensor.data_ptr() for tensor in (d_gates, indices, d_table))
-    kernels()[f"scatter_{KERNEL_SUFFIXES[d_gates.dtype]}"](*pointers, indices.shape[1], *d_gates.shape)
+    call_kernel("scatter", d_gates.dtype, (d_gates, indices, d_table), (indices.shape[1], *d_gates.shape))
     return d_table
 
 
@@ -601,8 +599,8 @@ def _draw_part(logits: Tensor, number: Tensor, temperature: float) -> Tensor:
 def _draw_by_kernel(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
     logits, uniforms = logits.contiguous(), uniforms.float().contiguous()
     classes = torch.empty(uniforms.shape, dtype=torch.int64)
-    pointers = (logits.data_ptr(), (SIZE * len(depths))(*depths), uniforms.data_ptr(), classes.data_ptr())
-    kernels()[f"draw_{KERNEL_SUFFIXES[logits.dtype]}"](*pointers, temperature, len(depths), *logits.shape)
+    arrays = (logits, (SIZE * len(depths))(*depths), uniforms, classes)
+    call_kernel("draw", logits.dtype, arrays, (temperature, len(depths), *logits.shape))
     return classes
 
 
@@ -626,7 +624,7 @@ def goes_at_once(batch: int, hidden: int, dtype: torch.dtype) -> bool:
 
 
 def call_kernel(name: str, dtype: torch.dtype, arrays: tuple, sizes: tuple[int, ...]):
-    """Calls a kernel on contiguous tensors, arrays of ctypes, and None for a null pointer."""
+    """Calls a kernel on tensors, arrays of ctypes, and None for a null pointer."""
     pointers = [array.data_ptr() if isinstance(array, Tensor) else array for array in arrays]
     kernels()[f"{name}_{KERNEL_SUFFIXES[dtype]}"](*pointers, *sizes)
 

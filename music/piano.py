@@ -371,9 +371,7 @@ def key_events(lists: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
         tied: [n, 88] bool, keys whose note of the window before may go on: where one begins at the start, GOES_ON is an
             onset only if the key is silent then. None do when None.
     """
-    codes = np.zeros((*lists.shape[:2], NO_NOTE + 1), bool)
-    np.put_along_axis(codes, lists.astype(np.int64), True, -1)
-    held, begun = codes[..., :KEYS], codes[..., KEYS:NO_NOTE]
+    held, begun = key_bits(lists)
     tied = np.zeros((len(lists), KEYS), bool) if tied is None else tied
     sounding, silent = np.zeros((2, *held.shape), bool)
     before = tied
@@ -383,6 +381,13 @@ def key_events(lists: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
     events = np.select([begun, silent], [ONSET, NOTE_OFF], NO_EVENT).astype(np.uint8)
     events[:, 0][begun[:, 0] & tied] = GOES_ON
     return events
+
+
+def key_bits(lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which keys are held from the step before, and which begin, in labels [n, steps, voices]: bool [n, steps, 88]."""
+    codes = np.zeros((*lists.shape[:2], NO_NOTE + 1), bool)
+    np.put_along_axis(codes, lists.astype(np.int64), True, -1)
+    return codes[..., :KEYS], codes[..., KEYS:NO_NOTE]
 
 
 def key_lists(events: np.ndarray, voices: int, tied: np.ndarray | None = None) -> np.ndarray:

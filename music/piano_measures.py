@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.checks import described
 from music.labels import FIRST_PITCH, KEYS, MIN_PITCH, NO_EVENT, NO_NOTE, NOTE_OFF
+from music.piano import key_bits
 
 PITCH_CLASSES = 12
 MOST_TOGETHER = 10  # notes that begin together; more count as this many
@@ -24,9 +25,7 @@ def piano_rolls(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"labels must be a piano's, integers [n, steps, voices] from 0 to {NO_NOTE}; got {described(labels)}"
         )
-    codes = np.zeros((*labels.shape[:2], NO_NOTE + 1), bool)
-    np.put_along_axis(codes, labels.astype(np.int64), True, 2)
-    held, begun = codes[..., :KEYS], codes[..., KEYS:NO_NOTE]
+    held, begun = key_bits(labels)
     return begun, held | begun
 
 
@@ -61,6 +60,12 @@ def onsets_per_step(labels: np.ndarray) -> np.ndarray:
 def keys_per_step(labels: np.ndarray) -> np.ndarray:
     """Keys that sound per step: [n]."""
     return piano_rolls(labels)[1].sum(-1).mean(-1)
+
+
+def key_range(labels: np.ndarray) -> np.ndarray:
+    """Highest minus lowest key of each window: [n], 0 without notes."""
+    used = piano_rolls(labels)[1].any(1)
+    return np.where(used.any(-1), KEYS - 1 - used[:, ::-1].argmax(-1) - used.argmax(-1), 0)
 
 
 def chord_kinds(labels: np.ndarray) -> np.ndarray:

@@ -8,8 +8,6 @@ notes drawn at temperature 1. Agreement is the F1 of each window, see music/pian
 """
 
 import argparse
-import json
-import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -17,13 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from checkpoint import read_checkpoint
 from console import errors_in_a_line, say
 from evaluation import (
     HELD_OUT,
-    MOST_DEVIATION,
+    OTHER_WINDOWS,
     PRIOR_WINDOWS,
     SAMPLES,
     Candidate,
@@ -31,25 +28,28 @@ from evaluation import (
     Interval,
     add_corpus_arguments,
     bootstrap,
+    choose_prior,
+    decode_sampled,
     describe,
+    draw_samples,
+    largest_deviation,
     load_splits,
     make_generator,
     measure_elbo,
     prior_candidates,
-    tensor_batches,
+    teacher_forced,
     to_json,
     windows_on_grid,
 )
 from generate import TrainedModel, evenly
-from loss import reconstruction_loss
-from midi_utils import PianoConverter, SongDataset, Windows, load_songs
-from model import autocast
+from midi_utils import PianoConverter, SongDataset, load_songs
 from music.attributes import NGram
-from music.labels import KEYS, MELODY_DEPTH, NO_NOTE
+from music.labels import MELODY_DEPTH
 from music.piano_measures import (
     chord_kinds,
     common_kinds,
     frame_f1,
+    key_range,
     keys_per_step,
     note_f1,
     onsets_per_step,
@@ -58,9 +58,6 @@ from music.piano_measures import (
     together_histogram,
 )
 from prior import FITS
-
-BATCH = 256  # windows per forward pass
-OTHER_WINDOWS = 4096  # of a folder, evenly spaced
 
 
 class Agreement(NamedTuple):
@@ -137,44 +134,23 @@ def read_training(train_set: SongDataset) -> PianoTraining:
 # ---- Reconstruction ----
 
 
-@torch.no_grad()
-def decode_piano(trained: TrainedModel, z: Tensor, temperature: float, seed: int = 0) -> np.ndarray:
-    """Free-running decodings of latent vectors [n, Z]: labels [n, steps, voices]."""
-    generator = make_generator(trained, seed)
-    with autocast(trained.device, trained.precision):
-        parts = [
-            trained.model.sample(len(part), z=part, temperature=temperature, generator=generator)
-            for part in z.split(BATCH)
-        ]
-    return trained.converter.from_tensors(torch.cat(parts)).cpu().numpy()
-
-
-@torch.no_grad()
-def piano_nats(trained: TrainedModel, windows: Windows, z: Tensor) -> np.ndarray:
-    """The teacher-forced reconstruction loss of each window, nats [n]."""
-    found, model = [], trained.model
-    for part, (_, targets, lengths, controls) in tensor_batches(trained, windows):
-        with autocast(trained.device, trained.precision):
-            logits = model.decode(z[part], targets, lengths, controls)
-        output = {"output": model.config.output, "output_weights": model.output_weights}
-        found.append(reconstruction_loss(logits, targets, lengths, **output).cpu())
-    return torch.cat(found).numpy()
-
-
 def measure_reconstruction(trained: TrainedModel, songs: SongDataset, chosen: np.ndarray) -> PianoReconstruction:
     """Measures a model on the windows of some songs at the given indices."""
     windows, song = songs.windows(chosen), songs.song[chosen]
     encoding = trained.encode(windows, make_generator(trained, 0))
-    likely, drawn = (decode_piano(trained, encoding.mu, temperature) for temperature in (0, 1.0))
+    likely, drawn = (
+        _f1(decode_sampled(trained, encoding.mu, make_generator(trained, 0), temperature), windows.labels)
+        for temperature in (0, 1.0)
+    )
     source = np.array([Path(songs.names[k]).parent.name for k in song])
-    nats = piano_nats(trained, windows, encoding.z)
+    nats = torch.cat([nats for _, nats in teacher_forced(trained, windows, encoding.z)]).cpu().numpy()
     return PianoReconstruction(
         songs=len(np.unique(song)),
         windows=len(chosen),
-        most_likely=agreement(likely, windows.labels, song),
-        drawn=agreement(drawn, windows.labels, song),
+        most_likely=Agreement(*(bootstrap(f1, song) for f1 in likely.values())),
+        drawn=Agreement(*(bootstrap(f1, song) for f1 in drawn.values())),
         by_source={
-            str(name): _means(likely[source == name], windows.labels[source == name])
+            str(name): {of: float(f1[source == name].mean()) for of, f1 in likely.items()}
             for name in np.unique(source)
             if name
         },
@@ -182,13 +158,9 @@ def measure_reconstruction(trained: TrainedModel, songs: SongDataset, chosen: np
     )
 
 
-def agreement(found: np.ndarray, wanted: np.ndarray, song: np.ndarray) -> Agreement:
-    """The mean F1 of windows, with its interval over songs."""
-    return Agreement(*(bootstrap(measure(found, wanted), song) for measure in (note_f1, frame_f1)))
-
-
-def _means(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    return {"notes": float(note_f1(found, wanted).mean()), "frames": float(frame_f1(found, wanted).mean())}
+def _f1(found: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
+    """The F1 of each window [n], by the names of `Agreement`."""
+    return {"notes": note_f1(found, wanted), "frames": frame_f1(found, wanted)}
 
 
 # ---- Samples ----
@@ -203,53 +175,33 @@ def measure_labels(labels: np.ndarray, training: PianoTraining) -> PianoSamples:
         *(float(ngram.cost(outer_voice(labels, highest)).mean()) for ngram, highest in voices),
         onsets=float(onsets_per_step(labels).mean()),
         keys=float(keys_per_step(labels).mean()),
-        range=float(_ranges(labels).mean()),
+        range=float(key_range(labels).mean()),
         common=float(np.isin(kinds, training.kinds).mean()) if len(kinds) else 0.0,
         copies=float(np.mean(copies)),
         together=together_histogram(labels).round(5).tolist(),
     )
 
 
-def _ranges(labels: np.ndarray) -> np.ndarray:
-    """Highest minus lowest key of each window; 0 without notes."""
-    keys = labels.astype(int) % KEYS
-    highest = np.where(labels < NO_NOTE, keys, -1).max((1, 2))
-    lowest = np.where(labels < NO_NOTE, keys, KEYS).min((1, 2))
-    return np.maximum(highest - lowest, 0)
-
-
 def measure_candidates(
     trained: TrainedModel, training: PianoTraining, held_out: np.ndarray, candidates: Mapping[str, Candidate]
 ) -> dict[str, PianoSamples]:
     """Measures SAMPLES samples of each prior, with the same random numbers, and held-out windows [n, steps, voices]."""
-    found = {HELD_OUT: measure_labels(held_out, training)}
-    plain = TrainedModel(trained.model, trained.config)
-    for name, (prior, width) in candidates.items():
-        source = make_generator(trained, 0)
-        z = prior.draw(SAMPLES, source, width) if prior else plain.draw_z(SAMPLES, source)
-        found[name] = measure_labels(decode_piano(trained, z, 1.0, seed=1), training)
-    return found
+    samples = {name: draw_samples(trained, candidate, SAMPLES, seed=0) for name, candidate in candidates.items()}
+    return {name: measure_labels(labels, training) for name, labels in ({HELD_OUT: held_out} | samples).items()}
 
 
 def deviation(samples: PianoSamples, real: PianoSamples) -> float:
     """The largest relative deviation of samples from real windows in costs, notes and range, of either sign."""
-    return max(abs(a - b) / b if b else math.inf * (a != b) for a, b in zip(samples[:5], real[:5], strict=True))
+    return largest_deviation(zip(samples[:5], real[:5], strict=True))
 
 
 def fit_chosen_piano_prior(trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset) -> None:
-    """Gives the model the prior whose samples resemble the valid split, by the rule of `evaluation.choose_prior`.
-
-    Among the priors within MOST_DEVIATION of real windows it is the one with the fewest copies; if there is none, the
-    one with the least deviation.
-    """
+    """Gives the model the prior whose samples resemble the valid split, by the rule of `evaluation.choose_prior`."""
     _, mu, sigma = trained.encode(train_set.windows(evenly(len(train_set), PRIOR_WINDOWS)))
     candidates = prior_candidates({kind: fit(mu, sigma) for kind, fit in FITS.items()})
     held_out = valid_set.labels[evenly(len(valid_set), OTHER_WINDOWS)]
     found = measure_candidates(trained, read_training(train_set), held_out, candidates)
-    away = {name: deviation(found[name], found[HELD_OUT]) for name in candidates}
-    near = [name for name in away if away[name] <= MOST_DEVIATION]
-    chosen = min(near or away, key=lambda name: (found[name].copies if near else 0, away[name]))
-    trained.prior, trained.prior_width = candidates[chosen]
+    trained.prior, trained.prior_width = candidates[choose_prior(found, deviation)]
 
 
 # ---- The whole evaluation ----
@@ -355,7 +307,7 @@ def main(arguments: list[str] | None = None):
             say(summary(found[-1]), flush=True)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(to_json(found) + "\n")
-    say(f"wrote {json.dumps(str(options.out))}")
+    say(f"wrote {options.out}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from checkpoint import CHECKPOINT, read_checkpoint, save_checkpoint
 from console import errors_in_a_line, say
@@ -149,7 +150,12 @@ def measure(
     path = weights / f"{name}.pt"
     facts = {"run": read_checkpoint(path)["run"], "without_sources": without_sources}
     found = evaluate(TrainedModel.load(path), train_set, test_set, **facts)
-    say(summary(found), flush=True)
+    write_result(name, found, summary(found), results)
+
+
+def write_result(name: str, found: NamedTuple, text: str, results: Path) -> None:
+    """Writes measurements, and prints their summary."""
+    say(text, flush=True)
     results.mkdir(parents=True, exist_ok=True)
     (results / f"{name}.json").write_text(to_json(found) + "\n")
 
@@ -160,9 +166,7 @@ def measure_piano(name: str, options: argparse.Namespace, train_set: SongDataset
     trained = TrainedModel.load(path)
     others = {folder.name: load_songs(folder, trained.converter, cache=options.cache) for folder in options.others}
     found = evaluate_piano(name, trained, train_set, test_set, others=others, run=read_checkpoint(path)["run"])
-    say(piano_summary(found), flush=True)
-    (options.to / "results").mkdir(parents=True, exist_ok=True)
-    (options.to / "results" / f"{name}.json").write_text(to_json(found) + "\n")
+    write_result(name, found, piano_summary(found), options.to / "results")
 
 
 def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:

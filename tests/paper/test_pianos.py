@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from corpus import load_corpus
-from evaluation import make_generator
+from evaluation import decode_sampled, make_generator
 from generate import TrainedModel, evenly
 from helpers import BUILT_IN, shrink
 from midi_utils import PianoConverter, load_songs
 from music.piano_measures import frame_f1, note_f1
 from paper import pianos
-from paper.pianos import decode_piano, measure_labels, read_training
+from paper.pianos import measure_labels, read_training
 from train import train
 
 
@@ -34,7 +34,7 @@ def test_a_piano_is_measured_from_its_posterior_means(corpus_arguments, measured
     trained, (_, folder, _, manifest) = TrainedModel.load(run), corpus_arguments
     songs = load_corpus(folder, "test", trained.converter, manifest, progress=False)
     windows = songs.windows(evenly(len(songs), 16))
-    decoded = decode_piano(trained, trained.encode(windows).mu, 0)
+    decoded = decode_sampled(trained, trained.encode(windows).mu, make_generator(trained, 0), temperature=0)
     likely = found["reconstruction"]["most_likely"]
     assert likely["notes"]["mean"] == pytest.approx(note_f1(decoded, windows.labels).mean(), abs=1e-6)
     assert likely["frames"]["mean"] == pytest.approx(frame_f1(decoded, windows.labels).mean(), abs=1e-6)
@@ -74,7 +74,7 @@ def test_a_prior_is_chosen_by_the_held_out_songs(corpus_arguments, measured, mon
     pianos.fit_chosen_piano_prior(trained, *songs)
     assert trained.prior_width in (1.0, 0.8, 0.6)
     z = trained.draw_z(4, make_generator(trained, 0))
-    assert decode_piano(trained, z, 1.0).shape == (4, 32, 10)
+    assert decode_sampled(trained, z, make_generator(trained, 0)).shape == (4, 32, 10)
 
 
 def test_a_model_of_other_music_is_refused(corpus_arguments, tmp_path):
