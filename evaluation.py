@@ -30,7 +30,7 @@ from console import errors_in_a_line, say
 from corpus import MANIFEST, load_corpus
 from engine.checks import checked_count, checked_generator, checked_number, checked_seed, checked_type, described
 from generate import PRIOR_WINDOWS, Encoding, TrainedModel, evenly, slerp, take
-from loss import kl_divergence, reconstruction_loss
+from loss import reconstruction_loss
 from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import Converter, SongDataset, Tensors, Windows
 from model import autocast
@@ -384,7 +384,7 @@ def measure_elbo(encoding: Encoding, nats: np.ndarray, song: np.ndarray, steps: 
     steps = checked_count("steps", steps)
     if np.shape(nats) != (len(encoding.mu),) or not np.isfinite(nats).all():
         raise ValueError(f"nats must be [{len(encoding.mu)}] finite numbers, got {described(nats)}")
-    kl = kl_divergence(Normal(encoding.mu, encoding.sigma)).cpu().numpy()
+    kl = encoding.kl.cpu().numpy()
     total = bootstrap(nats + kl, song)
     active = int((encoding.mu.var(0, unbiased=False) > ACTIVE_VARIANCE).sum())
     rate = bootstrap(kl / math.log(2), song)

@@ -37,6 +37,7 @@ from engine.checks import (
 )
 from engine.rng import normal
 from engine.slerp import slerp
+from loss import kl_divergence
 from magenta_checkpoint import is_magenta_checkpoint, load_magenta_model
 from magenta_formats.folding import fold_gaussian
 from midi_utils import Converter, GrooveConverter, Midi, MultitrackConverter, SongDataset, Windows, as_midi
@@ -65,6 +66,11 @@ class Encoding(NamedTuple):
     z: Tensor  # drawn from the posterior
     mu: Tensor
     sigma: Tensor  # standard deviation
+
+    @property
+    def kl(self) -> Tensor:
+        """What z carries of each window, the KL of its posterior from N(0, I): nats, [n]."""
+        return kl_divergence(Normal(self.mu, self.sigma))
 
 
 class TrainedModel(ClipTools):
