@@ -4,6 +4,7 @@ import argparse
 import random
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,11 @@ from torch import Generator
 from tqdm import tqdm
 
 from console import encodable, errors_in_a_line, say
-from engine.checks import checked_count, checked_path, checked_seed
+from engine.checks import checked_count, checked_number, checked_path, checked_seed, checked_temperature
 from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import load_midi
-from music.clips import FILLS, Clip, track_list
+from music.clips import FILLS, Clip, checked_bars, track_list
+from music.converter import empty_song
 from music.grid import counted
 from music.midi_output import (
     SWING_UNITS,
@@ -37,6 +39,23 @@ DEFAULT_MODEL = "mel_2bar_low"
 GROOVE_MODELS = {"groove": ("groove_humanize", GROOVE_PRESET), "drumify": ("groove_tap", DRUMIFY_PRESET)}
 TEMPERATURE = 0.5  # of the command's new music
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
+
+
+checked_share = partial(checked_number, wanted="a number from 0 to 1", low=0, high=1)
+NUMBERS = {  # how the options that are numbers are checked, by name, where they are given
+    "count": checked_count,
+    "bars": lambda _, bars: checked_bars(bars),
+    "variation": checked_share,
+    "steps": checked_count,
+    "grid": partial(checked_count, least=2),
+    "strength": checked_share,
+    "temperature": lambda _, temperature: checked_temperature(temperature),
+    "seed": lambda _, seed: checked_seed(seed),
+    "track": partial(checked_count, least=0),
+    "from_bar": checked_count,
+    "clip_bars": lambda name, bars: checked_bars(checked_count(name, bars)),
+    "tempo": lambda _, qpm: empty_song(qpm, (4, 4)),
+}
 
 
 class Piece(NamedTuple):
@@ -201,7 +220,6 @@ def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: l
 
 def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     """The clips that the options name; says on standard error which bars and tracks they are."""
-    checked_count("from-bar", options.from_bar)
     cutting = {"track": options.track, "start_bar": options.from_bar - 1, "bars": options.clip_bars}
     cutting |= {"fill": options.fill, "chords": options.chords, "rhythm": options.tool == "drumify"}
     clips = []
@@ -248,10 +266,21 @@ def check_options(options: argparse.Namespace):
     """Checks and completes what a model is not needed for, so that an error comes at once."""
     options.path = find_model(options.model)
     check_folder(checked_path("--out", options.out))
-    if "count" in options:
-        checked_count("count", options.count)
+    for name, check in NUMBERS.items():
+        if getattr(options, name, None) is not None:
+            check(name.replace("_", "-"), getattr(options, name))
+    if options.tool == "interpolate":
+        check_clip_count(len(options.clips), options.grid is not None)
     if options.tool in TOOLS:
         check_output_options(options)
+
+
+def check_clip_count(count: int, is_grid: bool):
+    """Raises ValueError unless so many clips can be interpolated."""
+    if is_grid and count != 4:
+        raise ValueError(f"a grid has four corners, got {counted(count, 'clip')}")
+    if count < 2:
+        raise ValueError(f"interpolate needs at least two clips, got {counted(count, 'clip')}")
 
 
 def check_output_options(options: argparse.Namespace):
@@ -259,11 +288,17 @@ def check_output_options(options: argparse.Namespace):
     options.drum_map = read_drum_map(options.drum_map)
     programs = tuple(program_number(one) for one in options.program or ())
     options.program = programs if len(programs) > 1 else next(iter(programs), None)
-    if getattr(options, "seed", 0) is None:
-        options.seed = random.randrange(SEED_RANGE)
-        if options.temperature:
-            tell(f"seed {options.seed}")
     finished(PrettyMIDI(), options)  # raises ValueError for options out of range
+    options.draws_seed = getattr(options, "seed", 0) is None
+    if options.draws_seed:
+        options.seed = random.randrange(SEED_RANGE)
+
+
+def check_chords(trained: ClipTools, options: argparse.Namespace):
+    """Raises ValueError for chords that the model does not follow."""
+    if options.chords is not None and not getattr(trained.converter, "chords", False):
+        preset = trained.config.name
+        raise ValueError(f"{options.path} is a model of {preset}, which does not follow chords: omit --chords")
 
 
 def count_of(options: argparse.Namespace) -> int:
@@ -283,18 +318,22 @@ def midi_files_of(trained: ClipTools, options: argparse.Namespace) -> Iterator[P
     """
     playing = {"qpm": options.tempo, "program": options.program}
     if options.tool != "groove":
-        source = Generator(trained.device).manual_seed(checked_seed(options.seed))
+        source = Generator(trained.device).manual_seed(options.seed)
         playing |= {"temperature": options.temperature, "generator": source}
+    check_chords(trained, options)
     clips = clips_of(trained, options) if "clips" in options else []
-    pieces = TOOLS[options.tool].make(trained, options, clips, playing)
-    return (write_piece(piece, options) for piece in pieces)
+    return write_pieces(TOOLS[options.tool].make(trained, options, clips, playing), options)
 
 
-def write_piece(piece: Piece, options: argparse.Namespace) -> Path:
-    """Writes a piece, and returns the path of its file."""
-    path = Path(options.out) / f"{piece.name}.mid"
-    write_midi(finished(piece.midi, options), path, piece.bars)
-    return path
+def write_pieces(pieces: Pieces, options: argparse.Namespace) -> Iterator[Path]:
+    """Writes pieces, and yields the path of each; shows a seed that was drawn once the first piece is made."""
+    for k, piece in enumerate(pieces):
+        if k == 0 and options.draws_seed and options.temperature:
+            with tqdm.external_write_mode():
+                tell(f"seed {options.seed}")
+        path = Path(options.out) / f"{piece.name}.mid"
+        write_midi(finished(piece.midi, options), path, piece.bars)
+        yield path
 
 
 def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):

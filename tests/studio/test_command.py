@@ -45,9 +45,11 @@ def studio(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "PRETRAINED", folder)
 
     def run(*words):
-        main([*map(str, words), "--out", str(tmp_path / "out")])
-        printed = capsys.readouterr()
-        run.heard = printed.err
+        try:
+            main([*map(str, words), "--out", str(tmp_path / "out")])
+        finally:
+            printed = capsys.readouterr()
+            run.heard = printed.err
         written = [Path(line) for line in printed.out.splitlines()]
         assert sorted(written) == sorted((tmp_path / "out").glob("*.mid"))
         return {path.stem: path for path in written}
@@ -239,7 +241,11 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
         (["generate", "--model", "mel", "--swing", "80"], "swing must be a per cent from 50"),
         (["generate", "--model", "mel", "--velocity", "0"], "velocity must be a number from 1 to 127"),
         (["generate", "--model", "drums", "--drum-map", "36"], "--drum-map takes pairs such as 36=60, got '36'"),
-        (["generate", "--model", "mel", "--chords", "C"], "does not follow chords"),
+        (
+            ["generate", "--model", "mel", "--chords", "C"],
+            "mel.pt is a model of .*does not follow chords: omit --chords$",
+        ),
+        (["reconstruct", "CLIP", "--model", "mel", "--chords", "C"], "mel.pt is a model of .*: omit --chords$"),
         (["generate", "--model", "chords", "--chords", "C | X7"], "'X7' at character 5, bar 2"),
         (["continue", "none.mid", "--model", "mel"], "none.mid: there is no such file"),
         (
@@ -249,7 +255,10 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
         (["continue", "CLIP", "--model", "mel", "--from-bar", "0"], "from-bar must be a whole number of at least 1"),
         (["continue", "CLIP", "--model", "mel", "--from-bar", "9"], "mel_a.mid: no notes from bar 9 on: choose other"),
         (["continue", "CLIP", "--model", "trio"], "trio needs a bass track"),
-        (["interpolate", "CLIP", "--model", "mel", "--steps", "3"], "clips must be a list of two or more"),
+        (
+            ["interpolate", "CLIP", "--model", "mel", "--steps", "3"],
+            "interpolate needs at least two clips, got 1 clip$",
+        ),
         (["interpolate", "CLIP", "CLIP", "--model", "mel", "--grid", "3"], "a grid has four corners, got 2 clips"),
         (["groove", "CLIP", "--model", "mel"], "groove needs a model of a preset such as"),
         (["drumify", "CLIP", "--model", "groove"], "drumify needs a model of a preset such as"),
@@ -261,6 +270,57 @@ def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder
         studio(*(str(folder / "mel_a.mid") if word == "CLIP" else word for word in words))
     assert str(end.value).startswith("error: ")
     assert "\n" not in str(end.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["generate", "--bars", "0"], "bars must be a whole number of at least 1"),
+        (["generate", "--bars", "2000"], "bars must be at most 1,024, got 2000"),
+        (["generate", "--variation", "-0.1"], "variation must be a number from 0 to 1, got -0.1"),
+        (["generate", "--temperature", "nan"], "temperature must be 0"),
+        (["generate", "--tempo", "0"], "qpm is 0.0; give quarters per minute"),
+        (["generate", "--seed", str(2**64)], "seed must be a whole number from -2\\^63"),
+        (["generate", "--velocity", "128"], "velocity must be a number from 1 to 127"),
+        (["continue", "none.mid", "--track", "-1"], "track must be a whole number of at least 0"),
+        (["continue", "none.mid", "--from-bar", "0"], "from-bar must be a whole number of at least 1"),
+        (["continue", "none.mid", "--clip-bars", "0"], "clip-bars must be a whole number of at least 1"),
+        (["reconstruct", "none.mid", "--clip-bars", "2000"], "bars must be at most 1,024, got 2000"),
+        (["interpolate", "none.mid", "--steps", "3"], "interpolate needs at least two clips, got 1 clip"),
+        (["interpolate", "none.mid", "--grid", "3"], "a grid has four corners, got 1 clip$"),
+        (["interpolate", *["none.mid"] * 5, "--grid", "3"], "a grid has four corners, got 5 clips"),
+        (["interpolate", *["none.mid"] * 2, "--steps", "0"], "steps must be a whole number of at least 1"),
+        (["interpolate", *["none.mid"] * 4, "--grid", "1"], "grid must be a whole number of at least 2"),
+        (["groove", "none.mid", "--strength", "2"], "strength must be a number from 0 to 1, got 2.0"),
+        (["drumify", "none.mid", "--temperature", "-1"], "temperature must be 0"),
+        (["page", "--count", "0"], "count must be a whole number of at least 1"),
+        (["page", "--temperature", "-1"], "temperature must be 0"),
+        (["page", "--tempo", "0"], "qpm is 0.0; give quarters per minute"),
+        (["page", "--seed", str(2**64)], "seed must be a whole number from -2\\^63"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_before_a_model_is_loaded(words, error, folder, tmp_path, capsys):
+    def load(path, config_name):
+        pytest.fail("the model is loaded")
+
+    with pytest.raises(SystemExit, match=f"^error: {error}"):
+        command.main(load, [*words, "--model", str(folder / "mel.pt"), "--out", str(tmp_path / "out")])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "--chords", "C"],
+        ["generate", "--program", "1", "2", "3"],
+        ["continue", "none.mid"],
+        ["continue", "CLIP", "--from-bar", "9"],
+    ],
+)
+def test_no_seed_is_shown_before_an_error(words, folder, studio):
+    with pytest.raises(SystemExit, match="^error: "):
+        studio(*(str(folder / "mel_a.mid") if word == "CLIP" else word for word in words), "--model", "mel")
+    assert "seed" not in studio.heard
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_the_model_is_read(folder, tmp_path, monkeypatch):
