@@ -87,7 +87,7 @@ def start_run(
     optimizer = Adam(model, config.training.beta2)
     position, stored = load_beginning(model, optimizer, beginning), None
     if resume and path.exists():
-        position, stored = restore(path, identity, model, optimizer)
+        position, stored = restore(path, identity, model, optimizer, device)
     chosen = from_main_process(precision_to_resume(precision, stored, device))
     return Run(config, model, optimizer, path, identity, position, chosen)
 
@@ -165,10 +165,10 @@ def load_beginning(model: MusicVAE, optimizer: Adam, beginning: Beginning | None
     return Position(beginning.step)
 
 
-def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam) -> tuple[Position, str | None]:
+def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam, device: torch.device) -> tuple[Position, str]:
     """Loads a run's checkpoint into its model and optimizer; returns where the run stands, and its precision.
 
-    The precision is None in a checkpoint of an earlier version.
+    Earlier versions stored no precision: they trained in bfloat16 wherever that runs, without a measurement.
 
     Raises:
         ValueError: the file is unreadable, or its run has another identity.
@@ -186,7 +186,8 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam) -> tup
             )
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
-    return position_from_dict(run), run.get("precision")
+    unstored = "bfloat16" if supports_bfloat16(device) else "float32"
+    return position_from_dict(run), run.get("precision", unstored)
 
 
 def difference(found, wanted) -> str:

@@ -40,14 +40,23 @@ def test_a_run_resumes_in_the_precision_that_it_began_with(tiny, tmp_path, monke
     assert whole.history == cut.history
 
 
-def test_a_run_of_an_earlier_version_resumes_without_a_stored_precision(tiny, tmp_path):
+@pytest.mark.parametrize("began", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
+def test_a_run_of_an_earlier_version_resumes_bit_for_bit(tiny, tmp_path, monkeypatch, began):
+    """It stored no precision, and was in bfloat16 wherever that runs, whichever precision is the faster one."""
     config, songs = tiny
-    path = train(config, songs, out_dir=tmp_path, steps=2, **QUIET).checkpoint
+    arguments = {"eval_every": 2, **QUIET}
+    whole = train(config, songs, out_dir=tmp_path / "whole", steps=4, precision=began, **arguments)
+    path = train(config, songs, out_dir=tmp_path / "cut", steps=2, precision=began, **arguments).checkpoint
     content = read_checkpoint(path)
-    precision = content["run"].pop("precision")
+    assert content["run"].pop("precision") == began
     torch.save(content, path)
-    assert train(config, songs, out_dir=tmp_path, steps=4, **QUIET).history[-1].step == 4
-    assert read_checkpoint(path)["run"]["precision"] == precision
+    for module in (model_module, start_module):
+        monkeypatch.setattr(module, "supports_bfloat16", lambda device: began == "bfloat16")
+    monkeypatch.setattr(model_module, "bfloat16_is_faster", lambda device: began == "float32")
+    cut = train(config, songs, out_dir=tmp_path / "cut", steps=4, **arguments)
+    assert equal_weights(whole.model, cut.model)
+    assert whole.history == cut.history
+    assert read_checkpoint(path)["run"]["precision"] == began
 
 
 @needs_bfloat16
