@@ -24,8 +24,8 @@ CPU_FACTS = ("model name", "flags", "CPU part", "Features")  # lines of /proc/cp
 def bfloat16_is_faster(device: torch.device) -> bool:
     """Returns whether products in bfloat16 are faster than in float32, on a device that runs LSTMs in bfloat16.
 
-    On the CPU a small product is timed once per machine, in less than 20 ms, and the answer is kept in a file. A GPU
-    that runs LSTMs in bfloat16 has units for it.
+    On the CPU a small product is timed once per machine and number of threads, in less than 20 ms, and the answer is
+    kept in a file. A GPU that runs LSTMs in bfloat16 has units for it.
     """
     if device.type != "cpu":
         return True
@@ -56,11 +56,11 @@ def _timed(a: Tensor, b: Tensor) -> float:
 
 
 def _machine_key() -> str:
-    """Digest of what the answer depends on: the processor and PyTorch's version."""
+    """Digest of what the answer depends on: the processor, its threads in use and PyTorch's version."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     facts = dict.fromkeys(line for line in lines if line.startswith(CPU_FACTS))  # each once, not per core
-    return hashlib.sha1(repr((torch.__version__, *facts)).encode()).hexdigest()[:16]
+    return hashlib.sha1(repr((torch.__version__, torch.get_num_threads(), *facts)).encode()).hexdigest()[:16]
 
 
 def _keep(path: Path, answer: str):

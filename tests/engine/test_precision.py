@@ -52,6 +52,15 @@ def test_a_machine_is_measured_once(monkeypatch):
     assert len(timed) == 2
 
 
+def test_another_number_of_threads_is_measured_anew(monkeypatch):
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        precision.bfloat16_is_faster.cache_clear()  # as in another process
+        timed = take_seconds(monkeypatch, float32=1.0, bfloat16=float(threads) / 1.5)
+        assert precision.bfloat16_is_faster(CPU) == (threads == 1)
+        assert len(timed) == 2
+
+
 def test_a_damaged_answer_is_measured_again(monkeypatch, new_machine):
     take_seconds(monkeypatch, float32=2.0, bfloat16=1.0)
     assert precision.bfloat16_is_faster(CPU)
