@@ -21,6 +21,7 @@ from studio.write import bar_lines, blend, blend_grid, plane_grid, script_json, 
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = [ROOT / "docs" / f"{name}.html" for name in ("gallery", "space", "blind")]
+WRITE_ANEW = "python generate.py page --model mel_2bar_low --corpus FOLDER --out docs"
 MOST_BYTES = 300_000  # of a committed page
 NASTY = "</script><b>\"&'\u2028 ü 🎵<!--"
 
@@ -344,6 +345,14 @@ def test_the_player_knows_the_drums_of_the_labels():
 def test_a_committed_page_is_small_and_self_contained(path):
     assert path.stat().st_size < MOST_BYTES
     assert_self_contained(path)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
+def test_a_committed_page_holds_the_present_style_and_scripts(path):
+    page = path.read_text(encoding="utf-8")
+    for name in ("style.css", "player.js", f"{path.stem}.js"):
+        copied = (ROOT / "studio" / name).read_text(encoding="utf-8").strip()
+        assert copied in page, f"{path.name} holds another {name} than studio/: write it anew with {WRITE_ANEW}"
 
 
 def test_the_page_of_magenta_js_names_files_that_exist():
