@@ -11,12 +11,13 @@ from pretty_midi import PrettyMIDI
 
 from engine.checks import checked_type
 from midi_utils import Converter, DrumsConverter, MelodyConverter, SongDataset, TrioConverter, Windows
+from music.drums import class_of_pitch
 from music.grid import STEPS_PER_QUARTER
 from music.labels import DRUM_CLASSES, DRUM_PITCHES, FIRST_PITCH, MIN_PITCH
 
 CHUNK = 4096  # windows that are compared at a time
 PITCHES = 128
-DRUM_CLASS = {pitch: k for k, pitches in enumerate(DRUM_PITCHES) for pitch in pitches}
+DRUM_CLASS = class_of_pitch(DRUM_PITCHES) % (DRUM_CLASSES + 1)  # [128], DRUM_CLASSES for a pitch of no class
 
 
 class Nearest(NamedTuple):
@@ -99,7 +100,7 @@ def onsets_of_songs(midis: Sequence[PrettyMIDI]) -> Onsets:
         (
             window,
             round(midi.time_to_tick(note.start) * STEPS_PER_QUARTER / midi.resolution),
-            PITCHES + DRUM_CLASS.get(note.pitch, DRUM_CLASSES) if part.is_drum else note.pitch,
+            PITCHES + DRUM_CLASS[note.pitch] if part.is_drum else note.pitch,
         )
         for window, midi in enumerate(midis)
         for part in midi.instruments

@@ -21,10 +21,8 @@ from pretty_midi import PrettyMIDI
 from torch import Tensor
 
 from engine.checks import checked_count, checked_path, described
-from midi_utils import SongDataset, as_midi
+from midi_utils import Midi, SongDataset, as_midi
 from studio.nearest import nearest_songs
-
-Midi = PrettyMIDI | str | os.PathLike  # a piece of music, or the path of its MIDI file
 
 FOLDER = Path(__file__).parent
 GRID = 7  # pieces on a side of the grid between four corners

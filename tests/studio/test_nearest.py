@@ -46,6 +46,13 @@ def test_drums_match_by_their_class_and_in_no_other_key():
     assert distance(tune((0, low_tom), drums=True), tune((0, low_tom))) == 1
 
 
+def test_drums_of_no_class_match_one_another_alone():
+    snare, highest = 38, 127
+    assert distance(tune((0, 1), drums=True), tune((0, 2), drums=True)) == 0
+    for other in (tune((0, snare), drums=True), tune((0, highest))):
+        assert distance(tune((0, 1), drums=True), other) == 1
+
+
 def test_two_silences_are_the_same_and_a_silence_differs_from_all_else():
     assert distance(tune(), tune()) == 0
     assert distance(tune(), tune((0, 60))) == 1
