@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell
 
 from clean_notebook import clean
@@ -66,6 +67,16 @@ def test_the_notebook_runs_on_the_songs_of_a_user(preset, songs, left_out, tmp_p
     cleaned = clean(notebook)
     assert "<audio" not in nbformat.writes(cleaned)
     assert sum("image/png" in output.get("data", {}) for cell in code_cells(cleaned) for output in cell.outputs) >= 5
+
+
+def test_the_notebook_asks_for_a_second_song(tmp_path):
+    """Before it trains, and by name: one song cannot be held out."""
+    (tmp_path / "midi_songs").mkdir()
+    shutil.copy(ROOT / "midi_songs" / "built_in" / "38_drowsy_maggie.mid", tmp_path / "midi_songs")
+    headings = (cell.source.splitlines()[0] for cell in COMMITTED.cells if cell.source.startswith("## "))
+    others = [heading[3:] for heading in headings if heading != "## Your songs"]
+    with pytest.raises(CellExecutionError, match="midi_songs must have two or more songs with windows of cat-mel_2bar"):
+        execute("PRESET = 'cat-mel_2bar_tiny'", others, tmp_path)
 
 
 def test_the_sections_that_are_run_once_are_there():
