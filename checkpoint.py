@@ -21,7 +21,7 @@ from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
 from engine.checks import checked_path, checked_type, described
 from model import ModelConfig, MusicVAE, blank_model
-from prior import DiffusionPrior, Prior
+from prior import DiffusionPrior, Prior, SequencePrior
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
 FORMAT = 1  # version of that file's content
@@ -45,6 +45,7 @@ def save_checkpoint(
     optimizer: Adam | None = None,
     prior: Prior | DiffusionPrior | None = None,
     prior_width: float | None = None,
+    sequence_prior: SequencePrior | None = None,
 ):
     """Writes a model to a file, atomically: a reader finds the old file or the new one.
 
@@ -55,6 +56,7 @@ def save_checkpoint(
         run, optimizer: state of a training run, which it needs to resume; None for a model that is only used.
         prior: a fitted prior of z, written in the weights' precision.
         prior_width: factor on its standard deviation that z are drawn at; the reader's own when None.
+        sequence_prior: a fitted prior of sequences of z, written in the weights' precision.
 
     Raises:
         ValueError: a prior of another class, which `stored_prior` could not restore; or a weight that is not finite in
@@ -75,6 +77,10 @@ def save_checkpoint(
     if prior:
         content["prior"] = _plain_prior(prior, next(model.parameters()).dtype)
         content["prior_width"] = prior_width
+    if sequence_prior:
+        checked_type("sequence_prior", sequence_prior, SequencePrior, "a prior.SequencePrior")
+        dtype = next(model.parameters()).dtype
+        content["sequence_prior"] = {name: part.to(dtype) for name, part in sequence_prior._asdict().items()}
     if name := _not_finite(_weights(content) | _tensors("optimizer", content.get("optimizer"))):
         raise ValueError(f"{name} of this {config.name} holds NaN or infinity: nothing is written to {path}")
     partial = path.with_name(path.name + ".partial")
@@ -140,8 +146,9 @@ def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
             f"{path} holds weights that do not fit its own preset: {'; '.join(faults[:MOST_FAULTS])}{more}"
         )
     prior = stored_prior(content)
-    if prior and (faults := _prior_faults(prior, config.model.z_size)):
-        raise ValueError(f"{path} holds a prior that does not fit its model: {'; '.join(faults)}")
+    for one in filter(None, (prior, stored_sequence_prior(content))):
+        if faults := _prior_faults(one, config.model.z_size):
+            raise ValueError(f"{path} holds a prior that does not fit its model: {'; '.join(faults)}")
     model = MusicVAE(config.model)
     model.load_state_dict(content["model"])
     return model.eval(), config
@@ -153,6 +160,12 @@ def stored_prior(content: dict) -> Prior | DiffusionPrior | None:
     if isinstance(prior, dict):
         return PRIORS[prior["kind"]](**{name: part for name, part in prior.items() if name != "kind"})
     return Prior(*prior) if prior else None
+
+
+def stored_sequence_prior(content: dict) -> SequencePrior | None:
+    """The prior of sequences in a checkpoint's content; None where it has none."""
+    parts = content.get("sequence_prior")
+    return SequencePrior(**parts) if parts else None
 
 
 def stored_width(content: dict) -> float | None:
@@ -282,7 +295,8 @@ def _content_fault(content: dict, size: int) -> str | None:
     known = isinstance(prior, dict) or (isinstance(prior, tuple) and len(prior) in (0, len(Prior._fields)))
     if not (isinstance(model, dict) and known):
         return "is no checkpoint of ours: it has no weights, or an unknown prior"
-    if fault := _kind_fault(prior) or _width_fault(content.get("prior_width")):
+    sequence = _sequence_fault(content.get("sequence_prior"))
+    if fault := _kind_fault(prior) or _width_fault(content.get("prior_width")) or sequence:
         return f"is no checkpoint of ours: {fault}"
     weights = _weights(content)
     if not all(isinstance(value, Tensor) and value.is_floating_point() for value in weights.values()):
@@ -323,7 +337,14 @@ def _width_fault(width) -> str | None:
     return f"its prior_width should be a number of at least 0, but is {described(width)}"
 
 
-def _prior_faults(prior: Prior | DiffusionPrior, z_size: int) -> list[str]:
+def _sequence_fault(parts) -> str | None:
+    """What is wrong with the names of the fields of a prior of sequences, or None."""
+    if parts is None or (isinstance(parts, dict) and set(parts) == set(SequencePrior._fields)):
+        return None
+    return f"its sequence_prior should have the fields {', '.join(SequencePrior._fields)}"
+
+
+def _prior_faults(prior: Prior | DiffusionPrior | SequencePrior, z_size: int) -> list[str]:
     """How the fields of a prior differ in shape from those of a model with this size of z."""
     wanted = zip(prior._fields, prior, prior.wanted_shapes(z_size), strict=True)
     return [
@@ -334,10 +355,12 @@ def _prior_faults(prior: Prior | DiffusionPrior, z_size: int) -> list[str]:
 
 
 def _weights(content: dict) -> dict[str, Tensor]:
-    """The tensors of the model and the prior, by name."""
+    """The tensors of the model and the priors, by name."""
     prior = content.get("prior") or ()
     parts = prior.items() if isinstance(prior, dict) else zip(Prior._fields, prior, strict=False)
-    return content["model"] | {f"prior.{name}": part for name, part in parts if name != "kind"}
+    sequence = content.get("sequence_prior") or {}
+    found = content["model"] | {f"prior.{name}": part for name, part in parts if name != "kind"}
+    return found | {f"sequence_prior.{name}": part for name, part in sequence.items()}
 
 
 def _tensors(name: str, content) -> dict[str, Tensor]:

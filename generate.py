@@ -21,7 +21,14 @@ from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 from torch.distributions import Normal
 
-from checkpoint import read_checkpoint, rebuild, save_checkpoint, stored_prior, stored_width
+from checkpoint import (
+    read_checkpoint,
+    rebuild,
+    save_checkpoint,
+    stored_prior,
+    stored_sequence_prior,
+    stored_width,
+)
 from configs import Config
 from engine.checks import (
     check_whole,
@@ -45,7 +52,7 @@ from model import MusicVAE, autocast
 from music.chords import chords_to_controls
 from music.converter import Programs, as_array, take
 from music.performance import PADDING
-from prior import FITS, DiffusionPrior, Prior
+from prior import FITS, DiffusionPrior, Prior, SequencePrior
 from studio import command
 from studio.clip_tools import ClipTools
 from training.processes import check_device
@@ -82,6 +89,7 @@ class TrainedModel(ClipTools):
         precision: of the matrix products: 'float32', 'bfloat16' or 'auto', see `model.autocast`.
         prior: distribution that `sample` draws z from, moved to the model's device; N(0, I) when None.
         prior_width: factor on the prior's standard deviation, see `Prior.draw` and `DiffusionPrior.draw`.
+        sequence_prior: what `compose` draws from, moved to the model's device.
 
     Raises:
         ValueError: the model's length or depths are not those of the config's converter, the device does not run the
@@ -95,6 +103,7 @@ class TrainedModel(ClipTools):
         precision: str = "float32",
         prior: Prior | DiffusionPrior | None = None,
         prior_width: float = PRIOR_SCALE,
+        sequence_prior: SequencePrior | None = None,
     ):
         checked_type("model", model, MusicVAE, "a MusicVAE; TrainedModel.load reads one from a path")
         checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
@@ -110,6 +119,7 @@ class TrainedModel(ClipTools):
         self.precision = precision
         self.prior = None if prior is None else self._checked_prior(prior)
         self.prior_width = checked_number("prior_width", prior_width, "a number of at least 0", low=0)
+        self.sequence_prior = None if sequence_prior is None else self._checked_prior(sequence_prior)
         # a groove model is trained on Roland's drum map, but songs use General MIDI's
         is_groove = isinstance(config.converter, GrooveConverter)
         self.converter = replace(config.converter, kit="general_midi") if is_groove else config.converter
@@ -146,11 +156,13 @@ class TrainedModel(ClipTools):
         if config_name not in (None, config.name):
             raise ValueError(f"{path} is a model of {config.name}, not of {config_name}: omit config_name")
         width = stored_width(content)
-        return cls(model.to(device), config, precision, stored_prior(content), PRIOR_SCALE if width is None else width)
+        width = PRIOR_SCALE if width is None else width
+        return cls(model.to(device), config, precision, stored_prior(content), width, stored_sequence_prior(content))
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes a checkpoint that `load` reads: weights in the precision that they have, the preset and the prior."""
-        save_checkpoint(path, self.model, self.config, prior=self.prior, prior_width=self.prior_width)
+        """Writes a checkpoint that `load` reads: weights in the precision that they have, the preset and the priors."""
+        priors = {"prior": self.prior, "prior_width": self.prior_width, "sequence_prior": self.sequence_prior}
+        save_checkpoint(path, self.model, self.config, **priors)
 
     @property
     def device(self) -> torch.device:
@@ -400,12 +412,12 @@ class TrainedModel(ClipTools):
             return checked_generator(given)
         return Generator(self.device).manual_seed(checked_seed(given))
 
-    def _checked_prior(self, prior: Prior | DiffusionPrior) -> Prior | DiffusionPrior:
+    def _checked_prior(self, prior: Prior | DiffusionPrior | SequencePrior) -> Prior | DiffusionPrior | SequencePrior:
         """A prior on the model's device."""
         if not (isinstance(prior, tuple) and hasattr(prior, "draw")):
             raise ValueError(f"prior must be a NamedTuple of tensors with a method draw, got {described(prior)}")
         z_size = self.model.config.z_size
-        if isinstance(prior, Prior | DiffusionPrior) and prior.z_size != z_size:
+        if isinstance(prior, Prior | DiffusionPrior | SequencePrior) and prior.z_size != z_size:
             raise ValueError(f"prior must be of z_size {z_size}, as the model, got {prior}")
         return prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
 

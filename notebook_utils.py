@@ -590,6 +590,31 @@ def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str], rows: int = 3
     return finished(figure)
 
 
+def plot_form(matrices: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
+    """The similarity of all pairs of bars of pieces, as `music.attributes.self_similarity` gives it, on one scale.
+
+    Lines beside the diagonal are what comes back after as many bars; a pair of bars that rest is blank.
+
+    Args:
+        matrices: one per piece, [bars, bars].
+        titles: one per piece.
+
+    Raises:
+        ValueError: no matrices, one of another shape, or another number of titles.
+    """
+    if not len(matrices) or any(np.ndim(matrix) != 2 for matrix in matrices):
+        raise ValueError(f"matrices must be [bars, bars] each, at least one, got {described(matrices)}")
+    titles = checked_titles(titles, len(matrices))
+    figure, axes = plt.subplots(1, len(matrices), figsize=(WIDTH_INCHES, 3.6), layout="constrained", squeeze=False)
+    for axis, matrix, title in zip(axes[0], matrices, titles, strict=True):
+        ends = (0.5, len(matrix) + 0.5)
+        image = axis.imshow(matrix, cmap="viridis", vmin=0, vmax=1, extent=(*ends, *reversed(ends)))
+        _label(axis, title, "bar", "bar" if axis is axes[0, 0] else "")
+        axis.grid(False)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of equal events")
+    return finished(figure)
+
+
 # --- the latent space -------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.checks import described
 from music.drums import DRUM_CLASSES
+from music.labels import KEYS
 from music.melody import FIRST_PITCH, MAX_PITCH, MIN_PITCH, NO_EVENT
 from music.trio import TRIO_DEPTHS
 
@@ -151,16 +152,22 @@ def _events(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.int32) @ np.array([1, TRIO_DEPTHS[0], TRIO_DEPTHS[0] * TRIO_DEPTHS[1]], np.int32)
 
 
+def _bar_events(labels: np.ndarray) -> np.ndarray:
+    """What bars are compared by: `_events` [n, steps], or the onsets [n, steps, 88] of a piano's keys."""
+    return labels >= FIRST_PITCH if labels.shape[2:] == (KEYS,) else _events(labels)
+
+
 def _bar_similarity(a: np.ndarray, b: np.ndarray, steps_per_bar: int) -> np.ndarray:
-    """Similarity [n, bars] of bars of a and b [n, steps]: steps with the same event / steps with an event in either.
+    """Similarity [n, bars] of bars of `_bar_events` a and b: steps with the same event / steps with an event in either.
 
     It is nan if neither bar has an event. Steps without an event do not count: they are so many that any two bars would
     be similar.
     """
-    either = (a != NO_EVENT) | (b != NO_EVENT)
-    same = either & (a == b)
+    either, same = (a != NO_EVENT) | (b != NO_EVENT), a == b
+    if a.ndim == 3:
+        either, same = either.any(-1), same.all(-1)
     bars = len(a), -1, steps_per_bar
-    return _share(same.reshape(bars).sum(-1), either.reshape(bars).sum(-1))
+    return _share((same & either).reshape(bars).sum(-1), either.reshape(bars).sum(-1))
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
@@ -175,9 +182,10 @@ def repetition(labels: np.ndarray, bars_back: int, steps_per_bar: int = STEPS_PE
     both; nan if there are none. Compare it with `chance_repetition`.
 
     Args:
-        labels: [n, steps], or [n, steps, 3] of trios, whose parts must all have the same event.
+        labels: [n, steps]; or [n, steps, 3] of trios, whose parts must all have the same event; or [n, steps, 88] of
+            the clips of pianos, whose keys must all start together. A piano's note-offs do not count.
     """
-    events, shift = _events(labels), bars_back * steps_per_bar
+    events, shift = _bar_events(labels), bars_back * steps_per_bar
     return _mean(_bar_similarity(events[:, shift:], events[:, :-shift], steps_per_bar), 1)
 
 
@@ -186,13 +194,13 @@ def chance_repetition(labels: np.ndarray, steps_per_bar: int = STEPS_PER_BAR) ->
 
     The windows of a song must lie next to each other, as in a SongDataset.
     """
-    events = _events(labels)
+    events = _bar_events(labels)
     return _mean(_bar_similarity(events, np.roll(events, len(events) // 2, axis=0), steps_per_bar), 1)
 
 
 def self_similarity(labels: np.ndarray, steps_per_bar: int = STEPS_PER_BAR) -> np.ndarray:
     """Similarity of the bars i and j of a window, as in `repetition`: [bars, bars], mean over windows."""
-    events = _events(labels)
+    events = _bar_events(labels)
     bars = events.shape[1] // steps_per_bar
     matrix = np.eye(bars)
     for k in range(1, bars):

@@ -89,6 +89,29 @@ def read_clip(
     return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, start_bar, fill)
 
 
+def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
+    """The longest stretch of a song in the converter's time signature, from the bar of its first note to its last.
+
+    It is read as `read_clip` reads it, so that windows that come back are there each time.
+
+    Raises:
+        ValueError: there is no such stretch, or no note in it that the converter takes.
+    """
+    song, bar_steps = steady_tempo(midi), converter.steps_per_bar
+    parts = [part for part in song_parts(song) if len(part.start) and steps_of_bar(part.time_signature) == bar_steps]
+    if not parts:
+        raise ValueError(f"no notes in {fraction(converter.time_signature)}")
+    longest = max(parts, key=lambda part: int(part.end.max()))
+    bars = -(-int(longest.end.max()) // bar_steps)
+    if bars > MAX_CLIP_BARS:
+        raise ValueError(f"the song has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}")
+    clip = read_clip(song, converter, start_bar=int(file_bars(longest, 0)), bars=bars)
+    own_bars = cut_clip(clip.labels, bar_steps, "rest", converter.held_parts)
+    first, last = np.flatnonzero(own_bars.sounds | own_bars.tied.any(1))[[0, -1]].tolist()
+    labels = clip.labels[first * bar_steps : (last + 1) * bar_steps]
+    return clip._replace(labels=labels, start_bar=clip.start_bar + first)
+
+
 def checked_bars(bars: int | None) -> int | None:
     """A number of bars from 1 to MAX_CLIP_BARS, or None."""
     if bars is not None and checked_count("bars", bars) > MAX_CLIP_BARS:

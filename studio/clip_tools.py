@@ -6,24 +6,29 @@ Ableton Live").
 Axes: n windows, Z size of z.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
+from tqdm import tqdm
 
 from engine.checks import checked_count, checked_number, described
 from engine.slerp import slerp
-from midi_utils import GrooveConverter, Midi, Windows, as_midi
+from midi_utils import Converter, GrooveConverter, Midi, SongDataset, Windows, as_midi, midi_files
 from model import autocast
 from music.chords import progression
-from music.clips import Clip, Cutting, checked_bars, cut_clip, fitted, joined, looped, read_clip
+from music.clips import Clip, Cutting, checked_bars, cut_clip, fitted, joined, longest_clip, looped, read_clip
 from music.converter import Programs, as_array, take
 from music.grid import counted
 from music.groove import with_feel
+from prior import Codes, fit_sequence
 
+SONGS_SHOWN = 100  # fewer songs are read without a progress bar
 VARIATION = 0.3  # of a clip that goes on: place between one of its windows (0) and a draw of the prior (1)
 GROOVE_PASSES = 2  # of a groove, each fed with the velocities and offsets of the one before
 GROOVE_PRESET, DRUMIFY_PRESET = "groovae_2bar_humanize", "groovae_2bar_tap_fixed_velocity"
@@ -40,6 +45,43 @@ class Corners(NamedTuple):
 def _slerp_windows(start: Tensor, end: Tensor, t: float) -> Tensor:
     """`slerp` of each pair of windows: [n, Z]."""
     return torch.stack([slerp(a, b, t) for a, b in zip(start, end, strict=True)])
+
+
+class CodedWindows(NamedTuple):
+    """The windows of clips, end to end, with their codes."""
+
+    labels: np.ndarray  # [n, steps, ...]
+    mu: Tensor  # [n, Z]
+    sigma: Tensor  # [n, Z]
+    sounds: Tensor  # [n] bool
+    clip: Tensor  # [n], the index of the clip that each is from
+
+    def codes(self, clip: int) -> Codes:
+        """The codes of one clip."""
+        return Codes(self.mu[self.clip == clip], self.sounds[self.clip == clip])
+
+
+def whole_songs(songs: str | os.PathLike | Iterable[Midi | Clip], converter: Converter) -> list[Clip]:
+    """The longest clips of songs, see `longest_clip`; a song without one is left out.
+
+    Args:
+        songs: a folder of MIDI files, or songs; clips are taken as they are.
+
+    Raises:
+        ValueError: no song has a clip.
+    """
+    if isinstance(songs, SongDataset | PrettyMIDI):
+        raise ValueError("songs must be a folder or a list of songs; a SongDataset keeps equal windows only once")
+    songs = midi_files(Path(songs)) if isinstance(songs, str | os.PathLike) else list(songs)
+    clips, fault = [], "the list is empty"
+    for song in tqdm(songs, "Reading songs", unit="song", disable=len(songs) < SONGS_SHOWN):
+        try:
+            clips.append(song if isinstance(song, Clip) else longest_clip(as_midi(song), converter))
+        except ValueError as error:
+            fault = error
+    if not clips:
+        raise ValueError(f"none of {counted(len(songs), 'song')} can be used: {fault}")
+    return clips
 
 
 class ClipTools:
@@ -180,6 +222,67 @@ class ClipTools:
             pieces.append(clip._replace(labels=labels, chords=both))
         return [self._written(piece, qpm, program) for piece in pieces]
 
+    def fit_sequence_prior(self, songs: str | os.PathLike | Iterable[Midi | Clip]) -> None:
+        """Fits what `compose` draws from to whole songs. It takes minutes for thousands of songs; see prior.py.
+
+        Args:
+            songs: a folder of MIDI files, or a list of songs. Of each it takes the longest stretch of the first track
+                that fits, in the preset's time signature. Songs without one are left out.
+
+        Raises:
+            ValueError: the preset does not compose, no song can be used, or none has two windows that differ.
+        """
+        self._check_composes()
+        songs = self._coded(whole_songs(songs, self.converter))
+        self.sequence_prior = fit_sequence(songs.mu, songs.sigma, songs.sounds, songs.clip)
+
+    def compose(
+        self,
+        bars: int,
+        start: Midi | Windows | Clip | None = None,
+        end: Midi | Windows | Clip | None = None,
+        n: int = 1,
+        *,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        generator: Generator | int | None = None,
+        qpm: float | None = None,
+        program: Programs = None,
+    ) -> list[PrettyMIDI]:
+        """Makes n pieces with the form of a song: windows come back, exactly or varied, among new ones.
+
+        Windows of equal codes have equal notes. `fit_sequence_prior` comes first, or a model that was saved after it.
+
+        Args:
+            bars: length of each piece, with `start` and `end`.
+            start: what the pieces start with, as in `reconstruct_clip`.
+            end: what they end with.
+            n: number of pieces.
+            qpm, program: as in `reconstruct_clip`; those of `start`, or else of `end`. The other arguments are as in
+                `sample`.
+
+        Raises:
+            ValueError: no prior of sequences is fitted, the preset does not compose, or `start` and `end` leave no bar.
+        """
+        self._check_composes()
+        if self.sequence_prior is None:
+            raise ValueError("this model has no prior of sequences: fit one with trained.fit_sequence_prior(songs)")
+        source, steps, n = self._random_source(seed, generator), self._steps_of(bars), checked_count("n", n)
+        outer = {name: self.clip(music) for name, music in (("start", start), ("end", end)) if music is not None}
+        free = steps - sum(len(clip.labels) for clip in outer.values())
+        if free < 1:
+            raise ValueError(f"start and end leave no bar of {bars}: give more bars, or shorter clips")
+        known = self._coded([self._whole_windows(clip, name) for name, clip in outer.items()]) if outer else None
+        around = {name: known.codes(k) for k, name in enumerate(outer)}
+        pieces, held = [], self.converter.held_parts
+        lines = {name: clip.labels for name, clip in outer.items()}
+        for _ in range(n):
+            codes = self.sequence_prior.draw(-(-free // self.converter.steps), source, **around)
+            lines["new"] = joined(self._from_codes(codes, known, temperature, source), held)[:free]
+            labels = joined([lines[name] for name in ("start", "new", "end") if name in lines], held)
+            pieces.append(next(iter(outer.values()), Clip(labels))._replace(labels=labels))
+        return [self._written(piece, qpm, program) for piece in pieces]
+
     def interpolate_clips(
         self,
         clips: Sequence[Midi | Windows | Clip],
@@ -292,6 +395,44 @@ class ClipTools:
         cutting, windows = self._cut(clip)
         drawn = self._drawn(self.encode(windows).mu, None, temperature, source)
         return self._written(self._rejoined(clip, cutting, drawn), qpm, program)
+
+    def _check_composes(self):
+        """Raises ValueError for a preset whose windows are not joined, or that follows chords."""
+        self._steps_of(1)
+        if self._has_chords:
+            raise ValueError(f"{self.config.name} follows chords, and compose does not: use sample_clips")
+
+    def _whole_windows(self, clip: Clip, place: str) -> Clip:
+        """A clip of whole windows: the last ones of a start, the first ones of an end; a short clip is repeated."""
+        extra = len(clip.labels) % self.converter.steps
+        first = extra if place == "start" and len(clip.labels) > extra else 0
+        return clip._replace(labels=clip.labels[first:], fill="loop")
+
+    def _coded(self, clips: Sequence[Clip]) -> CodedWindows:
+        """The windows of clips with their codes; equal windows have equal ones."""
+        cuttings, windows = zip(*map(self._cut, clips), strict=True)
+        labels = np.concatenate([one.labels for one in windows])
+        different, place = np.unique(labels, axis=0, return_inverse=True)
+        encoding = self.encode(Windows(different, np.full(len(different), self.converter.steps, np.int32)))
+        mu, sigma = (part[torch.as_tensor(place.ravel())] for part in (encoding.mu, encoding.sigma))
+        sounds = torch.as_tensor(np.concatenate([cutting.sounds for cutting in cuttings])).to(mu.device)
+        clip = np.repeat(np.arange(len(clips)), [len(cutting.labels) for cutting in cuttings])
+        labels = np.concatenate([cutting.labels for cutting in cuttings])
+        return CodedWindows(labels, mu, sigma, sounds, torch.as_tensor(clip).to(mu.device))
+
+    def _from_codes(
+        self, codes: Codes, known: CodedWindows | None, temperature: float, source: Generator | None
+    ) -> np.ndarray:
+        """Labels [n, steps, ...] of windows; those of equal codes are equal, also to windows that are known."""
+        keys, labels = list(map(tuple, codes.z.tolist())), {}
+        if known is not None:
+            labels |= zip(map(tuple, known.mu.tolist()), known.labels, strict=True)
+        fresh = [key for key in dict.fromkeys(keys) if key not in labels]
+        if fresh:
+            labels |= zip(fresh, self._drawn(codes.z.new_tensor(fresh), None, temperature, source), strict=True)
+        silent = np.zeros_like(next(iter(labels.values())))
+        sounding = zip(keys, codes.sounds.tolist(), strict=True)
+        return np.stack([labels[key] if sounds else silent for key, sounds in sounding])
 
     def _steps_of(self, bars: int) -> int:
         """Steps of a number of bars; raises ValueError for a preset whose windows cannot be joined."""

@@ -28,6 +28,7 @@ from notebook_utils import (
     play,
     plot_by_bar,
     plot_embeddings,
+    plot_form,
     plot_latent,
     plot_piano_roll,
     plot_training,
@@ -371,6 +372,14 @@ def test_embeddings_are_drawn_with_a_column_per_bar_on_one_scale():
     assert [map_.shape for map_ in maps] == [(32, 16)] * 2
     assert images[0].get_clim() == images[1].get_clim()
     assert not any((map_ == 0).all(axis=1).any() for map_ in maps)  # the constant dimension is not among the 32
+
+
+def test_forms_are_drawn_on_one_scale_with_bar_one_at_the_top():
+    first, second = np.eye(4), np.full((8, 8), np.nan)
+    axes = [axis for axis in plot_form([first, second], ["song", "piece"]).axes if axis.images]
+    assert [axis.get_title(loc="left") for axis in axes] == ["song", "piece"]
+    assert [axis.images[0].get_clim() for axis in axes] == [(0, 1)] * 2
+    assert [axis.images[0].get_extent() for axis in axes] == [[0.5, n + 0.5, n + 0.5, 0.5] for n in (4, 8)]
 
 
 def test_the_latent_map_keeps_the_largest_distances():

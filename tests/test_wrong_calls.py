@@ -423,6 +423,8 @@ def test_wrong_arguments_of_training_are_named_before_anything_is_written(tmp_pa
         (lambda at: notebook_utils.plot_by_bar([1, 2], "", ""), "curves must be lists of numbers by name"),
         (lambda at: notebook_utils.plot_embeddings(np.zeros((2, 16)), ["a"]), "embeddings must be numbers of 3 axes"),
         (lambda at: notebook_utils.plot_embeddings(np.full((1, 2, 3), NAN), ["a"]), "embeddings must be finite"),
+        (lambda at: notebook_utils.plot_form([], []), r"matrices must be \[bars, bars\] each"),
+        (lambda at: notebook_utils.plot_form([np.eye(4)], []), "as many titles as songs"),
         (lambda at: notebook_utils.plot_latent(None), "mu must be numbers of 2 axes"),
         (lambda at: notebook_utils.plot_latent(np.full((3, 4), NAN)), "mu must be finite"),
         (lambda at: notebook_utils.plot_latent(np.eye(4), path=np.zeros((2, 3))), r"path must be \[k, 4\], as mu"),

@@ -9,7 +9,7 @@ from pretty_midi import Instrument, Note, PrettyMIDI, note_name_to_number
 from midi_utils import MelodyConverter
 from music import attributes
 from music.attributes import ATTRIBUTES, NGram
-from music.melody import FIRST_PITCH, MELODY_DEPTH, MIN_PITCH, NO_EVENT, NOTE_OFF
+from music.labels import FIRST_PITCH, KEYS, MELODY_DEPTH, MIN_PITCH, NO_EVENT, NOTE_OFF
 
 
 def melody(*windows):
@@ -175,6 +175,17 @@ def test_a_trio_repeats_where_all_its_parts_do():
     trio = np.stack([part, np.full_like(part, MELODY_DEPTH - 1), drums], -1)
     assert attributes.repetition(trio, 1, 4).tolist() == [3 / 4]  # the bass plays at every step
     assert attributes.self_similarity(trio, 4)[0, 1] == 3 / 4
+
+
+def test_a_piano_repeats_where_the_same_keys_start():
+    """A chord at steps 0, 2, 4 and 6 of two bars; note-offs, such as those of a clip's first step, do not count."""
+    keys = np.zeros((1, 8, KEYS), np.uint8)
+    keys[0, [0, 3]] = NOTE_OFF
+    keys[0, ::2, [39, 43]] = FIRST_PITCH
+    assert attributes.repetition(keys, 1, 4).tolist() == [1]
+    keys[0, 6, 43] = NO_EVENT
+    assert attributes.repetition(keys, 1, 4).tolist() == [1 / 2]
+    assert attributes.self_similarity(keys, 4)[0, 1] == 1 / 2
 
 
 # ---- Distances ----

@@ -17,7 +17,18 @@ from midi_utils import (
     load_midi,
     midi_files,
 )
-from music.clips import MAX_CLIP_BARS, Clip, cut_clip, fitted, has_onset, joined, looped, read_clip, sounding_after
+from music.clips import (
+    MAX_CLIP_BARS,
+    Clip,
+    cut_clip,
+    fitted,
+    has_onset,
+    joined,
+    longest_clip,
+    looped,
+    read_clip,
+    sounding_after,
+)
 from music.labels import FIRST_PITCH, KEYS, MIN_PITCH, NO_NOTE, NOTE_OFF
 
 BAR = 16  # steps of 4/4
@@ -416,3 +427,30 @@ def test_the_loops_of_pianists_are_joined_as_they_are():
         np.testing.assert_array_equal(lists, as_lists(clip.labels), err_msg=path.name)
         again = read_clip(PIANO.from_arrays(lists, clip.qpm), PIANO, bars=len(lists) // BAR)
         np.testing.assert_array_equal(as_lists(again.labels), lists, err_msg=path.name)
+
+
+# ---- The longest clip of a song ----
+
+
+def test_the_longest_clip_is_all_of_a_song_from_its_first_note_to_its_last():
+    converter = MelodyConverter()
+    midi = converter.from_arrays(TUNE, qpm=96)
+    midi.instruments.append(Instrument(40, name="strings"))  # not taken
+    midi.instruments[1].notes = [Note(80, 60, 0.0, 40.0)]
+    clip = longest_clip(midi, converter)
+    np.testing.assert_array_equal(clip.labels, TUNE[BAR:])
+    assert clip.start_bar == 1
+
+
+def test_the_longest_clip_is_in_the_converters_time_signature():
+    """One bar of 3/4, as a tune with a pickup may have it, then four of 4/4, then eight of 3/4."""
+    midi = song((0, [(step, step + 2, 60) for step in range(0, 172, 4)]))
+    midi.time_signature_changes = [
+        TimeSignature(3, 4, 0),
+        TimeSignature(4, 4, 12 * STEP),
+        TimeSignature(3, 4, 76 * STEP),
+    ]
+    clip = longest_clip(midi, MelodyConverter())
+    assert (len(clip.labels), clip.start_bar) == (4 * BAR, 1)
+    with pytest.raises(ValueError, match="no notes in 5/4"):
+        longest_clip(midi, MelodyConverter(time_signature=(5, 4)))

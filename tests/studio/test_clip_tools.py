@@ -7,10 +7,13 @@ import pytest
 import torch
 from pretty_midi import Instrument, Note, PrettyMIDI
 
+import prior
 from helpers import made_songs, untrained
 from midi_utils import Windows
+from music.attributes import self_similarity
 from music.chords import chord_class
 from music.clips import Clip
+from studio.clip_tools import whole_songs
 
 BAR = 16  # steps of 4/4
 PRESETS = {
@@ -354,3 +357,94 @@ def test_what_a_tool_cannot_do_is_named_with_the_remedy(kind, call, words):
     clip = None if kind == "tracks" else clip_of(kind)
     with pytest.raises(ValueError, match=words):
         call(model(kind), clip)
+
+
+# ---- Longer pieces ----
+
+
+@cache
+def composer(kind="melody"):
+    """A model with a prior of sequences, fitted to songs AABA of two windows a part."""
+    trained = untrained(PRESETS[kind])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prior, "CHOICE_UPDATES", 200)
+        trained.fit_sequence_prior([song_of("ABABCDAB", seed=seed, kind=kind) for seed in range(12)])
+    return trained
+
+
+def song_of(form, seed=0, kind="melody"):
+    """A clip of made windows in a form such as 'AABA'."""
+    converter = model(kind).config.converter
+    made = converter.as_line(made_songs(converter, windows=len(set(form)), songs=1, seed=seed).labels)
+    letters = sorted(set(form))
+    return Clip(np.concatenate([made[letters.index(letter)] for letter in form]), qpm=90.0)
+
+
+def test_a_composed_piece_has_its_length_and_repeats_with_its_seed():
+    pieces = [composer().compose(15, n=2, temperature=0.5, seed=3) for _ in range(2)]
+    assert [notes(one) for one in pieces[0]] == [notes(one) for one in pieces[1]]
+    assert notes(pieces[0][0]) != notes(pieces[0][1])
+    assert all(bars_of(one) <= 15 for one in pieces[0])
+
+
+def test_windows_of_one_code_have_the_same_notes():
+    """At temperature 1, so that two decodings of a code would differ."""
+    trained = composer()
+    lines = [trained.clip(one, bars=32).labels.reshape(16, -1) for one in trained.compose(32, n=5, seed=0)]
+    repeated = [len(np.unique(line, axis=0)) for line in lines]
+    assert max(repeated) < 16
+
+
+@pytest.mark.parametrize("kind", ["melody", "drums", "piano"])
+def test_a_composed_piece_keeps_its_start_and_its_end(kind):
+    trained, start, end = composer(kind), clip_of(kind, bars=5), clip_of(kind, bars=4, seed=1)
+    (piece,) = trained.compose(16, start, end, seed=0)
+    for clip, first in ((start, 0), (end, 12)):
+        own = onsets(written(trained, clip))
+        assert onsets(piece, first * BAR, first * BAR + len(clip.labels)) == own
+    assert onsets(piece, 5 * BAR, 12 * BAR)
+    assert piece.get_tempo_changes()[1].round(2).tolist() == [90]
+
+
+def test_a_repeated_window_of_the_start_is_the_starts_own():
+    """The start is A B; songs of this prior go on with A B. An untrained decoder would not find its notes again."""
+    trained, start = composer(), song_of("AB", seed=3)
+    pieces = trained.compose(8, start, n=8, seed=0)
+    again = [onsets(piece, 4 * BAR, 8 * BAR) == onsets(piece, 0, 4 * BAR) for piece in pieces]
+    assert any(again)
+
+
+@pytest.mark.parametrize("kind", ["melody", "drums", "piano"])
+def test_windows_that_come_back_show_in_the_form_of_a_piece(kind):
+    """At temperature 1 an untrained decoder gives equal bars for equal codes alone."""
+    trained = composer(kind)
+    lines = [trained.clip(piece, bars=16).labels for piece in trained.compose(16, n=5, seed=0)]
+    forms = np.array([self_similarity(line[None]) for line in lines])
+    assert (np.isnan(forms) | (forms >= 0) & (forms <= 1)).all()
+    assert ((forms == 1).sum((1, 2)) > 16).any()
+
+
+def test_composing_says_what_is_missing():
+    start = clip_of("melody", bars=5)
+    with pytest.raises(ValueError, match="fit one with trained.fit_sequence_prior"):
+        untrained(PRESETS["melody"]).compose(8)
+    with pytest.raises(ValueError, match="start and end leave no bar of 10"):
+        composer().compose(10, start, start)
+    with pytest.raises(ValueError, match="follows chords, and compose does not"):
+        model("chords").compose(8)
+    with pytest.raises(ValueError, match="cannot be joined"):
+        model("tracks").fit_sequence_prior([])
+    with pytest.raises(ValueError, match="none of 1 song can be used: .*nowhere"):
+        model("melody").fit_sequence_prior(["nowhere.mid"])
+    with pytest.raises(ValueError, match="a SongDataset keeps equal windows only once"):
+        model("melody").fit_sequence_prior(made_songs(model("melody").config.converter))
+
+
+def test_a_folder_of_songs_is_read_whole(tmp_path):
+    trained = untrained(PRESETS["melody"])
+    for seed in range(3):
+        trained.converter.from_arrays(song_of("ABAB", seed).labels).write(str(tmp_path / f"{seed}.mid"))
+    (tmp_path / "broken.mid").write_bytes(b"MThd")
+    clips = whole_songs(tmp_path, trained.converter)
+    assert [len(clip.labels) for clip in clips] == [8 * BAR] * 3
+    assert all(np.array_equal(*clip.labels.reshape(2, -1)[:, :-8]) for clip in clips)
