@@ -31,16 +31,16 @@ def piano_rolls(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def note_f1(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """F1 of the notes of windows, which agree if onset step and key do: [n]; 1 if neither window has a note."""
-    return _f1(piano_rolls(found)[0], piano_rolls(wanted)[0])
+    return set_f1(piano_rolls(found)[0], piano_rolls(wanted)[0])
 
 
 def frame_f1(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """F1 of the keys that sound in each step: [n]; 1 if neither window has a note."""
-    return _f1(piano_rolls(found)[1], piano_rolls(wanted)[1])
+    return set_f1(piano_rolls(found)[1], piano_rolls(wanted)[1])
 
 
-def _f1(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN) of sets [n, steps, KEYS]."""
+def set_f1(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """2 TP / (2 TP + FP + FN) of sets [n, steps, K] bool: [n]; 1 where both are empty."""
     both, all_of_them = ((found & wanted).sum((1, 2)), found.sum((1, 2)) + wanted.sum((1, 2)))
     return np.where(all_of_them > 0, 2 * both / np.maximum(all_of_them, 1), 1.0)
 

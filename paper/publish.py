@@ -3,17 +3,19 @@
     python -m paper.publish --runs runs --data FOLDER
     python -m paper.publish --docs
 
-The first form publishes each model of MODELS and PIANOS whose run is in RUNS/NAME, as paper/recipes.py leaves it. It
-writes pretrained/NAME.pt (half precision, no optimizer, the prior whose samples resemble the valid split's songs most),
-results/NAME.json (from evaluation.py or paper/pianos.py on the test split, with exactly these weights),
-pretrained/NAME.md (the card) and, for FOR_MAGENTA_JS, pretrained/magenta_js/NAME. FOLDER holds the songs of corpus.csv,
-see docs/corpus.md. Pianos are also measured on the songs of --others, folders that no model was trained on.
+The first form publishes each model of MODELS, PIANOS and GROOVES whose run is in RUNS/NAME, as paper/recipes.py leaves
+it. It writes pretrained/NAME.pt (half precision, no optimizer, the prior whose samples resemble the valid split's songs
+most; a groove model has none), results/NAME.json (from evaluation.py, paper/pianos.py or paper/grooves.py on the test
+split, with exactly these weights), pretrained/NAME.md (the card) and, for FOR_MAGENTA_JS, pretrained/magenta_js/NAME.
+FOLDER holds the songs of corpus.csv, see docs/corpus.md. Pianos are also measured on the songs of --others, folders
+that no model was trained on.
 
 Both forms then rewrite all cards, the tables of docs/results.md and the README's table of models from results/.
 """
 
 import argparse
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,17 +23,20 @@ from typing import NamedTuple
 
 from checkpoint import CHECKPOINT, read_checkpoint, save_checkpoint
 from console import errors_in_a_line, say
-from corpus import NEWER_SOURCES
+from corpus import NEWER_SOURCES, source_name
 from evaluation import NEW, add_corpus_arguments, evaluate, fit_chosen_prior, load_splits, summary, to_json
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset, load_songs
+from paper.grooves import evaluate_groove
+from paper.grooves import summary as groove_summary
 from paper.pianos import evaluate_piano, fit_chosen_piano_prior
 from paper.pianos import summary as piano_summary
 from paper.recipes import STAGES
 from paper.tables import (
     KINDS,
     MISSING,
+    groove_table,
     markdown,
     number,
     other_sources_table,
@@ -54,6 +59,7 @@ MODELS = (  # stages of paper/recipes.py
     "trio_16bar",
 )
 PIANOS = ("piano_2bar",)  # stages, too, of other measurements: see paper/pianos.py
+GROOVES = ("groove_humanize", "groove_tap")  # and paper/grooves.py
 ALSO_MEASURED = ("mel_16bar_first", "music21_mel_2bar")  # in docs/results.md, but not published
 LEFT_OUT = ("mel_2bar_first",)  # measured on sources that it was trained without, but not published
 PRICE = ("KL, bits", "-ELBO, nats per window")
@@ -81,8 +87,7 @@ measured in this form.
 {licences}
 
 **Limits.** {limits}
-The songs are Western tunes in 4/4 on a grid of sixteenths, without performance timing and dynamics: mostly
-{songs_of}.
+{songs}
 The paper's models were trained on 1.5 million files and for far longer;
 [docs/results.md](../docs/results.md) compares the numbers.
 """
@@ -106,11 +111,16 @@ MUSIC = {
     "drums": "drums",
     "trio": "melody, bass and drums",
     "piano": "piano",
+    "groove": "drums with their timing and velocities",
 }  # by the first word of a name
+TUNES = """The songs are Western tunes in 4/4 on a grid of sixteenths, without performance timing and dynamics: mostly
+{}folk songs, hymns and standards."""
+DRUMMERS = "The songs are played by ten drummers on an electronic kit, in 4/4."
 LIMITS = {
     "mel": "One voice at a time. Many windows are from songs whose accompaniment a program made.",
     "drums": "Nine drum classes.",
     "piano": "At most ten notes at once, and no dynamics. Many windows are accompaniments that a program made.",
+    "groove": "Hits fall on a grid of sixteenths, each at most half a step early or late.",
     "trio": "A melody, a bass and nine drum classes. Most training trios have accompaniments that a program made.",
 }
 
@@ -169,11 +179,23 @@ def measure_piano(name: str, options: argparse.Namespace, train_set: SongDataset
     write_result(name, found, piano_summary(found), options.to / "results")
 
 
+def measure_groove(name: str, options: argparse.Namespace, train_set: SongDataset, test_set: SongDataset) -> None:
+    """Measures published weights of a model of grooves on the test split, and writes the numbers."""
+    path = options.to / "pretrained" / f"{name}.pt"
+    facts = {"run": read_checkpoint(path)["run"], "without_sources": STAGES[name].without_sources}
+    found = evaluate_groove(name, TrainedModel.load(path), train_set, test_set, **facts)
+    write_result(name, found, groove_summary(found), options.to / "results")
+
+
 def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
     """Writes a run's weights and measurements."""
     weights, trained, stage = options.to / "pretrained", TrainedModel.load(run), STAGES[name]
     splits = ("train", "valid", "test")
     train_set, valid_set, test_set = load_splits(options, trained.converter, splits, stage.without_sources)
+    if name in GROOVES:
+        publish(name, run, trained, weights)
+        measure_groove(name, options, train_set, test_set)
+        return
     if name in PIANOS:
         fit_chosen_piano_prior(trained, train_set, valid_set)
         publish(name, run, trained, weights)
@@ -191,15 +213,16 @@ def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> No
 
 def card(name: str, found: dict) -> str:
     """The card of a model from its measurements, Markdown."""
-    kind, bars, *_ = name.split("_")
+    kind = name.split("_")[0]
     if name in PIANOS:
         found = found | found["reconstruction"] | {"without_sources": []}
     elbo, left_out, start = found["elbo"], without(found), STAGES[name].start
+    parts = f" without {_listed([f'`{source}`' for source in left_out])}" if left_out else ""
     prior_bits = found.get("prior_bits")
     facts = {key: found[key] for key in ("preset", "parameters", "steps", "minutes", "seed", "windows", "songs")}
     return CARD.format(
         name=name,
-        bars=bars.removesuffix("bar"),
+        bars=_bars(found),
         music=MUSIC[kind],
         accuracies="\n".join(f"| {label} | {text} |" for label, text in _card_accuracies(found)),
         nats=elbo["nats"]["mean"],
@@ -212,9 +235,9 @@ def card(name: str, found: dict) -> str:
         prior_bits="" if prior_bits is None else f"; KL from N(0, I) {prior_bits:.0f} bits",
         width=found.get("prior_width", PRIOR_SCALE),
         limits=LIMITS[kind],
-        songs_of="folk songs, hymns and standards" if left_out else "art songs, folk songs, hymns and standards",
+        songs=DRUMMERS if name in GROOVES else TUNES.format("" if left_out else "art songs, "),
         licences=_licences(left_out),
-        without=f" without {_listed([f'`{source}`' for source in left_out])}" if left_out else "",
+        without=", `groove` alone" if name in GROOVES else parts,
         **facts,
     )
 
@@ -225,7 +248,7 @@ def without(found: dict) -> list[str]:
 
 
 def _licences(left_out: Sequence[str]) -> str:
-    credits = [credit for source, credit in CREDITS.items() if source not in left_out]
+    credits = [credit for source, credit in CREDITS.items() if source_name(source) not in left_out]
     return textwrap.fill(LICENCES.format(credits=_listed(credits)), 120, break_on_hyphens=False)
 
 
@@ -239,9 +262,24 @@ def _card_accuracies(found: dict) -> Iterator[tuple[str, str]]:
         forced, sampled = _accuracies(found, part)
         text = f"{forced:.3f} teacher-forced, {sampled:.3f} sampled (majority label: {majority:.3f})"
         yield "accuracy" if part == "all" else f"accuracy, {part}", text
+    if "baseline" in found:
+        yield from _card_errors(found)
     for of in ("notes", "frames") if "most_likely" in found else ():
         likely, drawn = (found[kind][of]["mean"] for kind in ("most_likely", "drawn"))
         yield f"F1 of {of}", f"{likely:.3f} free-running from the posterior mean, {drawn:.3f} drawn at temperature 1"
+
+
+def _card_errors(found: dict) -> Iterator[tuple[str, str]]:
+    texts = {"hits": "F1 of hits", "velocity": "error of velocities", "offset": "error of the timing, % of a step"}
+    for of, label in texts.items():
+        model, averages = (number(found[which][of]["mean"], 2) for which in ("model", "baseline"))
+        if found["model"][of]["mean"] < 1 or of != "hits":
+            yield label, f"{model} (averages of the training songs: {averages})"
+
+
+def _bars(found: dict) -> str:
+    """The number of bars in a preset's name."""
+    return re.search(r"(\d+)bar", found["preset"])[1]
 
 
 def _accuracies(found: dict, part: str) -> list[float]:
@@ -259,24 +297,31 @@ def models_table(results: Path) -> str:
     """Size, sampled accuracy beside the paper's, and what it costs, of every published model, Markdown."""
     header = ("file", "bars", "parameters", "sampled accuracy", "the paper's", *PRICE)
     rows = [_models_row(*item) for item in read_results(results, MODELS).items()]
-    return markdown(header, rows + [_piano_row(*item) for item in read_results(results, PIANOS).items()])
+    rows += [_piano_row(*item) for item in read_results(results, PIANOS).items()]
+    return markdown(header, rows + [_groove_row(*item) for item in read_results(results, GROOVES).items()])
 
 
 def _piano_row(name: str, found: dict) -> tuple[str, ...]:
-    bars, rebuilt = name.split("_")[1].removesuffix("bar"), found["reconstruction"]
+    rebuilt = found["reconstruction"]
     f1 = ", ".join(f"{of} {number(rebuilt['most_likely'][of]['mean'])}" for of in ("notes", "frames"))
-    return f"`{name}.pt`", bars, number(found["parameters"], 0), f"F1: {f1}", MISSING, *_price(rebuilt)
+    return f"`{name}.pt`", _bars(found), number(found["parameters"], 0), f"F1: {f1}", MISSING, *_price(rebuilt)
+
+
+def _groove_row(name: str, found: dict) -> tuple[str, ...]:
+    errors = found["model"]
+    hits, velocity = number(errors["hits"]["mean"]), number(errors["velocity"]["mean"], 1)
+    text = f"velocity error {velocity}" if hits == "1.000" else f"F1: hits {hits}"
+    return f"`{name}.pt`", _bars(found), number(found["parameters"], 0), text, MISSING, *_price(found)
 
 
 def _models_row(name: str, found: dict) -> tuple[str, ...]:
-    bars = name.split("_")[1].removesuffix("bar")
     ours = {part: _accuracies(found, part)[1] for part in found["still"]}
     theirs = {part: paper_accuracy(found["preset"], part)[1] for part in ours}
     cells = (
         ", ".join(f"{part} {number(share)}".removeprefix("all ") for part, share in row.items())
         for row in (ours, theirs)
     )
-    return f"`{name}.pt`", bars, number(found["parameters"], 0), *cells, *_price(found)
+    return f"`{name}.pt`", _bars(found), number(found["parameters"], 0), *cells, *_price(found)
 
 
 def _price(found: dict) -> tuple[str, str]:
@@ -338,6 +383,11 @@ def piano_outputs(results: Path) -> str:
     return f"{piano_table(found)}\n\n{piano_samples_table(found)}"
 
 
+def grooves_table(results: Path) -> str:
+    """Errors of the models of grooves beside those of averages, Markdown."""
+    return groove_table(read_results(results, GROOVES).values())
+
+
 TABLES = {  # by the name in their marks
     "models": models_table,
     "accuracy": accuracy_table,
@@ -347,6 +397,7 @@ TABLES = {  # by the name in their marks
     "pianos": pianos_table,
     "samples of pianos": piano_samples,
     "outputs of pianos": piano_outputs,
+    "grooves": grooves_table,
 }
 DOCUMENTS = ("README.md", "docs/results.md")
 
@@ -368,7 +419,7 @@ def with_tables(text: str, results: Path) -> str:
 
 def write_documents(folder: Path) -> None:
     """Rewrites the cards and the documents' tables from the results in a folder."""
-    for name, found in read_results(folder / "results", (*MODELS, *PIANOS)).items():
+    for name, found in read_results(folder / "results", (*MODELS, *PIANOS, *GROOVES)).items():
         (folder / "pretrained" / f"{name}.md").write_text(card(name, found))
     for path in (folder / document for document in DOCUMENTS):
         if path.exists():
@@ -385,7 +436,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add_corpus_arguments(parser, required=False, sources=False)
     here = "folder that gets pretrained/ and results/ (default: the current one)"
     parser.add_argument("--to", type=Path, default=Path(), help=here)
-    models = [*MODELS, *PIANOS]
+    models = [*MODELS, *PIANOS, *GROOVES]
     parser.add_argument("--only", nargs="+", choices=models, default=models, help="models (default: all)")
     others = "folders of songs that no model was trained on, on which pianos are measured, too"
     parser.add_argument("--others", type=Path, nargs="+", default=[], metavar="FOLDER", help=others)

@@ -23,6 +23,7 @@ from train import EXIT_INTERRUPTED, TrainingDiverged, train
 
 EVAL_EVERY = 1000  # steps
 GAMES = ("simutrans", "freedoom")  # sources that the first stage leaves out, so that it can be measured on them
+ALL_BUT_GROOVE = (*GAMES, *NEWER_SOURCES, "openewld", "openhymnal", "nottingham", "examples")  # not played by drummers
 
 
 class Stage(NamedTuple):
@@ -97,6 +98,8 @@ STAGES = {
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar", (), WITHOUT_Z),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),
     "piano_keys": Stage("piano_2bar_keys", changes=COMPARED),
+    "groove_humanize": Stage("groovae_2bar_humanize", without_sources=ALL_BUT_GROOVE),
+    "groove_tap": Stage("groovae_2bar_tap_fixed_velocity", without_sources=ALL_BUT_GROOVE),
     "mel_16bar_first": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar": Stage("hier-mel_16bar", "mel_16bar_first", (), LATER_LONG),
     "mel_16bar_flat": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),

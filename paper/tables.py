@@ -245,3 +245,21 @@ def _piano_sample_rows(result: dict) -> Iterable[list[str]]:
         together = [*found["together"][2:7], sum(found["together"][7:])]
         shares = [f"{share:.1%}".replace("%", " %") for share in (found["common"], found["copies"], *together)]
         yield [label_of(result), name, *voices, *counts, *shares]
+
+
+def groove_table(results: Sequence[dict]) -> str:
+    """What models of grooves play to held-out drums, and what averages play, beside the drummers."""
+    header = ("model", "grooves of", "F1 of hits", "velocity error", "timing error, % of a step", "hits per step")
+    header += ("deviation of velocities", "of the timing, % of a step", "KL, bits", "-ELBO, nats per window")
+    return markdown(header, (row for result in results for row in _groove_rows(result)))
+
+
+def _groove_rows(result: dict) -> Iterable[list[str]]:
+    costs = [number(result["elbo"][key]["mean"], 1) for key in ("kl_bits", "nats")]
+    for of, spread in result["spread"].items():
+        errors = result.get(of) or {}
+        digits = {"hits": 3, "velocity": 1, "offset": 1}
+        found = [with_interval(errors[kind], n) if errors.get(kind) else MISSING for kind, n in digits.items()]
+        shown = {"baseline": "averages"}.get(of, of)
+        spreads = [number(spread["hits"], 2), number(spread["velocity"], 1), number(spread["offset"], 1)]
+        yield [label_of(result), shown, *found, *spreads, *(costs if of == "model" else [MISSING] * 2)]

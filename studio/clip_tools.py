@@ -363,11 +363,15 @@ class ClipTools:
         strength = checked_number("strength", strength, "a number from 0 to 1", low=0, high=1)
         clip = self.clip(clip)
         cutting, windows = self._cut(clip)
-        z, played = self.encode(windows).mu, cutting.labels
-        for _ in range(GROOVE_PASSES):
-            played = with_feel(cutting.labels, self._logits(z, played))
-        mixed = cutting.labels + strength * (played - cutting.labels)
+        mixed = cutting.labels + strength * (self.humanized(windows) - cutting.labels)
         return self._written(self._rejoined(clip, cutting, mixed), qpm, program)
+
+    def humanized(self, windows: Windows) -> np.ndarray:
+        """Labels [n, steps, 27] with the hits of drum windows, and a drummer's velocities and offsets."""
+        z, played = self.encode(windows).mu, windows.labels
+        for _ in range(GROOVE_PASSES):
+            played = with_feel(windows.labels, self._logits(z, played))
+        return played
 
     def drumify(
         self,
