@@ -42,7 +42,7 @@ KITS = {"roland": ROLAND_PITCHES, "general_midi": DRUM_PITCHES}
 GROOVE_DEPTH = 3 * DRUM_CLASSES  # hits, velocities and offsets of each class
 TAP_CLASS = 3  # a tapped rhythm is on the open hi-hat
 MIN_SOFTNESS = 0.2  # softness is 1 minus the velocity, at least this, and scales the probability that a note is dropped
-MIN_CHANCE = 0.2  # of a hit, below which a velocity is not divided by it but by this
+SHARE_OF_MEAN = 0.3  # of a hit, the weight of the mean velocity in each
 MAX_OFFSET_STEPS = 0.499  # of a written hit, so that it is read at the same step
 MAX_GROOVE_BARS = 4096  # of a song; the rest is left out
 GROOVE_TICKS_PER_QUARTER = 9600  # of written files, finer than of other converters
@@ -219,16 +219,37 @@ def with_feel(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """Grooves [n, steps, 27] with the hits of `labels`, and velocities and offsets that a model gives them.
 
     A model's velocity is a mean over hit and rest: 0 where it expects none. Divided by the probability of the hit, it
-    is that of a hit.
+    is that of a hit. Where the model hardly expects the hit, this says little: the velocity is drawn to the mean one of
+    the window, as if SHARE_OF_MEAN of a hit with that velocity were expected, too.
 
     Args:
-        labels: [n, steps, 27].
+        labels: [n, steps, 27], or the hits [n, steps, 9] alone.
         logits: [n, steps, 27] of hits, velocities and offsets, before sigmoid and tanh.
     """
     hits = labels[..., :DRUM_CLASSES]
     chances, velocities = np.split(1 / (1 + np.exp(-logits[..., : 2 * DRUM_CLASSES])), 2, -1)
-    velocities = np.minimum(velocities / np.maximum(chances, MIN_CHANCE), 1)
+    of_hits, expected = ((part * hits).sum((-2, -1), keepdims=True) for part in (velocities, chances))
+    mean = np.minimum(of_hits / np.maximum(expected, 1e-6), 1)
+    velocities = np.minimum((velocities + SHARE_OF_MEAN * mean) / (chances + SHARE_OF_MEAN), 1)
     return np.concatenate([hits, hits * velocities, hits * np.tanh(logits[..., 2 * DRUM_CLASSES :])], -1)
+
+
+def on_taps(taps: np.ndarray, logits: np.ndarray, temperature: float, uniforms: np.ndarray) -> np.ndarray:
+    """Grooves [n, steps, 27] that play where something is tapped, and there alone.
+
+    A tapped step has the hits that are drawn, or, if none is, the most likely one.
+
+    Args:
+        taps: [n, steps] bool.
+        logits: as in `with_feel`.
+        temperature: divides the logits of the hits; 0 takes those of a probability of at least 0.5.
+        uniforms: [n, steps, 9] random numbers from 0 to 1, which decide; not read at temperature 0.
+    """
+    likely = logits[..., :DRUM_CLASSES]
+    hits = 1 / (1 + np.exp(-likely / temperature)) > uniforms if temperature else likely >= 0
+    hits = hits | ~hits.any(-1, keepdims=True) & (likely == likely.max(-1, keepdims=True))
+    hits = (hits & taps[..., None]).astype(np.float32)
+    return with_feel(hits, logits)
 
 
 def _paint_groove(hits: tuple[np.ndarray, ...], qpm: float, length: int) -> np.ndarray:

@@ -23,7 +23,6 @@ from evaluation import (
     Interval,
     add_corpus_arguments,
     bootstrap,
-    decode_sampled,
     describe,
     load_splits,
     make_generator,
@@ -90,7 +89,7 @@ def grooves_of(trained: TrainedModel, windows: Windows) -> np.ndarray:
     if trained.converter.humanize:
         known = np.repeat((1, 0, 0), DRUM_CLASSES).astype(np.float32)
         return trained.humanized(windows._replace(labels=windows.labels * known))
-    return decode_sampled(trained, trained.encode(windows).mu, make_generator(trained, 0), temperature=0)
+    return trained.drummed(windows)
 
 
 def fit_baseline(labels: np.ndarray) -> Baseline:

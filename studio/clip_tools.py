@@ -17,7 +17,8 @@ from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from engine.checks import checked_count, checked_number, described
+from engine.checks import checked_count, checked_number, checked_temperature, described
+from engine.rng import uniform
 from engine.slerp import slerp
 from midi_utils import Converter, GrooveConverter, Midi, SongDataset, Windows, as_midi, midi_files
 from model import autocast
@@ -25,7 +26,8 @@ from music.chords import progression
 from music.clips import Clip, Cutting, checked_bars, cut_clip, fitted, joined, longest_clip, looped, read_clip
 from music.converter import Programs, as_array, take
 from music.grid import counted
-from music.groove import with_feel
+from music.groove import on_taps, with_feel
+from music.labels import DRUM_CLASSES
 from prior import Codes, fit_sequence
 
 SONGS_SHOWN = 100  # fewer songs are read without a progress bar
@@ -397,8 +399,22 @@ class ClipTools:
         source = self._random_source(seed, generator)
         clip = self.clip(rhythm, rhythm=True)._replace(program=0)
         cutting, windows = self._cut(clip)
-        drawn = self._drawn(self.encode(windows).mu, None, temperature, source)
+        drawn = self.drummed(windows, checked_temperature(temperature), source)
         return self._written(self._rejoined(clip, cutting, drawn), qpm, program)
+
+    def drummed(self, windows: Windows, temperature: float = 0.0, source: Generator | None = None) -> np.ndarray:
+        """Labels [n, steps, 27] of drums to windows of a rhythm, with hits at its onsets and there alone.
+
+        Each pass is given the one before. After k passes the first k steps are what a step-by-step decoder plays.
+        """
+        z, played = self.encode(windows).mu, np.zeros_like(windows.labels)
+        taps = windows.labels[..., :DRUM_CLASSES].any(-1)
+        uniforms = as_array(uniform((*taps.shape, DRUM_CLASSES), source, self.device))
+        for _ in range(taps.shape[1]):
+            before, played = played, on_taps(taps, self._logits(z, played), temperature, uniforms)
+            if np.array_equal(before, played):
+                break
+        return played
 
     def _check_composes(self):
         """Raises ValueError for a preset whose windows are not joined, or that follows chords."""

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from made_midi import EIGHTS, MADE_FILES, made_song, melody, on_disk, reference, song, track, why, with_tempo_change
 from midi_utils import GrooveConverter, Windows, load_songs
-from music.groove import MIN_CHANCE, with_feel
+from music.groove import SHARE_OF_MEAN, on_taps, with_feel
 
 GROOVE = GrooveConverter(bars=2, kit="general_midi")
 CONVERTERS = {
@@ -312,7 +312,31 @@ def test_hits_get_the_velocities_and_offsets_of_a_model():
     played = with_feel(labels, logits)
     assert played.sum((0, 1)).nonzero()[0].tolist() == [4, 13, 22]
     assert played[0, 0, [4, 13, 22]] == pytest.approx([1, 0.25 / 0.5, -0.5])
-    logits[0, 0, 4] = -30  # a hit that the model does not expect
-    assert with_feel(labels, logits)[0, 0, 13] == pytest.approx(1)
-    logits[0, 0, 13] = math.log(1 / 9)
-    assert with_feel(labels, logits)[0, 0, 13] == pytest.approx(0.1 / MIN_CHANCE)
+    logits[0, 0, [4, 13]] = math.log(1 / 9), math.log(9)
+    assert with_feel(labels, logits)[0, 0, 13] == pytest.approx(1)  # more than the loudest
+
+
+def test_an_unexpected_hit_is_drawn_to_the_mean_velocity():
+    labels = np.zeros((1, 2, 27), np.float32)
+    labels[0, [0, 1], 4] = 1
+    logits = np.full((1, 2, 27), -30.0)
+    logits[0, 0, [4, 13]] = 0, math.log(1 / 3)
+    assert with_feel(labels, logits)[0, :, 13] == pytest.approx([0.5, 0.5])
+    logits[0, 1, [4, 13]] = math.log(1 / 9)  # a tenth of a hit, as loud as can be
+    mean = (0.25 + 0.1) / (0.5 + 0.1)
+    share = SHARE_OF_MEAN
+    wanted = [(0.25 + share * mean) / (0.5 + share), (0.1 + share * mean) / (0.1 + share)]
+    assert with_feel(labels, logits)[0, :, 13] == pytest.approx(wanted)
+
+
+def test_drums_play_where_something_is_tapped_and_there_alone():
+    taps, logits = np.array([[True, True, False]]), np.full((1, 3, 27), -3.0)
+    logits[0, :, 1] = -1
+    logits[0, 0, [2, 3]] = 1
+    hits = on_taps(taps, logits, 0, np.zeros(0))[0, :, :9]
+    assert [row.nonzero()[0].tolist() for row in hits] == [[2, 3], [1], []]
+    uniforms = np.full((1, 3, 9), 0.9)
+    uniforms[0, 0, 2] = 0.7  # below the chance of a hit at temperature 1, 0.73, and above it at 10, 0.52
+    for temperature, wanted in ((1, [2]), (10, [2, 3])):
+        hits = on_taps(taps, logits, temperature, uniforms)[0, :, :9]
+        assert hits[0].nonzero()[0].tolist() == wanted
