@@ -207,15 +207,24 @@ LONG_TRIO = replace(LONG, batch_size=256)
 CHORDS = TrainingConfig(batch_size=512, transpose_range=(-3, 3))
 TRACK = TrainingConfig(batch_size=256, transpose_range=(-3, 3))
 GROOVES = TrainingConfig(batch_size=512, max_beta=0.2, free_bits=48.0)
-MINI_GROOVES = replace(
+MINI_HUMANIZE = replace(
     GROOVES,
     batch_size=64,
-    steps=6_000,
+    steps=3_000,
     learning_rate=3e-3,
-    decay_rate=0.9995,
+    decay_rate=0.05 ** (1 / 3_000),  # a twentieth at the end
     beta2=0.99,
-    max_beta=0.05,
+    max_beta=0.02,
     free_bits=0.0,
+    sampling_schedule="inverse_sigmoid",
+    sampling_rate=300.0,
+)
+MINI_TAP = replace(
+    MINI_HUMANIZE,
+    steps=2_000,
+    decay_rate=0.05 ** (1 / 2_000),
+    sampling_schedule=GROOVES.sampling_schedule,
+    sampling_rate=GROOVES.sampling_rate,
 )
 TINY_DRUMS = TrainingConfig(
     batch_size=32, steps=5000, learning_rate=8e-3, decay_rate=0.9992, max_beta=0.2, free_bits=24.0
@@ -327,8 +336,8 @@ CONFIGS = _presets(
     _config("hier-trio_16bar_tiny", TRIO_16BAR, TINY_LONG, 64, (128,), (160,), TWO_LEVELS | TRIO),
     _config("hier-multiperf_vel_1bar_tiny", TRACKS, TINY_LONG, 64, (128,), (160,), MULTITRACK),
     _config("groovae_2bar_humanize_tiny", HUMANIZE, TINY_DRUMS, 24, (128,), (192,), GROOVE_OUTPUT),
-    _config("groovae_2bar_humanize_mini", HUMANIZE, MINI_GROOVES, 64, (192,), (256,), GROOVE_OUTPUT),
-    _config("groovae_2bar_tap_fixed_velocity_mini", TAP, MINI_GROOVES, 64, (192,), (256,), GROOVE_OUTPUT),
+    _config("groovae_2bar_humanize_mini", HUMANIZE, MINI_HUMANIZE, 64, (192,), (256,), GROOVE_OUTPUT),
+    _config("groovae_2bar_tap_fixed_velocity_mini", TAP, MINI_TAP, 32, (192,), (256,), GROOVE_OUTPUT),
     _config("cat-mel_2bar_mini", MELODY_2BAR, MINI_MELODY, 160, (224,), (256,)),
     _config("cat-drums_2bar_mini", DRUMS_2BAR, MINI_DRUMS, 256, (256,), (256,)),
     _config("flat-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 256, (192,), (348,), TWO_LEVEL_ENCODER),

@@ -78,8 +78,7 @@ CARD = """# {name}
 {accuracies}
 | -ELBO | {nats:.1f} nats per window ({bits:.3f} bits per step), of which the KL is {kl:.0f} bits |
 | dimensions of z | {dimensions}, of which {active} are active |
-| prior | {prior}, fitted to the posteriors of the training songs{prior_bits} |
-| samples | drawn from this prior with its standard deviation scaled by {width} |
+{prior}
 
 All measurements: [results/{name}.json](../results/{name}.json). The weights are stored in half precision and were
 measured in this form.
@@ -87,10 +86,11 @@ measured in this form.
 {licences}
 
 **Limits.** {limits}
-{songs}
-The paper's models were trained on 1.5 million files and for far longer;
-[docs/results.md](../docs/results.md) compares the numbers.
+{styles}
 """
+PRIOR = """| prior | {prior}, fitted to the posteriors of the training songs{bits} |
+| samples | drawn from this prior with its standard deviation scaled by {width} |"""
+NO_PRIOR = "| prior | N(0, I); the tool decodes the posterior mean of what it is given |"
 LICENCES = """**Data and licences.** Every song comes from a public source whose terms allow publishing weights.
 All sources are credited in [docs/corpus.md](../docs/corpus.md): {credits}.
 The weights are published under this project's licence, as far as we can decide that."""
@@ -114,8 +114,11 @@ MUSIC = {
     "groove": "drums with their timing and velocities",
 }  # by the first word of a name
 TUNES = """The songs are Western tunes in 4/4 on a grid of sixteenths, without performance timing and dynamics: mostly
-{}folk songs, hymns and standards."""
-DRUMMERS = "The songs are played by ten drummers on an electronic kit, in 4/4."
+{}folk songs, hymns and standards.
+The paper's models were trained on 1.5 million files and for far longer;
+[docs/results.md](../docs/results.md) compares the numbers."""
+DRUMMERS = """The songs are played by ten drummers on an electronic kit, in 4/4.
+[docs/results.md](../docs/results.md#grooves) says what the numbers mean."""
 LIMITS = {
     "mel": "One voice at a time. Many windows are from songs whose accompaniment a program made.",
     "drums": "Nine drum classes.",
@@ -218,7 +221,6 @@ def card(name: str, found: dict) -> str:
         found = found | found["reconstruction"] | {"without_sources": []}
     elbo, left_out, start = found["elbo"], without(found), STAGES[name].start
     parts = f" without {_listed([f'`{source}`' for source in left_out])}" if left_out else ""
-    prior_bits = found.get("prior_bits")
     facts = {key: found[key] for key in ("preset", "parameters", "steps", "minutes", "seed", "windows", "songs")}
     return CARD.format(
         name=name,
@@ -231,11 +233,9 @@ def card(name: str, found: dict) -> str:
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
         start=f"; from the weights of `{start}`, see [recipes.py](../paper/recipes.py)" if start else "",
-        prior=found.get("prior", "mixture of Gaussians"),
-        prior_bits="" if prior_bits is None else f"; KL from N(0, I) {prior_bits:.0f} bits",
-        width=found.get("prior_width", PRIOR_SCALE),
+        prior=NO_PRIOR if name in GROOVES else _card_prior(found),
         limits=LIMITS[kind],
-        songs=DRUMMERS if name in GROOVES else TUNES.format("" if left_out else "art songs, "),
+        styles=DRUMMERS if name in GROOVES else TUNES.format("" if left_out else "art songs, "),
         licences=_licences(left_out),
         without=", `groove` alone" if name in GROOVES else parts,
         **facts,
@@ -257,6 +257,15 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
+def _card_prior(found: dict) -> str:
+    bits = found.get("prior_bits")
+    return PRIOR.format(
+        prior=found.get("prior", "mixture of Gaussians"),
+        bits="" if bits is None else f"; KL from N(0, I) {bits:.0f} bits",
+        width=found.get("prior_width", PRIOR_SCALE),
+    )
+
+
 def _card_accuracies(found: dict) -> Iterator[tuple[str, str]]:
     for part, majority in found.get("still", {}).items():
         forced, sampled = _accuracies(found, part)
@@ -270,11 +279,13 @@ def _card_accuracies(found: dict) -> Iterator[tuple[str, str]]:
 
 
 def _card_errors(found: dict) -> Iterator[tuple[str, str]]:
-    texts = {"hits": "F1 of hits", "velocity": "error of velocities", "offset": "error of the timing, % of a step"}
-    for of, label in texts.items():
-        model, averages = (number(found[which][of]["mean"], 2) for which in ("model", "baseline"))
-        if found["model"][of]["mean"] < 1 or of != "hits":
-            yield label, f"{model} (averages of the training songs: {averages})"
+    """Without the hits of a model that is given them."""
+    rows = {"hits": ("F1 of hits", 3), "velocity": ("velocity error", 1), "offset": ("timing error, % of a step", 1)}
+    for of, (label, digits) in rows.items():
+        model, averages = (found[which][of] for which in ("model", "baseline"))
+        if model and averages["mean"] != 1:
+            of_averages = number(averages["mean"], digits)
+            yield label, f"{number(model['mean'], digits)} (averages of the training songs: {of_averages})"
 
 
 def _bars(found: dict) -> str:

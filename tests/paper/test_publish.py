@@ -10,6 +10,7 @@ import torch
 import prior
 from checkpoint import read_checkpoint
 from corpus import Entry, file_sha1, load_corpus, read_manifest, source_name, write_manifest
+from evaluation import STANDARD_NORMAL
 from generate import PRIOR_WINDOWS, TrainedModel
 from helpers import BUILT_IN, made_songs, shrink, table_rows
 from magenta_checkpoint import load_magenta_checkpoint
@@ -194,6 +195,23 @@ def test_a_piano_is_published_with_its_agreement(corpus_arguments, tmp_path):
     assert [row[1] for row in table_rows(publish.piano_samples(tmp_path / "results"))] == list(found["samples"])
 
 
+def test_a_groove_model_is_published_with_its_errors(corpus_arguments, tmp_path, monkeypatch):
+    config, (_, folder, _, manifest) = shrink("groovae_2bar_tap_fixed_velocity_mini"), corpus_arguments
+    monkeypatch.setitem(publish.STAGES, "groove_tap", Stage("groovae_2bar_tap_fixed_velocity"))
+    songs = load_corpus(folder, "train", config.converter, manifest, progress=False)
+    train(config, songs, out_dir=tmp_path / "runs" / "groove_tap", steps=5, progress=False, device="cpu")
+    (tmp_path / "README.md").write_text("\n".join(publish.marks("models")))
+    publish.main([*corpus_arguments, "--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--only", "groove_tap"])
+    found = json.loads((tmp_path / "results" / "groove_tap.json").read_text())
+    card = (tmp_path / "pretrained" / "groove_tap.md").read_text()
+    f1, of_averages = (found[which]["hits"]["mean"] for which in ("model", "baseline"))
+    assert f"| F1 of hits | {f1:.3f} (averages of the training songs: {of_averages:.3f}) |" in card
+    assert "Groove MIDI Dataset" in card
+    assert f"F1: hits {f1:.3f} | – |" in (tmp_path / "README.md").read_text()
+    rows = table_rows(publish.grooves_table(tmp_path / "results"))
+    assert [row[1] for row in rows] == ["model", "averages", "drummers"]
+
+
 # --- the committed files ----------------------------------------------------------------------------------------------
 
 
@@ -209,8 +227,8 @@ def test_every_published_model_loads_and_plays_and_has_a_card_and_measurements(p
     notes = [note for part in trained.sample(1, generator=0)[0].instruments for note in part.notes]
     assert len(notes) > 3
     found = json.loads((ROOT / "results" / f"{path.stem}.json").read_text())
-    recorded = found.get("prior", str(trained.prior)), found.get("prior_width", trained.prior_width)
-    assert recorded == (str(trained.prior), trained.prior_width)
+    prior = str(trained.prior or STANDARD_NORMAL)
+    assert (found.get("prior", prior), found.get("prior_width", trained.prior_width)) == (prior, trained.prior_width)
     assert path.with_suffix(".md").read_text() == publish.card(path.stem, found)
 
 
@@ -233,7 +251,8 @@ def test_the_documents_tables_are_made_from_the_results(document, tables):
 
 def test_the_table_of_models_has_one_row_per_published_file():
     rows = table_rows(publish.models_table(ROOT / "results"))
-    assert [row[0] for row in rows] == [f"`{name}.pt`" for name in (*publish.MODELS, *publish.PIANOS)]
+    assert [row[0] for row in rows] == [f"`{name}.pt`" for name in (*publish.MODELS, *publish.PIANOS, *publish.GROOVES)]
     assert {f"`{path.name}`" for path in MODELS} == {row[0] for row in rows}
-    assert rows[-2][3].startswith("melody 0.")
-    assert rows[-1][3].startswith("F1: notes 0.")
+    cells = [row[3] for row in rows[-4:]]
+    beginnings = ("melody 0.", "F1: notes 0.", "velocity error ", "F1: hits 0.")
+    assert all(cell.startswith(beginning) for cell, beginning in zip(cells, beginnings, strict=True))

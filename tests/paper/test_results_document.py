@@ -331,3 +331,18 @@ def test_pianos_measure_what_the_page_says():
         f"({prior['cost_highest']:.2f} and {real['cost_highest']:.2f} for the highest)",
     )
     assert sum(prior["together"][2:6]) == pytest.approx(sum(real["together"][2:6]), abs=0.05)
+
+
+def test_grooves_measure_what_the_page_says():
+    humanize, tap = (json.loads((ROOT / "results" / f"groove_{name}.json").read_text()) for name in ("humanize", "tap"))
+
+    def gain(found, of):
+        return percent(1 - found["model"][of]["mean"] / found["baseline"][of]["mean"])
+
+    songs = len(select([entry for entry in read_manifest() if entry.split == "train"], only=["groove"]))
+    both = [f"{gain(found, 'velocity')} and {gain(found, 'offset')} for" for found in (humanize, tap)]
+    assert_stated(f"{both[0]} `groove_humanize`, {both[1]} `groove_tap`", f"trained on the {songs} recordings")
+    assert tap["model"]["hits"]["mean"] < tap["baseline"]["hits"]["mean"] < tap["model"]["hits"]["high"]  # slightly
+    played, drummers = (humanize["spread"][of] for of in ("model", "drummers"))
+    assert played["velocity"] / drummers["velocity"] == pytest.approx(1 / 2, abs=0.05)
+    assert played["offset"] / drummers["offset"] == pytest.approx(1 / 4, abs=0.05)

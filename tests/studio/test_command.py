@@ -348,6 +348,8 @@ def test_the_commands_of_the_page_run(folder, tmp_path, monkeypatch):
         (tmp_path / f"{name}.pt").symlink_to(folder / f"{file}.pt")
     for name, file in {"song": "mel_a", "b": "mel_b", "c": "mel_c", "d": "mel_d", "beat": "drums_a"}.items():
         (tmp_path / f"{name}.mid").symlink_to(folder / f"{file}.mid")
+    (tmp_path / "runs" / "groove_humanize").mkdir(parents=True)
+    (tmp_path / "runs" / "groove_humanize" / "checkpoint.pt").symlink_to(folder / "groove.pt")
     monkeypatch.setattr(command, "PRETRAINED", tmp_path)
     monkeypatch.chdir(tmp_path)
     page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
