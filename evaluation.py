@@ -55,6 +55,7 @@ from music.drums import DRUMS_DEPTH
 from music.melody import FIRST_PITCH, MELODY_DEPTH
 from outputs import OUTPUTS
 from prior import FITS, DiffusionPrior, Prior
+from studio.directions import outer_quarters
 from training.start import fingerprint
 
 BATCH = 256  # windows per forward pass
@@ -465,9 +466,7 @@ def attribute_vectors(labels: np.ndarray, mu: np.ndarray) -> np.ndarray:
 
 
 def _quartile_difference(values: np.ndarray, mu: np.ndarray) -> np.ndarray:
-    """Equal values are in one group: if the quartiles' bounds are equal, the top group is what lies above them."""
-    low, high = np.nanquantile(values, (0.25, 0.75))
-    top, bottom = values >= high if high > low else values > low, values <= low
+    top, bottom = outer_quarters(values)
     return mu[top].mean(0) - mu[bottom].mean(0) if top.any() else np.zeros(mu.shape[1])
 
 

@@ -1,7 +1,8 @@
 """Makes music with a trained model: sample, encode, decode, reconstruct, interpolate (paper, section 5).
 
 The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMIDI in place of NoteSequence. The methods
-for clips of any length are in studio/clip_tools.py, the command in studio/command.py.
+for clips of any length are in studio/clip_tools.py, those for directions in studio/directions.py, the command in
+studio/command.py.
 
 Axes: n windows or pieces, Z size of z.
 """
@@ -47,7 +48,16 @@ from engine.slerp import slerp
 from loss import kl_divergence
 from magenta_checkpoint import is_magenta_checkpoint, load_magenta_model
 from magenta_formats.folding import fold_gaussian
-from midi_utils import Converter, GrooveConverter, Midi, MultitrackConverter, SongDataset, Windows, as_midi
+from midi_utils import (
+    Converter,
+    GrooveConverter,
+    Midi,
+    MultitrackConverter,
+    SongDataset,
+    Windows,
+    as_midi,
+    evenly,
+)
 from model import MusicVAE, autocast
 from music.chords import chords_to_controls
 from music.converter import Programs, as_array, take
@@ -55,6 +65,7 @@ from music.performance import PADDING
 from prior import FITS, DiffusionPrior, Prior, SequencePrior
 from studio import command
 from studio.clip_tools import ClipTools
+from studio.directions import DirectionTools
 from training.processes import check_device
 
 GPU_BATCH = 256  # windows that a GPU encodes at a time
@@ -80,7 +91,7 @@ class Encoding(NamedTuple):
         return kl_divergence(Normal(self.mu, self.sigma))
 
 
-class TrainedModel(ClipTools):
+class TrainedModel(ClipTools, DirectionTools):
     """A trained model with its preset: music in, music out.
 
     Args:
@@ -537,12 +548,6 @@ def check_windows(windows: Windows, converter: Converter, classes: Sequence[int]
     check_whole("lengths of windows", windows.lengths, (len(labels), *segments), 0, [shape[1] // math.prod(segments)])
     if like.controls.shape[1] and windows.controls is not None:
         check_whole("controls of windows", windows.controls, shape, PADDING, [converter.control_depth - 1])
-
-
-def evenly(total: int, count: int) -> np.ndarray:
-    """Indices of `count` evenly spaced items out of `total`; all indices if `total` is not larger."""
-    total, count = checked_count("total", total, least=0), checked_count("count", count)
-    return np.linspace(0, total - 1, min(total, count)).round().astype(int)
 
 
 def _concatenate(parts: list[Windows]) -> Windows:

@@ -74,6 +74,7 @@ __all__ = [
     "Tensors",
     "TrioConverter",
     "Windows",
+    "evenly",
     "load_midi",
     "load_songs",
     "midi_files",
@@ -266,6 +267,12 @@ class SongDataset(torch.utils.data.Dataset):
         columns = self.labels, self.lengths, self.controls, self.track, self.start_bar
         windows = Windows(*(c.select(kept) if isinstance(c, Rows) else c if c is None else c[kept] for c in columns))
         return SongDataset(windows, song, names, self.converter, self.report)
+
+
+def evenly(total: int, count: int) -> np.ndarray:
+    """Indices of `count` evenly spaced items out of `total`; all indices if `total` is not larger."""
+    total, count = checked_count("total", total, least=0), checked_count("count", count)
+    return np.linspace(0, total - 1, min(total, count)).round().astype(int)
 
 
 class Split(NamedTuple):

@@ -11,8 +11,9 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
+from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,7 +29,11 @@ from engine.checks import checked_count, checked_number, described, finite_array
 from midi_utils import as_midi
 from music import soundfont
 from music.drums import DRUM_PITCHES
+from music.midi_file import parse_midi
 from music.trio import BASS_PROGRAMS
+
+if TYPE_CHECKING:
+    import ipywidgets
 
 Midi = pretty_midi.PrettyMIDI | str | os.PathLike  # a song, or the path of its MIDI file
 
@@ -262,6 +267,57 @@ def _player(midi: pretty_midi.PrettyMIDI, title: str, seconds: float | None) -> 
     source = f"data:audio/wav;base64,{b64encode(wav_file(sound)).decode()}"
     audio = f'<audio controls style="width: 100%" src="{source}"></audio>'
     return f'<figure style="margin: 0"><figcaption>{escape(title)}{remark}</figcaption>{audio}</figure>'
+
+
+# --- sliders ----------------------------------------------------------------------------------------------------------
+
+
+def sliders(
+    make: Callable[..., pretty_midi.PrettyMIDI], song: Midi, ranges: Mapping[str, tuple[float, float, float]]
+) -> "Figure | ipywidgets.VBox":
+    """Sliders that change a song, with its piano roll and a player, and a button that takes a MIDI file in its place.
+
+    Args:
+        make: makes the changed song; called as make(song, **values), with a value for each of `ranges`.
+        song: that is changed, until a file is taken.
+        ranges: lowest, highest and first value of each slider, by name.
+
+    Returns:
+        A widget. Without ipywidgets, the piano roll of the first values.
+    """
+    song = as_midi(song)
+    try:
+        import ipywidgets
+    except ImportError:
+        return plot_piano_roll(make(song, **{name: first for name, (_, _, first) in ranges.items()}))
+    style = {"continuous_update": False, "style": {"description_width": "9em"}}
+    knobs = {
+        name: ipywidgets.FloatSlider(first, min=low, max=high, step=(high - low) / 40, description=name, **style)
+        for name, (low, high, first) in ranges.items()
+    }
+    upload = ipywidgets.FileUpload(accept=".mid,.midi", description="your MIDI file")
+    roll, player = ipywidgets.Image(format="png"), ipywidgets.HTML()
+
+    def draw(_=None):
+        try:
+            given = parse_midi(bytes(upload.value[0]["content"]))[0] if upload.value else song
+            made = make(given, **{name: knob.value for name, knob in knobs.items()})
+        except ValueError as error:  # the file cannot be read, or has no music that `make` takes
+            player.value = escape(str(error))
+            return
+        roll.value, player.value = png(plot_piano_roll(made)), play(made).data
+
+    for control in (*knobs.values(), upload):
+        control.observe(draw, "value")
+    draw()
+    return ipywidgets.VBox([*knobs.values(), upload, roll, player])
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=80, bbox_inches="tight")
+    return file.getvalue()
 
 
 # --- piano rolls ------------------------------------------------------------------------------------------------------

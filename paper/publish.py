@@ -36,6 +36,8 @@ from paper.recipes import STAGES
 from paper.tables import (
     KINDS,
     MISSING,
+    agreement_table,
+    directions_table,
     groove_table,
     markdown,
     number,
@@ -399,12 +401,19 @@ def grooves_table(results: Path) -> str:
     return groove_table(read_results(results, GROOVES).values())
 
 
+def directions(results: Path) -> str:
+    """What directions do to attributes, and how many windows they need, Markdown."""
+    found = json.loads((results / "directions.json").read_text())
+    return f"{directions_table(found)}\n\n{agreement_table(found)}"
+
+
 TABLES = {  # by the name in their marks
     "models": models_table,
     "accuracy": accuracy_table,
     "training": training_table,
     "left out": left_out_table,
     "rate and distortion": front_table,
+    "directions": directions,
     "pianos": pianos_table,
     "samples of pianos": piano_samples,
     "outputs of pianos": piano_outputs,

@@ -263,3 +263,20 @@ def _groove_rows(result: dict) -> Iterable[list[str]]:
         shown = {"baseline": "averages"}.get(of, of)
         spreads = [number(spread["hits"], 2), number(spread["velocity"], 1), number(spread["offset"], 1)]
         yield [label_of(result), shown, *found, *spreads, *(costs if of == "model" else [MISSING] * 2)]
+
+
+def directions_table(result: dict) -> str:
+    """What each direction does to all attributes: their means unmoved, and the changes of these (paper, section 5)."""
+    table = result["attributes"]
+    rows = [["none", "0", *map(number, table["before"])]]
+    for k, name in enumerate(table["names"]):
+        for strength, moved in (("+1", table["added"][k]), ("-1", table["subtracted"][k])):
+            changes = (after - before for after, before in zip(moved, table["before"], strict=True))
+            rows.append([name, strength, *map("{:+.3f}".format, changes)])
+    return markdown(("direction", "strength", *table["names"]), rows)
+
+
+def agreement_table(result: dict) -> str:
+    """How directions of few windows agree with those of many others: cosines."""
+    rows = ([number(found["windows"], 0), *map(number, found["cosines"])] for found in result["agreement"])
+    return markdown(("windows", *result["attributes"]["names"]), rows)

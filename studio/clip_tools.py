@@ -7,7 +7,7 @@ Axes: n windows, Z size of z.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,6 +162,7 @@ class ClipTools:
         self,
         clip: Midi | Windows | Clip,
         *,
+        change: Callable[[Tensor], Tensor] | None = None,
         temperature: float = 0.0,
         seed: int | None = None,
         generator: Generator | int | None = None,
@@ -174,13 +175,15 @@ class ClipTools:
 
         Args:
             clip: a song, windows, or what `clip` returns.
+            change: takes the posterior means [n, Z] and returns the z [n, Z] that are decoded in their place.
             qpm: tempo in quarter notes per minute; the clip's own when None.
             program: as in `sample`; the clip's own when None. The other arguments are as in `sample`, too.
         """
         source, clip = self._random_source(seed, generator), self.clip(clip)
         cutting, windows = self._cut(clip)
         controls = self.converter.to_tensors(windows).controls if self.converter.control_depth else None
-        drawn = self._drawn(self.encode(windows).mu, controls, temperature, source, cutting.tied)
+        mu = self.encode(windows).mu
+        drawn = self._drawn(change(mu) if change else mu, controls, temperature, source, cutting.tied)
         return self._written(self._rejoined(clip, cutting, drawn), qpm, program)
 
     def continue_clip(

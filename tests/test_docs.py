@@ -25,6 +25,7 @@ from midi_utils import MelodyConverter, midi_files
 from model import MusicVAE
 from music.attributes import ATTRIBUTES
 from outputs import OUTPUTS
+from studio import directions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "midi_songs").rglob("*.md"))]
@@ -295,6 +296,7 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tables = [(table, dict(table)) for table in (ATTRIBUTES, CONFIGS, CONVERTERS, OUTPUTS)]
     monkeypatch.setattr(magenta_checkpoint, "FORMATS", magenta_checkpoint.FORMATS)
+    monkeypatch.setattr(directions, "LEAST_GROUP", 16)
     (tmp_path / "pretrained").symlink_to(ROOT / "pretrained")
     for folder in ("midi_songs", "lmd_full"):
         (tmp_path / folder).mkdir()

@@ -3,7 +3,9 @@
 import io
 import re
 import struct
+import sys
 from base64 import b64decode
+from datetime import datetime
 
 import matplotlib as mpl
 
@@ -35,6 +37,7 @@ from notebook_utils import (
     render,
     resample,
     side_by_side,
+    sliders,
     typical,
 )
 from train import HistoryRow, Metrics
@@ -211,6 +214,70 @@ def test_typical_songs_are_neither_empty_nor_crowded_nor_on_one_pitch():
 def test_the_preset_is_the_largest_that_the_device_holds(free_gib, preset):
     assert pick_preset(free_gib and int(free_gib * GIB)) == preset
     assert CONFIGS[preset].model.segments == 16
+
+
+# --- sliders ----------------------------------------------------------------------------------------------------------
+
+
+RANGES = {"pitch": (48, 72, 60), "length": (0.5, 1.5, 1.0)}
+
+
+def one_note(given, pitch, length):
+    """A song of one note; of a given song whose first note is 40 it is none that can be used."""
+    if given.instruments[0].notes[0].pitch == 40:
+        raise ValueError("no music in <this> song")
+    return song((int(pitch), 0, length))
+
+
+def test_sliders_draw_and_play_what_their_values_make():
+    made = []
+    box = sliders(lambda *given, **values: made.append((given, values)) or one_note(*given, **values), trio(), RANGES)
+    pitch, length, _, roll, player = box.children
+    assert [(one.description, one.min, one.max, one.value) for one in (pitch, length)] == [
+        ("pitch", 48, 72, 60),
+        ("length", 0.5, 1.5, 1.0),
+    ]
+    before = bytes(roll.value), player.value
+    assert before[0].startswith(b"\x89PNG")
+    assert "<audio" in before[1]
+    pitch.value = 66
+    assert [values for _, values in made] == [{"pitch": 60, "length": 1}, {"pitch": 66, "length": 1}]
+    assert roll.value != before[0]
+    assert player.value != before[1]
+
+
+def uploaded(content):
+    """What a browser gives an upload button."""
+    file = {"name": "a.mid", "type": "audio/midi", "size": len(content), "content": memoryview(content)}
+    return (file | {"last_modified": datetime.now()},)
+
+
+def test_a_file_takes_the_place_of_the_song():
+    given = []
+    box = sliders(lambda midi, **values: given.append(midi) or one_note(midi, **values), trio(), RANGES)
+    upload, _, player = box.children[2:]
+    file = io.BytesIO()
+    song((45, 0, 1)).write(file)
+    upload.value = uploaded(file.getvalue())
+    assert given[-1].instruments[0].notes[0].pitch == 45
+    assert "<audio" in player.value
+
+
+def test_a_file_that_cannot_be_used_is_named_and_the_picture_stays():
+    box = sliders(one_note, trio(), RANGES)
+    upload, roll, player = box.children[2:]
+    drawn, file = bytes(roll.value), io.BytesIO()
+    song((40, 0, 1)).write(file)
+    for content, words in ((b"RIFF", "MIDI"), (file.getvalue(), "no music in &lt;this&gt; song")):
+        upload.value = uploaded(content)
+        assert words in player.value
+        assert roll.value == drawn
+
+
+def test_without_widgets_sliders_are_the_picture_of_their_first_values(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    figure = sliders(one_note, trio(), RANGES)
+    assert len(notes_of(figure.axes[0])) == 1
 
 
 # --- piano rolls ------------------------------------------------------------------------------------------------------
