@@ -87,10 +87,7 @@ def with_swing(midi: PrettyMIDI, swing: float, unit: str = "8th") -> PrettyMIDI:
     Raises:
         ValueError: the swing is out of range, or the unit another one.
     """
-    wanted = f"a per cent from {SWING_RANGE[0]} (straight) to {SWING_RANGE[1]}"
-    share = checked_number("swing", swing, wanted, *SWING_RANGE) / 100
-    if unit not in tuple(SWING_UNITS):
-        raise ValueError(f"the unit of swing must be {' or '.join(SWING_UNITS)}, got {described(unit)}")
+    share = checked_swing(swing, unit)
     pair = SWING_UNITS[unit] * 60 / midi.get_tempo_changes()[1][0]  # seconds
 
     def moved(time: float) -> float:
@@ -100,7 +97,19 @@ def with_swing(midi: PrettyMIDI, swing: float, unit: str = "8th") -> PrettyMIDI:
     def move(note: Note) -> None:
         note.start, note.end = float(moved(note.start)), float(moved(note.end))
 
-    return _changed(midi, move)
+    song = _changed(midi, move)
+    for text in (*song.text_events, *song.lyrics):  # chords stay with their notes
+        text.time = float(moved(text.time))
+    return song
+
+
+def checked_swing(swing: float, unit: str) -> float:
+    """The share of a pair that its first note takes, from per cent; raises ValueError for it or for the unit."""
+    wanted = f"a per cent from {SWING_RANGE[0]} (straight) to {SWING_RANGE[1]}"
+    share = checked_number("swing", swing, wanted, *SWING_RANGE) / 100
+    if unit not in tuple(SWING_UNITS):
+        raise ValueError(f"the unit of swing must be {' or '.join(SWING_UNITS)}, got {described(unit)}")
+    return share
 
 
 def without_feel(midi: PrettyMIDI) -> PrettyMIDI:
