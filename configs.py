@@ -34,6 +34,7 @@ from music.converter import BarsConverter
 from music.labels import VOICES
 from music.melody import MELODY_PROGRAMS
 
+SIZES = ("steps", "input_depth", "output_depth", "control_depth")  # of a converter, and of the model that goes with it
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}  # by the name that `config_to_dict` writes
 
 
@@ -122,15 +123,14 @@ class Config:
 
     def _check_converter(self):
         """Raises ValueError if the model reads other frames than the converter makes, or segments that cut its bars."""
-        fields = ("steps", "input_depth", "output_depth", "control_depth")
-        wanted = {name: getattr(self.converter, name) for name in fields}
+        wanted = {name: getattr(self.converter, name) for name in SIZES}
         wrong = {name: value for name, value in wanted.items() if getattr(self.model, name) != value}
         if wrong:
             remedy = ", ".join(f"{name}={value}" for name, value in wrong.items())
             given = ", ".join(f"{name}={getattr(self.model, name)}" for name in wrong)
             raise ValueError(
                 f"the model of {self.name} has {given}, but its converter makes windows of {remedy}: change both in "
-                f"one call, replace(config, converter=converter, model=replace(config.model, {remedy}))"
+                "one call, with_converter(config, converter)"
             )
         voices = getattr(self.converter, "voices", 0)
         if voices and (self.model.output_kind.one_hot or voices > VOICES):
@@ -362,6 +362,34 @@ CONFIGS = _presets(
 )
 CONFIGS["groovae_2bar_hits_control"] = CONFIGS["groovae_2bar_hits_control_tfds"]  # the published file's name
 # fmt: on
+
+
+def with_converter(config: Config, converter: BarsConverter | None = None, **changes) -> Config:
+    """A preset with another converter, whose model has the sizes that go with it.
+
+    A model with one segment per bar keeps one per bar.
+
+    Args:
+        config: the preset.
+        converter: of the new preset; the preset's own when None.
+        changes: fields of the converter, such as bars=4, time_signature=(3, 4) or programs=(0, 1).
+
+    Raises:
+        ValueError: the converter has no such field, a value is wrong, or the model or the recipe does not go with it.
+    """
+    checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
+    own, converter = config.converter, config.converter if converter is None else converter
+    checked_type("converter", converter, BarsConverter, "a converter, such as MelodyConverter()")
+    names = [field.name for field in fields(converter)]
+    if unknown := [name for name in changes if name not in names]:
+        kind = type(converter).__name__
+        raise ValueError(f"the {kind} of {config.name} has no {', '.join(unknown)}; it has {', '.join(names)}")
+    converter, model = replace(converter, **changes), config.model
+    sizes = {name: getattr(converter, name) for name in SIZES}
+    if not isinstance(converter, MultitrackConverter):
+        segments = [name for name in ("segments", "encoder_segments") if getattr(model, name) == own.bars > 1]
+        sizes |= dict.fromkeys(segments, converter.bars)
+    return replace(config, converter=converter, model=replace(model, **sizes))
 
 
 def config_to_dict(config: Config) -> dict:

@@ -26,7 +26,7 @@ from benchmarks.floors import product_type
 from benchmarks.measure import ROOT, durations, training
 from benchmarks.rows import Row
 from benchmarks.tables import markdown, results_path
-from configs import CONFIGS, Config
+from configs import CONFIGS, Config, with_converter
 
 PICTURE = ROOT / "docs" / "growth.png"
 BASE = "cat-mel_2bar_small"  # 2 bars, encoder 512 units wide, decoder 256
@@ -72,8 +72,7 @@ def sized_config(panel: str, size: int) -> tuple[Config, int]:
     batch = size if panel == "batch" else PANELS[panel].batch
     config = replace(config, training=replace(config.training, sampling_schedule="constant", sampling_rate=0.0))
     if panel == "bars":
-        converter = replace(config.converter, bars=size)
-        return replace(config, converter=converter, model=replace(config.model, steps=converter.steps)), batch
+        return with_converter(config, bars=size), batch
     if panel == "width":
         widths = {"enc_rnn_size": (size,), "dec_rnn_size": (size, size)}
         return replace(config, model=replace(config.model, **widths)), batch

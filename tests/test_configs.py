@@ -6,9 +6,9 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from configs import CONFIGS, config_from_dict, config_to_dict
+from configs import CONFIGS, config_from_dict, config_to_dict, with_converter
 from helpers import OWN_SIZES
-from midi_utils import DrumsConverter, MelodyConverter
+from midi_utils import DrumsConverter, MelodyConverter, MultitrackConverter
 from model import ModelConfig, MusicVAE
 
 
@@ -120,8 +120,46 @@ def test_a_converter_of_another_length_metre_or_depth_is_refused_with_the_line_t
     with pytest.raises(ValueError, match=f"the model of {config.name} has .*, but its converter") as refused:
         replace(config, converter=converter)
     line = str(refused.value).partition("in one call, ")[2]
-    names = {"replace": replace, "config": config, "converter": converter}
+    names = {"with_converter": with_converter, "config": config, "converter": converter}
     assert eval(line, names) == replace(config, converter=converter, model=replace(config.model, **remedy))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_one_call_gives_a_preset_other_bars_and_its_model_the_sizes(name):
+    config = CONFIGS[name]
+    assert with_converter(config) == config
+    if isinstance(config.converter, MultitrackConverter):
+        return
+    longer = with_converter(config, bars=8)
+    assert longer.converter == replace(config.converter, bars=8)
+    assert longer.model.steps == 8 * 16
+    for level in ("segments", "encoder_segments"):
+        assert getattr(longer.model, level) == {16: 8}.get(getattr(config.model, level), 1)
+    assert longer.training == config.training
+
+
+def test_one_call_gives_a_preset_a_metre_and_programs_or_another_converter():
+    config = CONFIGS["hier-mel_16bar_tiny"]
+    waltz = with_converter(config, time_signature=(3, 4), programs=(0, 1))
+    assert waltz.converter == MelodyConverter(bars=16, time_signature=(3, 4), programs=(0, 1))
+    assert (waltz.model.steps, waltz.model.segments, waltz.model.encoder_segments) == (16 * 12, 16, 16)
+    assert with_converter(config, waltz.converter) == waltz
+    chords = with_converter(CONFIGS["cat-mel_2bar_tiny"], MelodyConverter(), bars=4, chords=True)
+    assert (chords.model.steps, chords.model.control_depth) == (64, 49)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("cat-drums_2bar_tiny", {"programs": (0,)}, "the DrumsConverter of cat-drums_2bar_tiny has no programs; it"),
+        ("cat-mel_2bar_tiny", {"bars": 0}, "bars is 0; a window has a whole number of them"),
+        ("cat-mel_2bar_tiny", {"time_signature": (5, 128)}, "a bar of 5/128 is no whole number of sixteenths"),
+        ("cat-mel_2bar_tiny", {"converter": 4}, "converter must be a converter, such as MelodyConverter"),
+    ],
+)
+def test_a_wrong_change_of_a_converter_is_named(name, changes, message):
+    with pytest.raises(ValueError, match=message):
+        with_converter(CONFIGS[name], **changes)
 
 
 def test_segments_that_cut_bars_are_refused():
