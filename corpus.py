@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from console import errors_in_a_line, say
-from midi_utils import Converter, SongDataset, load_songs, midi_files
+from midi_utils import Converter, Intake, SongDataset, load_songs, midi_files
+from music.intake import UNCHANGED
 
 MANIFEST = Path(__file__).with_name("paper") / "corpus.csv"
 NEWER_SOURCES = ("lieder", "mutopia", "quartets")  # joined MANIFEST last, after the results that name no sources
@@ -120,6 +121,7 @@ def load_corpus(
     *,
     only: Sequence[str] = (),
     without: Sequence[str] = (),
+    intake: Intake = UNCHANGED,
 ) -> SongDataset:
     """Reads the songs of a split; their paths in the manifest are the `names` of the data set, in this order.
 
@@ -132,6 +134,7 @@ def load_corpus(
         manifest: the manifest's file.
         cache, progress: as in `load_songs`.
         only, without: sources to read alone, and sources to leave out, as in `select`.
+        intake: as in `load_songs`.
 
     Raises:
         ValueError: an unreadable manifest, one without this split or source, or a folder without its songs or without
@@ -145,7 +148,8 @@ def load_corpus(
         there = sorted({entry.split for entry in entries})
         raise ValueError(f"{manifest} has no split {split!r}{_sources(only, without)}; it has {there}")
     found = _present(Path(folder), songs, manifest)
-    dataset = load_songs([Path(folder, song.path) for song in found], converter, cache=cache, progress=progress)
+    paths, reading = [Path(folder, song.path) for song in found], {"cache": cache, "progress": progress}
+    dataset = load_songs(paths, converter, intake=intake, **reading)
     source = f"{folder} ({split} of {Path(manifest).name}{_sources(only, without)})"
     return _renamed(dataset, source, {Path(folder, song.path).as_posix(): song.path for song in found})
 

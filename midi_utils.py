@@ -38,6 +38,7 @@ from music.converter import BarsConverter, Tensors
 from music.drums import DrumsConverter
 from music.grid import MAX_BARS, NAMES_SHOWN, Skipped, Windows, as_windows, counted
 from music.groove import GrooveConverter
+from music.intake import UNCHANGED, Intake
 from music.melody import MelodyConverter
 from music.midi_bytes import DEFAULT_LIMITS, Limits, MidiError
 from music.midi_file import parse_midi, read_file
@@ -62,6 +63,7 @@ __all__ = [
     "Converter",
     "DrumsConverter",
     "GrooveConverter",
+    "Intake",
     "Limits",
     "MelodyConverter",
     "MidiError",
@@ -328,6 +330,7 @@ def load_songs(
     cache: str | os.PathLike | None = None,
     progress: bool = True,
     limits: Limits = DEFAULT_LIMITS,
+    intake: Intake = UNCHANGED,
 ) -> SongDataset:
     """Reads all MIDI files of a folder and its subfolders, or all given paths, into one dataset.
 
@@ -343,6 +346,7 @@ def load_songs(
         progress: show a progress bar.
         limits: the most that a file may hold, and the seconds that it may take; a file beyond a limit is refused.
             The seconds are not counted on Windows, and not in the threads of an executor.
+        intake: what is changed in each song before it is cut: drum tracks, a drum map, straight off-beats.
 
     Raises:
         ValueError: there is no such folder, no MIDI file in it, or no window in any file; the message has the report.
@@ -352,11 +356,13 @@ def load_songs(
     workers = None if workers is None else checked_count("workers", workers)
     checked_type("executor", executor, Executor | None, "a concurrent.futures.Executor or None")
     source, names, paths = _find_files(folder_or_paths)
-    folder = None if cache is None else converter_folder(checked_path("cache", cache), converter)
+    checked_type("intake", intake, Intake, "an Intake, such as Intake(straighten=True)")
+    changes = None if intake == UNCHANGED else intake
+    folder = None if cache is None else converter_folder(checked_path("cache", cache), converter, changes)
     keys = [(folder and file_digest(path)) or k for k, path in enumerate(paths)]  # equal for equal contents
     files, places = find_songs(folder, keys) if folder else ([], {})
     missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in places}
-    read = read_songs(list(missing.values()), converter, workers, executor, limits)
+    read = read_songs(list(missing.values()), converter, workers, executor, limits, intake)
     known = len(paths) - len(missing)
     read = tqdm(read, "Reading MIDI", len(paths), initial=known, unit="file", disable=not progress)
     songs, unplaced = sum(len(file.songs) for file in files), iter(missing)

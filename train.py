@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
-from configs import CONFIGS, Config
+from configs import CONFIGS, Config, with_converter
 from console import errors_in_a_line, say
 from corpus import load_corpus
 from engine.adam import Adam
@@ -39,6 +39,7 @@ from loss import learning_rate_at
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, check_shares, load_songs
 from model import MusicVAE, autocast
+from music.intake import add_intake_arguments, read_intake, read_programs, read_time_signature
 from training.batches import LabelBatch, labels_on, step_batch
 from training.best import BEST, check_patience, is_best, lost_patience, out_of_patience
 from training.history import HistoryRow, Metrics, Position, position_to_dict
@@ -453,6 +454,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--transpose", type=int, nargs=2, metavar=("LOW", "HIGH"), help="semitones; the preset's own by default"
     )
     parser.add_argument("--follow-tempo", action="store_true", help="let windows go on through changes of tempo")
+    parser.add_argument("--bars", type=int, help="length of a window; the preset's own by default")
+    parser.add_argument("--time-signature", metavar="3/4", help="of the bars taken; the preset's own by default")
+    programs = "General MIDI programs of the tracks taken, such as 0-31,40, or all; the preset's own by default"
+    parser.add_argument("--programs", help=programs)
+    add_intake_arguments(parser)
     parser.add_argument("--freeze-encoder", action="store_true", help="keep the encoder's weights fixed")
     parser.add_argument("--seed", type=int, default=0, help="of every random draw (default 0)")
     parser.add_argument("--device", help="cuda, mps or cpu; the fastest by default")
@@ -486,7 +492,7 @@ def read_parts(options: argparse.Namespace, config: Config) -> tuple[SongDataset
     """
     if options.without_sources and not options.manifest:
         raise ValueError("--without-sources leaves out sources of a manifest: give one with --manifest")
-    reading = {"cache": options.cache, "progress": is_main_process()}
+    reading = {"cache": options.cache, "progress": is_main_process(), "intake": read_intake(options)}
     if options.manifest:
         reading |= {"manifest": options.manifest, "without": options.without_sources}
         parts = [load_corpus(options.data, split, config.converter, **reading) for split in TRAINING_SPLITS]
@@ -498,14 +504,20 @@ def read_parts(options: argparse.Namespace, config: Config) -> tuple[SongDataset
 
 
 def chosen_config(options: argparse.Namespace) -> Config:
-    """The preset, with the recipe that the options ask for."""
+    """The preset, with the recipe and the converter that the options ask for."""
     config, changes = CONFIGS[options.config], {}
     if options.learning_rate is not None:
         changes["learning_rate"] = options.learning_rate
     if options.transpose is not None:
         changes["transpose_range"] = tuple(options.transpose)
-    converter = replace(config.converter, follow_tempo=options.follow_tempo)
-    return replace(config, converter=converter, training=replace(config.training, **changes))
+    fields = {"follow_tempo": options.follow_tempo}
+    if options.bars is not None:
+        fields["bars"] = options.bars
+    if options.time_signature is not None:
+        fields["time_signature"] = read_time_signature(options.time_signature)
+    if options.programs is not None:
+        fields["programs"] = read_programs(options.programs)
+    return replace(with_converter(config, **fields), training=replace(config.training, **changes))
 
 
 def main(arguments: list[str] | None = None):
@@ -514,6 +526,7 @@ def main(arguments: list[str] | None = None):
     try:
         with errors_in_a_line(ValueError, KeyError, TrainingDiverged):
             config = chosen_config(options)
+            read_intake(options)  # so that a wrong option is named before anything is read
             check_seed(options.seed)
             check_folder(checked_path("--out", options.out))
             check_limits(1 if options.steps is None else options.steps, options.minutes, options.eval_every)

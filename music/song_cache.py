@@ -157,8 +157,8 @@ def file_digest(path: Path) -> str | None:
         return None
 
 
-def converter_folder(folder: str | os.PathLike, converter: Hashable) -> Path:
-    """The folder of a converter's songs in a cache; it depends on the converter's class, its fields and the code.
+def converter_folder(folder: str | os.PathLike, converter: Hashable, intake: Hashable = None) -> Path:
+    """The folder of a converter's songs in a cache; it depends on its class, its fields, the intake and the code.
 
     Raises:
         ValueError: the cache is a file.
@@ -166,7 +166,8 @@ def converter_folder(folder: str | os.PathLike, converter: Hashable) -> Path:
     if Path(folder).is_file():
         raise ValueError(f"{folder} is a file: give a folder for the cache, as --cache (cache=)")
     kind = type(converter)
-    key = content_digest(f"{kind.__module__} {converter!r} {code_digest()}".encode())
+    changes = "" if intake is None else f" {intake!r}"
+    key = content_digest(f"{kind.__module__} {converter!r} {code_digest()}{changes}".encode())
     return Path(folder) / f"{kind.__name__}-{key[:16]}"
 
 

@@ -22,6 +22,7 @@ from pretty_midi import PrettyMIDI
 from music.converter import BarsConverter
 from music.drums import unusual_drums
 from music.grid import lost_bars, lost_notes, song_parts
+from music.intake import UNCHANGED, Intake
 from music.midi_bytes import DEFAULT_LIMITS, LimitError, Limits, MidiError
 from music.midi_file import parse_midi, read_file, without_garbage_collection
 from music.song_cache import ReadSong, Song, columns_of, content_digest
@@ -47,6 +48,7 @@ class Reading(NamedTuple):
 
     converter: BarsConverter
     limits: Limits
+    intake: Intake
 
 
 def read_songs(
@@ -55,6 +57,7 @@ def read_songs(
     workers: int | None,
     executor: Executor | None,
     limits: Limits = DEFAULT_LIMITS,
+    intake: Intake = UNCHANGED,
 ) -> Iterator[ReadSong]:
     """Yields what each file gives, in order, and reads up to QUEUED_CHUNKS chunks per worker ahead.
 
@@ -63,6 +66,7 @@ def read_songs(
             executor, the number of its workers; EXECUTOR_WORKERS if None.
         executor: reads the files in place of own processes.
         limits: the most that a file may hold, and the seconds that reading it may take.
+        intake: what is changed in each song.
     """
     chunks = [paths[k : k + CHUNK_FILES] for k in range(0, len(paths), CHUNK_FILES)]
     if executor:
@@ -71,7 +75,7 @@ def read_songs(
         workers = min(workers or _default_workers(paths), len(chunks), MAX_WORKERS)
     pool = executor or _OwnPool(workers)
     try:
-        yield from _read_ahead(chunks, Reading(converter, limits), pool, QUEUED_CHUNKS * workers)
+        yield from _read_ahead(chunks, Reading(converter, limits, intake), pool, QUEUED_CHUNKS * workers)
     finally:
         if executor is None:
             pool.shutdown(cancel_futures=True)
@@ -184,7 +188,7 @@ def _read_song(path: Path, reading: Reading) -> ReadSong:
 
 def _windows_of(path: Path, reading: Reading) -> ReadSong:
     """The windows of a file."""
-    converter, limits = reading
+    converter, limits, intake = reading
     if path.is_dir():
         raise MidiError("the folder cannot be opened")
     digest = content_digest(data := read_file(path, limits))
@@ -193,7 +197,7 @@ def _windows_of(path: Path, reading: Reading) -> ReadSong:
     except MidiError as error:
         depends_on_limits = isinstance(error, LimitError)
         return ReadSong(Song(None if depends_on_limits else digest, fault=str(error)))
-    midi = converter.in_time(midi)
+    midi = converter.in_time(intake(midi))
     off_grid = _share_off_grid(midi) if converter.needs_grid else 0.0
     columns = columns_of(windows := converter.to_arrays(midi))
     reason = None if len(windows.labels) else windows.skipped[0].reason

@@ -12,16 +12,25 @@ from pretty_midi import PrettyMIDI
 from torch import Generator
 from tqdm import tqdm
 
+from configs import with_converter
 from console import encodable, errors_in_a_line, say
 from engine.checks import checked_count, checked_number, checked_path, checked_seed, checked_temperature
 from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import load_midi
 from music.clips import FILLS, Clip, checked_bars, track_list
 from music.converter import empty_song
+from music.drums import DrumTracksConverter
 from music.grid import counted
+from music.intake import (
+    add_intake_arguments,
+    check_drum_map,
+    read_drum_map,
+    read_intake,
+    read_programs,
+    with_drum_tracks,
+)
 from music.midi_output import (
     SWING_UNITS,
-    drum_pitch,
     program_number,
     with_drum_map,
     with_names,
@@ -30,6 +39,7 @@ from music.midi_output import (
     without_feel,
     write_midi,
 )
+from music.swing import straighten
 from studio.clip_tools import DRUMIFY_PRESET, GROOVE_PRESET, VARIATION, ClipTools
 from studio.pages import PAGES, add_page_arguments, page_files
 from training.run_folder import check_folder
@@ -152,6 +162,8 @@ def add_clip_arguments(parser: argparse.ArgumentParser):
     group.add_argument("--from-bar", type=int, default=1, help="first bar, from 1 (default)")
     group.add_argument("--clip-bars", type=int, help="number of bars; default: to the last note")
     group.add_argument("--fill", choices=FILLS, default="rest", help="what follows where the clip is too short")
+    group.add_argument("--programs", help="General MIDI programs of the tracks that fit, such as 0-31,40, or all")
+    add_intake_arguments(group)
 
 
 def add_output_arguments(parser: argparse.ArgumentParser):
@@ -222,10 +234,13 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     """The clips that the options name; says on standard error which bars and tracks they are."""
     cutting = {"track": options.track, "start_bar": options.from_bar - 1, "bars": options.clip_bars}
     cutting |= {"fill": options.fill, "chords": options.chords, "rhythm": options.tool == "drumify"}
+    if options.programs is not None:
+        trained.converter = with_converter(trained.config, programs=read_programs(options.programs)).converter
     clips = []
     for path in options.clips:
         midi = load_midi(path)
         try:
+            midi = taken_in(trained, midi, options)
             clip = trained.clip(midi, **cutting)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -254,17 +269,29 @@ def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
     return with_drum_map(midi, options.drum_map)
 
 
-def read_drum_map(pairs: list[str]) -> dict[int, int]:
-    """Pitches of a drum map given as DRUM=PITCH."""
-    for pair in pairs:
-        if pair.count("=") != 1:
-            raise ValueError(f"--drum-map takes pairs such as 36=60, got {pair!r}")
-    return {drum_pitch(old.strip()): drum_pitch(new.strip()) for old, new in (pair.split("=") for pair in pairs)}
+def taken_in(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
+    """A song with the drums that the options declare, and straight if they ask for it; the files get its swing back."""
+    intake, tracks = read_intake(options), ()
+    if intake.drum_map and isinstance(trained.converter, DrumTracksConverter) and options.track is not None:
+        tracks = (options.track,)
+    midi = with_drum_tracks(midi, (*intake.drum_tracks, *tracks))
+    check_drum_map(midi, intake.drum_map)
+    midi = with_drum_map(midi, dict(intake.drum_map))
+    found = straighten(midi) if intake.straighten else None
+    if found and found.midi is midi:
+        tell("no swing to take out")
+    elif found:
+        tell(f"swing of {found.swing:.0f} per cent of a pair of {found.unit}s, taken out for the model")
+        if options.swing is None:
+            options.swing, options.swing_unit = found.swing, found.unit
+    return found.midi if found else midi
 
 
 def check_options(options: argparse.Namespace):
     """Checks and completes what a model is not needed for, so that an error comes at once."""
     options.path = find_model(options.model)
+    if "clips" in options:
+        read_intake(options)
     check_folder(checked_path("--out", options.out))
     for name, check in NUMBERS.items():
         if getattr(options, name, None) is not None:
@@ -285,7 +312,7 @@ def check_clip_count(count: int, is_grid: bool):
 
 def check_output_options(options: argparse.Namespace):
     """Checks and completes the options of a tool that writes MIDI files."""
-    options.drum_map = read_drum_map(options.drum_map)
+    options.drum_map = read_drum_map("--drum-map", options.drum_map)
     programs = tuple(program_number(one) for one in options.program or ())
     options.program = programs if len(programs) > 1 else next(iter(programs), None)
     finished(PrettyMIDI(), options)  # raises ValueError for options out of range

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
+from pretty_midi import Instrument, Note, PrettyMIDI
 
 import train as train_module
 from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
-from configs import CONFIGS
+from configs import CONFIGS, with_converter
 from corpus import Entry, file_sha1, load_corpus, write_manifest
 from generate import TrainedModel
 from helpers import BUILT_IN, QUIET, equal_weights, made_songs, needs_bfloat16, shrink
@@ -359,6 +360,30 @@ def test_options_of_the_command_change_the_recipe():
     assert recipe == replace(preset.training, learning_rate=0.5, transpose_range=(-2, 3))
 
 
+def test_options_of_the_command_change_the_length_the_metre_and_the_tracks():
+    options = ["--config", "flat-mel_16bar_mini", "--data", "x", "--out", "y"]
+    preset = CONFIGS["flat-mel_16bar_mini"]
+    options += ["--bars", "8", "--time-signature", "3/4", "--programs", "0-2,40"]
+    chosen = train_module.chosen_config(train_module.parse_arguments(options))
+    assert chosen == with_converter(preset, bars=8, time_signature=(3, 4), programs=(0, 1, 2, 40))
+    options[-1] = "all"
+    assert train_module.chosen_config(train_module.parse_arguments(options)).converter.programs is None
+
+
+def test_the_command_reads_drums_from_any_track_and_pitch_and_swung_songs(tmp_path):
+    (tmp_path / "songs").mkdir()
+    for k in range(2):
+        midi = PrettyMIDI(initial_tempo=100 + k)
+        midi.instruments.append(Instrument(0, name="Beat"))
+        places = (beat + place for beat in range(16) for place in (0, 0.66))
+        midi.instruments[0].notes = [Note(80, 60 + k, 0.6 * start, 0.6 * start + 0.1) for start in places]
+        midi.write(str(tmp_path / "songs" / f"{k}.mid"))
+    words = f"--config cat-drums_2bar_tiny --data {tmp_path}/songs --out x --drum-track beat --straighten --valid 0.5"
+    options = train_module.parse_arguments([*words.split(), "--input-drum-map", "60=36,61=acoustic snare"])
+    parts = train_module.read_parts(options, CONFIGS["cat-drums_2bar_tiny"])
+    assert sorted(songs.labels[0, :4].tolist() for songs in parts) == [[1, 0, 1, 0], [2, 0, 2, 0]]
+
+
 def test_the_command_leaves_out_sources_of_the_manifest(tmp_path, monkeypatch):
     """The run is that of a manifest without these songs."""
     monkeypatch.setitem(CONFIGS, "cat-mel_2bar_tiny", shrink("cat-mel_2bar_tiny"))
@@ -391,6 +416,9 @@ def test_the_command_leaves_out_sources_of_the_manifest(tmp_path, monkeypatch):
         (["--config", "cat-mel_2bar_tiny", "--steps", "0"], "steps and eval_every must be at least 1, got 0"),
         (["--config", "cat-mel_2bar_tiny", "--minutes", "nan"], "minutes must be a number above 0"),
         (["--config", "cat-mel_2bar_tiny", "--valid", "2"], "shares lie from 0 to 1"),
+        (["--config", "cat-mel_2bar_tiny", "--time-signature", "3"], "a time signature is written as 3/4, got '3'"),
+        (["--config", "cat-drums_2bar_tiny", "--programs", "0"], "the DrumsConverter of .* has no programs; it"),
+        (["--config", "cat-drums_2bar_tiny", "--input-drum-map", "60"], "--input-drum-map takes pairs .* got '60'"),
         (["--config", "cat-mel_2bar_tiny", "--init-from", str(BUILT_IN / "02_frere_jacques.mid")], "is a MIDI file"),
     ],
 )

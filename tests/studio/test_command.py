@@ -207,6 +207,41 @@ def test_a_drum_map_of_ones_own_is_written(studio):
     assert sorted(after) == sorted(99 if pitch == before[0] else pitch for pitch in before)
 
 
+@pytest.fixture
+def swung_beat(tmp_path):
+    """Drums of two bars on the wrong channel and pitch, in triplets."""
+    midi = PrettyMIDI(initial_tempo=100)
+    midi.instruments = [Instrument(0, name="Tune"), Instrument(0, name="Beat")]
+    midi.instruments[0].notes = [Note(80, 72, 0, 0.5)]
+    midi.instruments[1].notes = [Note(80, 60, 0.6 * k + d, 0.6 * k + d + 0.1) for k in range(8) for d in (0, 0.4)]
+    midi.write(str(tmp_path / "beat.mid"))
+    return tmp_path / "beat.mid"
+
+
+def quarters_of(path):
+    return [round(note.start / 0.6, 2) for note in first_track(path).notes]
+
+
+@pytest.mark.parametrize("choice", [["--drum-track", "beat"], ["--drum-track", 1], ["--track", 1]])
+def test_drums_of_any_track_and_pitch_are_straightened_and_swung_again(choice, studio, swung_beat):
+    words = (swung_beat, "--model", "groove", "--strength", 0, "--input-drum-map", "60=36", "--straighten", *choice)
+    (path,) = studio("groove", *words).values()
+    assert {(note.pitch, first_track(path).is_drum) for note in first_track(path).notes} == {(36, True)}
+    assert quarters_of(path)[:4] == [0, 0.67, 1, 1.67]
+    assert "swing of 67 per cent of a pair of 8ths" in studio.heard
+    (path,) = studio("groove", *words, "--swing", 50).values()
+    assert quarters_of(path)[:4] == [0, 0.5, 1, 1.5]
+
+
+def test_the_programs_that_fit_are_chosen(studio, folder, tmp_path):
+    midi = load_midi(folder / "mel_a.mid")
+    midi.instruments.append(Instrument(70))
+    midi.instruments[1].notes = [Note(80, 50, 0, 1)]
+    midi.write(str(tmp_path / "two.mid"))
+    studio("reconstruct", tmp_path / "two.mid", "--model", "mel", "--programs", "64-71")
+    assert "bars 1 to 1, track 1" in studio.heard
+
+
 # ---- Help and errors ----
 
 
@@ -260,6 +295,13 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
             "interpolate needs at least two clips, got 1 clip$",
         ),
         (["interpolate", "CLIP", "CLIP", "--model", "mel", "--grid", "3"], "a grid has four corners, got 2 clips"),
+        (["groove", "CLIP", "--model", "groove", "--drum-track", "3"], "mel_a.mid: there is no track 3 to take"),
+        (
+            ["groove", "CLIP", "--model", "groove", "--drum-track", "0", "--input-drum-map", "2=36"],
+            "mel_a.mid: the drum map names pitches without a drum: 2; the drums have",
+        ),
+        (["groove", "CLIP", "--model", "groove", "--input-drum-map", "2"], "--input-drum-map takes pairs such as"),
+        (["groove", "CLIP", "--model", "groove", "--programs", "2"], "the GrooveConverter of .* has no programs"),
         (["groove", "CLIP", "--model", "mel"], "groove needs a model of a preset such as"),
         (["drumify", "CLIP", "--model", "groove"], "drumify needs a model of a preset such as"),
         (["groove", "CLIP", "--model", "groove"], "mel_a.mid: no drums: choose a track"),
@@ -365,4 +407,12 @@ def test_the_page_shows_every_option_of_the_files(name):
     page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
     for option in ("tempo", "program", "velocity", "swing", "swing_unit", "on_grid", "drum_map"):
         assert option in vars(parse_arguments([name, *TOOLS[name].example.split()]))
+        assert f"--{option.replace('_', '-')}" in page
+
+
+def test_the_page_shows_every_option_of_the_clips_song():
+    page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
+    options = vars(parse_arguments(["continue", *TOOLS["continue"].example.split()]))
+    for option in ("drum_track", "input_drum_map", "straighten", "programs", "chords"):
+        assert option in options
         assert f"--{option.replace('_', '-')}" in page

@@ -1,0 +1,134 @@
+"""What a musician's files need before a converter reads them: drum tracks, a drum map, straight off-beats (`Intake`).
+
+The other functions read options that are written as text.
+"""
+
+import re
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+
+from pretty_midi import PrettyMIDI
+
+from engine.checks import checked_type, described
+from music.midi_bytes import MidiError
+from music.midi_output import drum_pitch, program_number, with_drum_map
+from music.swing import straighten
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What is changed in songs as they are read; nothing by default."""
+
+    drum_tracks: tuple[int | str, ...] = ()  # numbers, from 0, or names of tracks that are drums on another channel
+    drum_map: tuple[tuple[int, int], ...] = ()  # pairs of a pitch of the file's drums and General MIDI's pitch for it
+    straighten: bool = False  # whether swung off-beats and triplets are moved onto the grid, see `swing.straighten`
+
+    def __post_init__(self) -> None:
+        checked_type("straighten", self.straighten, bool, "True or False")
+        for track in checked_type("drum_tracks", self.drum_tracks, tuple, "numbers or names of tracks, such as (3,)"):
+            if isinstance(track, bool) or not isinstance(track, int | str):
+                raise ValueError(f"a drum track must be its number, from 0, or its name, got {described(track)}")
+        for pair in checked_type("drum_map", self.drum_map, tuple, "pairs of pitches, such as ((60, 36),)"):
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise ValueError(f"drum_map must be pairs of pitches, such as ((60, 36),), got {described(pair)}")
+        object.__setattr__(self, "drum_map", tuple((drum_pitch(own), drum_pitch(gm)) for own, gm in self.drum_map))
+
+    def __call__(self, midi: PrettyMIDI) -> PrettyMIDI:
+        """The song after the changes; the one that is given stays as it is.
+
+        Raises:
+            MidiError: a drum track is not in the song; the message lists its tracks.
+        """
+        midi = with_drum_tracks(midi, self.drum_tracks) if self.drum_tracks else midi
+        midi = with_drum_map(midi, dict(self.drum_map)) if self.drum_map else midi
+        return straighten(midi).midi if self.straighten else midi
+
+
+UNCHANGED = Intake()
+
+
+def with_drum_tracks(midi: PrettyMIDI, tracks: Sequence[int | str]) -> PrettyMIDI:
+    """A song in which these tracks, by number from 0 or by name, are drums; the case of a name does not count.
+
+    Raises:
+        MidiError: the song has no such track; the message lists its tracks.
+    """
+    song, names = copy(midi), [one.name.strip().casefold() for one in midi.instruments]
+    song.instruments = list(midi.instruments)
+    for wanted in tracks:
+        found = [k for k in range(len(names)) if wanted == k or str(wanted).strip().casefold() == names[k] != ""]
+        if not found:
+            raise MidiError(f"there is no track {wanted!r} to take as drums; the song has {named_tracks(midi)}")
+        for k in found:
+            if not song.instruments[k].is_drum:
+                song.instruments[k] = copy(midi.instruments[k])
+                song.instruments[k].is_drum, song.instruments[k].program = True, 0  # the standard kit
+    return song
+
+
+def check_drum_map(midi: PrettyMIDI, drum_map: Sequence[tuple[int, int]]) -> None:
+    """Raises ValueError if a song has drums, and one of a map's pitches is not among theirs."""
+    pitches = sorted({note.pitch for track in midi.instruments if track.is_drum for note in track.notes})
+    if pitches and (missing := [own for own, _ in drum_map if own not in pitches]):
+        absent, present = (", ".join(map(str, some)) for some in (missing, pitches))
+        raise ValueError(f"the drum map names pitches without a drum: {absent}; the drums have {present}")
+
+
+def named_tracks(midi: PrettyMIDI) -> str:
+    """The tracks of a song with their numbers, programs and names, in words."""
+    kinds = ("drums" if one.is_drum else f"program {one.program}" for one in midi.instruments)
+    names = (f", {name!r}" if (name := one.name.strip()) else "" for one in midi.instruments)
+    return ", ".join(f"track {k} ({kind}{name})" for k, (kind, name) in enumerate(zip(kinds, names))) or "no tracks"
+
+
+# ---- Options as text ----
+
+
+def read_drum_tracks(texts: Sequence[str]) -> tuple[int | str, ...]:
+    """Tracks by number or by name."""
+    return tuple(int(text) if text.isdecimal() else text for text in texts)
+
+
+def read_drum_map(option: str, pairs: Sequence[str]) -> dict[int, int]:
+    """Pitches of a drum map of texts such as 36=60, by number or General MIDI name."""
+    for pair in pairs:
+        if pair.count("=") != 1:
+            raise ValueError(f"{option} takes pairs such as 36=60, got {pair!r}")
+    return {drum_pitch(old.strip()): drum_pitch(new.strip()) for old, new in (pair.split("=") for pair in pairs)}
+
+
+def read_time_signature(text: str) -> tuple[int, int]:
+    """A time signature of a text such as 3/4."""
+    if not (found := re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)):
+        raise ValueError(f"a time signature is written as 3/4, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def read_programs(text: str) -> tuple[int, ...] | None:
+    """Programs of a text such as 0-31,40; None, which takes every program, of the text all."""
+    if text.strip().casefold() == "all":
+        return None
+    programs = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-") if re.fullmatch(r"\s*\d+\s*-\s*\d+\s*", part) else (part, "", part)
+        programs += range(program_number(first.strip()), program_number(last.strip()) + 1)
+    if not programs:
+        raise ValueError(f"there is no program in {text!r}; write them as 0-31,40, or all")
+    return tuple(dict.fromkeys(programs))
+
+
+def add_intake_arguments(group) -> None:
+    """Adds the options of an Intake to a parser or a group of one."""
+    add = group.add_argument
+    add("--drum-track", action="append", default=[], metavar="TRACK", help="number or name of a track that is drums")
+    pairs = "drums of the files on General MIDI's pitches, such as 60=36,62='hand clap'"
+    add("--input-drum-map", default="", metavar="DRUM=PITCH,...", help=pairs)
+    add("--straighten", action="store_true", help="move swung off-beats and triplets onto the grid of sixteenths")
+
+
+def read_intake(options) -> Intake:
+    """The Intake of the options of `add_intake_arguments`."""
+    pairs = [pair for pair in options.input_drum_map.split(",") if pair.strip()]
+    drum_map = tuple(read_drum_map("--input-drum-map", pairs).items())
+    return Intake(read_drum_tracks(options.drum_track), drum_map, options.straighten)

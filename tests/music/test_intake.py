@@ -1,0 +1,96 @@
+"""What people have is made fit for a converter: drums on any channel and pitch, swung songs, options as text."""
+
+import pytest
+from pretty_midi import Instrument, Note, PrettyMIDI
+
+from midi_utils import DrumsConverter, Intake, load_songs
+from music.intake import check_drum_map, read_drum_map, read_programs, read_time_signature, with_drum_tracks
+
+DRUMS = DrumsConverter(bars=2)
+
+
+def song(pitch=36, is_drum=False, place=0.5):
+    """Eight beats of a melody, and of a second track, Beat, whose off-beats lie at a place of the beat."""
+    midi = PrettyMIDI(initial_tempo=120)
+    midi.instruments = [Instrument(0, name="Tune"), Instrument(40, is_drum, name="Beat ")]
+    for beat in range(8):
+        midi.instruments[0].notes.append(Note(80, 60, beat / 2, beat / 2 + 0.1))
+        for start in (beat, beat + place):
+            midi.instruments[1].notes.append(Note(80, pitch, start / 2, start / 2 + 0.1))
+    return midi
+
+
+LABELS = DRUMS.to_arrays(song(is_drum=True)).labels.tolist()
+
+
+def labels(midi):
+    return DRUMS.to_arrays(midi).labels.tolist()
+
+
+@pytest.mark.parametrize("track", [1, "beat", "Beat"])
+def test_a_track_is_declared_to_be_drums_by_number_or_name(track):
+    midi = song()
+    assert labels(midi) == []
+    declared = with_drum_tracks(midi, (track,))
+    assert labels(declared) == LABELS
+    assert [(one.is_drum, one.program) for one in declared.instruments] == [(False, 0), (True, 0)]
+    assert [(one.is_drum, one.program) for one in midi.instruments] == [(False, 0), (False, 40)]
+
+
+def test_drums_on_other_pitches_are_read_with_their_map():
+    assert labels(song(60, is_drum=True)) != LABELS
+    assert labels(Intake(drum_map=((60, "bass drum 1"),))(song(60, is_drum=True))) == LABELS
+
+
+def test_an_intake_declares_then_maps_then_straightens_and_one_of_defaults_does_nothing():
+    midi = song(60, place=0.66)
+    assert labels(Intake(("Beat",), ((60, 36),), straighten=True)(midi)) == LABELS
+    assert Intake()(midi) is midi
+
+
+def test_a_folder_is_read_with_an_intake_and_its_cache_tells_intakes_apart(tmp_path):
+    (tmp_path / "songs").mkdir()
+    song(60, place=0.66).write(str(tmp_path / "songs" / "beat.mid"))
+    one_track = song(60)
+    one_track.instruments.pop()
+    one_track.write(str(tmp_path / "songs" / "tune.mid"))
+    reading = {"cache": tmp_path / "cache", "progress": False, "workers": 1}
+    wanted = Intake((1,), ((60, 36),), True)
+    for _ in range(2):
+        songs = load_songs(tmp_path / "songs", DRUMS, intake=wanted, **reading)
+        assert songs.labels.tolist() == LABELS
+        (refused,) = songs.report.refused
+        assert refused == ("tune.mid", "there is no track 1 to take as drums; the song has track 0 (program 0, 'Tune')")
+    with pytest.raises(ValueError, match="there is no window to learn from"):
+        load_songs(tmp_path / "songs", DRUMS, **reading)
+
+
+def test_options_are_read_as_they_are_written():
+    assert read_programs("0-3,40,flute") == (0, 1, 2, 3, 40, 73)
+    assert read_programs("electric piano 1") == (4,)
+    assert read_programs("all") is None
+    assert read_time_signature("12/8") == (12, 8)
+    assert read_drum_map("--drum-map", ["60 = 36", "61=hand clap"]) == {60: 36, 61: 39}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: with_drum_tracks(song(), (7,)), r"no track 7 to take as drums; the song has track 0 \(program 0, 'Tu"),
+        (lambda: with_drum_tracks(song(), ("Kit",)), r"no track 'Kit' .* track 1 \(program 40, 'Beat'\)"),
+        (lambda: check_drum_map(song(60, True), ((61, 36),)), "pitches without a drum: 61; the drums have 60"),
+        (lambda: Intake(drum_map=((60, 200),)), "a drum must be a MIDI pitch, 0 to 127, or .*, got 200"),
+        (lambda: Intake(drum_map=(60, 36)), r"drum_map must be pairs of pitches, such as \(\(60, 36\),\), got 60"),
+        (lambda: Intake(drum_tracks=3), r"drum_tracks must be numbers or names of tracks, such as \(3,\), got 3"),
+        (lambda: Intake(drum_tracks=(True,)), "a drum track must be its number, from 0, or its name, got True"),
+        (lambda: Intake(straighten=1), "straighten must be True or False, got 1"),
+        (lambda: read_drum_map("--input-drum-map", ["60"]), "--input-drum-map takes pairs such as 36=60, got '60'"),
+        (lambda: read_time_signature("3"), "a time signature is written as 3/4, got '3'"),
+        (lambda: read_programs("0-130"), "program is 130; it must be a whole number"),
+        (lambda: read_programs("9-3"), "there is no program in '9-3'; write them as 0-31,40, or all"),
+        (lambda: load_songs(".", DRUMS, intake=True), r"intake must be an Intake, such as Intake\(straighten=True\)"),
+    ],
+)
+def test_a_wrong_value_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
