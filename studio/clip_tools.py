@@ -23,6 +23,7 @@ from engine.slerp import slerp
 from midi_utils import Converter, GrooveConverter, Midi, SongDataset, Windows, as_midi, midi_files
 from model import autocast
 from music.chords import progression
+from music.clip_chords import SONG_CHORDS, chords_of_clip
 from music.clips import Clip, Cutting, checked_bars, cut_clip, fitted, joined, longest_clip, looped, read_clip
 from music.converter import Programs, as_array, take
 from music.grid import counted
@@ -109,7 +110,8 @@ class ClipTools:
             start_bar: first bar, from 0.
             bars: number of bars; up to the bar in which the last note ends when None.
             fill: what follows where the song or the last window is not full: 'rest', or 'loop', the clip again.
-            chords: for a preset that follows chords, text such as "Am7 Dm7 | G7 Cmaj7", repeated as needed.
+            chords: for a preset that follows chords, text such as "Am7 Dm7 | G7 Cmaj7", repeated as needed; "song"
+                takes those that the song names, or estimates them from its accompaniment.
             rhythm: for `drumify`, take the onsets of a track of any kind.
 
         Raises:
@@ -123,7 +125,9 @@ class ClipTools:
             return Clip(labels.reshape(-1, *labels.shape[2:]), None if chords is None else as_array(chords).ravel())
         line = self._groove_converter("drumify", "tap", DRUMIFY_PRESET).rhythm if rhythm else None
         options = {"track": track, "start_bar": start_bar, "bars": bars, "fill": fill}
-        cut = read_clip(as_midi(music), self.converter, line, **options)
+        cut = read_clip(midi := as_midi(music), self.converter, line, **options)
+        if chords == SONG_CHORDS and self._has_chords:
+            return cut._replace(chords=chords_of_clip(midi, cut, self.converter))
         return cut._replace(chords=self._chord_line(chords, len(cut.labels)))
 
     def sample_clips(

@@ -132,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser, tool: str):
     add_tool_arguments(parser, tool)
     if tool != "generate":
         add_clip_arguments(parser)
-    parser.add_argument("--chords", help='for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"')
+    parser.add_argument("--chords", help='for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"; song: the clip\'s own')
     add_output_arguments(parser)
 
 

@@ -101,6 +101,16 @@ def test_generate_writes_chords_as_text(studio):
     assert [text.text for text in load_midi(path).text_events] == ["Am", "F"]
 
 
+def test_the_chords_of_the_clips_own_song_are_followed(studio, folder, tmp_path):
+    midi = load_midi(folder / "mel_a.mid")
+    midi.instruments.append(Instrument(48))
+    for start, end, chord in ((0, 4, (45, 48, 52)), (4, 16, (41, 45, 48))):
+        midi.instruments[1].notes += [Note(80, pitch, start / 1.5, end / 1.5) for pitch in chord]
+    midi.write(str(tmp_path / "song.mid"))
+    (path,) = studio("reconstruct", tmp_path / "song.mid", "--model", "chords", "--chords", "song").values()
+    assert [text.text for text in load_midi(path).text_events] == ["Am", "F"]
+
+
 def test_continue_starts_with_the_clip(studio, folder):
     clip = folder / "mel_b.mid"
     files = studio("continue", clip, "--model", "mel", "--bars", 3, "--count", 2, "--seed", 1)
