@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import magenta_checkpoint
+import prior
 import train as training
 from configs import CONFIGS, CONVERTERS, TrainingConfig
 from corpus import NEWER_SOURCES, read_manifest, select
@@ -28,7 +29,7 @@ from outputs import OUTPUTS
 from studio import directions
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "midi_songs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "midi_songs").rglob("*.md"))]
 README, PRESETS, MAGENTA, TRAINING = (
     (ROOT / name).read_text() for name in ("README.md", "docs/presets.md", "docs/magenta.md", "docs/training.md")
 )
@@ -297,6 +298,7 @@ def reader(tmp_path, monkeypatch):
     tables = [(table, dict(table)) for table in (ATTRIBUTES, CONFIGS, CONVERTERS, OUTPUTS)]
     monkeypatch.setattr(magenta_checkpoint, "FORMATS", magenta_checkpoint.FORMATS)
     monkeypatch.setattr(directions, "LEAST_GROUP", 16)
+    monkeypatch.setattr(prior, "CHOICE_UPDATES", 10)
     (tmp_path / "pretrained").symlink_to(ROOT / "pretrained")
     for folder in ("midi_songs", "lmd_full"):
         (tmp_path / folder).mkdir()
