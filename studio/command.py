@@ -290,7 +290,7 @@ def taken_in(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace) 
 def check_options(options: argparse.Namespace):
     """Checks and completes what a model is not needed for, so that an error comes at once."""
     options.path = find_model(options.model)
-    if "clips" in options:
+    if "straighten" in options:
         read_intake(options)
     check_folder(checked_path("--out", options.out))
     for name, check in NUMBERS.items():

@@ -373,7 +373,7 @@ def test_options_of_the_command_change_the_length_the_metre_and_the_tracks():
 def test_the_command_reads_drums_from_any_track_and_pitch_and_swung_songs(tmp_path):
     (tmp_path / "songs").mkdir()
     for k in range(2):
-        midi = PrettyMIDI(initial_tempo=100 + k)
+        midi = PrettyMIDI(initial_tempo=100)
         midi.instruments.append(Instrument(0, name="Beat"))
         places = (beat + place for beat in range(16) for place in (0, 0.66))
         midi.instruments[0].notes = [Note(80, 60 + k, 0.6 * start, 0.6 * start + 0.1) for start in places]
