@@ -1,8 +1,8 @@
 """Makes music with a trained model: sample, encode, decode, reconstruct, interpolate (paper, section 5).
 
 The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMIDI in place of NoteSequence. The methods
-for clips of any length are in studio/clip_tools.py, those for directions in studio/directions.py, the command in
-studio/command.py.
+for clips of any length are in studio/clip_tools.py and studio/near.py, those for directions in studio/directions.py,
+the command in studio/command.py.
 
 Axes: n windows or pieces, Z size of z.
 """
@@ -64,8 +64,8 @@ from music.converter import Programs, as_array, take
 from music.performance import PADDING
 from prior import FITS, DiffusionPrior, Prior, SequencePrior
 from studio import command
-from studio.clip_tools import ClipTools
 from studio.directions import DirectionTools
+from studio.near import NearTools
 from training.processes import check_device
 
 GPU_BATCH = 256  # windows that a GPU encodes at a time
@@ -91,7 +91,7 @@ class Encoding(NamedTuple):
         return kl_divergence(Normal(self.mu, self.sigma))
 
 
-class TrainedModel(ClipTools, DirectionTools):
+class TrainedModel(NearTools, DirectionTools):
     """A trained model with its preset: music in, music out.
 
     Args:

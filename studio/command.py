@@ -41,12 +41,14 @@ from music.midi_output import (
 )
 from music.swing import straighten
 from studio.clip_tools import DRUMIFY_PRESET, GROOVE_PRESET, VARIATION, ClipTools
+from studio.near import DIAL, NearTools, checked_amount, checked_dial
 from studio.pages import PAGES, add_page_arguments, page_files
 from training.run_folder import check_folder
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = "mel_2bar_low"
 GROOVE_MODELS = {"groove": ("groove_humanize", GROOVE_PRESET), "drumify": ("groove_tap", DRUMIFY_PRESET)}
+NEW_MUSIC = ("generate", "continue", "personalize")  # tools
 TEMPERATURE = 0.5  # of the command's new music
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
 
@@ -56,6 +58,8 @@ NUMBERS = {  # how the options that are numbers are checked, by name, where they
     "count": checked_count,
     "bars": lambda _, bars: checked_bars(bars),
     "variation": checked_share,
+    "amount": checked_amount,
+    "dial": checked_dial,
     "steps": checked_count,
     "grid": partial(checked_count, least=2),
     "strength": checked_share,
@@ -121,7 +125,9 @@ def example_of(name: str, tool: "Tool") -> str:
 def add_arguments(parser: argparse.ArgumentParser, tool: str):
     """Adds the options of a tool."""
     if tool in TOOLS and tool != "generate":
-        parser.add_argument("clips", nargs="+" if tool == "interpolate" else 1, metavar="CLIP", help="MIDI file")
+        parser.add_argument(
+            "clips", nargs="+" if tool in ("interpolate", "personalize") else 1, metavar="CLIP", help="MIDI file"
+        )
     default = GROOVE_MODELS.get(tool, (DEFAULT_MODEL,))[0]
     parser.add_argument("--model", default=default, help=f"name in pretrained/, or a path (default: {default})")
     parser.add_argument("--config", help="preset of one of Magenta's models, where its file fits several")
@@ -138,10 +144,17 @@ def add_arguments(parser: argparse.ArgumentParser, tool: str):
 
 def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
     """Adds the options that only some tools have."""
-    if tool in ("generate", "continue"):
+    if tool in NEW_MUSIC:
         parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
         parser.add_argument("--bars", type=int, help="length of the new music; default: the model's own")
         parser.add_argument("--variation", type=float, default=VARIATION, help=f"0 to 1 (default: {VARIATION})")
+    if tool == "vary":
+        parser.add_argument("--count", type=int, default=1, help="number of versions (default: 1)")
+        what = f"0 (the clip as the model has it) to 1 (anything); default: {VARIATION}"
+        parser.add_argument("--amount", type=float, default=VARIATION, help=what)
+    if tool == "personalize":
+        what = f"0 (these songs) to 1 (anything); default: {DIAL}"
+        parser.add_argument("--dial", type=float, default=DIAL, help=what)
     if tool == "interpolate":
         many = parser.add_mutually_exclusive_group(required=True)
         many.add_argument("--steps", type=int, help="number of pieces on the line through the clips")
@@ -149,7 +162,7 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
     if tool == "groove":
         parser.add_argument("--strength", type=float, default=1.0, help="0 (as it was) to 1 (default)")
     else:
-        temperature = TEMPERATURE if tool in ("generate", "continue") else 0.0
+        temperature = TEMPERATURE if tool in NEW_MUSIC else 0.0
         what = f"0 takes the most likely label (default: {temperature:g})"
         parser.add_argument("--temperature", type=float, default=temperature, help=what)
         parser.add_argument("--seed", type=int, help="repeats a result; drawn and shown when omitted")
@@ -180,14 +193,35 @@ def add_output_arguments(parser: argparse.ArgumentParser):
     group.add_argument("--drum-map", nargs="+", default=[], metavar="DRUM=PITCH", help=pairs)
 
 
-def generate_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+def generate_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """New pieces, one by one."""
     playing = playing | {"qpm": 120.0} if options.tempo is None else playing
+    yield from new_pieces(trained, Path(options.model).stem, options, playing)
+
+
+def personalize_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """New pieces near the clips, in the tempo and with the program of the first."""
+    first = clips[0]._asdict()
+    playing = playing | {name: first[name] for name in ("qpm", "program") if playing[name] is None}
+    name = f"{Path(options.clips[0]).stem}_personalized_dial{options.dial:g}"
+    yield from new_pieces(trained.personalize(clips, options.dial), name, options, playing)
+
+
+def new_pieces(trained: NearTools, name: str, options: argparse.Namespace, playing: dict) -> Pieces:
+    """Draws of a model, one by one."""
     bars = trained.converter.bars if options.bars is None else options.bars
     made = {"variation": options.variation, "chords": options.chords}
     for k in range(1, options.count + 1):
         (midi,) = trained.sample_clips(1, bars, **made, **playing)
-        yield Piece(f"{Path(options.model).stem}_{bars}bars_seed{options.seed}_{k}", midi, bars)
+        yield Piece(f"{name}_{bars}bars_seed{options.seed}_{k}", midi, bars)
+
+
+def vary_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """Versions of a clip, one by one."""
+    name = f"{Path(options.clips[0]).stem}_varied{options.amount:g}_seed{options.seed}"
+    for k in range(1, options.count + 1):
+        (midi,) = trained.vary(clips[0], options.amount, **playing)
+        yield Piece(f"{name}_{k}", midi, bars_of(trained, clips[0]))
 
 
 def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
@@ -400,6 +434,12 @@ TOOLS = {  # they write MIDI files, PAGE writes web pages
         interpolate_pieces,
         "go from clip to clip, on a line or in a grid of four corners",
         "a.mid b.mid c.mid --steps 9",
+    ),
+    "vary": Tool(vary_pieces, "make versions of a clip", "song.mid --amount 0.3 --count 4"),
+    "personalize": Tool(
+        personalize_pieces,
+        "make new pieces near a few songs",
+        "song.mid more.mid --dial 0.25 --count 4 --bars 4",
     ),
     "groove": Tool(groove_pieces, "give stiff drums timing and dynamics", "beat.mid --strength 0.8"),
     "drumify": Tool(drumify_pieces, "play drums to the rhythm of any track", "bass.mid --track 0"),

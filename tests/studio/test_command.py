@@ -11,7 +11,7 @@ import generate
 from generate import main
 from helpers import made_songs, untrained
 from midi_utils import load_midi
-from studio import command
+from studio import command, near
 from studio.command import TOOLS, parse_arguments
 
 PRESETS = {
@@ -133,6 +133,29 @@ def test_interpolate_writes_a_grid_of_four_corners(studio, folder):
     clips = [folder / f"mel_{name}.mid" for name in "abcd"]
     files = studio("interpolate", *clips, "--grid", 2, "--model", "mel", "--seed", 0)
     assert list(files) == [f"mel_a_to_mel_d_row{r}_column{c}" for r in (1, 2) for c in (1, 2)]
+
+
+def test_vary_writes_versions_as_long_as_the_clip(studio, folder):
+    clip = folder / "mel_b.mid"
+    files = studio("vary", clip, "--amount", 0.5, "--count", 2, "--model", "mel", "--seed", 1)
+    assert list(files) == ["mel_b_varied0.5_seed1_1", "mel_b_varied0.5_seed1_2"]
+    assert {bars_in(path) for path in files.values()} == {3}
+    assert len({path.read_bytes() for path in files.values()}) == 2
+    for path in files.values():
+        assert load_midi(path).get_tempo_changes()[1].round(2).tolist() == [90]
+
+
+def test_personalize_writes_pieces_in_the_tempo_of_the_first_song(studio, folder, monkeypatch):
+    monkeypatch.setattr(near, "UPDATES", 5)
+    songs = [folder / f"mel_{name}.mid" for name in "abcd"]
+    words = ("--dial", 0.1, "--count", 2, "--bars", 3, "--model", "mel", "--seed", 1)
+    files = studio("personalize", *songs, *words)
+    assert list(files) == [f"mel_a_personalized_dial0.1_3bars_seed1_{k}" for k in (1, 2)]
+    assert {bars_in(path) for path in files.values()} == {3}
+    for path in files.values():
+        assert load_midi(path).get_tempo_changes()[1].round(2).tolist() == [90]
+    other = studio("personalize", *songs, *words, "--tempo", 77)
+    assert {load_midi(path).get_tempo_changes()[1].round(2).tolist()[0] for path in other.values()} == {77}
 
 
 def test_groove_plays_drums_and_strength_0_leaves_them(studio, folder):
@@ -312,6 +335,21 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
         ),
         (["groove", "CLIP", "--model", "groove", "--input-drum-map", "2"], "--input-drum-map takes pairs such as"),
         (["groove", "CLIP", "--model", "groove", "--programs", "2"], "the GrooveConverter of .* has no programs"),
+        (
+            ["vary", "CLIP", "--model", "mel", "--amount", "1.2"],
+            r"amount must be a number from 0 \(the clip\) .* got 1.2",
+        ),
+        (["vary", "CLIP", "--model", "mel", "--count", "0"], "count must be a whole number of at least 1"),
+        (["vary", "CLIP", "--model", "drums"], "mel_a.mid: no drums: choose a track"),
+        (
+            ["personalize", "CLIP", "CLIP", "--model", "mel"],
+            "takes 8 different windows of 2 bars with notes, and there are 3: give 9 bars",
+        ),
+        (
+            ["personalize", "CLIP", "--model", "mel", "--dial", "2"],
+            r"dial must be a number from 0 .*\(anything\), got 2",
+        ),
+        (["personalize", "CLIP", "none.mid", "--model", "mel"], "none.mid: there is no such file"),
         (["groove", "CLIP", "--model", "mel"], "groove needs a model of a preset such as"),
         (["drumify", "CLIP", "--model", "groove"], "drumify needs a model of a preset such as"),
         (["groove", "CLIP", "--model", "groove"], "mel_a.mid: no drums: choose a track"),
@@ -403,13 +441,14 @@ def test_the_commands_of_the_page_run(folder, tmp_path, monkeypatch):
     (tmp_path / "runs" / "groove_humanize").mkdir(parents=True)
     (tmp_path / "runs" / "groove_humanize" / "checkpoint.pt").symlink_to(folder / "groove.pt")
     monkeypatch.setattr(command, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(near, "UPDATES", 5)
     monkeypatch.chdir(tmp_path)
     page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("python generate.py ")]
     assert {line.split()[2] for line in lines} == set(TOOLS)
     for line in lines:
         main(shlex.split(line)[2:])
-    assert len(list((tmp_path / "generated").glob("*.mid"))) == 4 + 3 + 9 + 16 + 1 + 1 + 1
+    assert len(list((tmp_path / "generated").glob("*.mid"))) == 4 + 3 + 9 + 16 + 4 + 4 + 1 + 1 + 1
 
 
 @pytest.mark.parametrize("name", TOOLS)
