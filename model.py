@@ -40,8 +40,11 @@ from engine.lstm import (
     LstmShares,
     LstmState,
     LstmTrace,
+    StepLayer,
     compute_dtype,
+    draw_steps,
     goes_at_once,
+    goes_in_one_call,
     insert_constant,
     lstm_cell,
     lstm_layers,
@@ -339,17 +342,13 @@ class CoreSteps:
     """
 
     def __init__(self, core: CoreDecoder, embeddings: Tensor, before: int, after: int, traced_steps: int):
-        dtype, batch, (first, *others) = compute_dtype(core.output.weight), len(embeddings), core.layers
-        weight, recurrent, bias, _ = (w.to(dtype) for w in first.weights())
-        ends = [core.depth, core.depth + embeddings.shape[-1]]
-        of_frame, of_embedding, self.of_controls = weight.tensor_split(ends, 1)
+        dtype, batch, others = compute_dtype(core.output.weight), len(embeddings), core.layers[1:]
+        of_frame, recurrent, self.of_controls, self.shares = first_layer(core, embeddings, dtype)
         self.table = row_table(of_frame, before, after)  # (D + 1, 4H)
-        self.shares = F.linear(embeddings.transpose(0, 1).to(dtype), of_embedding, bias)  # (S, N, 4H)
         upper = (joint_product(layer, dtype, batch) for layer in others)
         self.products = [prepare_linear(recurrent, None, batch), *upper]  # one per layer
         self.output = prepare_linear(core.output.weight.to(dtype), core.output.bias.to(dtype), batch)
-        starts = core.initial_state(embeddings.transpose(0, 1))
-        self.starts = [(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in starts]  # (S, N, H)
+        self.starts = initial_states(core, embeddings, dtype)
         self.traces = [new_trace(traced_steps, h[0]) if traced_steps else None for h, _ in self.starts]
         self.packed = [trace and self._packed(layer, dtype, batch) for layer, trace in zip(core.layers, self.traces)]
 
@@ -386,6 +385,31 @@ class CoreSteps:
                 recurrent = self.products[k](self.states[k - 1].h, self.states[k].h)
                 self.states[k] = lstm_cell(None, None, recurrent, self.states[k].c, kept[k])
         return self.output(self.states[-1].h)
+
+
+def first_layer(core: CoreDecoder, embeddings: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The first layer's weights of the frame, the state and the controls, and the embeddings' gates, [S, N, 4H]."""
+    weight, recurrent, bias, _ = (w.to(dtype) for w in core.layers[0].weights())
+    ends = [core.depth, core.depth + embeddings.shape[-1]]
+    of_frame, of_embedding, of_controls = weight.tensor_split(ends, 1)
+    return of_frame, recurrent, of_controls, F.linear(embeddings.transpose(0, 1).to(dtype), of_embedding, bias)
+
+
+def initial_states(core: CoreDecoder, embeddings: Tensor, dtype: torch.dtype) -> list[LstmState]:
+    """States [S, N, H] of each layer at the start of each segment."""
+    states = core.initial_state(embeddings.transpose(0, 1))
+    return [LstmState(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in states]
+
+
+def step_layers(core: CoreDecoder, embeddings: Tensor) -> list[StepLayer]:
+    """A core decoder without controls, as one kernel takes it through the steps of a single sequence [1, S, E]."""
+    dtype = compute_dtype(core.output.weight)
+    of_frame, recurrent, _, shares = first_layer(core, embeddings, dtype)
+    upper = ((w.to(dtype) for w in layer.weights()[:3]) for layer in core.layers[1:])
+    (h, c), *starts = initial_states(core, embeddings, dtype)
+    layers = [StepLayer(None, shares, recurrent, row_table(of_frame), h, c)]
+    layers += [StepLayer(w, bias, r, None, h, c) for (w, r, bias), (h, c) in zip(upper, starts, strict=True)]
+    return [*layers, StepLayer(core.output.weight.to(dtype), core.output.bias.to(dtype))]
 
 
 def joint_product(layer: LstmLayer, dtype: torch.dtype, batch: int) -> Callable[[Tensor, Tensor], Tensor]:
@@ -636,7 +660,17 @@ class MusicVAE(nn.Module):
 
         if start.first.is_cuda:
             return run_as_graph(self, from_tensors, start, temperature)
+        if self._goes_in_one_call(start):
+            layers = [step_layers(core, start.embeddings) for core in self.cores]
+            depths, steps = self.config.output_depths, self.config.segment_steps if self.conductor else None
+            return draw_steps(layers, depths, temperature, start.uniforms, steps)
         return self._step_by_step(start, temperature, cores)
+
+    def _goes_in_one_call(self, start: RollOut) -> bool:
+        """Whether `draw_steps` takes a roll-out: of a single sequence of classes, each drawn from the one before it."""
+        config, dtype = self.config, compute_dtype(self.cores[0].output.weight)
+        plain = config.output_kind.one_hot and config.end_token is None and config.control_depth == 0
+        return plain and start.targets is None and goes_in_one_call(len(start.first), start.first.device, dtype)
 
     def _step_by_step(self, start: RollOut, temperature: float, cores: Sequence[CoreSteps] = ()) -> Tensor:
         """The loop of `_roll_out`. Without targets, frames after an end token are zero to the end of the segment."""

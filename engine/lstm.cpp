@@ -403,6 +403,55 @@ static void draw(const T* logits, const int64_t* depths, const float* uniforms, 
     }
 }
 
+// A layer of a decoder that goes step by step. The last layer of a core has no recurrent weight and writes logits.
+template <typename T>
+struct StepLayer {
+    const T* weight;     // [outputs, inputs], of the layer below; null in the first layer
+    const T* added;      // [outputs], or [segments, outputs]
+    const T* recurrent;  // [outputs, hidden], where outputs = 4 * hidden
+    const T* table;      // [depth + 1, outputs], rows of the core's classes, and of none; null above the first layer
+    T* output;           // [segments, hidden], at each segment's start; overwritten
+    float* cell;         // the same
+    int64_t inputs, outputs, stride;  // stride of `added`, 0 or outputs
+    int64_t parts, depth;             // of a frame, which the first layer reads; 0 above it
+};
+
+// Draws the frames of one sequence, each given the one before it. `classes` starts with the frame before the first
+// step. `layers` holds the layers of all cores, core by core. Each segment has `length` steps.
+template <typename T>
+static void draw_steps(const StepLayer<T>* layers, const int64_t* depths, const float* uniforms, int64_t* classes,
+                       float temperature, int64_t count, int64_t parts, int64_t steps, int64_t length, int64_t width) {
+    int64_t widest = 0;
+    for (int64_t k = 0; k < count; k++) widest = std::max(widest, layers[k].outputs);
+    std::vector<T> gates(widest), logits(width);
+    std::vector<int64_t> rows(parts);
+    for (int64_t t = 0; t < steps; t++, classes += parts, uniforms += parts) {
+        const T* below = nullptr;
+        int64_t first = 0, part = 0;  // logit and part with which the core starts
+        for (const StepLayer<T>* layer = layers; layer < layers + count; layer++) {
+            const int64_t hidden = layer->outputs / 4, start = t / length * hidden;
+            const T* sum = layer->added + t / length * layer->stride;
+            if (layer->weight) {
+                T* product = layer->recurrent ? gates.data() : logits.data() + first;
+                multiply(layer->weight, below, sum, product, layer->inputs, layer->outputs);
+                sum = product;
+            }
+            if (!layer->recurrent) {
+                first += layer->outputs;
+                continue;
+            }
+            T* output = layer->output + start;
+            float* cell = layer->cell + start;
+            multiply(layer->recurrent, output, sum, gates.data(), hidden, layer->outputs);
+            for (int64_t k = 0; k < layer->parts; k++)
+                rows[k] = std::min(classes[part++] - first, layer->depth);
+            forward<T>(layer->table, rows.data(), gates.data(), cell, cell, nullptr, output, layer->parts, 1, hidden);
+            below = output;
+        }
+        draw(logits.data(), depths, uniforms, classes + parts, temperature, parts, 1, width);
+    }
+}
+
 // Draws lists of rising codes, see list_draws.py. A list ends with the code 2 * places.
 static void draw_lists(const float* hidden, const float* biases, const float* table, const float* weight,
                        const float* uniforms, int64_t* codes, float temperature, int64_t rows, int64_t width,
@@ -532,6 +581,12 @@ extern "C" void list_units_backward_float32(const float* units, const float* d_u
     extern "C" void draw_##NAME(const T* logits, const int64_t* depths, const float* uniforms, int64_t* classes,     \
                                 float temperature, int64_t parts, int64_t rows, int64_t width) {                     \
         draw<T>(logits, depths, uniforms, classes, temperature, parts, rows, width);                                 \
+    } \
+    extern "C" void draw_steps_##NAME(const void* layers, const int64_t* depths, const float* uniforms,              \
+                                      int64_t* classes, float temperature, int64_t count, int64_t parts,             \
+                                      int64_t steps, int64_t length, int64_t width) {                                \
+        draw_steps((const StepLayer<T>*)layers, depths, uniforms, classes, temperature, count, parts, steps, length, \
+                   width);                                                                                           \
     }
 
 EXPORT(float, float32)

@@ -59,6 +59,7 @@ ARGUMENT_TYPES = {  # per kernel
     "nats": [POINTER] * 5 + [SIZE] * 3,
     "nats_gradient": [POINTER] * 6 + [SIZE] * 3,
     "draw": [POINTER] * 4 + [ctypes.c_float] + [SIZE] * 3,
+    "draw_steps": [POINTER] * 4 + [ctypes.c_float] + [SIZE] * 5,
 }
 LIST_ARGUMENTS = {  # of the kernels of list_draws.py, in float32 alone
     "draw_lists_float32": [POINTER] * 6 + [ctypes.c_float] + [SIZE] * 4,
@@ -602,6 +603,60 @@ def _draw_by_kernel(logits: Tensor, depths: tuple[int, ...], temperature: float,
     arrays = (logits, (SIZE * len(depths))(*depths), uniforms, classes)
     call_kernel("draw", logits.dtype, arrays, (temperature, len(depths), *logits.shape))
     return classes
+
+
+class StepLayer(NamedTuple):
+    """A layer of a core decoder over S segments, as `draw_steps` runs it; the last one of a core writes logits."""
+
+    weight: Tensor | None  # [4H or D, F], of the layer below; None in the first layer
+    added: Tensor  # [4H or D], to the gates or the logits, or [S, 1, 4H]
+    recurrent: Tensor | None = None  # [4H, H]; None in the last layer, as all that follows
+    table: Tensor | None = None  # [K + 1, 4H], rows of the core's own classes and of none; in the first layer
+    h: Tensor | None = None  # [S, 1, H], at the start of each segment; overwritten
+    c: Tensor | None = None  # the same, float32
+
+
+def goes_in_one_call(batch: int, device: torch.device, dtype: torch.dtype) -> bool:
+    """Returns whether `draw_steps` runs: for a single sequence, whose products read weights that are not packed."""
+    return batch == 1 and fused_available(device, dtype)
+
+
+def draw_steps(
+    cores: list[list[StepLayer]],
+    depths: tuple[int, ...],
+    temperature: float,
+    uniforms: Tensor,
+    segment_steps: int | None,
+) -> Tensor:
+    """Draws the frames of one sequence by one kernel, with the bits of `prepare_linear`, `lstm_cell`, `draw_classes`.
+
+    Args:
+        cores: the layers of a core for all parts, or of a core for each part.
+        depths, temperature: as in `draw_classes`.
+        uniforms: [1, T, P], in [0, 1).
+        segment_steps: steps after which the states start anew; None for a single segment.
+
+    Returns:
+        [1, T, P], int64. The frame before the first has no class.
+    """
+    (_, steps, parts), width = uniforms.shape, sum(depths)
+    layers = [
+        StepLayer(*(field if field is None else field.contiguous() for field in x)) for core in cores for x in core
+    ]
+    drawn = torch.full((1, steps + 1, parts), width)
+    fields = [field for layer in layers for field in _step_fields(layer, parts // len(cores))]
+    arrays = ((SIZE * len(fields))(*fields), (SIZE * parts)(*depths), uniforms.float().contiguous(), drawn)
+    sizes = (len(layers), parts, steps, segment_steps or steps, width)
+    call_kernel("draw_steps", layers[0].added.dtype, arrays, (temperature, *sizes))
+    return drawn[:, 1:]
+
+
+def _step_fields(layer: StepLayer, parts: int) -> list[int]:
+    """The kernel's structure of a layer: addresses, and sizes."""
+    outputs, inputs = layer.added.shape[-1], 0 if layer.weight is None else layer.weight.shape[1]
+    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in layer]
+    read = (0, 0) if layer.table is None else (parts, len(layer.table) - 1)
+    return [*addresses, inputs, outputs, outputs if layer.added.ndim > 1 else 0, *read]
 
 
 def fused_available(device: torch.device, dtype: torch.dtype) -> bool:

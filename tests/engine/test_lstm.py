@@ -16,6 +16,7 @@ from engine.lstm import (
     LstmState,
     LstmTrace,
     draw_classes,
+    draw_steps,
     lstm_cell,
     new_trace,
     one_hot_frames,
@@ -231,6 +232,59 @@ def test_fused_samples_equal_pytorchs_in_a_batch_and_alone(disable_fused, name):
     expected = sample(2)
     torch.testing.assert_close(torch.stack(fused), expected[[0, 1, 0]])
     assert len(expected[0].unique(dim=0)) > 10
+
+
+ONE_CALL = {  # sizes of a frame's parts, of layers and segments
+    "flat, one layer": replace(CONFIGS["cat-mel_2bar_tiny"].model, dec_rnn_size=(80,)),
+    "flat, two layers": replace(CONFIGS["cat-drums_2bar_tiny"].model, dec_rnn_size=(80, 72)),
+    "flat, three parts": replace(CONFIGS["flat-trio_16bar_tiny"].model, steps=32, dec_rnn_size=(80, 33)),
+    "conductor": replace(CONFIGS["hierdec-mel_16bar_tiny"].model, steps=32, segments=4, dec_rnn_size=(72, 80)),
+    "conductor, three parts": replace(
+        CONFIGS["hierdec-trio_16bar_tiny"].model, steps=32, segments=4, dec_rnn_size=(80, 40)
+    ),
+}
+STEPWISE = ("cat-mel_2bar_chords_tiny", "hier-multiperf_vel_1bar_tiny", "nade-drums_2bar_tiny", "piano_2bar_tiny")
+
+
+@needs_kernels
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("config", ONE_CALL.values(), ids=ONE_CALL)
+def test_one_call_draws_the_frames_of_a_call_per_step(monkeypatch, config, temperature, precision):
+    """Bit for bit, also past the trained length and in the middle of a segment."""
+    torch.manual_seed(0)
+    vae, z, calls = MusicVAE(config).eval(), 2 * torch.randn(1, config.z_size), []
+    for parameter in vae.cores.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)  # so that each step depends on those before it
+    monkeypatch.setattr(model, "draw_steps", lambda *given: calls.append(given) or draw_steps(*given))
+
+    def sample() -> torch.Tensor:
+        with autocast(torch.device("cpu"), precision):
+            return vae.sample(z=z, temperature=temperature, steps=43, generator=seeded("cpu", "sample"))
+
+    drawn = [sample(), sample()]
+    assert len(calls) == 2
+    monkeypatch.setattr(model, "goes_in_one_call", lambda *given: False)
+    expected = sample()
+    assert len(calls) == 2
+    assert torch.equal(torch.stack(drawn), torch.stack([expected, expected]))
+    assert len(expected[0].unique(dim=0)) > 3
+
+
+@pytest.mark.parametrize("name", [*STEPWISE, "groovae_2bar_humanize_tiny"])
+def test_controls_end_tokens_and_other_kinds_of_output_take_a_call_per_step(monkeypatch, name):
+    monkeypatch.delattr(model, "draw_steps")
+    config = CONFIGS[name].model
+    controls = torch.rand(1, 4, config.control_depth)
+    assert MusicVAE(config).sample(steps=4, controls=controls).shape == (1, 4, config.output_depth)
+
+
+def test_batches_and_scheduled_sampling_take_a_call_per_step(monkeypatch):
+    monkeypatch.delattr(model, "draw_steps")
+    config = CONFIGS["cat-mel_2bar_tiny"].model
+    vae, targets = MusicVAE(config), torch.zeros(1, config.steps, 1, dtype=torch.int64)
+    assert len(vae.sample(2)) == 2
+    assert vae.decode(torch.zeros(1, config.z_size), targets, sampling_probability=0.5).isfinite().all()
 
 
 @needs_kernels
