@@ -62,7 +62,7 @@ MODELS = (  # stages of paper/recipes.py
 )
 PIANOS = ("piano_2bar",)  # stages, too, of other measurements: see paper/pianos.py
 GROOVES = ("groove_humanize", "groove_tap")  # and paper/grooves.py
-ALSO_MEASURED = ("mel_16bar_first", "music21_mel_2bar")  # in docs/results.md, but not published
+ALSO_MEASURED = ("mel_16bar_first", "mel_16bar_flat_first", "music21_mel_2bar")  # in docs/results.md, but not published
 LEFT_OUT = ("mel_2bar_first",)  # measured on sources that it was trained without, but not published
 PRICE = ("KL, bits", "-ELBO, nats per window")
 FOR_MAGENTA_JS = ("mel_2bar_low", "drums_2bar_low", "mel_16bar")  # which magenta.js can read
