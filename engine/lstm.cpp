@@ -1,6 +1,6 @@
 // Kernels of lstm.py, softmax.py and list_draws.py, for float and bfloat16: the elementwise part of an LSTM step and all
 // steps of a layer (forward and backward), the gradient of a table of rows, a transposition, a matrix-vector product,
-// the cost and the drawing of classes, and the drawing of lists of codes.
+// the cost and the drawing of classes, all steps of a decoder that draws, and the drawing of lists of codes.
 //
 // The gates' order is i, f, g, o. Cell states are float in both versions. All arrays are contiguous and row-major.
 // Dimensions: rows (sequences), hidden (width of the layer), parts (of a frame).
@@ -581,7 +581,7 @@ extern "C" void list_units_backward_float32(const float* units, const float* d_u
     extern "C" void draw_##NAME(const T* logits, const int64_t* depths, const float* uniforms, int64_t* classes,     \
                                 float temperature, int64_t parts, int64_t rows, int64_t width) {                     \
         draw<T>(logits, depths, uniforms, classes, temperature, parts, rows, width);                                 \
-    } \
+    }                                                                                                                \
     extern "C" void draw_steps_##NAME(const void* layers, const int64_t* depths, const float* uniforms,              \
                                       int64_t* classes, float temperature, int64_t count, int64_t parts,             \
                                       int64_t steps, int64_t length, int64_t width) {                                \

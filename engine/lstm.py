@@ -7,6 +7,7 @@ Every backend computes the same function:
   takes a narrow layer through all steps; in bfloat16 only a small one, since oneDNN's products of large ones are
   faster. Other matrix products use oneDNN, with weights packed once per call. A single sequence uses a matrix-vector
   kernel on unpacked weights. Other kernels do the elementwise part of a step, and the drawing of classes, in one pass.
+  All steps that draw a single sequence of classes are one call.
   An input that is constant over time is multiplied once. The kernels (lstm.cpp) are compiled at first use, in about
   two seconds.
 - Everywhere else, `torch.nn.LSTM` runs the layers. It also runs small layers and sequences without gradient on the
