@@ -300,7 +300,8 @@ def sliders(
 
     def draw(_=None):
         try:
-            given = parse_midi(bytes(upload.value[0]["content"]))[0] if upload.value else song
+            files = list(upload.value.values() if isinstance(upload.value, dict) else upload.value)  # ipywidgets 7, 8
+            given = parse_midi(bytes(files[0]["content"]))[0] if files else song
             made = make(given, **{name: knob.value for name, knob in knobs.items()})
         except ValueError as error:  # the file cannot be read, or has no music that `make` takes
             player.value = escape(str(error))

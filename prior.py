@@ -518,6 +518,7 @@ def _variations(songs: list[Codes], past: list[Tensor]) -> tuple[Tensor, Tensor]
     return torch.tensor(pairs or [(k, k) for k in range(first)]).unbind(1)
 
 
+@torch.enable_grad()
 def _fit_choice(past: list[Tensor]) -> list[Tensor]:
     """Trains the MLP of the choice on `likeness` of songs: lags, own, place and choose of a `SequencePrior`.
 

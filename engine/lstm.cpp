@@ -417,7 +417,8 @@ struct StepLayer {
 };
 
 // Draws the frames of one sequence, each given the one before it. `classes` starts with the frame before the first
-// step. `layers` holds the layers of all cores, core by core. Each segment has `length` steps.
+// step. `layers` holds the layers of all cores, core by core. Each segment has `length` steps. `multiply` adds to its own
+// output, as it writes each number after reading it: their count, 4 * hidden, is even.
 template <typename T>
 static void draw_steps(const StepLayer<T>* layers, const int64_t* depths, const float* uniforms, int64_t* classes,
                        float temperature, int64_t count, int64_t parts, int64_t steps, int64_t length, int64_t width) {

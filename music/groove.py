@@ -227,11 +227,16 @@ def with_feel(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         logits: [n, steps, 27] of hits, velocities and offsets, before sigmoid and tanh.
     """
     hits = labels[..., :DRUM_CLASSES]
-    chances, velocities = np.split(1 / (1 + np.exp(-logits[..., : 2 * DRUM_CLASSES])), 2, -1)
+    chances, velocities = np.split(sigmoid(logits[..., : 2 * DRUM_CLASSES]), 2, -1)
     of_hits, expected = ((part * hits).sum((-2, -1), keepdims=True) for part in (velocities, chances))
     mean = np.minimum(of_hits / np.maximum(expected, 1e-6), 1)
     velocities = np.minimum((velocities + SHARE_OF_MEAN * mean) / (chances + SHARE_OF_MEAN), 1)
     return np.concatenate([hits, hits * velocities, hits * np.tanh(logits[..., 2 * DRUM_CLASSES :])], -1)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), of any x."""
+    return np.exp(-np.logaddexp(0, -x))
 
 
 def on_taps(taps: np.ndarray, logits: np.ndarray, temperature: float, uniforms: np.ndarray) -> np.ndarray:
@@ -246,7 +251,7 @@ def on_taps(taps: np.ndarray, logits: np.ndarray, temperature: float, uniforms: 
         uniforms: [n, steps, 9] random numbers from 0 to 1, which decide; not read at temperature 0.
     """
     likely = logits[..., :DRUM_CLASSES]
-    hits = 1 / (1 + np.exp(-likely / temperature)) > uniforms if temperature else likely >= 0
+    hits = sigmoid(likely / temperature) > uniforms if temperature else likely >= 0
     hits = hits | ~hits.any(-1, keepdims=True) & (likely == likely.max(-1, keepdims=True))
     hits = (hits & taps[..., None]).astype(np.float32)
     return with_feel(hits, logits)

@@ -112,7 +112,10 @@ def read_programs(text: str) -> tuple[int, ...] | None:
     programs = []
     for part in text.split(","):
         first, _, last = part.strip().partition("-") if re.fullmatch(r"\s*\d+\s*-\s*\d+\s*", part) else (part, "", part)
-        programs += range(program_number(first.strip()), program_number(last.strip()) + 1)
+        lowest, highest = program_number(first.strip()), program_number(last.strip())
+        if highest < lowest:
+            raise ValueError(f"the programs {part.strip()!r} go downwards; write them as 0-31,40, or all")
+        programs += range(lowest, highest + 1)
     if not programs:
         raise ValueError(f"there is no program in {text!r}; write them as 0-31,40, or all")
     return tuple(dict.fromkeys(programs))

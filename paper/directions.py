@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from console import errors_in_a_line, say
 from evaluation import (
-    BATCH,
     AttributeTable,
     add_corpus_arguments,
     attribute_means,
     attribute_vectors,
+    decode_sampled,
     load_splits,
+    make_generator,
     to_json,
 )
 from generate import TrainedModel, evenly
@@ -56,8 +56,7 @@ class Measured(NamedTuple):
 
 def decoded(trained: TrainedModel, z: Tensor) -> np.ndarray:
     """The most likely labels [n, steps] of z [n, Z]."""
-    frames = [trained.model.sample(len(part), z=part, temperature=0) for part in z.split(BATCH)]
-    return trained.converter.from_tensors(torch.cat(frames)).cpu().numpy()
+    return decode_sampled(trained, z, make_generator(trained, 0), temperature=0)
 
 
 def measure_effects(directions: Directions, z: Tensor) -> AttributeTable:

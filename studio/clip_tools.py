@@ -127,7 +127,9 @@ class ClipTools:
         options = {"track": track, "start_bar": start_bar, "bars": bars, "fill": fill}
         cut = read_clip(midi := as_midi(music), self.converter, line, **options)
         if chords == SONG_CHORDS and self._has_chords:
-            return cut._replace(chords=chords_of_clip(midi, cut, self.converter))
+            own = cut if fill == "rest" else read_clip(midi, self.converter, line, **options | {"bars": None})
+            found = chords_of_clip(midi, own, self.converter)
+            return cut._replace(chords=fitted(found, len(cut.labels), fill, 0))
         return cut._replace(chords=self._chord_line(chords, len(cut.labels)))
 
     def sample_clips(
@@ -187,7 +189,10 @@ class ClipTools:
         cutting, windows = self._cut(clip)
         controls = self.converter.to_tensors(windows).controls if self.converter.control_depth else None
         mu = self.encode(windows).mu
-        drawn = self._drawn(change(mu) if change else mu, controls, temperature, source, cutting.tied)
+        z = mu if change is None else self.model.as_z(change(mu))
+        if len(z) != len(mu):
+            raise ValueError(f"change must return a z per window, {list(mu.shape)}, got {list(z.shape)}")
+        drawn = self._drawn(z, controls, temperature, source, cutting.tied)
         return self._written(self._rejoined(clip, cutting, drawn), qpm, program)
 
     def continue_clip(
@@ -412,14 +417,14 @@ class ClipTools:
     def drummed(self, windows: Windows, temperature: float = 0.0, source: Generator | None = None) -> np.ndarray:
         """Labels [n, steps, 27] of drums to windows of a rhythm, with hits at its onsets and there alone.
 
-        Each pass is given the one before. After k passes the first k steps are what a step-by-step decoder plays.
+        Each pass is given the one before, until the hits stay as they are: a step-by-step decoder plays the same ones.
         """
         z, played = self.encode(windows).mu, np.zeros_like(windows.labels)
         taps = windows.labels[..., :DRUM_CLASSES].any(-1)
         uniforms = as_array(uniform((*taps.shape, DRUM_CLASSES), source, self.device))
         for _ in range(taps.shape[1]):
             before, played = played, on_taps(taps, self._logits(z, played), temperature, uniforms)
-            if np.array_equal(before, played):
+            if np.array_equal(before[..., :DRUM_CLASSES], played[..., :DRUM_CLASSES]):
                 break
         return played
 

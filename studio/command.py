@@ -17,6 +17,7 @@ from console import encodable, errors_in_a_line, say
 from engine.checks import checked_count, checked_number, checked_path, checked_seed, checked_temperature
 from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import load_midi
+from music.clip_chords import SONG_CHORDS
 from music.clips import FILLS, Clip, checked_bars, track_list
 from music.converter import empty_song
 from music.drums import DrumTracksConverter
@@ -49,6 +50,8 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = "mel_2bar_low"
 GROOVE_MODELS = {"groove": ("groove_humanize", GROOVE_PRESET), "drumify": ("groove_tap", DRUMIFY_PRESET)}
 NEW_MUSIC = ("generate", "continue", "personalize")  # tools
+DRAWING = (*NEW_MUSIC, "vary")  # tools that draw latent vectors, at temperature 0, too
+WITHOUT_SONG = ("generate", "personalize")  # tools whose pieces are not of a song, so that chords are not its own
 TEMPERATURE = 0.5  # of the command's new music
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
 
@@ -274,7 +277,7 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     for path in options.clips:
         midi = load_midi(path)
         try:
-            midi = taken_in(trained, midi, options)
+            midi = taken_in(trained, midi, options, is_first=not clips)
             clip = trained.clip(midi, **cutting)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -303,8 +306,11 @@ def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
     return with_drum_map(midi, options.drum_map)
 
 
-def taken_in(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
-    """A song with the drums that the options declare, and straight if they ask for it; the files get its swing back."""
+def taken_in(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, is_first: bool) -> PrettyMIDI:
+    """A song with the drums that the options declare, and straight if they ask for it.
+
+    The files get back the swing of the first song.
+    """
     intake, tracks = read_intake(options), ()
     if intake.drum_map and isinstance(trained.converter, DrumTracksConverter) and options.track is not None:
         tracks = (options.track,)
@@ -316,7 +322,7 @@ def taken_in(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace) 
         tell("no swing to take out")
     elif found:
         tell(f"swing of {found.swing:.0f} per cent of a pair of {found.unit}s, taken out for the model")
-        if options.swing is None:
+        if is_first and options.swing is None:
             options.swing, options.swing_unit = found.swing, found.unit
     return found.midi if found else midi
 
@@ -332,6 +338,10 @@ def check_options(options: argparse.Namespace):
             check(name.replace("_", "-"), getattr(options, name))
     if options.tool == "interpolate":
         check_clip_count(len(options.clips), options.grid is not None)
+    if getattr(options, "programs", None) is not None:
+        read_programs(options.programs)
+    if options.tool in WITHOUT_SONG and options.chords == SONG_CHORDS:
+        raise ValueError(f"{options.tool} makes new pieces: give their chords as text, such as 'Am7 | G7'")
     if options.tool in TOOLS:
         check_output_options(options)
 
@@ -389,7 +399,7 @@ def midi_files_of(trained: ClipTools, options: argparse.Namespace) -> Iterator[P
 def write_pieces(pieces: Pieces, options: argparse.Namespace) -> Iterator[Path]:
     """Writes pieces, and yields the path of each; shows a seed that was drawn once the first piece is made."""
     for k, piece in enumerate(pieces):
-        if k == 0 and options.draws_seed and options.temperature:
+        if k == 0 and options.draws_seed and (options.temperature or options.tool in DRAWING):
             with tqdm.external_write_mode():
                 tell(f"seed {options.seed}")
         path = Path(options.out) / f"{piece.name}.mid"

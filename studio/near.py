@@ -18,6 +18,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor, nn
@@ -88,6 +89,7 @@ class PersonalPrior(NamedTuple):
         return self.mean + _mlp(u, self.read, self.inner, self.write)
 
 
+@torch.enable_grad()
 def fit_personal(mu: Tensor, sigma: Tensor, others: Tensor) -> PersonalPrior:
     """Trains a small VAE on draws from posteriors, made anew in each update. A second fit gives the same.
 

@@ -65,7 +65,8 @@ def test_the_notebook_runs_on_the_songs_of_a_user(preset, songs, left_out, tmp_p
     for path in sorted((ROOT / "midi_songs" / "built_in").glob("*.mid"))[:songs]:
         shutil.copy(path, folder)
     shutil.copytree(ROOT / "pretrained", tmp_path / "pretrained")
-    notebook = execute(f"PRESET, MINUTES = {preset!r}, 0.001", left_out, tmp_path)
+    shorter = "import prior; prior.CHOICE_UPDATES = 10"
+    notebook = execute(f"PRESET, MINUTES = {preset!r}, 0.001; {shorter}", left_out, tmp_path)
     assert len(list((tmp_path / "generated").glob(f"{preset}_*.mid"))) == 12 + 2 + 9
     text = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
     assert f"{songs} MIDI files, {songs} read, 0 refused" in text

@@ -87,7 +87,8 @@ def test_options_are_read_as_they_are_written():
         (lambda: read_drum_map("--input-drum-map", ["60"]), "--input-drum-map takes pairs such as 36=60, got '60'"),
         (lambda: read_time_signature("3"), "a time signature is written as 3/4, got '3'"),
         (lambda: read_programs("0-130"), "program is 130; it must be a whole number"),
-        (lambda: read_programs("9-3"), "there is no program in '9-3'; write them as 0-31,40, or all"),
+        (lambda: read_programs("9-3"), "the programs '9-3' go downwards; write them as 0-31,40, or all"),
+        (lambda: read_programs("5,31-0"), "the programs '31-0' go downwards"),
         (lambda: load_songs(".", DRUMS, intake=True), r"intake must be an Intake, such as Intake\(straighten=True\)"),
     ],
 )

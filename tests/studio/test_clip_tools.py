@@ -274,6 +274,23 @@ def test_strength_is_the_share_of_the_models_feel():
         assert b[4] == pytest.approx((a[4] + c[4]) / 2, abs=1)
 
 
+def test_a_looped_clip_repeats_the_chords_of_its_song():
+    trained, midi = model("chords"), PrettyMIDI(initial_tempo=120)
+    midi.instruments = [Instrument(0), Instrument(48)]
+    for bar, chord in enumerate([(48, 52, 55), (45, 48, 52)]):
+        midi.instruments[0].notes.append(Note(80, 76, 2 * bar, 2 * bar + 1.5))
+        midi.instruments[1].notes += [Note(80, pitch, 2 * bar, 2 * bar + 2) for pitch in chord]
+    once, twice = (trained.clip(midi, chords="song", bars=bars, fill="loop").chords for bars in (2, 4))
+    assert len(set(once)) == 2
+    assert np.array_equal(np.tile(once, 2), twice)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_change_of_z_keeps_the_number_of_windows(count):
+    with pytest.raises(ValueError, match="change must return a z per window"):
+        model("melody").reconstruct_clip(clip_of("melody", bars=4), change=lambda z: z[:1].expand(count, -1))
+
+
 def test_drums_are_played_to_the_onsets_of_any_track():
     trained, midi = model("tap"), PrettyMIDI(initial_tempo=100)
     bass = Instrument(33)

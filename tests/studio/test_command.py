@@ -398,6 +398,30 @@ def test_an_option_out_of_range_is_refused_before_a_model_is_loaded(words, error
     assert capsys.readouterr().err == ""
 
 
+def test_the_files_of_several_clips_get_the_swing_of_the_first(studio, swung_beat, tmp_path):
+    straight = load_midi(swung_beat)
+    for k, note in enumerate(straight.instruments[1].notes):
+        note.start, note.end = 0.3 * k, 0.3 * k + 0.1
+    straight.write(str(tmp_path / "straight.mid"))
+    clips, model = (tmp_path / "straight.mid", swung_beat), ("--model", "mel", "--track", 1, "--straighten")
+    pieces = studio("interpolate", *clips, *model, "--steps", 2)
+    assert "swing of" in studio.heard
+    starts = [note.start / 0.15 for path in pieces.values() for note in first_track(path).notes]
+    assert starts == pytest.approx([round(start) for start in starts], abs=0.02)
+
+
+@pytest.mark.parametrize("tool", ["generate", "personalize"])
+def test_new_pieces_take_no_chords_of_a_song(tool, folder):
+    words = [tool, *([str(folder / "mel_a.mid")] if tool == "personalize" else []), "--chords", "song"]
+    with pytest.raises(SystemExit, match=f"{tool} makes new pieces: give their chords as text, such as 'Am7 | G7'"):
+        command.main(None, [*words, "--model", str(folder / "chords.pt")])
+
+
+def test_a_drawn_seed_is_shown_where_z_is_drawn_at_temperature_0(studio, folder):
+    studio("vary", folder / "mel_a.mid", "--model", "mel")
+    assert "seed " in studio.heard
+
+
 @pytest.mark.parametrize(
     "words",
     [
