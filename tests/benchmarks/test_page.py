@@ -4,6 +4,7 @@ import json
 import re
 import statistics
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -57,6 +58,16 @@ def test_the_page_states_the_losses_of_each_precision(precision):
     assert cells.format(precision, *found["losses"][precision], found["means"][precision]) in TEXT
     assert "| precision | seed 0 | seed 1 | seed 2 | mean |" in TEXT
     assert f"{found['steps']:,} steps of {found['batch']} windows" in TEXT
+
+
+def test_the_page_states_how_fast_a_single_sample_is():
+    rows = {row.model: row for row in tables.load_results("single_samples").rows if row.precision == "float32"}
+    trio, melody = (rows[model] for model in ("hierdec-trio_16bar_tiny", "hierdec-mel_16bar reduced"))
+    faster = median(trio.magenta_seconds) / median(trio.seconds)
+    assert f"`hierdec-trio_16bar_tiny` was {faster:.2f} times as fast as Magenta's in float32" in TEXT
+    rate = tables.load_results("single_samples").machine.rates["cpu float32"]
+    floor = max(melody.flops / rate, melody.bytes_seconds)
+    assert f"`hierdec-mel_16bar reduced` took {median(melody.seconds) / floor:.2f} times its floor" in TEXT
 
 
 def test_the_processor_without_bfloat16_is_a_quarter_as_fast():
