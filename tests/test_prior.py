@@ -12,6 +12,10 @@ from generate import TrainedModel
 from helpers import shrink
 from model import MusicVAE
 from prior import (
+    LAGS,
+    OWN_FEATURES,
+    PHASES,
+    PLACE_FEATURES,
     WINDOWS_PER_GAUSSIAN,
     Codes,
     DiffusionPrior,
@@ -340,6 +344,83 @@ def test_a_draw_repeats_with_its_seed_and_a_fit_with_its_songs(sequence):
     a, b = (sequence.draw(9, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(a.z, b.z)
     assert torch.equal(a.sounds, b.sounds)
+
+
+def chooser(hidden):
+    """A prior of z of size 1 whose MLP has so many units and no weights: new codes about 100, variations about -100."""
+    joint = torch.full((1, 3), 100.0), torch.eye(3), torch.ones(1)
+    varied, apart = (torch.full((1, 2), -100.0), torch.eye(2)), torch.tensor([10.0])
+    shapes = (LAGS + 1, hidden), (OWN_FEATURES, hidden), (PLACE_FEATURES, hidden), (hidden, 2)
+    return SequencePrior(*joint, *varied, apart, *map(torch.zeros, shapes))
+
+
+def sounding(*z):
+    return Codes(torch.tensor(z)[:, None], torch.ones(len(z), dtype=torch.bool))
+
+
+@pytest.mark.parametrize("sounds", [(True, False), (False, True)])
+def test_a_window_is_varied_only_if_it_sounds(sounds):
+    """The MLP wants to vary the last window, and else a new code."""
+    prior = chooser(hidden=2)
+    prior.lags[1, 0], prior.lags[0, 1] = 60, 30
+    prior.choose[:] = torch.eye(2)
+    drawn = prior.draw(1, seeded(), start=Codes(torch.zeros(2, 1), torch.tensor(sounds)))
+    assert drawn.sounds.tolist() == [True]
+    assert (float(drawn.z) < -50) == sounds[-1]
+
+
+@pytest.mark.parametrize(("width", "repeated"), [(1.0, True), (0.5, False)])
+def test_narrow_draws_must_lie_nearer_to_be_alike(width, repeated):
+    """The MLP wants what the last window chose. That is a variation, unless its squared distance of 2 is too far."""
+    prior = chooser(hidden=1)
+    prior.own[0], prior.choose[0, 1] = 50, 1
+    drawn = prior.draw(1, seeded(), width=width, start=sounding(0.0, 2**0.5))
+    assert (float(drawn.z) == pytest.approx(2**0.5)) == repeated
+    assert (float(drawn.z) > 50) == (not repeated)
+
+
+@pytest.mark.parametrize("end", [None, sounding(7.0, 8.0, 9.0)])
+def test_the_place_in_a_piece_does_not_count_the_end(end, monkeypatch):
+    """The MLP wants a new code at the start of each group of PHASES windows, and the last code again elsewhere."""
+    monkeypatch.setattr(prior_module, "MIDDLES", 2)
+    prior = chooser(hidden=2)
+    prior.lags[:] = -200
+    prior.lags[0, 0], prior.lags[1, 1] = -50, 20
+    prior.place[OWN_FEATURES, 0], prior.choose[:, 1] = 100, 1
+    start = sounding(1.0, 2.0)
+    drawn = prior.draw(PHASES, seeded(), start=start, end=end)
+    changes = torch.cat([start.z[-1:], drawn.z])[:, 0].diff().nonzero()[:, 0]
+    assert changes.tolist() == [PHASES - len(start.z)]
+
+
+def test_lags_beyond_the_songs_are_not_trained(monkeypatch):
+    fits = []
+    for updates in (1, 20):
+        monkeypatch.setattr(prior_module, "CHOICE_UPDATES", updates)
+        fits.append(fit_sequence(*forms("ABAC", songs=8)).lags)
+    assert torch.equal(fits[0][4:], fits[1][4:])
+    assert (fits[0][:4] != fits[1][:4]).any(1).all()
+
+
+def test_a_window_that_repeats_one_and_varies_another_counts_as_a_repetition(monkeypatch):
+    """The songs are A, a variation of it, A again, and B."""
+    monkeypatch.setattr(prior_module, "WARM_UP", 10)
+    monkeypatch.setattr(prior_module, "CHOICE_UPDATES", 100)
+    mu, *others = forms("AAAB", songs=20)
+    mu[1::4] += 0.3
+    prior, start = fit_sequence(mu, *others), Codes(mu[:2], torch.ones(2, dtype=torch.bool))
+    drawn = [prior.draw(1, torch.Generator().manual_seed(k), width=1.0, start=start).z for k in range(40)]
+    assert sum(torch.equal(z, start.z[:1]) for z in drawn) >= 36
+
+
+def test_codes_spread_by_a_share_of_their_posteriors():
+    """A standard deviation of 0.3 of the posterior's, in new codes and in variations."""
+    mu, _, *others = forms("ABAC", songs=8, z_size=3)
+    fits = [fit_sequence(mu, torch.full_like(mu, sigma), *others) for sigma in (1.0, 2.0)]
+    for field in ("scale", "varied_scale"):
+        one, two = (getattr(fit, field) @ getattr(fit, field).T for fit in fits)
+        want = torch.eye(3) * 0.3**2 * (2**2 - 1**2)
+        torch.testing.assert_close((two - one)[-3:, -3:], want, rtol=0, atol=1e-4)
 
 
 def test_songs_of_one_window_give_no_sequence():

@@ -13,6 +13,7 @@ from midi_utils import Windows
 from music.attributes import self_similarity
 from music.chords import chord_class
 from music.clips import Clip
+from music.groove import on_taps, with_feel
 from studio.clip_tools import whole_songs
 
 BAR = 16  # steps of 4/4
@@ -305,6 +306,37 @@ def test_drums_are_played_to_the_onsets_of_any_track():
     assert bars_of(sparse) == 1
     bass.notes = [note for note in bass.notes if int(note.start / 0.6) % 3]
     assert notes(trained.drumify(midi)) != notes(drums)
+
+
+def as_windows(kind, count=4):
+    """Windows of a data set of grooves, and their posterior means."""
+    trained = model(kind)
+    labels = made_songs(trained.converter, windows=count, songs=1).labels
+    windows = Windows(labels, np.full(count, trained.converter.steps, np.int32))
+    return windows, trained.encode(windows).mu
+
+
+@torch.no_grad()
+def forced(kind, z, labels):
+    """The logits of a model that is fed labels."""
+    return model(kind).model.decode(z, torch.as_tensor(labels, dtype=z.dtype)).numpy()
+
+
+def test_a_groove_is_fed_with_its_own_feel_once():
+    windows, z = as_windows("groove")
+    once = with_feel(windows.labels, forced("groove", z, windows.labels))
+    twice = with_feel(windows.labels, forced("groove", z, once))
+    np.testing.assert_allclose(model("groove").humanized(windows), twice, atol=1e-5)
+    assert np.abs(once - twice).max() > 0.01
+
+
+def test_drums_are_what_the_model_plays_after_them():
+    """Fed with the drums, it gives their hits again, as a decoder does that plays step by step."""
+    windows, z = as_windows("tap")
+    taps = windows.labels[..., :9].any(-1)
+    played = model("tap").drummed(windows)
+    again = on_taps(taps, forced("tap", z, played), temperature=0.0, uniforms=np.zeros(0))
+    np.testing.assert_array_equal(again[..., :9], played[..., :9])
 
 
 def test_hits_are_the_controls_of_a_model_that_takes_them():

@@ -9,7 +9,7 @@ import torch
 from helpers import made_songs, untrained
 from music.clips import Clip
 from studio import near
-from studio.near import LEAST_WINDOWS, PersonalPrior, fit_personal
+from studio.near import LEAST_WINDOWS, PersonalPrior, fit_personal, mixed
 
 BAR = 16  # steps of 4/4
 PRESETS = {
@@ -109,6 +109,12 @@ def test_an_amount_out_of_range_is_named(amount):
         model("melody").vary(clip_of("melody"), amount)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9, 1.0])
+def test_the_end_gives_its_share_of_the_variance(share):
+    start, end = torch.tensor([[3.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 3.0], [2.0, 0.0]])
+    torch.testing.assert_close(mixed(start, end, share), (1 - share) ** 0.5 * start + share**0.5 * end)
+
+
 # ---- Personal models ----
 
 
@@ -147,6 +153,18 @@ def test_draws_spread_as_the_songs_do(monkeypatch):
     z = prior.draw(300, torch.Generator().manual_seed(0))
     share = torch.bincount(torch.cdist(z, centres).argmin(1), minlength=3) / 300
     assert share.min() > 0.15
+
+
+@pytest.mark.parametrize("unit", [0.1, 1.0])
+def test_draws_vary_as_the_means_of_the_posteriors_do(monkeypatch, unit):
+    """As probabilistic PCA has it: what all windows share, the width of their posteriors, is left to the decoder."""
+    monkeypatch.setattr(near, "UPDATES", 200)
+    mu = torch.zeros(32, 4)
+    mu[:, 0] = torch.special.ndtri((torch.arange(32) + 0.5) / 32)
+    prior = fit_personal(unit * mu, torch.full_like(mu, 0.8 * unit), mu)
+    along, *across = (prior.draw(2000, torch.Generator().manual_seed(0)).std(0) / unit).tolist()
+    assert 0.7 < along < 1.3
+    assert max(across) < 0.5
 
 
 @pytest.mark.parametrize("kind", PRESETS)
