@@ -407,6 +407,14 @@ def write_pieces(pieces: Pieces, options: argparse.Namespace) -> Iterator[Path]:
         yield path
 
 
+def make_folder(path: str):
+    """Makes the folder of the files; raises ValueError where that cannot be."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be made: {error.strerror}; give another folder as --out") from error
+
+
 def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
     """Runs the command: a tool makes files, and the path of each is printed as soon as it is written.
 
@@ -420,7 +428,7 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
             check_options(options)
             trained, count = load(options.path, config_name=options.config), count_of(options)
             files = page_files(trained, options) if options.tool == "page" else midi_files_of(trained, options)
-            Path(options.out).mkdir(parents=True, exist_ok=True)
+            make_folder(options.out)
             for path in tqdm(files, total=count, unit="file", disable=count == 1):
                 written += 1
                 with tqdm.external_write_mode():

@@ -352,5 +352,6 @@ def test_grooves_measure_what_the_page_says():
     assert_stated(f"{both[0]} `groove_humanize`, {both[1]} `groove_tap`", f"trained on the {songs} recordings")
     assert tap["model"]["hits"]["mean"] < tap["baseline"]["hits"]["mean"] < tap["model"]["hits"]["high"]  # slightly
     played, drummers = (humanize["spread"][of] for of in ("model", "drummers"))
+    assert_stated(f"their velocities deviate by {drummers['velocity']:.1f}.")
     assert played["velocity"] / drummers["velocity"] == pytest.approx(1 / 2, abs=0.05)
     assert played["offset"] / drummers["offset"] == pytest.approx(1 / 4, abs=0.05)

@@ -410,6 +410,15 @@ def test_the_files_of_several_clips_get_the_swing_of_the_first(studio, swung_bea
     assert starts == pytest.approx([round(start) for start in starts], abs=0.02)
 
 
+def test_a_folder_that_cannot_be_made_is_named(studio, folder, monkeypatch):
+    def refuse(*arguments, **options):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(command.Path, "mkdir", refuse)
+    with pytest.raises(SystemExit, match="out cannot be made: No such file or directory; give another folder as --out"):
+        studio("generate", "--model", "mel", "--seed", 0)
+
+
 @pytest.mark.parametrize("tool", ["generate", "personalize"])
 def test_new_pieces_take_no_chords_of_a_song(tool, folder):
     words = [tool, *([str(folder / "mel_a.mid")] if tool == "personalize" else []), "--chords", "song"]
