@@ -13,6 +13,7 @@ Axes: n windows, steps, parts (three for a trio, else one), Z size of z.
 import argparse
 import json
 import math
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -286,6 +287,11 @@ def teacher_forced(trained: TrainedModel, windows: Windows, z: Tensor) -> Iterat
         with autocast(trained.device, trained.precision):
             logits = model.decode(z[part], targets, lengths, controls)
         yield logits, reconstruction_loss(logits, targets, lengths, **output)
+
+
+def reconstruction_nats(trained: TrainedModel, windows: Windows, z: Tensor) -> np.ndarray:
+    """The loss of `teacher_forced` of each window: [n]."""
+    return torch.cat([nats for _, nats in teacher_forced(trained, windows, z)]).cpu().numpy()
 
 
 @torch.no_grad()
@@ -884,6 +890,13 @@ def to_json(value) -> str:
     return re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
 
 
+def write_json(path: str | os.PathLike, value):
+    """Writes `to_json` of a value to a file, in a folder that is made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_json(value) + "\n")
+
+
 def to_plain(value):
     """Converts named tuples to dictionaries, at every level, and rounds floats to six digits."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
@@ -984,8 +997,7 @@ def main(arguments: list[str] | None = None):
         found = evaluate(trained, *songs, run=run, **sources, **measured)
     say(summary(found))
     if options.out:
-        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.out).write_text(to_json(found) + "\n")
+        write_json(options.out, found)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from evaluation import (
     decode_sampled,
     load_splits,
     make_generator,
-    to_json,
+    write_json,
 )
 from generate import TrainedModel, evenly
 from midi_utils import SongDataset
@@ -116,8 +116,7 @@ def main(arguments: list[str] | None = None):
         trained = TrainedModel.load(Path("pretrained") / f"{MODEL}.pt")
         found = measure(MODEL, trained, *load_splits(options, trained.converter, ("train", "test"), ()), options.to)
     path = options.to / "results" / "directions.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_json(found) + "\n")
+    write_json(path, found)
     say(f"{path}: directions of {MODEL} on {found.windows:,} windows, measured on {found.held_out:,}")
 
 

@@ -14,27 +14,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from checkpoint import read_checkpoint
-from console import errors_in_a_line, say
 from evaluation import (
     Elbo,
     Interval,
-    add_corpus_arguments,
     bootstrap,
     describe,
     load_splits,
     make_generator,
     measure_elbo,
-    teacher_forced,
-    to_json,
+    reconstruction_nats,
 )
 from generate import TrainedModel, evenly
 from midi_utils import SongDataset, Windows
 from music.groove import GrooveConverter
 from music.labels import DRUM_CLASSES
 from music.piano_measures import set_f1
+from paper.several import add_arguments, measure_checkpoints, name_of
 
 STEPS_PER_BAR = 16
 VELOCITY, OFFSET = 127, 50  # units of the results: MIDI velocity, and percent of a step
@@ -162,7 +159,7 @@ def evaluate_groove(
         "baseline": baseline_grooves(fit_baseline(train_set.labels[:]), windows, trained.converter.humanize),
     }
     encoding = trained.encode(windows, make_generator(trained, 0))
-    nats = torch.cat([nats for _, nats in teacher_forced(trained, windows, encoding.z)]).cpu().numpy()
+    nats = reconstruction_nats(trained, windows, encoding.z)
     return GrooveEvaluation(
         name=name,
         split=split,
@@ -188,9 +185,8 @@ def measure_checkpoint(path: Path, options: argparse.Namespace) -> GrooveEvaluat
     trained = TrainedModel.load(path)
     check_is_groove(trained)
     songs = load_splits(options, trained.converter, ("train", options.split), options.without_sources)
-    name = path.stem if path.is_file() else path.name
     facts = {"split": options.split, "without_sources": options.without_sources, "limit": options.limit}
-    return evaluate_groove(name, trained, *songs, run=read_checkpoint(path)["run"] or {}, **facts)
+    return evaluate_groove(name_of(path), trained, *songs, run=read_checkpoint(path)["run"] or {}, **facts)
 
 
 def summary(found: GrooveEvaluation) -> str:
@@ -209,25 +205,13 @@ def summary(found: GrooveEvaluation) -> str:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = argparse.ArgumentParser(description="Measure models of grooves.")
-    parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of runs")
-    add_corpus_arguments(parser)
-    parser.add_argument("--split", default="test", help="split to measure on (default: test)")
-    parser.add_argument("--limit", type=int, help="maximum number of windows (default: all)")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    add_arguments(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None):
     """The command: measures checkpoints one after the other, and writes a list of all."""
-    options = parse_arguments(arguments)
-    with errors_in_a_line():
-        found = []
-        for path in options.checkpoints:
-            found.append(measure_checkpoint(path, options))
-            say(summary(found[-1]), flush=True)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(to_json(found) + "\n")
-    say(f"wrote {options.out}")
+    measure_checkpoints(parse_arguments(arguments), measure_checkpoint, summary)
 
 
 if __name__ == "__main__":

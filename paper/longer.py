@@ -22,7 +22,7 @@ import numpy as np
 from checkpoint import check_file
 from console import errors_in_a_line, say
 from corpus import MANIFEST, read_manifest
-from evaluation import to_json
+from evaluation import write_json
 from generate import TrainedModel
 from midi_utils import MelodyConverter
 from music.attributes import STEPS_PER_BAR, jensen_shannon_bits, note_density, pitch_class_histogram, repetition
@@ -226,8 +226,7 @@ def main(arguments: list[str] | None = None):
             trained.save(options.save)
         name = options.checkpoint.stem
         found = measure(name, trained, options.split, real, bars=options.bars, pieces=options.pieces)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(to_json(found) + "\n")
+        write_json(options.out, found)
     say(summary(found))
 
 

@@ -12,18 +12,15 @@ reads, up to MOST_BARS. The seeds are the same for every song.
 """
 
 import argparse
-import json
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from console import errors_in_a_line, say
 from corpus import MANIFEST, read_manifest
-from evaluation import check_measurable, make_generator, to_json
+from evaluation import check_measurable, decode_sampled, make_generator, to_plain, write_json
 from generate import TrainedModel
 from midi_utils import load_midi
 from music.attributes import NGram, hamming, nearest_distance, note_density
@@ -117,13 +114,6 @@ def near_song(labels: np.ndarray, ngram: NGram, windows: np.ndarray) -> NearSong
     return NearSong(float(ngram.cost(labels).mean()), copies, float(nearest.mean()), float(note_density(labels).mean()))
 
 
-@torch.no_grad()
-def decoded(trained: TrainedModel, z: Tensor) -> np.ndarray:
-    """Labels [n, steps] of z [n, Z]."""
-    outputs = trained.model.sample(len(z), z=z, temperature=TEMPERATURE, generator=make_generator(trained, 3))
-    return trained.converter.from_tensors(outputs).cpu().numpy()
-
-
 def measure_personal(trained: TrainedModel, clip: Clip) -> tuple[dict[str, NearSong], float]:
     """Samples at DIALS, of the model's own prior, and the song's own windows; and seconds of training."""
     steps, bar = trained.converter.steps, trained.converter.steps_per_bar
@@ -137,7 +127,8 @@ def measure_personal(trained: TrainedModel, clip: Clip) -> tuple[dict[str, NearS
     for dial in DIALS:
         personal.prior_width = dial
         found[str(dial)] = personal.draw_z(SAMPLES, seed=4)
-    measured = {name: near_song(decoded(trained, z), ngram, windows) for name, z in found.items()}
+    drawn = {name: decode_sampled(trained, z, make_generator(trained, 3), TEMPERATURE) for name, z in found.items()}
+    measured = {name: near_song(labels, ngram, windows) for name, labels in drawn.items()}
     return measured | {"own": near_song(windows[:: steps // bar], ngram, windows)}, seconds
 
 
@@ -193,10 +184,9 @@ def main(arguments: list[str] | None = None):
     options = parser.parse_args(arguments)
     with errors_in_a_line():
         trained = TrainedModel.load(options.checkpoint)
-        found = to_json(measure(options.checkpoint.stem, trained, clips_of_songs(trained, options)))
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(found + "\n")
-    say("\n\n".join(tables(json.loads(found))))
+        found = measure(options.checkpoint.stem, trained, clips_of_songs(trained, options))
+        write_json(options.out, found)
+    say("\n\n".join(tables(to_plain(found))))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from checkpoint import read_checkpoint
-from console import errors_in_a_line, say
 from evaluation import (
     HELD_OUT,
     OTHER_WINDOWS,
@@ -26,7 +24,6 @@ from evaluation import (
     Candidate,
     Elbo,
     Interval,
-    add_corpus_arguments,
     bootstrap,
     choose_prior,
     decode_sampled,
@@ -37,8 +34,7 @@ from evaluation import (
     make_generator,
     measure_elbo,
     prior_candidates,
-    teacher_forced,
-    to_json,
+    reconstruction_nats,
     windows_on_grid,
 )
 from generate import TrainedModel, evenly
@@ -57,6 +53,7 @@ from music.piano_measures import (
     piano_key_invariant,
     together_histogram,
 )
+from paper.several import add_arguments, measure_checkpoints, name_of
 from prior import FITS
 
 
@@ -143,7 +140,7 @@ def measure_reconstruction(trained: TrainedModel, songs: SongDataset, chosen: np
         for temperature in (0, 1.0)
     )
     source = np.array([Path(songs.names[k]).parent.name for k in song])
-    nats = torch.cat([nats for _, nats in teacher_forced(trained, windows, encoding.z)]).cpu().numpy()
+    nats = reconstruction_nats(trained, windows, encoding.z)
     return PianoReconstruction(
         songs=len(np.unique(song)),
         windows=len(chosen),
@@ -262,8 +259,9 @@ def measure_checkpoint(path: Path, options: argparse.Namespace) -> PianoEvaluati
     read = partial(load_songs, converter=trained.converter, cache=options.cache)
     others = {folder.name: read(folder) for folder in options.others}
     run = read_checkpoint(path)["run"] or {}
-    name = path.stem if path.is_file() else path.name
-    return evaluate_piano(name, trained, *songs, split=options.split, others=others, run=run, limit=options.limit)
+    return evaluate_piano(
+        name_of(path), trained, *songs, split=options.split, others=others, run=run, limit=options.limit
+    )
 
 
 def summary(found: PianoEvaluation) -> str:
@@ -286,28 +284,15 @@ def summary(found: PianoEvaluation) -> str:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = argparse.ArgumentParser(description="Measure models of pianos.")
-    parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of runs")
-    add_corpus_arguments(parser, sources=False)
-    parser.add_argument("--split", default="test", help="split to measure on (default: test)")
-    parser.add_argument(
-        "--others", type=Path, nargs="+", default=[], help="folders of songs that it was not trained on"
-    )
-    parser.add_argument("--limit", type=int, help="maximum number of windows (default: all)")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    add_arguments(parser, sources=False)
+    others = "folders of songs that it was not trained on"
+    parser.add_argument("--others", type=Path, nargs="+", default=[], help=others)
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None):
     """The command: measures checkpoints one after the other, and writes a list of all."""
-    options = parse_arguments(arguments)
-    with errors_in_a_line():
-        found = []
-        for path in options.checkpoints:
-            found.append(measure_checkpoint(path, options))
-            say(summary(found[-1]), flush=True)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(to_json(found) + "\n")
-    say(f"wrote {options.out}")
+    measure_checkpoints(parse_arguments(arguments), measure_checkpoint, summary)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from checkpoint import CHECKPOINT, read_checkpoint, save_checkpoint
 from console import errors_in_a_line, say
 from corpus import NEWER_SOURCES, source_name
-from evaluation import NEW, add_corpus_arguments, evaluate, fit_chosen_prior, load_splits, summary, to_json
+from evaluation import NEW, add_corpus_arguments, evaluate, fit_chosen_prior, load_splits, summary, write_json
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset, load_songs
@@ -171,8 +171,7 @@ def measure(
 def write_result(name: str, found: NamedTuple, text: str, results: Path) -> None:
     """Writes measurements, and prints their summary."""
     say(text, flush=True)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / f"{name}.json").write_text(to_json(found) + "\n")
+    write_json(results / f"{name}.json", found)
 
 
 def measure_piano(name: str, options: argparse.Namespace, train_set: SongDataset, test_set: SongDataset) -> None:

@@ -26,7 +26,7 @@ from evaluation import (
     make_generator,
     measure_accuracy,
     measure_elbo,
-    to_json,
+    write_json,
 )
 from generate import TrainedModel, evenly
 from midi_utils import SongDataset
@@ -115,8 +115,7 @@ def read_points(out: Path) -> dict[str, dict]:
 def write_points(points: dict[str, dict], out: Path):
     """Writes points by name, in the order of FRONTS."""
     names = [name for front in FRONTS.values() for name in front]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(to_json([points[name] for name in names if name in points]) + "\n")
+    write_json(out, [points[name] for name in names if name in points])
 
 
 def find_runs(folder: Path) -> dict[str, list[str]]:

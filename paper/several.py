@@ -1,0 +1,38 @@
+"""What the commands share that measure several checkpoints and write a list of the results."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from console import errors_in_a_line, say
+from evaluation import add_corpus_arguments, write_json
+
+
+def add_arguments(parser: argparse.ArgumentParser, sources: bool = True):
+    """Adds the checkpoints, and the options of `add_corpus_arguments`, of the split, of the windows and of the file."""
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of runs")
+    add_corpus_arguments(parser, sources=sources)
+    parser.add_argument("--split", default="test", help="split to measure on (default: test)")
+    parser.add_argument("--limit", type=int, help="maximum number of windows (default: all)")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+
+
+def name_of(path: Path) -> str:
+    """What a checkpoint is called in results: its file without the ending, or the folder of its run."""
+    return path.stem if path.is_file() else path.name
+
+
+def measure_checkpoints(
+    options: argparse.Namespace,
+    measure: Callable[[Path, argparse.Namespace], NamedTuple],
+    summary: Callable[[NamedTuple], str],
+):
+    """Measures checkpoints one after the other, printing a summary of each, and writes a list of all."""
+    with errors_in_a_line():
+        found = []
+        for path in options.checkpoints:
+            found.append(measure(path, options))
+            say(summary(found[-1]), flush=True)
+        write_json(options.out, found)
+    say(f"wrote {options.out}")
