@@ -13,6 +13,7 @@ from engine.lstm import supports_bfloat16
 from generate import TrainedModel
 from midi_utils import DrumsConverter, GrooveConverter, MultitrackConverter, PianoConverter, SongDataset, Windows
 from model import MusicVAE
+from music.clips import Clip
 from music.labels import KEYS, NO_NOTE
 from music.performance import END, FIRST_PROGRAM, NOTE_OFF, PADDING, TIME_SHIFT, VELOCITY
 from training import updates
@@ -25,6 +26,8 @@ MAGENTA = PARITY[0] / "cat-mel_2bar_small"  # checkpoints of Magenta's small mel
 
 # What the names of presets end in that Magenta has not.
 OWN_SIZES = ("_tiny", "_mini", "16bar_small", "piano_2bar_small", "piano_2bar_keys_small")
+
+BAR = 16  # steps of 4/4
 
 QUIET = {"progress": False, "device": "cpu"}  # arguments of `train` in most tests
 
@@ -87,6 +90,15 @@ def made_songs(converter, windows=24, songs=6, seed=0):
     place = (np.zeros(windows, np.int16), np.arange(windows, dtype=np.int32))
     cut = Windows(labels, lengths.astype(np.int32), controls, *place, ())
     return SongDataset(cut, np.arange(windows) % songs, [f"song_{k}.mid" for k in range(songs)], converter, None)
+
+
+def made_clip(converter, bars=5, seed=0):
+    """A clip of any number of bars of 4/4, which need not fill the last window."""
+    labels = made_songs(converter, windows=-(-bars * BAR // converter.steps), songs=1, seed=seed).labels
+    labels = converter.as_line(labels)
+    labels = labels.reshape(-1, *labels.shape[2:])[: bars * BAR]
+    chords = np.full(bars * BAR, 1, np.int8) if getattr(converter, "chords", False) else None
+    return Clip(labels, chords, qpm=90.0)
 
 
 def made_lines(converter, windows, random):

@@ -8,7 +8,7 @@ import torch
 from pretty_midi import Instrument, Note, PrettyMIDI
 
 import prior
-from helpers import made_songs, untrained
+from helpers import BAR, made_clip, made_songs, untrained
 from midi_utils import Windows
 from music.attributes import self_similarity
 from music.chords import chord_class
@@ -16,7 +16,6 @@ from music.clips import Clip
 from music.groove import on_taps, with_feel
 from studio.clip_tools import whole_songs
 
-BAR = 16  # steps of 4/4
 PRESETS = {
     "melody": "cat-mel_2bar_tiny",
     "drums": "cat-drums_2bar_tiny",
@@ -38,12 +37,7 @@ def model(kind):
 @cache
 def clip_of(kind, bars=5, seed=0):
     """A clip of any number of bars that does not fill the last window of two."""
-    converter = model(kind).config.converter
-    labels = made_songs(converter, windows=-(-bars * BAR // converter.steps), songs=1, seed=seed).labels
-    labels = converter.as_line(labels)
-    labels = labels.reshape(-1, *labels.shape[2:])[: bars * BAR]
-    chords = np.full(bars * BAR, 1, np.int8) if kind == "chords" else None
-    return Clip(labels, chords, qpm=90.0)
+    return made_clip(model(kind).config.converter, bars, seed)
 
 
 def written(trained, clip):

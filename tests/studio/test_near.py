@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import made_songs, untrained
+from helpers import BAR, made_clip, made_songs, untrained
 from music.clips import Clip
 from studio import near
 from studio.near import LEAST_WINDOWS, PersonalPrior, fit_personal, mixed
 
-BAR = 16  # steps of 4/4
 PRESETS = {
     "melody": "cat-mel_2bar_tiny",
     "drums": "cat-drums_2bar_tiny",
@@ -30,12 +29,7 @@ def model(kind):
 @cache
 def clip_of(kind, bars=5):
     """A clip of different windows; the last one may not be full."""
-    converter = model(kind).config.converter
-    labels = made_songs(converter, windows=-(-bars * BAR // converter.steps), songs=1).labels
-    labels = converter.as_line(labels)
-    labels = labels.reshape(-1, *labels.shape[2:])[: bars * BAR]
-    chords = np.full(bars * BAR, 1, np.int8) if kind == "chords" else None
-    return Clip(labels, chords, qpm=90.0)
+    return made_clip(model(kind).config.converter, bars)
 
 
 def notes(midi):
