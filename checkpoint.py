@@ -74,13 +74,13 @@ def save_checkpoint(
     content["run"] = run and _with_packed_history(run)
     if optimizer:
         content["optimizer"] = optimizer.state_dict()
+    dtype = next(model.parameters()).dtype
     if prior:
-        content["prior"] = _plain_prior(prior, next(model.parameters()).dtype)
+        content["prior"] = _plain_prior(prior, dtype)
         content["prior_width"] = prior_width
     if sequence_prior:
         checked_type("sequence_prior", sequence_prior, SequencePrior, "a prior.SequencePrior")
-        dtype = next(model.parameters()).dtype
-        content["sequence_prior"] = {name: part.to(dtype) for name, part in sequence_prior._asdict().items()}
+        content["sequence_prior"] = _fields(sequence_prior, dtype)
     if name := _not_finite(_weights(content) | _tensors("optimizer", content.get("optimizer"))):
         raise ValueError(f"{name} of this {config.name} holds NaN or infinity: nothing is written to {path}")
     partial = path.with_name(path.name + ".partial")
@@ -175,11 +175,15 @@ def stored_width(content: dict) -> float | None:
 
 def _plain_prior(prior: Prior | DiffusionPrior, dtype: torch.dtype) -> tuple | dict:
     """A prior as `stored_prior` reads it: a mixture as a plain tuple, another with its kind and its fields by name."""
-    parts = tuple(part.to(dtype) for part in prior)
     if isinstance(prior, Prior):
-        return parts
+        return tuple(_fields(prior, dtype).values())
     kind = next(kind for kind, known in PRIORS.items() if isinstance(prior, known))
-    return {"kind": kind, **dict(zip(prior._fields, parts, strict=True))}
+    return {"kind": kind, **_fields(prior, dtype)}
+
+
+def _fields(prior: Prior | DiffusionPrior | SequencePrior, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The tensors of a prior in a dtype, by name."""
+    return {name: part.to(dtype) for name, part in prior._asdict().items()}
 
 
 # ---- The history of a run, in tensors: PyTorch reads lists slowly, and a pickle is limited ----

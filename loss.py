@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from engine.checks import checked_count, checked_number, checked_type, described
+from engine.checks import checked_count, checked_number, checked_share, checked_type, described
 from outputs import Output, output_kind
 
 
@@ -155,7 +155,7 @@ def elbo_loss(reconstruction: Tensor, kl_nats: Tensor, *, beta: float = 1.0, fre
 
 def power(rate: float, step: int) -> float:
     """rate ** step in single precision, as the reference has it: its 0.9999 ** 10000 is 1.7e-4 below the exact one."""
-    rate, step = checked_number("a rate", rate, "a number from 0 to 1", 0, 1), checked_count("step", step, least=0)
+    rate, step = checked_share("a rate", rate), checked_count("step", step, least=0)
     return (torch.tensor(rate, dtype=torch.float32) ** step).item()
 
 

@@ -55,6 +55,11 @@ def checked_number(name: str, value, wanted: str = "a number", low: float = -mat
     return float(number)
 
 
+def checked_share(name: str, value) -> float:
+    """A number from 0 to 1."""
+    return checked_number(name, value, "a number from 0 to 1", low=0, high=1)
+
+
 def checked_temperature(value) -> float:
     """The temperature of a draw, at least 0."""
     return checked_number("temperature", value, "0 (the most likely class) or a larger number", low=0)

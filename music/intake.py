@@ -40,9 +40,13 @@ class Intake:
         Raises:
             MidiError: a drum track is not in the song; the message lists its tracks.
         """
-        midi = with_drum_tracks(midi, self.drum_tracks) if self.drum_tracks else midi
-        midi = with_drum_map(midi, dict(self.drum_map)) if self.drum_map else midi
+        midi = self.with_drums(midi)
         return straighten(midi).midi if self.straighten else midi
+
+    def with_drums(self, midi: PrettyMIDI) -> PrettyMIDI:
+        """The song with its drum tracks, on General MIDI's pitches, before it is straightened."""
+        midi = with_drum_tracks(midi, self.drum_tracks) if self.drum_tracks else midi
+        return with_drum_map(midi, dict(self.drum_map)) if self.drum_map else midi
 
 
 UNCHANGED = Intake()

@@ -7,6 +7,7 @@ sounds at a step where a note begins, if that is two keys or more.
 import numpy as np
 
 from engine.checks import described
+from music.attributes import set_f1
 from music.labels import FIRST_PITCH, KEYS, MIN_PITCH, NO_EVENT, NO_NOTE, NOTE_OFF
 from music.piano import key_bits
 
@@ -37,12 +38,6 @@ def note_f1(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def frame_f1(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """F1 of the keys that sound in each step: [n]; 1 if neither window has a note."""
     return set_f1(piano_rolls(found)[1], piano_rolls(wanted)[1])
-
-
-def set_f1(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN) of sets [n, steps, K] bool: [n]; 1 where both are empty."""
-    both, all_of_them = ((found & wanted).sum((1, 2)), found.sum((1, 2)) + wanted.sum((1, 2)))
-    return np.where(all_of_them > 0, 2 * both / np.maximum(all_of_them, 1), 1.0)
 
 
 def together_histogram(labels: np.ndarray) -> np.ndarray:

@@ -28,9 +28,9 @@ from evaluation import (
 )
 from generate import TrainedModel, evenly
 from midi_utils import SongDataset, Windows
+from music.attributes import set_f1
 from music.groove import GrooveConverter
 from music.labels import DRUM_CLASSES
-from music.piano_measures import set_f1
 from paper.several import add_arguments, measure_checkpoints, name_of
 
 STEPS_PER_BAR = 16

@@ -23,9 +23,9 @@ from corpus import MANIFEST, read_manifest
 from evaluation import check_measurable, decode_sampled, make_generator, to_plain, write_json
 from generate import TrainedModel
 from midi_utils import load_midi
-from music.attributes import NGram, hamming, nearest_distance, note_density
+from music.attributes import NGram, hamming, nearest_distance, note_density, set_f1
 from music.clips import Clip
-from music.labels import FIRST_PITCH
+from music.labels import FIRST_PITCH, MELODY_DEPTH
 from paper.tables import markdown, number
 
 SONGS = 20
@@ -67,8 +67,8 @@ class Near(NamedTuple):
 
 def note_distance(a: np.ndarray, b: np.ndarray) -> float:
     """1 - F1 of the notes of two lines of labels [steps], by onset step and pitch; 0 for two lines without notes."""
-    ours, theirs = ({(step, line[step]) for step in np.flatnonzero(line >= FIRST_PITCH)} for line in (a, b))
-    return 1 - 2 * len(ours & theirs) / max(1, len(ours) + len(theirs)) if ours | theirs else 0.0
+    ours, theirs = (line[None, :, None] == np.arange(FIRST_PITCH, MELODY_DEPTH) for line in (a, b))
+    return 1 - float(set_f1(ours, theirs)[0])
 
 
 def clips_of_songs(trained: TrainedModel, options: argparse.Namespace) -> dict[str, Clip]:

@@ -17,7 +17,7 @@ from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from engine.checks import checked_count, checked_number, checked_temperature, described
+from engine.checks import checked_count, checked_share, checked_temperature, described
 from engine.rng import uniform
 from engine.slerp import slerp
 from midi_utils import Converter, GrooveConverter, Midi, SongDataset, Windows, as_midi, midi_files
@@ -374,7 +374,7 @@ class ClipTools:
             ValueError: the preset does not add timing and velocities, or the strength is not from 0 to 1.
         """
         self._groove_converter("groove", "humanize", GROOVE_PRESET)
-        strength = checked_number("strength", strength, "a number from 0 to 1", low=0, high=1)
+        strength = checked_share("strength", strength)
         clip = self.clip(clip)
         cutting, windows = self._cut(clip)
         mixed = cutting.labels + strength * (self.humanized(windows) - cutting.labels)
@@ -507,7 +507,7 @@ class ClipTools:
 
     def _next_z(self, z: Tensor, count: int, variation: float, source: Generator | None) -> Tensor:
         """Latent vectors [count, Z] that follow those of a piece, z [n, Z]: see `continue_clip`."""
-        variation = checked_number("variation", variation, "a number from 0 to 1", low=0, high=1)
+        variation = checked_share("variation", variation)
         if not count:
             return z[:0]
         draws, own = self.draw_z(count, source).cpu(), z.cpu()

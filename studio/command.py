@@ -4,6 +4,7 @@ import argparse
 import random
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from configs import with_converter
 from console import encodable, errors_in_a_line, say
-from engine.checks import checked_count, checked_number, checked_path, checked_seed, checked_temperature
+from engine.checks import checked_count, checked_path, checked_seed, checked_share, checked_temperature
 from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import load_midi
 from music.clip_chords import SONG_CHORDS
@@ -56,7 +57,6 @@ TEMPERATURE = 0.5  # of the command's new music
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
 
 
-checked_share = partial(checked_number, wanted="a number from 0 to 1", low=0, high=1)
 NUMBERS = {  # how the options that are numbers are checked, by name, where they are given
     "count": checked_count,
     "bars": lambda _, bars: checked_bars(bars),
@@ -311,12 +311,11 @@ def taken_in(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, 
 
     The files get back the swing of the first song.
     """
-    intake, tracks = read_intake(options), ()
+    intake = read_intake(options)
     if intake.drum_map and isinstance(trained.converter, DrumTracksConverter) and options.track is not None:
-        tracks = (options.track,)
-    midi = with_drum_tracks(midi, (*intake.drum_tracks, *tracks))
-    check_drum_map(midi, intake.drum_map)
-    midi = with_drum_map(midi, dict(intake.drum_map))
+        intake = replace(intake, drum_tracks=(*intake.drum_tracks, options.track))
+    check_drum_map(with_drum_tracks(midi, intake.drum_tracks), intake.drum_map)
+    midi = intake.with_drums(midi)
     found = straighten(midi) if intake.straighten else None
     if found and found.midi is midi:
         tell("no swing to take out")
