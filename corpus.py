@@ -154,6 +154,24 @@ def load_corpus(
     return _renamed(dataset, source, {Path(folder, song.path).as_posix(): song.path for song in found})
 
 
+def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool = True, sources: bool = True):
+    """Adds the options that say where a corpus is and, with `sources`, which of its sources count."""
+    parser.add_argument("--data", required=required, help="folder of the songs that the manifest lists")
+    parser.add_argument("--manifest", default=MANIFEST, help="CSV of paths and splits (default: paper/corpus.csv)")
+    without = "sources that are left out, since the model was trained without them"
+    if sources:
+        parser.add_argument("--without-sources", nargs="+", default=[], metavar="SOURCE", help=without)
+    parser.add_argument("--cache", help="folder that keeps the songs' labels for the next run")
+
+
+def load_splits(
+    options: argparse.Namespace, converter: Converter, splits: Sequence[str], without: Sequence[str]
+) -> list[SongDataset]:
+    """The splits of the corpus that the options of `add_corpus_arguments` name, without some of its sources."""
+    reading = {"manifest": options.manifest, "cache": options.cache, "without": without}
+    return [load_corpus(options.data, split, converter, **reading) for split in splits]
+
+
 def gather(folder: str | os.PathLike, downloads: Sequence[str | os.PathLike], manifest: str | os.PathLike) -> None:
     """Finds a manifest's songs in the downloads and copies them to their paths in a folder.
 

@@ -70,7 +70,7 @@ from training.processes import check_device
 
 GPU_BATCH = 256  # windows that a GPU encodes at a time
 CPU_ENCODE_BATCH = 64  # windows that a CPU encodes at a time; its caches hold the states of these between two steps
-PRIOR_SCALE = 0.8  # width that z are drawn at from a fitted prior, where none is given: see `evaluation.measure_priors`
+PRIOR_SCALE = 0.8  # width that z are drawn at from a fitted prior, where none is given: see paper/prior_choice.py
 PRIOR_WINDOWS = 24_576  # largest number of windows that a prior is fitted to: 384 Gaussians
 
 Music = Midi | Iterable[Midi] | Windows  # see `TrainedModel.encode`

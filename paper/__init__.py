@@ -1,1 +1,1 @@
-"""The paper's experiments: the corpus's manifest, tables and figures, rate and distortion, and publishing models."""
+"""The paper's experiments: measurements, the corpus's manifest, tables and figures, and publishing models."""

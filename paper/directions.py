@@ -16,19 +16,14 @@ import numpy as np
 from torch import Tensor
 
 from console import errors_in_a_line, say
-from evaluation import (
-    AttributeTable,
-    add_corpus_arguments,
-    attribute_means,
-    attribute_vectors,
-    decode_sampled,
-    load_splits,
-    make_generator,
-    write_json,
-)
+from corpus import add_corpus_arguments, load_splits
 from generate import TrainedModel, evenly
 from midi_utils import SongDataset
 from music.attributes import ATTRIBUTES
+from paper.attribute_vectors import AttributeTable, attribute_means, attribute_vectors
+from paper.json_results import write_json
+from paper.measured_songs import make_generator
+from paper.reconstruction import decode_sampled
 from studio.directions import MOST_WINDOWS, Directions
 
 MODEL = "mel_2bar_low"

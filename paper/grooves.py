@@ -16,21 +16,15 @@ from typing import NamedTuple
 import numpy as np
 
 from checkpoint import read_checkpoint
-from evaluation import (
-    Elbo,
-    Interval,
-    bootstrap,
-    describe,
-    load_splits,
-    make_generator,
-    measure_elbo,
-    reconstruction_nats,
-)
+from corpus import load_splits
+from evaluation import describe
 from generate import TrainedModel, evenly
 from midi_utils import SongDataset, Windows
 from music.attributes import set_f1
 from music.groove import GrooveConverter
 from music.labels import DRUM_CLASSES
+from paper.measured_songs import make_generator
+from paper.reconstruction import Elbo, Interval, bootstrap, measure_elbo, reconstruction_nats
 from paper.several import add_arguments, measure_checkpoints, name_of
 
 STEPS_PER_BAR = 16

@@ -22,12 +22,12 @@ import numpy as np
 from checkpoint import check_file
 from console import errors_in_a_line, say
 from corpus import MANIFEST, read_manifest
-from evaluation import write_json
 from generate import TrainedModel
 from midi_utils import MelodyConverter
 from music.attributes import STEPS_PER_BAR, jensen_shannon_bits, note_density, pitch_class_histogram, repetition
 from music.clips import Clip
 from music.labels import FIRST_PITCH
+from paper.json_results import write_json
 from studio.clip_tools import whole_songs
 
 BARS = 64

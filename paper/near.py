@@ -20,12 +20,14 @@ import numpy as np
 
 from console import errors_in_a_line, say
 from corpus import MANIFEST, read_manifest
-from evaluation import check_measurable, decode_sampled, make_generator, to_plain, write_json
 from generate import TrainedModel
 from midi_utils import load_midi
 from music.attributes import NGram, hamming, nearest_distance, note_density, set_f1
 from music.clips import Clip
 from music.labels import FIRST_PITCH, MELODY_DEPTH
+from paper.json_results import to_plain, write_json
+from paper.measured_songs import check_measurable, make_generator
+from paper.reconstruction import decode_sampled
 from paper.tables import markdown, number
 
 SONGS = 20

@@ -16,28 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from checkpoint import read_checkpoint
-from evaluation import (
-    HELD_OUT,
-    OTHER_WINDOWS,
-    PRIOR_WINDOWS,
-    SAMPLES,
-    Candidate,
-    Elbo,
-    Interval,
-    bootstrap,
-    choose_prior,
-    decode_sampled,
-    describe,
-    draw_samples,
-    largest_deviation,
-    load_splits,
-    make_generator,
-    measure_elbo,
-    prior_candidates,
-    reconstruction_nats,
-    windows_on_grid,
-)
-from generate import TrainedModel, evenly
+from corpus import load_splits
+from evaluation import OTHER_WINDOWS, describe
+from generate import PRIOR_WINDOWS, TrainedModel, evenly
 from midi_utils import PianoConverter, SongDataset, load_songs
 from music.attributes import NGram
 from music.labels import MELODY_DEPTH
@@ -53,6 +34,17 @@ from music.piano_measures import (
     piano_key_invariant,
     together_histogram,
 )
+from paper.measured_songs import make_generator, windows_on_grid
+from paper.prior_choice import (
+    HELD_OUT,
+    SAMPLES,
+    Candidate,
+    choose_prior,
+    draw_samples,
+    largest_deviation,
+    prior_candidates,
+)
+from paper.reconstruction import Elbo, Interval, bootstrap, decode_sampled, measure_elbo, reconstruction_nats
 from paper.several import add_arguments, measure_checkpoints, name_of
 from prior import FITS
 
@@ -193,7 +185,7 @@ def deviation(samples: PianoSamples, real: PianoSamples) -> float:
 
 
 def fit_chosen_piano_prior(trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset) -> None:
-    """Gives the model the prior whose samples resemble the valid split, by the rule of `evaluation.choose_prior`."""
+    """Gives the model the prior whose samples resemble the valid split, by the rule of `choose_prior`."""
     _, mu, sigma = trained.encode(train_set.windows(evenly(len(train_set), PRIOR_WINDOWS)))
     candidates = prior_candidates({kind: fit(mu, sigma) for kind, fit in FITS.items()})
     held_out = valid_set.labels[evenly(len(valid_set), OTHER_WINDOWS)]

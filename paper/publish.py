@@ -23,15 +23,18 @@ from typing import NamedTuple
 
 from checkpoint import CHECKPOINT, read_checkpoint, save_checkpoint
 from console import errors_in_a_line, say
-from corpus import NEWER_SOURCES, source_name
-from evaluation import NEW, add_corpus_arguments, evaluate, fit_chosen_prior, load_splits, summary, write_json
+from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits, source_name
+from evaluation import evaluate, summary
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset, load_songs
 from paper.grooves import evaluate_groove
 from paper.grooves import summary as groove_summary
+from paper.json_results import write_json
+from paper.measured_songs import NEW
 from paper.pianos import evaluate_piano, fit_chosen_piano_prior
 from paper.pianos import summary as piano_summary
+from paper.prior_choice import fit_chosen_prior
 from paper.recipes import STAGES
 from paper.tables import (
     KINDS,
@@ -62,7 +65,13 @@ MODELS = (  # stages of paper/recipes.py
 )
 PIANOS = ("piano_2bar",)  # stages, too, of other measurements: see paper/pianos.py
 GROOVES = ("groove_humanize", "groove_tap")  # and paper/grooves.py
-ALSO_MEASURED = ("mel_16bar_first", "mel_16bar_flat_first", "music21_mel_2bar")  # in docs/results.md, but not published
+ALSO_MEASURED = (  # in docs/results.md, but not published
+    "mel_16bar_first",
+    "mel_16bar_flat_first",
+    "drums_16bar_first",
+    "trio_16bar_first",
+    "music21_mel_2bar",
+)
 LEFT_OUT = ("mel_2bar_first",)  # measured on sources that it was trained without, but not published
 PRICE = ("KL, bits", "-ELBO, nats per window")
 FOR_MAGENTA_JS = ("mel_2bar_low", "drums_2bar_low", "mel_16bar")  # which magenta.js can read

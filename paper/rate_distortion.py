@@ -13,23 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from console import errors_in_a_line, say
-from evaluation import (
-    HELD_OUT,
-    STANDARD_NORMAL,
-    HeldOut,
-    add_corpus_arguments,
-    choose_prior,
-    decode_sampled,
-    decode_teacher_forced,
-    fit_chosen_prior,
-    load_splits,
-    make_generator,
-    measure_accuracy,
-    measure_elbo,
-    write_json,
-)
+from corpus import add_corpus_arguments, load_splits
 from generate import TrainedModel, evenly
 from midi_utils import SongDataset
+from paper.json_results import write_json
+from paper.measured_songs import HeldOut, make_generator
+from paper.prior_choice import HELD_OUT, STANDARD_NORMAL, choose_prior, fit_chosen_prior
+from paper.reconstruction import decode_sampled, decode_teacher_forced, measure_accuracy, measure_elbo
 
 FRONTS = {  # stages of paper/recipes.py by family, from many bits to none
     "mel_2bar": (

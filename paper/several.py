@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from console import errors_in_a_line, say
-from evaluation import add_corpus_arguments, write_json
+from corpus import add_corpus_arguments
+from paper.json_results import write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser, sources: bool = True):

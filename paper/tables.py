@@ -7,8 +7,10 @@ A result is a file that `python evaluation.py ... --out results/NAME.json` wrote
 import math
 import re
 from collections.abc import Iterable, Sequence
+from itertools import permutations
 
-from evaluation import HELD_OUT, NEW
+from paper.measured_songs import NEW
+from paper.prior_choice import HELD_OUT
 
 # Reconstruction accuracy by preset, without its size, and part: teacher-forced, sampled (the paper's tables 1 and 2,
 # quoted from memory). The flat models are the paper's baseline.
@@ -105,16 +107,19 @@ def _other_source_rows(result: dict) -> Iterable[list[str]]:
 
 
 def hierarchy_table(results: Sequence[dict]) -> str:
-    """The accuracy that each hierarchical decoder gains over the flat one of its size, per group of windows."""
+    """The accuracy that each hierarchical decoder gains over the flat one of its size, per group of windows.
+
+    Two models are compared if they were measured on the same windows.
+    """
     header = ("music", "part", "windows", "teacher-forced, gain", "the paper's", "sampled, gain", "the paper's")
     header += ("KL, bits, hierarchical", "flat")
-    of_preset = {result["preset"]: result for result in results}
-    pairs = [(of_preset.get(_flat_twin(name)), hierarchical) for name, hierarchical in of_preset.items()]
-    return markdown(header, (row for pair in pairs if pair[0] not in (None, pair[1]) for row in _gain_rows(*pair)))
+    pairs = [pair for pair in permutations(results, 2) if _are_twins(*pair)]
+    return markdown(header, (row for pair in pairs for row in _gain_rows(*pair)))
 
 
-def _flat_twin(preset: str) -> str:
-    return "flat-" + preset.partition("-")[2]
+def _are_twins(flat: dict, hierarchical: dict) -> bool:
+    decoder, _, size = hierarchical["preset"].partition("-")
+    return decoder != "flat" and flat["preset"] == f"flat-{size}" and flat["windows"] == hierarchical["windows"]
 
 
 def _gain_rows(flat: dict, hierarchical: dict) -> Iterable[list[str]]:

@@ -10,13 +10,17 @@ import torch
 
 from configs import CONFIGS
 from corpus import Entry, file_sha1, write_manifest
+from generate import TrainedModel
 from helpers import BUILT_IN, made_songs, shrink
 from midi_utils import midi_files
+from model import MusicVAE
 
 torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where other programs run
 
 # Files of tests that take long. They come first, so that several workers end at about the same time.
 LONGEST = ("test_notebook.py", "test_processes.py", "test_paper_notebook.py", "test_train.py", "test_song_cache.py")
+
+FAMILIES = ("cat-mel_2bar_tiny", "cat-drums_2bar_tiny", "hierdec-mel_16bar_tiny", "hierdec-trio_16bar_tiny")
 
 
 @pytest.hookimpl(trylast=True)
@@ -45,6 +49,14 @@ def tiny():
     """A small melody preset and a set of songs for it."""
     config = shrink("cat-mel_2bar_tiny")
     return config, made_songs(config.converter)
+
+
+@pytest.fixture(params=FAMILIES)
+def trained(request):
+    """An untrained model of two bars, of each kind of music that the paper measures."""
+    torch.manual_seed(0)
+    config = shrink(request.param, bars=2)
+    return TrainedModel(MusicVAE(config.model), config)
 
 
 @pytest.fixture

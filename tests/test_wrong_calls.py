@@ -19,7 +19,7 @@ import torch
 import notebook_utils
 from checkpoint import load_checkpoint, save_checkpoint
 from configs import CONFIGS, config_to_dict
-from evaluation import bootstrap, decode_teacher_forced, evaluate, measure_elbo
+from evaluation import evaluate
 from generate import TrainedModel, slerp, take
 from helpers import BUILT_IN, MAGENTA, QUIET, made_songs, shrink
 from loss import beta_at, elbo_loss, kl_divergence, reconstruction_loss, sampling_probability_at, segments_at
@@ -27,6 +27,7 @@ from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
 from midi_utils import GrooveConverter, Limits, MelodyConverter, load_midi, load_songs
 from model import MusicVAE
 from music.attributes import note_density
+from paper.reconstruction import bootstrap, decode_teacher_forced, measure_elbo
 from prior import Prior, fit_prior
 from train import train
 

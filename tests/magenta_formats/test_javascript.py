@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from configs import CONFIGS
-from evaluation import HELD_OUT
 from generate import TrainedModel
 from helpers import OWN_SIZES, SHARED, parity_folder
 from magenta_checkpoint import load_magenta_checkpoint
@@ -33,6 +32,7 @@ from music.attributes import NGram, hit_density, note_density, pitch_range
 from music.chords import chords_to_controls
 from music.labels import DRUM_PITCHES
 from music.melody import FIRST_PITCH, paint_melody
+from paper.prior_choice import HELD_OUT
 
 PUBLISHED = SHARED / "parity" / "js_mel_2bar_small"
 SONGS = Path(__file__).parents[2] / "midi_songs" / "built_in"

@@ -6,20 +6,13 @@ mpl.use("agg")
 
 import pytest
 
-from evaluation import (
-    Accuracy,
-    AttributeTable,
-    Comparison,
-    Elbo,
-    Evaluation,
-    Interpolation,
-    Interval,
-    OtherSource,
-    PriorSamples,
-    Reconstruction,
-    Samples,
-    to_plain,
-)
+from evaluation import Evaluation, OtherSource
+from paper.attribute_vectors import AttributeTable
+from paper.interpolation import Interpolation
+from paper.json_results import to_plain
+from paper.prior_choice import PriorSamples
+from paper.reconstruction import Accuracy, Elbo, Interval, Reconstruction
+from paper.samples import Comparison, Samples
 
 ATTRIBUTES = ["c_diatonic", "note_density"]
 

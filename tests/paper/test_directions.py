@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import AttributeTable, attribute_means, to_plain
 from helpers import made_songs, table_rows, untrained
 from midi_utils import SongDataset
 from music.attributes import ATTRIBUTES, note_density
 from music.melody import FIRST_PITCH
+from paper.attribute_vectors import AttributeTable, attribute_means
 from paper.directions import Agreement, Measured, decoded, measure, measure_agreement, measure_effects
+from paper.json_results import to_plain
 from paper.tables import agreement_table, directions_table
 from studio.directions import Directions
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from corpus import load_corpus
-from evaluation import to_json
 from generate import TrainedModel
 from helpers import shrink
 from midi_utils import Windows
 from music.labels import DRUM_CLASSES
 from paper import grooves
 from paper.grooves import baseline_grooves, fit_baseline, grooves_of, measure_errors
+from paper.json_results import to_json
 from train import train
 
 HUMANIZE, TAP = "groovae_2bar_humanize_mini", "groovae_2bar_tap_fixed_velocity_mini"

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from corpus import load_corpus
-from evaluation import decode_sampled, make_generator
 from generate import TrainedModel, evenly
 from helpers import BUILT_IN, shrink
 from midi_utils import PianoConverter, load_songs
 from music.piano_measures import frame_f1, note_f1
 from paper import pianos
+from paper.measured_songs import make_generator
 from paper.pianos import measure_labels, read_training
+from paper.reconstruction import decode_sampled
 from train import train
 
 

@@ -10,7 +10,6 @@ import torch
 import prior
 from checkpoint import read_checkpoint
 from corpus import Entry, file_sha1, load_corpus, read_manifest, source_name, write_manifest
-from evaluation import STANDARD_NORMAL
 from generate import PRIOR_WINDOWS, TrainedModel
 from helpers import BUILT_IN, made_songs, shrink, table_rows
 from magenta_checkpoint import load_magenta_checkpoint
@@ -18,6 +17,7 @@ from magenta_formats.javascript import read_shards
 from magenta_formats.variables import tensorflow_variables
 from midi_utils import midi_files
 from paper import publish
+from paper.prior_choice import STANDARD_NORMAL
 from paper.recipes import Stage
 from prior import WINDOWS_PER_GAUSSIAN, Prior
 from train import train

@@ -7,12 +7,13 @@ import pytest
 
 import prior
 from corpus import load_corpus
-from evaluation import decode_sampled, decode_teacher_forced, evenly, make_generator
-from generate import TrainedModel
+from generate import TrainedModel, evenly
 from helpers import shrink
 from paper import rate_distortion
+from paper.measured_songs import make_generator
 from paper.rate_distortion import FRONTS
 from paper.recipes import STAGES
+from paper.reconstruction import decode_sampled, decode_teacher_forced
 from train import train
 
 

@@ -8,12 +8,14 @@ import pytest
 
 from configs import CONFIGS
 from corpus import NEWER_SOURCES, read_manifest, select
-from evaluation import HELD_OUT, decode_sampled, make_generator
 from generate import PRIOR_SCALE, TrainedModel
 from music.attributes import NGram
 from music.melody import FIRST_PITCH
+from paper.measured_songs import make_generator
+from paper.prior_choice import HELD_OUT
 from paper.publish import MODELS, without
 from paper.recipes import GAMES, STAGES, stage_config
+from paper.reconstruction import decode_sampled
 from paper.tables import paper_accuracy
 from prior import WINDOWS_PER_GAUSSIAN
 

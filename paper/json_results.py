@@ -1,0 +1,30 @@
+"""Results as JSON files."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+
+def to_json(value) -> str:
+    """JSON with named tuples as objects, floats rounded to six digits, and each list of numbers on one line."""
+    text = json.dumps(to_plain(value), indent=1)
+    return re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text)
+
+
+def write_json(path: str | os.PathLike, value):
+    """Writes `to_json` of a value to a file, in a folder that is made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_json(value) + "\n")
+
+
+def to_plain(value):
+    """Converts named tuples to dictionaries, at every level, and rounds floats to six digits."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [to_plain(item) for item in value]
+    return round(value, 6) if isinstance(value, float) else value
