@@ -242,6 +242,9 @@ MINI_MELODY = replace(  # a small weight on all of the KL, with no free bits: ev
     sampling_rate=4000.0,
     transpose_range=(-6, 6),
 )
+MINI_CHORDS = replace(  # few bits for z, so that the harmony comes from the chords
+    MINI_MELODY, steps=9_000, decay_rate=0.9997, max_beta=0.4, sampling_rate=600.0
+)
 TINY_PIANO = replace(TINY_MELODY, transpose_range=(-5, 6))
 TINY_LONG_PIANO = replace(TINY_LONG, transpose_range=(-5, 6))
 MINI_PIANO = replace(
@@ -339,6 +342,7 @@ CONFIGS = _presets(
     _config("groovae_2bar_humanize_mini", HUMANIZE, MINI_HUMANIZE, 64, (192,), (256,), GROOVE_OUTPUT),
     _config("groovae_2bar_tap_fixed_velocity_mini", TAP, MINI_TAP, 32, (192,), (256,), GROOVE_OUTPUT),
     _config("cat-mel_2bar_mini", MELODY_2BAR, MINI_MELODY, 160, (224,), (256,)),
+    _config("cat-mel_2bar_chords_mini", CHORDS_2BAR, MINI_CHORDS, 64, (160,), (224,)),
     _config("cat-drums_2bar_mini", DRUMS_2BAR, MINI_DRUMS, 256, (256,), (256,)),
     _config("flat-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 256, (192,), (348,), TWO_LEVEL_ENCODER),
     _config("hier-mel_16bar_mini", MELODY_16BAR, MINI_LONG, 256, (192,), (256,), TWO_LEVELS),
