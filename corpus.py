@@ -140,18 +140,31 @@ def load_corpus(
         ValueError: an unreadable manifest, one without this split or source, or a folder without its songs or without
             windows.
     """
+    found = song_paths(folder, split, manifest, only=only, without=without)
+    dataset = load_songs(list(found.values()), converter, intake=intake, cache=cache, progress=progress)
+    source = f"{folder} ({_listed(split)} of {Path(manifest).name}{_sources(only, without)})"
+    return _renamed(dataset, source, {path.as_posix(): name for name, path in found.items()})
+
+
+def song_paths(
+    folder: str | os.PathLike,
+    split: str | Sequence[str],
+    manifest: str | os.PathLike = MANIFEST,
+    *,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> dict[str, Path]:
+    """The files of a split's songs, by their paths in the manifest; the rest is as in `load_corpus`."""
     entries = select(read_manifest(manifest), only, without)
-    splits = [split] if isinstance(split, str) else list(split)
-    songs = [entry for entry in entries if entry.split in splits]
-    split = " and ".join(splits)
+    songs = [entry for entry in entries if entry.split in ([split] if isinstance(split, str) else split)]
     if not songs:
         there = sorted({entry.split for entry in entries})
-        raise ValueError(f"{manifest} has no split {split!r}{_sources(only, without)}; it has {there}")
-    found = _present(Path(folder), songs, manifest)
-    paths, reading = [Path(folder, song.path) for song in found], {"cache": cache, "progress": progress}
-    dataset = load_songs(paths, converter, intake=intake, **reading)
-    source = f"{folder} ({split} of {Path(manifest).name}{_sources(only, without)})"
-    return _renamed(dataset, source, {Path(folder, song.path).as_posix(): song.path for song in found})
+        raise ValueError(f"{manifest} has no split {_listed(split)!r}{_sources(only, without)}; it has {there}")
+    return {song.path: Path(folder, song.path) for song in _present(Path(folder), songs, manifest)}
+
+
+def _listed(split: str | Sequence[str]) -> str:
+    return split if isinstance(split, str) else " and ".join(split)
 
 
 def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool = True, sources: bool = True):
@@ -213,7 +226,7 @@ def _present(folder: Path, songs: list[Entry], manifest: str | os.PathLike) -> l
     faults = [_tally("missing", set(songs) - set(found)), _tally("changed", changed)]
     if any(faults):
         counts = "; ".join(filter(None, faults))
-        warnings.warn(f"{folder}: of {len(songs)} songs, {counts}. Figures will differ somewhat.", stacklevel=3)
+        warnings.warn(f"{folder}: of {len(songs)} songs, {counts}. Figures will differ somewhat.", stacklevel=4)
     return found
 
 

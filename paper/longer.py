@@ -21,7 +21,7 @@ import numpy as np
 
 from checkpoint import check_file
 from console import errors_in_a_line, say
-from corpus import MANIFEST, read_manifest
+from corpus import MANIFEST, song_paths
 from generate import TrainedModel
 from midi_utils import MelodyConverter
 from music.attributes import STEPS_PER_BAR, jensen_shannon_bits, note_density, pitch_class_histogram, repetition
@@ -119,12 +119,6 @@ def inside(form: Form, real: Form) -> list[str]:
     return [bars for bars, own in form.similarity.items() if low_high[bars][0] <= own.mean <= low_high[bars][1]]
 
 
-def song_paths(folder: Path, split: str, manifest: Path) -> list[Path]:
-    """The songs of a split that the folder has."""
-    paths = [folder / entry.path for entry in read_manifest(manifest) if entry.split == split]
-    return [path for path in paths if path.is_file()]
-
-
 def first_bars(clips: list[Clip], bars: int = BARS) -> list[np.ndarray]:
     """The first bars of the clips that have as many."""
     return [clip.labels[: bars * STEPS_PER_BAR] for clip in clips if len(clip.labels) >= bars * STEPS_PER_BAR]
@@ -217,11 +211,11 @@ def main(arguments: list[str] | None = None):
         if not isinstance(trained.converter, MelodyConverter):
             raise ValueError(f"{options.checkpoint} is no model of melodies")
         paths = song_paths(options.data, options.split, options.manifest)
-        real = first_bars(whole_songs(paths, trained.converter), options.bars)
+        real = first_bars(whole_songs(paths.values(), trained.converter), options.bars)
         if not real:
             raise ValueError(f"no song of the {options.split} split has {options.bars} bars: give --bars")
         if trained.sequence_prior is None:
-            trained.fit_sequence_prior(song_paths(options.data, "train", options.manifest))
+            trained.fit_sequence_prior(song_paths(options.data, "train", options.manifest).values())
         if options.save:
             trained.save(options.save)
         name = options.checkpoint.stem

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from console import errors_in_a_line, say
-from corpus import MANIFEST, read_manifest
+from corpus import MANIFEST, song_paths
 from generate import TrainedModel
 from midi_utils import load_midi
 from music.attributes import NGram, hamming, nearest_distance, note_density, set_f1
@@ -75,15 +75,16 @@ def note_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 def clips_of_songs(trained: TrainedModel, options: argparse.Namespace) -> dict[str, Clip]:
     """The clips of SONGS test songs that have enough bars, by the paths of the songs."""
-    paths = [entry.path for entry in read_manifest(options.manifest) if entry.split == "test"]
+    songs = list(song_paths(options.data, "test", options.manifest).items())
     found = {}
-    for k in np.random.default_rng(0).permutation(len(paths)):
+    for k in np.random.default_rng(0).permutation(len(songs)):
+        name, path = songs[k]
         try:
-            clip = trained.clip(load_midi(Path(options.data, paths[k])))
+            clip = trained.clip(load_midi(path))
         except ValueError:
             continue  # nothing that the model reads
         if len(clip.labels) >= LEAST_BARS * trained.converter.steps_per_bar:
-            found[paths[k]] = clip._replace(labels=clip.labels[: MOST_BARS * trained.converter.steps_per_bar])
+            found[name] = clip._replace(labels=clip.labels[: MOST_BARS * trained.converter.steps_per_bar])
         if len(found) == options.songs:
             return found
     raise ValueError(f"{options.data} has {len(found)} test songs of {LEAST_BARS} bars, of {options.songs}: add songs")

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from checkpoint import CHECKPOINT, read_checkpoint, save_checkpoint
 from console import errors_in_a_line, say
-from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits, source_name
+from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits, song_paths, source_name
 from evaluation import evaluate, summary
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
@@ -72,6 +72,7 @@ ALSO_MEASURED = (  # in docs/results.md, but not published
     "trio_16bar_first",
     "music21_mel_2bar",
 )
+COMPOSERS = ("mel_2bar_low",)  # whose files hold a prior of sequences, too
 LEFT_OUT = ("mel_2bar_first",)  # measured on sources that it was trained without, but not published
 PRICE = ("KL, bits", "-ELBO, nats per window")
 FOR_MAGENTA_JS = ("mel_2bar_low", "drums_2bar_low", "mel_16bar")  # which magenta.js can read
@@ -142,8 +143,9 @@ LIMITS = {
 def publish(name: str, run: Path, trained: TrainedModel, weights: Path) -> None:
     """Writes a run's weights in half precision, with the model's prior and the facts of the run."""
     model, config, facts = trained.model.half(), trained.config, read_checkpoint(run)["run"]
-    kept, prior = {key: facts[key] for key in RUN_FACTS}, {"prior": trained.prior, "prior_width": trained.prior_width}
-    save_checkpoint(weights / f"{name}.pt", model, config, kept, **prior)
+    kept, priors = {key: facts[key] for key in RUN_FACTS}, {"sequence_prior": trained.sequence_prior}
+    priors |= {"prior": trained.prior, "prior_width": trained.prior_width}
+    save_checkpoint(weights / f"{name}.pt", model, config, kept, **priors)
 
 
 def for_magenta_js(trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset) -> TrainedModel:
@@ -215,6 +217,8 @@ def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> No
         measure_piano(name, options, train_set, test_set)
         return
     fit_chosen_prior(trained, train_set, valid_set)
+    if name in COMPOSERS:
+        trained.fit_sequence_prior(song_paths(options.data, "train", options.manifest).values())
     publish(name, run, trained, weights)
     if name in FOR_MAGENTA_JS:
         export(name, weights, train_set, valid_set)

@@ -51,8 +51,10 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = "mel_2bar_low"
 GROOVE_MODELS = {"groove": ("groove_humanize", GROOVE_PRESET), "drumify": ("groove_tap", DRUMIFY_PRESET)}
 NEW_MUSIC = ("generate", "continue", "personalize")  # tools
-DRAWING = (*NEW_MUSIC, "vary")  # tools that draw latent vectors, at temperature 0, too
-WITHOUT_SONG = ("generate", "personalize")  # tools whose pieces are not of a song, so that chords are not its own
+CLIP_COUNTS = {"interpolate": "+", "personalize": "+", "compose": "*"}  # of tools that take other than one
+DRAWING = (*NEW_MUSIC, "vary", "compose")  # tools that draw latent vectors, at temperature 0, too
+COMPOSED_BARS = 64
+WITHOUT_SONG = ("generate", "personalize", "compose")  # tools whose pieces have no song that could name their chords
 TEMPERATURE = 0.5  # of the command's new music
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
 
@@ -128,9 +130,7 @@ def example_of(name: str, tool: "Tool") -> str:
 def add_arguments(parser: argparse.ArgumentParser, tool: str):
     """Adds the options of a tool."""
     if tool in TOOLS and tool != "generate":
-        parser.add_argument(
-            "clips", nargs="+" if tool in ("interpolate", "personalize") else 1, metavar="CLIP", help="MIDI file"
-        )
+        parser.add_argument("clips", nargs=CLIP_COUNTS.get(tool, 1), metavar="CLIP", help="MIDI file")
     default = GROOVE_MODELS.get(tool, (DEFAULT_MODEL,))[0]
     parser.add_argument("--model", default=default, help=f"name in pretrained/, or a path (default: {default})")
     parser.add_argument("--config", help="preset of one of Magenta's models, where its file fits several")
@@ -151,6 +151,12 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
         parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
         parser.add_argument("--bars", type=int, help="length of the new music; default: the model's own")
         parser.add_argument("--variation", type=float, default=VARIATION, help=f"0 to 1 (default: {VARIATION})")
+    if tool == "compose":
+        parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
+        what = f"length of a piece, with its clips (default: {COMPOSED_BARS})"
+        parser.add_argument("--bars", type=int, default=COMPOSED_BARS, help=what)
+        what = "folder of MIDI files whose form the pieces take; default: the songs that the model was fitted to"
+        parser.add_argument("--songs", help=what)
     if tool == "vary":
         parser.add_argument("--count", type=int, default=1, help="number of versions (default: 1)")
         what = f"0 (the clip as the model has it) to 1 (anything); default: {VARIATION}"
@@ -165,7 +171,7 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
     if tool == "groove":
         parser.add_argument("--strength", type=float, default=1.0, help="0 (as it was) to 1 (default)")
     else:
-        temperature = TEMPERATURE if tool in NEW_MUSIC else 0.0
+        temperature = TEMPERATURE if tool in (*NEW_MUSIC, "compose") else 0.0
         what = f"0 takes the most likely label (default: {temperature:g})"
         parser.add_argument("--temperature", type=float, default=temperature, help=what)
         parser.add_argument("--seed", type=int, help="repeats a result; drawn and shown when omitted")
@@ -217,6 +223,20 @@ def new_pieces(trained: NearTools, name: str, options: argparse.Namespace, playi
     for k in range(1, options.count + 1):
         (midi,) = trained.sample_clips(1, bars, **made, **playing)
         yield Piece(f"{name}_{bars}bars_seed{options.seed}_{k}", midi, bars)
+
+
+def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """Long pieces, one by one: new, or after a clip, or between two."""
+    if options.songs is not None:
+        trained.fit_sequence_prior(options.songs)
+    elif trained.sequence_prior is None:
+        raise ValueError(f"{options.path} was fitted to no whole songs: give a folder of MIDI files as --songs")
+    stems = [Path(clip).stem for clip in options.clips] or [Path(options.model).stem]
+    name = f"{'_to_'.join(stems)}_composed_{options.bars}bars_seed{options.seed}"
+    ends = dict(zip(("start", "end"), clips, strict=False))
+    for k in range(1, options.count + 1):
+        (midi,) = trained.compose(options.bars, **ends, **playing)
+        yield Piece(f"{name}_{k}", midi, options.bars)
 
 
 def vary_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
@@ -337,6 +357,8 @@ def check_options(options: argparse.Namespace):
             check(name.replace("_", "-"), getattr(options, name))
     if options.tool == "interpolate":
         check_clip_count(len(options.clips), options.grid is not None)
+    if options.tool == "compose" and len(options.clips) > 2:
+        raise ValueError(f"a piece has a clip at its start and one at its end, got {len(options.clips)} clips")
     if getattr(options, "programs", None) is not None:
         read_programs(options.programs)
     if options.tool in WITHOUT_SONG and options.chords == SONG_CHORDS:
@@ -451,6 +473,11 @@ TOOLS = {  # they write MIDI files, PAGE writes web pages
         interpolate_pieces,
         "go from clip to clip, on a line or in a grid of four corners",
         "a.mid b.mid c.mid --steps 9",
+    ),
+    "compose": Tool(
+        compose_pieces,
+        "make long pieces in which parts come back: new, after a clip, or between two",
+        "--bars 64 --seed 1",
     ),
     "vary": Tool(vary_pieces, "make versions of a clip", "song.mid --amount 0.3 --count 4"),
     "personalize": Tool(

@@ -9,7 +9,7 @@ from pretty_midi import Instrument, Note, PrettyMIDI
 
 import generate
 from generate import main
-from helpers import made_songs, untrained
+from helpers import made_clip, made_songs, untrained
 from midi_utils import load_midi
 from studio import command, near
 from studio.command import TOOLS, parse_arguments
@@ -78,6 +78,51 @@ def test_generate_writes_pieces_of_the_length_that_is_asked_for(studio, folder):
     assert list(files) == [f"mel_5bars_seed4_{k}" for k in (1, 2, 3)]
     assert [bars_in(path) for path in files.values()] == [5, 5, 5]
     assert len({path.read_bytes() for path in files.values()}) == 3
+
+
+@pytest.fixture(scope="module")
+def composer(tmp_path_factory):
+    """The path of a model with a prior of sequences, fitted to scales."""
+    trained, path = untrained(PRESETS["mel"]), tmp_path_factory.mktemp("composer") / "composer.pt"
+    trained.fit_sequence_prior([made_clip(trained.converter, bars=12, seed=k) for k in range(3)])
+    trained.save(path)
+    return path
+
+
+def test_compose_writes_new_long_pieces(studio, composer):
+    files = studio("compose", "--model", composer, "--bars", 10, "--count", 2, "--seed", 1)
+    assert list(files) == ["composer_composed_10bars_seed1_1", "composer_composed_10bars_seed1_2"]
+    assert [bars_in(path) for path in files.values()] == [10, 10]
+    assert len({path.read_bytes() for path in files.values()}) == 2
+
+
+@pytest.mark.parametrize(("clips", "name"), [("a", "mel_a"), ("ab", "mel_a_to_mel_b")])
+def test_compose_goes_on_from_a_clip_or_between_two(clips, name, studio, folder, composer):
+    clips = [folder / f"mel_{clip}.mid" for clip in clips]
+    ((stem, path),) = studio("compose", *clips, "--model", composer, "--bars", 14, "--seed", 1).items()
+    assert (stem, bars_in(path)) == (f"{name}_composed_14bars_seed1_1", 14)
+    own, first = ([(round(note.start, 3), note.pitch) for note in first_track(one).notes] for one in (path, clips[0]))
+    assert own[: len(first)] == first
+    last = [note.pitch for note in first_track(clips[-1]).notes]
+    assert len(clips) == 1 or [pitch for _, pitch in own][-len(last) :] == last
+
+
+def test_compose_takes_the_form_of_the_songs_in_a_folder(studio, folder, tmp_path):
+    converter = untrained(PRESETS["mel"]).converter
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    for k in range(3):
+        labels = made_clip(converter, bars=12, seed=k).labels
+        converter.from_arrays(labels).write(str(songs / f"{k}.mid"))
+    files = studio("compose", "--model", "mel", "--songs", songs, "--bars", 8, "--seed", 2)
+    assert [bars_in(path) for path in files.values()] == [8]
+
+
+def test_compose_says_what_it_lacks(studio, folder):
+    with pytest.raises(SystemExit, match="mel.pt was fitted to no whole songs: give a folder of MIDI files as --songs"):
+        studio("compose", "--model", "mel")
+    with pytest.raises(SystemExit, match="a piece has a clip at its start and one at its end, got 3 clips"):
+        studio("compose", *[folder / "mel_a.mid"] * 3, "--model", "mel")
 
 
 def test_a_seed_is_drawn_shown_and_repeats_the_piece(studio):
@@ -465,10 +510,10 @@ def test_a_run_that_is_stopped_keeps_what_is_done(studio, tmp_path, monkeypatch)
     assert len(list((tmp_path / "out").glob("*.mid"))) == 2
 
 
-def test_the_commands_of_the_page_run(folder, tmp_path, monkeypatch):
-    models = {"mel_2bar_low": "mel", "groove_humanize": "groove", "groove_tap": "tap"}
+def test_the_commands_of_the_page_run(folder, composer, tmp_path, monkeypatch):
+    models = {"mel_2bar_low": composer, "groove_humanize": folder / "groove.pt", "groove_tap": folder / "tap.pt"}
     for name, file in models.items():
-        (tmp_path / f"{name}.pt").symlink_to(folder / f"{file}.pt")
+        (tmp_path / f"{name}.pt").symlink_to(file)
     for name, file in {"song": "mel_a", "b": "mel_b", "c": "mel_c", "d": "mel_d", "beat": "drums_a"}.items():
         (tmp_path / f"{name}.mid").symlink_to(folder / f"{file}.mid")
     (tmp_path / "runs" / "groove_humanize").mkdir(parents=True)
@@ -481,7 +526,7 @@ def test_the_commands_of_the_page_run(folder, tmp_path, monkeypatch):
     assert {line.split()[2] for line in lines} == set(TOOLS)
     for line in lines:
         main(shlex.split(line)[2:])
-    assert len(list((tmp_path / "generated").glob("*.mid"))) == 4 + 3 + 9 + 16 + 4 + 4 + 1 + 1 + 1
+    assert len(list((tmp_path / "generated").glob("*.mid"))) == 4 + 3 + 1 + 1 + 9 + 16 + 4 + 4 + 1 + 1 + 1
 
 
 @pytest.mark.parametrize("name", TOOLS)
