@@ -21,7 +21,7 @@ from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
 from engine.checks import checked_path, checked_type, described
 from model import ModelConfig, MusicVAE, blank_model
-from prior import DiffusionPrior, Prior, SequencePrior
+from prior import DiffusionPrior, PersonalPrior, Prior, SequencePrior
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
 FORMAT = 1  # version of that file's content
@@ -33,7 +33,12 @@ MOST_CALLS = 10_000  # tensors and ordered dictionaries in a file; a run of the 
 STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 ALLOWED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", *(f"torch {kind}Storage" for kind in STORAGES)}
 UNKNOWN_STORAGE = re.compile(r"/data/(?![0-9]+$)")  # values of a tensor under letters, whose case PyTorch ignores
-PRIORS = {"mixture": Prior, "diffusion": DiffusionPrior}  # by the kind that a file names; a plain tuple is a mixture
+PRIORS = {  # by the kind that a file names; a plain tuple is a mixture
+    "mixture": Prior,
+    "diffusion": DiffusionPrior,
+    "personal": PersonalPrior,
+}
+AnyPrior = Prior | DiffusionPrior | PersonalPrior
 MOST_FAULTS = 5  # that an error message lists
 
 
@@ -43,7 +48,7 @@ def save_checkpoint(
     config: Config,
     run: dict | None = None,
     optimizer: Adam | None = None,
-    prior: Prior | DiffusionPrior | None = None,
+    prior: AnyPrior | None = None,
     prior_width: float | None = None,
     sequence_prior: SequencePrior | None = None,
 ):
@@ -154,7 +159,7 @@ def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
     return model.eval(), config
 
 
-def stored_prior(content: dict) -> Prior | DiffusionPrior | None:
+def stored_prior(content: dict) -> AnyPrior | None:
     """The prior in a checkpoint's content; None where it has none."""
     prior = content.get("prior")
     if isinstance(prior, dict):
@@ -173,7 +178,7 @@ def stored_width(content: dict) -> float | None:
     return content.get("prior_width")
 
 
-def _plain_prior(prior: Prior | DiffusionPrior, dtype: torch.dtype) -> tuple | dict:
+def _plain_prior(prior: AnyPrior, dtype: torch.dtype) -> tuple | dict:
     """A prior as `stored_prior` reads it: a mixture as a plain tuple, another with its kind and its fields by name."""
     if isinstance(prior, Prior):
         return tuple(_fields(prior, dtype).values())
@@ -181,7 +186,7 @@ def _plain_prior(prior: Prior | DiffusionPrior, dtype: torch.dtype) -> tuple | d
     return {"kind": kind, **_fields(prior, dtype)}
 
 
-def _fields(prior: Prior | DiffusionPrior | SequencePrior, dtype: torch.dtype) -> dict[str, Tensor]:
+def _fields(prior: AnyPrior | SequencePrior, dtype: torch.dtype) -> dict[str, Tensor]:
     """The tensors of a prior in a dtype, by name."""
     return {name: part.to(dtype) for name, part in prior._asdict().items()}
 
@@ -348,7 +353,7 @@ def _sequence_fault(parts) -> str | None:
     return f"its sequence_prior should have the fields {', '.join(SequencePrior._fields)}"
 
 
-def _prior_faults(prior: Prior | DiffusionPrior | SequencePrior, z_size: int) -> list[str]:
+def _prior_faults(prior: AnyPrior | SequencePrior, z_size: int) -> list[str]:
     """How the fields of a prior differ in shape from those of a model with this size of z."""
     wanted = zip(prior._fields, prior, prior.wanted_shapes(z_size), strict=True)
     return [

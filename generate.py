@@ -23,6 +23,7 @@ from torch import Generator, Tensor
 from torch.distributions import Normal
 
 from checkpoint import (
+    AnyPrior,
     read_checkpoint,
     rebuild,
     save_checkpoint,
@@ -62,7 +63,7 @@ from model import MusicVAE, autocast
 from music.chords import chords_to_controls
 from music.converter import Programs, as_array, take
 from music.performance import PADDING
-from prior import FITS, DiffusionPrior, Prior, SequencePrior
+from prior import FITS, SequencePrior
 from studio import command
 from studio.directions import DirectionTools
 from studio.near import NearTools
@@ -112,7 +113,7 @@ class TrainedModel(NearTools, DirectionTools):
         model: MusicVAE,
         config: Config,
         precision: str = "float32",
-        prior: Prior | DiffusionPrior | None = None,
+        prior: AnyPrior | None = None,
         prior_width: float = PRIOR_SCALE,
         sequence_prior: SequencePrior | None = None,
     ):
@@ -423,12 +424,12 @@ class TrainedModel(NearTools, DirectionTools):
             return checked_generator(given)
         return Generator(self.device).manual_seed(checked_seed(given))
 
-    def _checked_prior(self, prior: Prior | DiffusionPrior | SequencePrior) -> Prior | DiffusionPrior | SequencePrior:
+    def _checked_prior(self, prior: AnyPrior | SequencePrior) -> AnyPrior | SequencePrior:
         """A prior on the model's device."""
         if not (isinstance(prior, tuple) and hasattr(prior, "draw")):
             raise ValueError(f"prior must be a NamedTuple of tensors with a method draw, got {described(prior)}")
         z_size = self.model.config.z_size
-        if isinstance(prior, Prior | DiffusionPrior | SequencePrior) and prior.z_size != z_size:
+        if isinstance(prior, AnyPrior | SequencePrior) and prior.z_size != z_size:
             raise ValueError(f"prior must be of z_size {z_size}, as the model, got {prior}")
         return prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
 

@@ -43,3 +43,8 @@ def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
     aside = aside - (aside @ u) * u
     turned = (t * angle).cos() * u + (t * angle).sin() * aside / aside.norm()
     return (turned * torch.lerp(*norms, t)).to(start.dtype)
+
+
+def slerp_rows(start: Tensor, end: Tensor, t: float) -> Tensor:
+    """`slerp` of each pair of rows: [n, Z]."""
+    return torch.stack([slerp(a, b, t) for a, b in zip(start, end, strict=True)])

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from engine.checks import checked_count, checked_share, checked_temperature, described
 from engine.rng import uniform
-from engine.slerp import slerp
+from engine.slerp import slerp, slerp_rows
 from midi_utils import Converter, GrooveConverter, Midi, SongDataset, Windows, as_midi, midi_files
 from model import autocast
 from music.chords import progression
@@ -43,11 +43,6 @@ class Corners(NamedTuple):
     mu: Tensor  # [clips, n, Z], posterior means of the windows of each
     sounds: np.ndarray  # [n] bool: whether any of them has an onset in the window
     first: Clip  # gives length, tempo, program and chords
-
-
-def slerp_windows(start: Tensor, end: Tensor, t: float) -> Tensor:
-    """`slerp` of each pair of windows: [n, Z]."""
-    return torch.stack([slerp(a, b, t) for a, b in zip(start, end, strict=True)])
 
 
 class CodedWindows(NamedTuple):
@@ -321,7 +316,7 @@ class ClipTools:
         num_steps, corners = checked_count("num_steps", num_steps), self._corners(clips)
         places = np.linspace(0, len(corners.mu) - 1, num_steps)
         starts = np.minimum(places.astype(int), len(corners.mu) - 2).tolist()
-        points = [slerp_windows(*corners.mu[k : k + 2], place - k) for k, place in zip(starts, places, strict=True)]
+        points = [slerp_rows(*corners.mu[k : k + 2], place - k) for k, place in zip(starts, places, strict=True)]
         return self._between(corners, points, temperature, self._random_source(seed, generator), qpm, program)
 
     def interpolate_grid(
@@ -351,8 +346,8 @@ class ClipTools:
         if len(found.mu) != 4:
             raise ValueError(f"a grid has four corners, got {len(found.mu)} clips")
         shares, (a, b, c, d) = np.linspace(0, 1, size).tolist(), found.mu
-        sides = [(slerp_windows(a, c, y), slerp_windows(b, d, y)) for y in shares]
-        points = [slerp_windows(left, right, x) for left, right in sides for x in shares]
+        sides = [(slerp_rows(a, c, y), slerp_rows(b, d, y)) for y in shares]
+        points = [slerp_rows(left, right, x) for left, right in sides for x in shares]
         return self._between(found, points, temperature, self._random_source(seed, generator), qpm, program)
 
     def groove(

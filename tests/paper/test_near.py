@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import prior
 from helpers import untrained
 from music.attributes import NGram
 from paper import near as measurements
 from paper.near import AMOUNTS, DIALS, near_song, note_distance, tables
-from studio import near
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ def test_a_window_of_the_song_is_a_copy():
 
 
 def test_the_command_measures_every_amount_and_dial(corpus_arguments, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(near, "UPDATES", 2)
+    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 2)
     monkeypatch.setattr(measurements, "SAMPLES", 4)
     untrained("cat-mel_2bar_tiny").save(tmp_path / "tiny.pt")
     out = tmp_path / "near.json"

@@ -8,10 +8,11 @@ import pytest
 from pretty_midi import Instrument, Note, PrettyMIDI
 
 import generate
+import prior
 from generate import main
 from helpers import made_clip, made_songs, untrained
 from midi_utils import load_midi
-from studio import command, near
+from studio import command
 from studio.command import TOOLS, parse_arguments
 
 PRESETS = {
@@ -191,7 +192,7 @@ def test_vary_writes_versions_as_long_as_the_clip(studio, folder):
 
 
 def test_personalize_writes_pieces_in_the_tempo_of_the_first_song(studio, folder, monkeypatch):
-    monkeypatch.setattr(near, "UPDATES", 5)
+    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 5)
     songs = [folder / f"mel_{name}.mid" for name in "abcd"]
     words = ("--dial", 0.1, "--count", 2, "--bars", 3, "--model", "mel", "--seed", 1)
     files = studio("personalize", *songs, *words)
@@ -519,7 +520,7 @@ def test_the_commands_of_the_page_run(folder, composer, tmp_path, monkeypatch):
     (tmp_path / "runs" / "groove_humanize").mkdir(parents=True)
     (tmp_path / "runs" / "groove_humanize" / "checkpoint.pt").symlink_to(folder / "groove.pt")
     monkeypatch.setattr(command, "PRETRAINED", tmp_path)
-    monkeypatch.setattr(near, "UPDATES", 5)
+    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 5)
     monkeypatch.chdir(tmp_path)
     page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("python generate.py ")]

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+import prior
+from generate import TrainedModel
 from helpers import BAR, made_clip, made_songs, untrained
 from music.clips import Clip
+from prior import PersonalPrior, fit_personal, mixed
 from studio import near
-from studio.near import LEAST_WINDOWS, PersonalPrior, fit_personal, mixed
+from studio.near import LEAST_WINDOWS
 
 PRESETS = {
     "melody": "cat-mel_2bar_tiny",
@@ -115,7 +118,7 @@ def test_the_end_gives_its_share_of_the_variance(share):
 @pytest.fixture
 def short(monkeypatch):
     """A small VAE that trains in an instant."""
-    monkeypatch.setattr(near, "UPDATES", 20)
+    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 20)
     monkeypatch.setattr(near, "OWN_DRAWS", 64)
 
 
@@ -124,27 +127,27 @@ def is_one_of(z, others):
 
 
 def test_draws_lie_near_the_songs_at_dial_0_and_are_the_priors_at_1(monkeypatch):
-    monkeypatch.setattr(near, "UPDATES", 150)
+    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 150)
     size, generator = 8, torch.Generator().manual_seed(0)
     mu = 3 + torch.randn(12, size, generator=generator)
     others = torch.randn(50, size, generator=generator)
-    prior = fit_personal(mu, torch.full_like(mu, 0.2), others)
+    fitted = fit_personal(mu, torch.full_like(mu, 0.2), others)
     nearest = [
-        torch.cdist(prior.draw(64, torch.Generator().manual_seed(1), dial), mu).min(1).values.mean()
+        torch.cdist(fitted.draw(64, torch.Generator().manual_seed(1), dial), mu).min(1).values.mean()
         for dial in (0.0, 0.5, 1.0)
     ]
     assert nearest[0] < nearest[1] < nearest[2]
     assert nearest[0] < torch.cdist(mu, mu).fill_diagonal_(torch.inf).min(1).values.mean()
-    far = prior.draw(64, torch.Generator().manual_seed(1), 1.0)
+    far = fitted.draw(64, torch.Generator().manual_seed(1), 1.0)
     assert is_one_of(far, others).all()
 
 
 def test_draws_spread_as_the_songs_do(monkeypatch):
-    monkeypatch.setattr(near, "UPDATES", 150)
+    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 150)
     centres = torch.tensor([[4.0, 0, 0, 0], [0, 4.0, 0, 0], [0, 0, 4.0, 0]])
     mu = centres.repeat_interleave(4, 0) + 0.1 * torch.arange(4.0).repeat(3)[:, None]
-    prior = fit_personal(mu, torch.full_like(mu, 0.3), mu)
-    z = prior.draw(300, torch.Generator().manual_seed(0))
+    fitted = fit_personal(mu, torch.full_like(mu, 0.3), mu)
+    z = fitted.draw(300, torch.Generator().manual_seed(0))
     share = torch.bincount(torch.cdist(z, centres).argmin(1), minlength=3) / 300
     assert share.min() > 0.15
 
@@ -152,11 +155,11 @@ def test_draws_spread_as_the_songs_do(monkeypatch):
 @pytest.mark.parametrize("unit", [0.1, 1.0])
 def test_draws_vary_as_the_means_of_the_posteriors_do(monkeypatch, unit):
     """As probabilistic PCA has it: what all windows share, the width of their posteriors, is left to the decoder."""
-    monkeypatch.setattr(near, "UPDATES", 200)
+    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 200)
     mu = torch.zeros(32, 4)
     mu[:, 0] = torch.special.ndtri((torch.arange(32) + 0.5) / 32)
-    prior = fit_personal(unit * mu, torch.full_like(mu, 0.8 * unit), mu)
-    along, *across = (prior.draw(2000, torch.Generator().manual_seed(0)).std(0) / unit).tolist()
+    fitted = fit_personal(unit * mu, torch.full_like(mu, 0.8 * unit), mu)
+    along, *across = (fitted.draw(2000, torch.Generator().manual_seed(0)).std(0) / unit).tolist()
     assert 0.7 < along < 1.3
     assert max(across) < 0.5
 
@@ -174,6 +177,16 @@ def test_a_personal_model_makes_pieces_and_the_model_stays_as_it_is(kind, short)
     if kind != "hits":
         (piece,) = personal.sample_clips(1, 3, seed=0, **chords)
         assert notes(piece)
+
+
+def test_a_personal_model_is_kept_by_a_file(short, tmp_path):
+    personal = model("melody").personalize(clip_of("melody", bars=12), dial=0.25)
+    personal.save(tmp_path / "me.pt")
+    kept = TrainedModel.load(tmp_path / "me.pt")
+    assert (str(kept.prior), kept.prior_width) == (str(personal.prior), 0.25)
+    assert [notes(midi) for midi in kept.sample_clips(2, 3, seed=0)] == [
+        notes(midi) for midi in personal.sample_clips(2, 3, seed=0)
+    ]
 
 
 def test_songs_train_a_personal_model_together_and_a_second_one_is_the_same(short):
