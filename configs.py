@@ -243,7 +243,7 @@ MINI_MELODY = replace(  # a small weight on all of the KL, with no free bits: ev
     transpose_range=(-6, 6),
 )
 MINI_CHORDS = replace(  # few bits for z, so that the harmony comes from the chords
-    MINI_MELODY, steps=5_000, decay_rate=0.9994, max_beta=0.4, sampling_rate=400.0
+    MINI_MELODY, steps=5_000, decay_rate=0.9994, max_beta=0.1, sampling_rate=400.0
 )
 TINY_PIANO = replace(TINY_MELODY, transpose_range=(-5, 6))
 TINY_LONG_PIANO = replace(TINY_LONG, transpose_range=(-5, 6))

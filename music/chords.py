@@ -16,6 +16,7 @@ import numpy as np
 NO_CHORD = "N.C."
 ROOTS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 TRIADS = {(0, 0): "", (-1, 0): "m", (0, 1): "aug", (-1, -1): "dim"}  # alterations of third and fifth, in class order
+TRIAD_TONES = tuple((0, 4 + third, 7 + fifth) for third, fifth in TRIADS)  # semitones above the root, in class order
 CHORD_DEPTH = 1 + len(TRIADS) * len(ROOTS)  # 49 classes: 0 no chord, then the twelve roots of each triad
 
 STEP_PITCHES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

@@ -17,14 +17,13 @@ from pretty_midi import PrettyMIDI
 
 from console import errors_in_a_line, say
 from midi_utils import MelodyConverter, load_midi
-from music.chords import ROOTS
+from music.chords import ROOTS, TRIAD_TONES
 from music.clip_chords import chords_of_clip
 from music.clips import read_clip
 from paper.tables import markdown, number
 
 CONVERTER = MelodyConverter(bars=2, programs=None, chords=True)
 CHORD_STEPS = 8  # half a bar of 4/4
-TRIADS = ((0, 4, 7), (0, 3, 7), (0, 4, 8), (0, 3, 6))  # semitones above the root, in the order of chord classes
 KINDS = {  # from what the chords are estimated: the name in the table
     "mma": "MMA's accompaniment",
     "chords": "the chord track itself",
@@ -60,7 +59,8 @@ def true_chords(midi: PrettyMIDI, count: int) -> np.ndarray:
         root, *others = sorted(pitches)
         triad = (0, *(pitch - root for pitch in others[:2]))
         first, last = np.ceil(np.array((start, end)) / half_bar - 1e-6).astype(int)
-        classes[first:last] = 1 + TRIADS.index(triad) * len(ROOTS) + root % len(ROOTS) if triad in TRIADS else 0
+        known = triad in TRIAD_TONES
+        classes[first:last] = 1 + TRIAD_TONES.index(triad) * len(ROOTS) + root % len(ROOTS) if known else 0
     return classes
 
 

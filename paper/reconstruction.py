@@ -124,11 +124,24 @@ def reconstruction_nats(trained: TrainedModel, windows: Windows, z: Tensor) -> n
 
 
 @torch.no_grad()
-def decode_sampled(trained: TrainedModel, z: Tensor, generator: Generator, temperature: float = 1.0) -> np.ndarray:
-    """Decodes latent vectors [n, Z], each step drawn at a temperature: labels [n, steps] or [n, steps, parts]."""
+def decode_sampled(
+    trained: TrainedModel,
+    z: Tensor,
+    generator: Generator,
+    temperature: float = 1.0,
+    controls: Tensor | None = None,
+) -> np.ndarray:
+    """Decodes latent vectors [n, Z], each step drawn at a temperature: labels [n, steps] or [n, steps, parts].
+
+    Controls, [n, steps, control_depth], are for a model that reads them.
+    """
     z, drawing = trained.model.as_z(z), {"temperature": temperature, "generator": checked_generator(generator)}
+    given = [None] * -(-len(z) // BATCH) if controls is None else controls.split(BATCH)
     with autocast(trained.device, trained.precision):
-        parts = [trained.model.sample(len(part), z=part, **drawing) for part in z.split(BATCH)]
+        parts = [
+            trained.model.sample(len(part), z=part, controls=own, **drawing)
+            for part, own in zip(z.split(BATCH), given, strict=True)
+        ]
     return trained.converter.from_tensors(torch.cat(parts)).cpu().numpy()
 
 

@@ -164,6 +164,7 @@ class ClipTools:
         clip: Midi | Windows | Clip,
         *,
         change: Callable[[Tensor], Tensor] | None = None,
+        chords: str | None = None,
         temperature: float = 0.0,
         seed: int | None = None,
         generator: Generator | int | None = None,
@@ -177,13 +178,17 @@ class ClipTools:
         Args:
             clip: a song, windows, or what `clip` returns.
             change: takes the posterior means [n, Z] and returns the z [n, Z] that are decoded in their place.
+            chords: that the piece gets, as text; the clip's own, under which it is encoded, when None.
             qpm: tempo in quarter notes per minute; the clip's own when None.
             program: as in `sample`; the clip's own when None. The other arguments are as in `sample`, too.
         """
         source, clip = self._random_source(seed, generator), self.clip(clip)
         cutting, windows = self._cut(clip)
-        controls = self.converter.to_tensors(windows).controls if self.converter.control_depth else None
         mu = self.encode(windows).mu
+        if chords is not None:
+            clip = clip._replace(chords=self._chord_line(chords, len(clip.labels)))
+            windows = windows._replace(controls=self._chords_by_window(clip.chords, len(mu)))
+        controls = self.converter.to_tensors(windows).controls if self.converter.control_depth else None
         z = mu if change is None else self.model.as_z(change(mu))
         if len(z) != len(mu):
             raise ValueError(f"change must return a z per window, {list(mu.shape)}, got {list(z.shape)}")

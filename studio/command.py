@@ -50,11 +50,12 @@ from training.run_folder import check_folder
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = "mel_2bar_low"
 GROOVE_MODELS = {"groove": ("groove_humanize", GROOVE_PRESET), "drumify": ("groove_tap", DRUMIFY_PRESET)}
+OTHER_MODELS = {tool: model for tool, (model, _) in GROOVE_MODELS.items()} | {"reharmonize": "mel_2bar_chords"}
 NEW_MUSIC = ("generate", "continue", "personalize")  # tools
 CLIP_COUNTS = {"interpolate": "+", "personalize": "+", "compose": "*"}  # of tools that take other than one
 DRAWING = (*NEW_MUSIC, "vary", "compose")  # tools that draw latent vectors, at temperature 0, too
 COMPOSED_BARS = 64
-WITHOUT_SONG = ("generate", "personalize", "compose")  # tools whose pieces have no song that could name their chords
+NEW_CHORDS = ("generate", "personalize", "reharmonize")  # tools whose pieces do not have their song's chords
 TEMPERATURE = 0.5  # of the command's new music
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
 
@@ -131,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser, tool: str):
     """Adds the options of a tool."""
     if tool in TOOLS and tool != "generate":
         parser.add_argument("clips", nargs=CLIP_COUNTS.get(tool, 1), metavar="CLIP", help="MIDI file")
-    default = GROOVE_MODELS.get(tool, (DEFAULT_MODEL,))[0]
+    default = OTHER_MODELS.get(tool, DEFAULT_MODEL)
     parser.add_argument("--model", default=default, help=f"name in pretrained/, or a path (default: {default})")
     parser.add_argument("--config", help="preset of one of Magenta's models, where its file fits several")
     parser.add_argument("--out", default="generated", help="folder of the files (default: generated)")
@@ -141,7 +142,10 @@ def add_arguments(parser: argparse.ArgumentParser, tool: str):
     add_tool_arguments(parser, tool)
     if tool != "generate":
         add_clip_arguments(parser)
-    parser.add_argument("--chords", help='for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"; song: the clip\'s own')
+    if tool != "compose":
+        what = 'for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"; song: the clip\'s own'
+        parser.add_argument("--chords", required=tool == "reharmonize", help=what)
+    parser.set_defaults(chords=None)
     add_output_arguments(parser)
 
 
@@ -281,6 +285,12 @@ def drumify_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[
     yield Piece(f"{Path(options.clips[0]).stem}_drums", midi, bars_of(trained, clips[0]))
 
 
+def reharmonize_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """A clip under other chords."""
+    midi = trained.reconstruct_clip(clips[0], chords=options.chords, **playing)
+    yield Piece(f"{Path(options.clips[0]).stem}_reharmonized", midi, bars_of(trained, clips[0]))
+
+
 def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A clip, encoded and decoded."""
     midi = trained.reconstruct_clip(clips[0], **playing)
@@ -290,7 +300,8 @@ def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: l
 def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     """The clips that the options name; says on standard error which bars and tracks they are."""
     cutting = {"track": options.track, "start_bar": options.from_bar - 1, "bars": options.clip_bars}
-    cutting |= {"fill": options.fill, "chords": options.chords, "rhythm": options.tool == "drumify"}
+    chords = SONG_CHORDS if options.tool == "reharmonize" else options.chords
+    cutting |= {"fill": options.fill, "chords": chords, "rhythm": options.tool == "drumify"}
     if options.programs is not None:
         trained.converter = with_converter(trained.config, programs=read_programs(options.programs)).converter
     clips = []
@@ -361,8 +372,8 @@ def check_options(options: argparse.Namespace):
         raise ValueError(f"a piece has a clip at its start and one at its end, got {len(options.clips)} clips")
     if getattr(options, "programs", None) is not None:
         read_programs(options.programs)
-    if options.tool in WITHOUT_SONG and options.chords == SONG_CHORDS:
-        raise ValueError(f"{options.tool} makes new pieces: give their chords as text, such as 'Am7 | G7'")
+    if options.tool in NEW_CHORDS and options.chords == SONG_CHORDS:
+        raise ValueError(f"{options.tool} takes new chords: give them as text, such as 'Am7 | G7'")
     if options.tool in TOOLS:
         check_output_options(options)
 
@@ -487,6 +498,7 @@ TOOLS = {  # they write MIDI files, PAGE writes web pages
     ),
     "groove": Tool(groove_pieces, "give stiff drums timing and dynamics", "beat.mid --strength 0.8"),
     "drumify": Tool(drumify_pieces, "play drums to the rhythm of any track", "bass.mid --track 0"),
+    "reharmonize": Tool(reharmonize_pieces, "play a clip under other chords", 'song.mid --chords "Am7 Dm7 | G7 Cmaj7"'),
     "reconstruct": Tool(
         reconstruct_pieces, "encode a clip of any length and decode it", "song.mid --from-bar 5 --clip-bars 8"
     ),

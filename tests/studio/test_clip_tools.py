@@ -349,6 +349,19 @@ def test_chords_are_followed_and_written_as_text():
     assert notes(other) != notes(midi)
 
 
+def test_a_clip_is_decoded_under_other_chords_from_the_z_of_its_own():
+    trained = model("chords")
+    song = trained.converter.from_arrays(clip_of("chords", 2).labels)
+    clip = trained.clip(song, chords="C | F")
+    own, same, other = (trained.reconstruct_clip(clip, chords=chords) for chords in (None, "C | F", "G"))
+    assert notes(own) == notes(same) != notes(other)
+    assert [text.text for text in other.text_events] == ["G"]
+    windows = Windows(clip.labels[None], np.array([32]), clip.chords[None])
+    z = trained.encode(windows).mu
+    (wanted,) = trained.decode(z, controls=["G"], temperature=0)
+    assert onsets(other) == onsets(wanted)
+
+
 def test_a_clip_with_chords_goes_on_with_them_or_with_others():
     trained = model("chords")
     song = trained.converter.from_arrays(clip_of("chords", 2).labels)

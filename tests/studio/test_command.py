@@ -147,6 +147,13 @@ def test_generate_writes_chords_as_text(studio):
     assert [text.text for text in load_midi(path).text_events] == ["Am", "F"]
 
 
+def test_reharmonize_writes_the_new_chords(studio, folder):
+    words = ("reharmonize", folder / "mel_a.mid", "--model", "chords", "--chords", "Am | F")
+    ((name, path),) = studio(*words).items()
+    assert (name, bars_in(path)) == ("mel_a_reharmonized", 4)
+    assert [text.text for text in load_midi(path).text_events] == ["Am", "F", "Am", "F"]
+
+
 def test_the_chords_of_the_clips_own_song_are_followed(studio, folder, tmp_path):
     midi = load_midi(folder / "mel_a.mid")
     midi.instruments.append(Instrument(48))
@@ -334,7 +341,7 @@ def test_help_shows_an_example_of_every_tool(capsys):
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
-    assert parse_arguments([name, *TOOLS[name].example.split()]).tool == name
+    assert parse_arguments([name, *shlex.split(TOOLS[name].example)]).tool == name
     with pytest.raises(SystemExit):
         parse_arguments([name, "--help"])
     assert f"example: python generate.py {name} {TOOLS[name].example}" in " ".join(capsys.readouterr().out.split())
@@ -465,10 +472,10 @@ def test_a_folder_that_cannot_be_made_is_named(studio, folder, monkeypatch):
         studio("generate", "--model", "mel", "--seed", 0)
 
 
-@pytest.mark.parametrize("tool", ["generate", "personalize"])
+@pytest.mark.parametrize("tool", ["generate", "personalize", "reharmonize"])
 def test_new_pieces_take_no_chords_of_a_song(tool, folder):
-    words = [tool, *([str(folder / "mel_a.mid")] if tool == "personalize" else []), "--chords", "song"]
-    with pytest.raises(SystemExit, match=f"{tool} makes new pieces: give their chords as text, such as 'Am7 | G7'"):
+    words = [tool, *([] if tool == "generate" else [str(folder / "mel_a.mid")]), "--chords", "song"]
+    with pytest.raises(SystemExit, match=f"{tool} takes new chords: give them as text, such as 'Am7 | G7'"):
         command.main(None, [*words, "--model", str(folder / "chords.pt")])
 
 
@@ -512,7 +519,8 @@ def test_a_run_that_is_stopped_keeps_what_is_done(studio, tmp_path, monkeypatch)
 
 
 def test_the_commands_of_the_page_run(folder, composer, tmp_path, monkeypatch):
-    models = {"mel_2bar_low": composer, "groove_humanize": folder / "groove.pt", "groove_tap": folder / "tap.pt"}
+    models = {"mel_2bar_low": composer, "mel_2bar_chords": folder / "chords.pt"}
+    models |= {"groove_humanize": folder / "groove.pt", "groove_tap": folder / "tap.pt"}
     for name, file in models.items():
         (tmp_path / f"{name}.pt").symlink_to(file)
     for name, file in {"song": "mel_a", "b": "mel_b", "c": "mel_c", "d": "mel_d", "beat": "drums_a"}.items():
@@ -527,14 +535,14 @@ def test_the_commands_of_the_page_run(folder, composer, tmp_path, monkeypatch):
     assert {line.split()[2] for line in lines} == set(TOOLS)
     for line in lines:
         main(shlex.split(line)[2:])
-    assert len(list((tmp_path / "generated").glob("*.mid"))) == 4 + 3 + 1 + 1 + 9 + 16 + 4 + 4 + 1 + 1 + 1
+    assert len(list((tmp_path / "generated").glob("*.mid"))) == 4 + 3 + 1 + 1 + 9 + 16 + 4 + 4 + 1 + 1 + 1 + 1 + 1
 
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_the_page_shows_every_option_of_the_files(name):
     page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
     for option in ("tempo", "program", "velocity", "swing", "swing_unit", "on_grid", "drum_map"):
-        assert option in vars(parse_arguments([name, *TOOLS[name].example.split()]))
+        assert option in vars(parse_arguments([name, *shlex.split(TOOLS[name].example)]))
         assert f"--{option.replace('_', '-')}" in page
 
 
