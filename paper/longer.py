@@ -210,6 +210,9 @@ def main(arguments: list[str] | None = None):
         trained = TrainedModel.load(options.checkpoint)
         if not isinstance(trained.converter, MelodyConverter):
             raise ValueError(f"{options.checkpoint} is no model of melodies")
+        if options.bars < 1 or options.bars % trained.converter.bars:
+            own = trained.converter.bars
+            raise ValueError(f"--bars must be a multiple of {own}, the bars of the model's windows, got {options.bars}")
         paths = song_paths(options.data, options.split, options.manifest)
         real = first_bars(whole_songs(paths.values(), trained.converter), options.bars)
         if not real:

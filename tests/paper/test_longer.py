@@ -91,6 +91,13 @@ def test_the_committed_pieces_have_the_form_of_songs():
     assert low <= found["composed"]["key_drift_bits"]["mean"] <= high < found["independent"]["key_drift_bits"]["mean"]
 
 
+def test_pieces_are_whole_windows(tmp_path, corpus_arguments):
+    config, path = shrink("cat-mel_2bar_tiny"), tmp_path / "a.pt"
+    save_checkpoint(path, MusicVAE(config.model), config)
+    with pytest.raises(SystemExit, match="--bars must be a multiple of 2, the bars of the model's windows, got 15"):
+        longer.main([str(path), *corpus_arguments, "--bars", "15", "--out", str(tmp_path / "found.json")])
+
+
 @pytest.mark.parametrize("preset", ["cat-drums_2bar_tiny", "piano_2bar_tiny"])
 def test_a_model_of_anything_but_melodies_is_refused(preset, tmp_path, corpus_arguments):
     config, path = shrink(preset), tmp_path / "a.pt"

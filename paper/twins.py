@@ -1,0 +1,193 @@
+"""Compares models that have a conductor with their flat twins: trained alike, measured on the same windows.
+
+    python -m paper.twins HIERARCHICAL FLAT [HIERARCHICAL FLAT ...] --data FOLDER --out results/twins.json
+
+Each pair of checkpoints gives the gain of the conductor in accuracy, over all steps and bar by bar, and in what a
+window costs. Each model also decodes draws of its prior on to 64 bars, four times what it was trained on. Their form is
+measured in the bars that it was trained on and in those beyond, beside real songs of that length.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from checkpoint import read_checkpoint
+from console import errors_in_a_line, say
+from corpus import load_splits, song_paths
+from generate import TrainedModel, evenly
+from midi_utils import SongDataset
+from music.attributes import STEPS_PER_BAR, note_density, repetition
+from paper.json_results import write_json
+from paper.longer import first_bars
+from paper.measured_songs import make_generator
+from paper.reconstruction import Interval, bootstrap, decode_sampled, decode_teacher_forced
+from paper.several import add_arguments, name_of
+from studio.clip_tools import whole_songs
+
+PIECES = 200  # decoded on
+BARS = 64  # of each
+PARTS = {"1 to 16": (0, 16), "17 to 32": (16, 32), "33 to 64": (32, 64)}  # bars of a piece
+BARS_BACK = (1, 2, 4, 8)
+LIMIT = 4096  # windows
+
+
+class Form(NamedTuple):
+    """Means over pieces, in some of their bars."""
+
+    similarity: dict[int, float]  # of a bar's events with those of the bar so many bars earlier
+    notes: float  # per step
+
+
+class Decoded(NamedTuple):
+    """Windows as one model decodes them, per window."""
+
+    forced: np.ndarray  # [n, bars] share of the steps that are right, teacher-forced
+    sampled: np.ndarray  # [n, bars] free-running
+    kl_bits: np.ndarray  # [n]
+    nats: np.ndarray  # [n], -ELBO
+
+
+class Pair(NamedTuple):
+    """A model with a conductor beside its flat twin; gains are its numbers minus those of the twin."""
+
+    names: list[str]  # of the two
+    preset: str  # of the first
+    steps: int | None  # of training
+    seed: int | None
+    split: str
+    songs: int
+    windows: int
+    forced: Interval  # gains in accuracy
+    sampled: Interval
+    forced_by_bar: list[float]
+    sampled_by_bar: list[float]
+    kl_bits: Interval  # gains in cost, per window
+    nats: Interval
+    form: dict[str, dict[str, Form]]  # by 'conductor', 'flat' or 'songs', then by part of PARTS
+
+
+def decoded(trained: TrainedModel, songs: SongDataset, chosen: np.ndarray) -> Decoded:
+    """Decodes windows from a draw of their posteriors."""
+    windows = songs.windows(chosen)
+    encoding = trained.encode(windows, make_generator(trained, 0))
+    forced, nats = decode_teacher_forced(trained, windows, encoding.z)
+    sampled = decode_sampled(trained, encoding.z, make_generator(trained, 1))
+    right = ((labels == windows.labels).reshape(len(chosen), -1, STEPS_PER_BAR) for labels in (forced, sampled))
+    kl = encoding.kl.cpu().numpy()
+    return Decoded(*(bars.mean(2) for bars in right), kl / np.log(2), nats + kl)
+
+
+def form_by_part(pieces: np.ndarray) -> dict[str, Form]:
+    """The form of pieces [n, steps] in the bars of each of PARTS."""
+    return {name: form(pieces[:, start * STEPS_PER_BAR : end * STEPS_PER_BAR]) for name, (start, end) in PARTS.items()}
+
+
+def form(bars: np.ndarray) -> Form:
+    """The form of melodies [n, steps]; bars without an event count for no similarity."""
+    similarity = {back: float(np.nanmean(repetition(bars, back))) for back in BARS_BACK}
+    return Form(similarity, float(note_density(bars).mean()))
+
+
+def decoded_on(trained: TrainedModel, pieces: int) -> np.ndarray:
+    """Labels [pieces, steps] of BARS bars, decoded at temperature 1 from draws of the prior."""
+    options = {"temperature": 1.0, "steps": BARS * STEPS_PER_BAR, "generator": make_generator(trained, 1)}
+    outputs = trained.model.sample(pieces, z=trained.draw_z(pieces, seed=0), **options)
+    return trained.converter.from_tensors(outputs).cpu().numpy()
+
+
+def compare(
+    models: Sequence[TrainedModel],
+    songs: SongDataset,
+    whole: np.ndarray,
+    limit: int = LIMIT,
+    pieces: int | None = None,
+) -> dict:
+    """The measured fields of a `Pair`.
+
+    Args:
+        models: with a conductor, and flat.
+        songs: held-out windows of both models' converter.
+        whole: labels [n, steps] of real songs of BARS bars.
+        limit: maximum of windows, evenly spaced.
+        pieces: number of pieces that each model decodes on; PIECES when None.
+
+    Raises:
+        ValueError: models of different converters.
+    """
+    if models[0].converter != models[1].converter:
+        raise ValueError(f"{models[0].config.name} and {models[1].config.name} are no twins: they read other windows")
+    chosen = evenly(len(songs), limit)
+    song, (ours, flat) = songs.song[chosen], (decoded(model, songs, chosen) for model in models)
+    gains = Decoded(*(a - b for a, b in zip(ours, flat, strict=True)))
+    conducted, alone = (decoded_on(model, pieces or PIECES) for model in models)
+    return {
+        "songs": len(np.unique(song)),
+        "windows": len(chosen),
+        "forced": bootstrap(gains.forced.mean(1), song),
+        "sampled": bootstrap(gains.sampled.mean(1), song),
+        "forced_by_bar": gains.forced.mean(0).tolist(),
+        "sampled_by_bar": gains.sampled.mean(0).tolist(),
+        "kl_bits": bootstrap(gains.kl_bits, song),
+        "nats": bootstrap(gains.nats, song),
+        "form": {
+            "conductor": form_by_part(conducted),
+            "flat": form_by_part(alone),
+            "songs": form_by_part(whole),
+        },
+    }
+
+
+def measure_pairs(options: argparse.Namespace) -> Iterator[Pair]:
+    """Each pair of the command's checkpoints, measured."""
+    paths = options.checkpoints
+    if len(paths) % 2:
+        raise ValueError(f"checkpoints come in pairs, got {len(paths)}")
+    for pair in zip(paths[::2], paths[1::2], strict=True):
+        models, run = [TrainedModel.load(path) for path in pair], read_checkpoint(pair[0])["run"] or {}
+        (songs,) = load_splits(options, models[0].converter, (options.split,), options.without_sources)
+        paths_of_songs = song_paths(options.data, options.split, options.manifest).values()
+        whole = first_bars(whole_songs(paths_of_songs, models[0].converter), BARS)
+        if not whole:
+            raise ValueError(f"no song of the {options.split} split has {BARS} bars")
+        facts = {"steps": run.get("step"), "seed": run.get("seed"), "split": options.split}
+        measured = compare(models, songs, np.stack(whole), options.limit or LIMIT)
+        yield Pair(names=[name_of(path) for path in pair], preset=models[0].config.name, **facts, **measured)
+
+
+def summary(found: Pair) -> str:
+    """The main numbers in a few lines."""
+    gains = (
+        f"{name} {interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+        for name, interval in (("teacher-forced", found.forced), ("sampled", found.sampled))
+    )
+    costs = f"KL {found.kl_bits.mean:+.0f} bits, -ELBO {found.nats.mean:+.0f} nats"
+    lines = [f"{' - '.join(found.names)}, {found.windows} windows: {', '.join(gains)}; {costs}"]
+    for kind, parts in found.form.items():
+        for part, own in parts.items():
+            shown = ", ".join(f"{back}: {share:.3f}" for back, share in own.similarity.items())
+            lines.append(f"  {kind}, bars {part}: similarity {shown}; {own.notes:.3f} notes per step")
+    return "\n".join(lines)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command's options."""
+    parser = argparse.ArgumentParser(description="Compare models with a conductor with their flat twins.")
+    add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None):
+    """The command: measures the pairs one after the other, and writes a list of all."""
+    options, found = parse_arguments(arguments), []
+    with errors_in_a_line():
+        for pair in measure_pairs(options):
+            found.append(pair)
+            say(summary(pair), flush=True)
+        write_json(options.out, found)
+    say(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()
