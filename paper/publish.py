@@ -3,12 +3,12 @@
     python -m paper.publish --runs runs --data FOLDER
     python -m paper.publish --docs
 
-The first form publishes each model of MODELS, PIANOS and GROOVES whose run is in RUNS/NAME, as paper/recipes.py leaves
-it. It writes pretrained/NAME.pt (half precision, no optimizer, the prior whose samples resemble the valid split's songs
-most; a groove model has none), results/NAME.json (from evaluation.py, paper/pianos.py or paper/grooves.py on the test
-split, with exactly these weights), pretrained/NAME.md (the card) and, for FOR_MAGENTA_JS, pretrained/magenta_js/NAME.
-FOLDER holds the songs of corpus.csv, see docs/corpus.md. Pianos are also measured on the songs of --others, folders
-that no model was trained on.
+The first form publishes each model of MODELS, CHORDS, PIANOS and GROOVES whose run is in RUNS/NAME, as paper/recipes.py
+leaves it. It writes pretrained/NAME.pt (half precision, no optimizer, the prior whose samples resemble the valid
+split's songs most; a model of chords has a mixture, a groove model has none), results/NAME.json (from evaluation.py,
+paper/chord_following.py, paper/pianos.py or paper/grooves.py on the test split, with exactly these weights),
+pretrained/NAME.md (the card) and, for FOR_MAGENTA_JS, pretrained/magenta_js/NAME. FOLDER holds the songs of corpus.csv,
+see docs/corpus.md. Pianos are also measured on the songs of --others, folders that no model was trained on.
 
 Both forms then rewrite all cards, the tables of docs/results.md and the README's table of models from results/.
 """
@@ -28,6 +28,8 @@ from evaluation import evaluate, summary
 from generate import PRIOR_SCALE, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset, load_songs
+from paper.chord_following import evaluate_chords
+from paper.chord_following import summary as chord_summary
 from paper.grooves import evaluate_groove
 from paper.grooves import summary as groove_summary
 from paper.json_results import write_json
@@ -40,6 +42,8 @@ from paper.tables import (
     KINDS,
     MISSING,
     agreement_table,
+    chord_table,
+    decoded_on_table,
     directions_table,
     groove_table,
     markdown,
@@ -49,6 +53,7 @@ from paper.tables import (
     piano_samples_table,
     piano_table,
     rate_distortion_table,
+    twins_table,
 )
 from training.best import BEST
 
@@ -65,6 +70,7 @@ MODELS = (  # stages of paper/recipes.py
 )
 PIANOS = ("piano_2bar",)  # stages, too, of other measurements: see paper/pianos.py
 GROOVES = ("groove_humanize", "groove_tap")  # and paper/grooves.py
+CHORDS = ("mel_2bar_chords",)  # and paper/chord_following.py
 ALSO_MEASURED = (  # in docs/results.md, but not published
     "mel_16bar_first",
     "mel_16bar_flat_first",
@@ -102,6 +108,7 @@ measured in this form.
 """
 PRIOR = """| prior | {prior}, fitted to the posteriors of the training songs{bits} |
 | samples | drawn from this prior with its standard deviation scaled by {width} |"""
+COMPOSER = "\n| longer pieces | from a prior of sequences, fitted to the whole songs of the train split |"
 NO_PRIOR = "| prior | N(0, I); the tool decodes the posterior mean of what it is given |"
 LICENCES = """**Data and licences.** Every song comes from a public source whose terms allow publishing weights.
 All sources are credited in [docs/corpus.md](../docs/corpus.md): {credits}.
@@ -202,6 +209,14 @@ def measure_groove(name: str, options: argparse.Namespace, train_set: SongDatase
     write_result(name, found, groove_summary(found), options.to / "results")
 
 
+def measure_chords(name: str, options: argparse.Namespace, test_set: SongDataset) -> None:
+    """Measures published weights of a model that follows chords on the test split, and writes the numbers."""
+    path = options.to / "pretrained" / f"{name}.pt"
+    facts = {"run": read_checkpoint(path)["run"], "without_sources": STAGES[name].without_sources}
+    found = evaluate_chords(name, TrainedModel.load(path), test_set, **facts)
+    write_result(name, found, chord_summary(found), options.to / "results")
+
+
 def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
     """Writes a run's weights and measurements."""
     weights, trained, stage = options.to / "pretrained", TrainedModel.load(run), STAGES[name]
@@ -211,6 +226,11 @@ def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> No
         publish(name, run, trained, weights)
         measure_groove(name, options, train_set, test_set)
         return
+    if name in CHORDS:
+        trained.fit_prior(train_set)
+        publish(name, run, trained, weights)
+        measure_chords(name, options, test_set)
+        return
     if name in PIANOS:
         fit_chosen_piano_prior(trained, train_set, valid_set)
         publish(name, run, trained, weights)
@@ -218,7 +238,8 @@ def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> No
         return
     fit_chosen_prior(trained, train_set, valid_set)
     if name in COMPOSERS:
-        trained.fit_sequence_prior(song_paths(options.data, "train", options.manifest).values())
+        paths = song_paths(options.data, "train", options.manifest, without=stage.without_sources)
+        trained.fit_sequence_prior(paths.values())
     publish(name, run, trained, weights)
     if name in FOR_MAGENTA_JS:
         export(name, weights, train_set, valid_set)
@@ -247,7 +268,7 @@ def card(name: str, found: dict) -> str:
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
         start=f"; from the weights of `{start}`, see [recipes.py](../paper/recipes.py)" if start else "",
-        prior=NO_PRIOR if name in GROOVES else _card_prior(found),
+        prior=(NO_PRIOR if name in GROOVES else _card_prior(found)) + COMPOSER * (name in COMPOSERS),
         limits=LIMITS[kind],
         styles=DRUMMERS if name in GROOVES else TUNES.format("" if left_out else "art songs, "),
         licences=_licences(left_out),
@@ -321,7 +342,7 @@ def read_results(folder: Path, names: tuple[str, ...]) -> dict[str, dict]:
 def models_table(results: Path) -> str:
     """Size, sampled accuracy beside the paper's, and what it costs, of every published model, Markdown."""
     header = ("file", "bars", "parameters", "sampled accuracy", "the paper's", *PRICE)
-    rows = [_models_row(*item) for item in read_results(results, MODELS).items()]
+    rows = [_models_row(*item) for item in read_results(results, (*MODELS, *CHORDS)).items()]
     rows += [_piano_row(*item) for item in read_results(results, PIANOS).items()]
     return markdown(header, rows + [_groove_row(*item) for item in read_results(results, GROOVES).items()])
 
@@ -413,6 +434,17 @@ def grooves_table(results: Path) -> str:
     return groove_table(read_results(results, GROOVES).values())
 
 
+def chords_table(results: Path) -> str:
+    """How melodies follow the chords that they are given, Markdown."""
+    return chord_table(read_results(results, CHORDS).values())
+
+
+def twins(results: Path) -> str:
+    """Models with a conductor beside their flat twins, Markdown: gains, then the form of pieces that are decoded on."""
+    found = json.loads((results / "twins.json").read_text())
+    return f"{twins_table(found)}\n\n{decoded_on_table(found[0])}"
+
+
 def directions(results: Path) -> str:
     """What directions do to attributes, and how many windows they need, Markdown."""
     found = json.loads((results / "directions.json").read_text())
@@ -425,11 +457,13 @@ TABLES = {  # by the name in their marks
     "training": training_table,
     "left out": left_out_table,
     "rate and distortion": front_table,
+    "twins": twins,
     "directions": directions,
     "pianos": pianos_table,
     "samples of pianos": piano_samples,
     "outputs of pianos": piano_outputs,
     "grooves": grooves_table,
+    "chords": chords_table,
 }
 DOCUMENTS = ("README.md", "docs/results.md")
 
@@ -451,7 +485,7 @@ def with_tables(text: str, results: Path) -> str:
 
 def write_documents(folder: Path) -> None:
     """Rewrites the cards and the documents' tables from the results in a folder."""
-    for name, found in read_results(folder / "results", (*MODELS, *PIANOS, *GROOVES)).items():
+    for name, found in read_results(folder / "results", (*MODELS, *CHORDS, *PIANOS, *GROOVES)).items():
         (folder / "pretrained" / f"{name}.md").write_text(card(name, found))
     for path in (folder / document for document in DOCUMENTS):
         if path.exists():
@@ -468,7 +502,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add_corpus_arguments(parser, required=False, sources=False)
     here = "folder that gets pretrained/ and results/ (default: the current one)"
     parser.add_argument("--to", type=Path, default=Path(), help=here)
-    models = [*MODELS, *PIANOS, *GROOVES]
+    models = [*MODELS, *CHORDS, *PIANOS, *GROOVES]
     parser.add_argument("--only", nargs="+", choices=models, default=models, help="models (default: all)")
     others = "folders of songs that no model was trained on, on which pianos are measured, too"
     parser.add_argument("--others", type=Path, nargs="+", default=[], metavar="FOLDER", help=others)

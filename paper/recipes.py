@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 from configs import CONFIGS, Config
 from console import errors_in_a_line
-from corpus import NEWER_SOURCES
-from evaluation import add_corpus_arguments, load_splits
+from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits
 from train import EXIT_INTERRUPTED, TrainingDiverged, train
 
 EVAL_EVERY = 1000  # steps
@@ -58,6 +57,9 @@ LATER_LONG = TEACHER_FORCED | {
     "curriculum": 0,
     "transpose_range": (-6, 6),
 }
+TRIO_LATER = LATER_LONG | {"steps": 7_000, "decay_rate": 0.9998}
+DRUMS_LONG = {name: value for name, value in LATER_LONG.items() if name != "transpose_range"}
+DRUMS_LATER = DRUMS_LONG | {"steps": 5_000, "decay_rate": 0.99975}  # its best weights are published: publish.py --best
 PIANO_FIRST = {"steps": 5_000, "decay_rate": 0.9996, "max_beta": 0.02, "sampling_rate": 1000.0}
 PIANO_LATER = {
     "steps": 2_500,
@@ -88,6 +90,7 @@ STAGES = {
     "mel_2bar_beta_0.6": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 0.6}),
     "mel_2bar_beta_1.5": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 1.5}),
     "mel_2bar_without_z": Stage("cat-mel_2bar", "mel_2bar_low", (), WITHOUT_Z),
+    "mel_2bar_chords": Stage("cat-mel_2bar_chords"),
     "drums_2bar_first": Stage("cat-drums_2bar", without_sources=NEWER_SOURCES),
     "drums_2bar": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.09}),
     "drums_2bar_low": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.4}),
@@ -104,9 +107,11 @@ STAGES = {
     "mel_16bar": Stage("hier-mel_16bar", "mel_16bar_first", (), LATER_LONG),
     "mel_16bar_flat_first": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_flat": Stage("flat-mel_16bar", "mel_16bar_flat_first", (), LATER_LONG),
-    "drums_16bar": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),
+    "drums_16bar_first": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),
+    "drums_16bar": Stage("hier-drums_16bar", "drums_16bar_first", (), DRUMS_LATER),
     "drums_16bar_flat": Stage("flat-drums_16bar", without_sources=NEWER_SOURCES),
-    "trio_16bar": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
+    "trio_16bar_first": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),
 }
 
 

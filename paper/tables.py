@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from itertools import permutations
+from statistics import fmean, stdev
 
 from paper.measured_songs import NEW
 from paper.prior_choice import HELD_OUT
@@ -134,6 +135,51 @@ def _gain_rows(flat: dict, hierarchical: dict) -> Iterable[list[str]]:
             gains = (high["by_group"][group][part] - low["by_group"][group][part] for high, low in pairs)
             forced, drawn = map("{:+.3f}".format, gains)
             yield [*music, f"{group}, {flat['groups'][group]:,}", forced, MISSING, drawn, MISSING, *prices]
+
+
+def twins_table(pairs: Sequence[dict]) -> str:
+    """The gains of models with a conductor over their flat twins, and their mean over the pairs of each preset."""
+    header = ("pair", "steps", "seed", "windows", "teacher-forced, gain", "sampled, gain", "KL, bits", "-ELBO, nats")
+    rows = [_twin_row(pair) for pair in pairs]
+    for preset in dict.fromkeys(pair["preset"] for pair in pairs):
+        own = [pair for pair in pairs if pair["preset"] == preset]
+        rows += [_mean_row(own)] if len(own) > 1 else []
+    return markdown(header, rows)
+
+
+GAINS = {"forced": 3, "sampled": 3, "kl_bits": 0, "nats": 0}  # digits of the gains of a pair of twins
+
+
+def _twin_row(pair: dict) -> list[str]:
+    gains = []
+    for name, digits in GAINS.items():
+        mean, low, high = (f"{pair[name][key]:+.{digits}f}" for key in ("mean", "low", "high"))
+        gains.append(f"{mean} ({low} to {high})")
+    facts = (number(pair[key], 0) for key in ("steps", "seed", "windows"))
+    return [" and ".join(f"`{name}`" for name in pair["names"]), *facts, *gains]
+
+
+def _mean_row(pairs: Sequence[dict]) -> list[str]:
+    """The mean over pairs, with its standard error."""
+    gains = []
+    for name, digits in GAINS.items():
+        means = [pair[name]["mean"] for pair in pairs]
+        error = stdev(means) / math.sqrt(len(means))
+        gains.append(f"{fmean(means):+.{digits}f} ± {error:.{digits}f}")
+    return [f"mean of {len(pairs)} pairs", number(pairs[0]["steps"], 0), MISSING, MISSING, *gains]
+
+
+def decoded_on_table(pair: dict) -> str:
+    """The form of pieces that twins decode on, in the bars that they were trained on and beyond, and of songs."""
+    back = next(iter(pair["form"]["songs"].values()))["similarity"]
+    header = ("pieces of", "bars", *(f"bars {bars} apart" for bars in back), "notes per step")
+    rows = (
+        [{"conductor": pair["names"][0], "flat": pair["names"][1]}.get(kind, "real songs"), part]
+        + [number(share, 2) for share in (*found["similarity"].values(), found["notes"])]
+        for kind, parts in pair["form"].items()
+        for part, found in parts.items()
+    )
+    return markdown(header, rows)
 
 
 def _paper_gains(flat: str, hierarchical: str, part: str) -> list[str]:
@@ -268,6 +314,18 @@ def _groove_rows(result: dict) -> Iterable[list[str]]:
         shown = {"baseline": "averages"}.get(of, of)
         spreads = [number(spread["hits"], 2), number(spread["velocity"], 1), number(spread["offset"], 1)]
         yield [label_of(result), shown, *found, *spreads, *(costs if of == "model" else [MISSING] * 2)]
+
+
+def chord_table(results: Sequence[dict]) -> str:
+    """How melodies follow the chords that they were given, beside chance, and what is left of the rhythm."""
+    header = ("model", "melodies", "notes that follow", "by chance", "F1 of onsets")
+    return markdown(header, (row for result in results for row in _chord_rows(result)))
+
+
+def _chord_rows(result: dict) -> Iterable[list[str]]:
+    for kind, found in result["following"].items():
+        rhythm = with_interval(found["rhythm"]) if found["rhythm"] else MISSING
+        yield [label_of(result), kind, with_interval(found["given"]), with_interval(found["others"]), rhythm]
 
 
 def directions_table(result: dict) -> str:

@@ -118,7 +118,12 @@ def test_the_command_measures_without_the_sources_that_the_run_was_trained_witho
     train(config, songs, out_dir=tmp_path / "runs" / "mel_2bar", steps=2, progress=False, device="cpu")
     folders = ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path)]
     monkeypatch.setitem(publish.STAGES, "mel_2bar", Stage("cat-mel_2bar", without_sources=("a",)))
+    monkeypatch.setattr(publish, "COMPOSERS", ("mel_2bar",))
+    composed = []
+    monkeypatch.setattr(TrainedModel, "fit_sequence_prior", lambda trained, paths: composed.extend(paths))
     publish.main([*place, *folders])
+    assert len(composed) == 3
+    assert {path.parent.name for path in composed} == {"b"}
     found = json.loads((tmp_path / "results" / "mel_2bar.json").read_text())
     assert found["without_sources"] == ["a"]
     assert set(found["groups"]) == {"new", "b"}
@@ -212,6 +217,21 @@ def test_a_groove_model_is_published_with_its_errors(corpus_arguments, tmp_path,
     assert [row[1] for row in rows] == ["model", "averages", "drummers"]
 
 
+def test_a_model_of_chords_is_published_with_how_it_follows(corpus_arguments, tmp_path):
+    config, (_, folder, _, manifest) = shrink("cat-mel_2bar_chords_tiny"), corpus_arguments
+    songs = load_corpus(folder, "train", config.converter, manifest, progress=False)
+    train(config, songs, out_dir=tmp_path / "runs" / "mel_2bar_chords", steps=5, progress=False, device="cpu")
+    (tmp_path / "README.md").write_text("\n".join(publish.marks("models")))
+    folders = ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--only", "mel_2bar_chords"]
+    publish.main([*corpus_arguments, *folders])
+    found = json.loads((tmp_path / "results" / "mel_2bar_chords.json").read_text())
+    sampled = found["reconstruction"]["sampled"]["parts"]["all"]["mean"]
+    assert f"{sampled:.3f} sampled" in (tmp_path / "pretrained" / "mel_2bar_chords.md").read_text()
+    assert "| `mel_2bar_chords.pt` | 2 |" in (tmp_path / "README.md").read_text()
+    assert [row[1] for row in table_rows(publish.chords_table(tmp_path / "results"))] == list(found["following"])
+    assert isinstance(TrainedModel.load(tmp_path / "pretrained" / "mel_2bar_chords.pt").prior, Prior)
+
+
 # --- the committed files ----------------------------------------------------------------------------------------------
 
 
@@ -224,7 +244,9 @@ def test_every_published_model_loads_and_plays_and_has_a_card_and_measurements(p
     if isinstance(trained.prior, Prior):  # the training sets have more windows than a prior uses
         assert len(trained.prior.means) == PRIOR_WINDOWS // WINDOWS_PER_GAUSSIAN
     assert trained.config.name == f"{publish.STAGES[path.stem].preset}_mini"
-    notes = [note for part in trained.sample(1, generator=0)[0].instruments for note in part.notes]
+    chords = {"controls": ["C"]} if getattr(trained.converter, "chords", False) else {}
+    notes = [note for part in trained.sample(1, generator=0, **chords)[0].instruments for note in part.notes]
+    assert (trained.sequence_prior is not None) == (path.stem in publish.COMPOSERS)
     assert len(notes) > 3
     found = json.loads((ROOT / "results" / f"{path.stem}.json").read_text())
     prior = str(trained.prior or STANDARD_NORMAL)
@@ -251,8 +273,9 @@ def test_the_documents_tables_are_made_from_the_results(document, tables):
 
 def test_the_table_of_models_has_one_row_per_published_file():
     rows = table_rows(publish.models_table(ROOT / "results"))
-    assert [row[0] for row in rows] == [f"`{name}.pt`" for name in (*publish.MODELS, *publish.PIANOS, *publish.GROOVES)]
+    names = (*publish.MODELS, *publish.CHORDS, *publish.PIANOS, *publish.GROOVES)
+    assert [row[0] for row in rows] == [f"`{name}.pt`" for name in names]
     assert {f"`{path.name}`" for path in MODELS} == {row[0] for row in rows}
-    cells = [row[3] for row in rows[-4:]]
-    beginnings = ("melody 0.", "F1: notes 0.", "velocity error ", "F1: hits 0.")
+    cells = [row[3] for row in rows[-5:]]
+    beginnings = ("melody 0.", "0.", "F1: notes 0.", "velocity error ", "F1: hits 0.")
     assert all(cell.startswith(beginning) for cell, beginning in zip(cells, beginnings, strict=True))

@@ -9,7 +9,7 @@ import pytest
 from checkpoint import load_checkpoint, read_checkpoint
 from configs import CONFIGS
 from paper import recipes
-from paper.publish import GROOVES, MODELS, PIANOS
+from paper.publish import CHORDS, GROOVES, MODELS, PIANOS
 from paper.recipes import STAGES, Stage, stage_config
 from train import read_beginning
 from training.start import describe_beginning
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_has_its_presets_and_begins_with_a_model_of_the_same_preset(name):
     stage = STAGES[name]
-    for size in ("mini",) if name in GROOVES else ("mini", "small"):
+    for size in ("mini",) if name in (*GROOVES, *CHORDS) else ("mini", "small"):
         config = stage_config(stage, size)
         assert config.name == f"{stage.preset}_{size}"
         assert {key: getattr(config.training, key) for key in stage.changes} == stage.changes
@@ -31,7 +31,7 @@ def test_a_stage_has_its_presets_and_begins_with_a_model_of_the_same_preset(name
         assert set(STAGES[stage.start].without_sources) >= set(stage.without_sources)
 
 
-@pytest.mark.parametrize("name", [*MODELS, *PIANOS, *GROOVES])
+@pytest.mark.parametrize("name", [*MODELS, *CHORDS, *PIANOS, *GROOVES])
 def test_published_weights_are_of_their_stage(name):
     _, config = load_checkpoint(ROOT / "pretrained" / f"{name}.pt")
     assert config == stage_config(STAGES[name], "mini")
