@@ -32,6 +32,7 @@ class Stage(NamedTuple):
     start: str | None = None  # the stage whose last weights it begins with; random weights when None
     without_sources: tuple[str, ...] = ()  # of the corpus
     changes: Mapping[str, object] = {}  # of the preset's recipe, see `TrainingConfig`
+    seed: int = 0  # of first weights and batches
 
 
 LATER = {
@@ -68,6 +69,15 @@ PIANO_LATER = {
     "max_beta": 0.06,
     "sampling_schedule": "constant",
     "sampling_rate": 0.25,
+}
+SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
+    "steps": 800,
+    "learning_rate": 3e-3,
+    "decay_rate": 0.997,
+    "max_beta": 0.02,
+    "free_bits": 0.0,
+    "curriculum": 500,
+    "transpose_range": (-6, 6),
 }
 COMPARED = {  # of the two outputs for pianos, at --size tiny
     "batch_size": 64,
@@ -113,6 +123,11 @@ STAGES = {
     "trio_16bar_first": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),
 }
+STAGES |= {
+    f"{name}_short_{seed}": Stage(preset, changes=SHORT_TWINS, seed=seed)
+    for seed in range(3)
+    for name, preset in (("mel_16bar", "hier-mel_16bar"), ("mel_16bar_flat", "flat-mel_16bar"))
+}
 
 
 def stage_config(stage: Stage, size: str) -> Config:
@@ -129,7 +144,7 @@ def train_stage(name: str, options: argparse.Namespace) -> Path:
     stage = STAGES[name]
     config, start = stage_config(stage, options.size), stage.start and train_stage(stage.start, options)
     songs = load_splits(options, config.converter, ("train", "valid"), stage.without_sources)
-    run = {"init_from": start, "eval_every": EVAL_EVERY, "device": options.device}
+    run = {"init_from": start, "eval_every": EVAL_EVERY, "device": options.device, "seed": stage.seed}
     result = train(config, *songs, out_dir=options.runs / name, **run)
     if result.stopped_by:
         raise SystemExit(EXIT_INTERRUPTED)

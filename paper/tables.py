@@ -138,11 +138,11 @@ def _gain_rows(flat: dict, hierarchical: dict) -> Iterable[list[str]]:
 
 
 def twins_table(pairs: Sequence[dict]) -> str:
-    """The gains of models with a conductor over their flat twins, and their mean over the pairs of each preset."""
+    """The gains of models with a conductor over their flat twins, and their mean over the pairs that differ by seed."""
     header = ("pair", "steps", "seed", "windows", "teacher-forced, gain", "sampled, gain", "KL, bits", "-ELBO, nats")
     rows = [_twin_row(pair) for pair in pairs]
-    for preset in dict.fromkeys(pair["preset"] for pair in pairs):
-        own = [pair for pair in pairs if pair["preset"] == preset]
+    for trained in dict.fromkeys((pair["preset"], pair["steps"]) for pair in pairs):
+        own = [pair for pair in pairs if (pair["preset"], pair["steps"]) == trained]
         rows += [_mean_row(own)] if len(own) > 1 else []
     return markdown(header, rows)
 
@@ -171,11 +171,12 @@ def _mean_row(pairs: Sequence[dict]) -> list[str]:
 
 def decoded_on_table(pair: dict) -> str:
     """The form of pieces that twins decode on, in the bars that they were trained on and beyond, and of songs."""
-    back = next(iter(pair["form"]["songs"].values()))["similarity"]
-    header = ("pieces of", "bars", *(f"bars {bars} apart" for bars in back), "notes per step")
+    *_, last = pair["form"]["songs"].values()
+    header = ("pieces of", "bars", *(f"bars {bars} apart" for bars in last["similarity"]), "notes per step", "rests")
     rows = (
         [{"conductor": pair["names"][0], "flat": pair["names"][1]}.get(kind, "real songs"), part]
-        + [number(share, 2) for share in (*found["similarity"].values(), found["notes"])]
+        + [number(found["similarity"].get(bars), 2) for bars in last["similarity"]]
+        + [number(found[share], 2) for share in ("notes", "rests")]
         for kind, parts in pair["form"].items()
         for part, found in parts.items()
     )

@@ -19,6 +19,7 @@ from corpus import load_splits, song_paths
 from generate import TrainedModel, evenly
 from midi_utils import SongDataset
 from music.attributes import STEPS_PER_BAR, note_density, repetition
+from music.labels import FIRST_PITCH, NO_EVENT
 from paper.json_results import write_json
 from paper.longer import first_bars
 from paper.measured_songs import make_generator
@@ -29,15 +30,16 @@ from studio.clip_tools import whole_songs
 PIECES = 200  # decoded on
 BARS = 64  # of each
 PARTS = {"1 to 16": (0, 16), "17 to 32": (16, 32), "33 to 64": (32, 64)}  # bars of a piece
-BARS_BACK = (1, 2, 4, 8)
+BARS_BACK = (1, 2, 4, 8, 16)
 LIMIT = 4096  # windows
 
 
 class Form(NamedTuple):
     """Means over pieces, in some of their bars."""
 
-    similarity: dict[int, float]  # of a bar's events with those of the bar so many bars earlier
+    similarity: dict[int, float]  # of a bar's events with those of the bar so many bars earlier, in this part or before
     notes: float  # per step
+    rests: float  # share of the steps at which no note sounds
 
 
 class Decoded(NamedTuple):
@@ -81,13 +83,27 @@ def decoded(trained: TrainedModel, songs: SongDataset, chosen: np.ndarray) -> De
 
 def form_by_part(pieces: np.ndarray) -> dict[str, Form]:
     """The form of pieces [n, steps] in the bars of each of PARTS."""
-    return {name: form(pieces[:, start * STEPS_PER_BAR : end * STEPS_PER_BAR]) for name, (start, end) in PARTS.items()}
+    return {name: form(pieces, start, end) for name, (start, end) in PARTS.items()}
 
 
-def form(bars: np.ndarray) -> Form:
-    """The form of melodies [n, steps]; bars without an event count for no similarity."""
-    similarity = {back: float(np.nanmean(repetition(bars, back))) for back in BARS_BACK}
-    return Form(similarity, float(note_density(bars).mean()))
+def form(pieces: np.ndarray, start: int, end: int) -> Form:
+    """The form of melodies [n, steps] from bar `start` to before bar `end`, both counted from 0.
+
+    A bar is compared with earlier ones, also with those before `start`. Bars without an event count for no similarity.
+    """
+    bars, before = slice(start * STEPS_PER_BAR, end * STEPS_PER_BAR), {back: max(start - back, 0) for back in BARS_BACK}
+    similarity = {
+        back: float(np.nanmean(repetition(pieces[:, first * STEPS_PER_BAR : bars.stop], back)))
+        for back, first in before.items()
+        if back < end
+    }
+    return Form(similarity, float(note_density(pieces[:, bars]).mean()), float(rests(pieces)[:, bars].mean()))
+
+
+def rests(pieces: np.ndarray) -> np.ndarray:
+    """Whether no note sounds, at each step of melodies [n, steps]: [n, steps] bool."""
+    latest = np.maximum.accumulate(np.where(pieces != NO_EVENT, np.arange(pieces.shape[1]), 0), axis=1)
+    return np.take_along_axis(pieces, latest, axis=1) < FIRST_PITCH
 
 
 def decoded_on(trained: TrainedModel, pieces: int) -> np.ndarray:
@@ -167,7 +183,9 @@ def summary(found: Pair) -> str:
     for kind, parts in found.form.items():
         for part, own in parts.items():
             shown = ", ".join(f"{back}: {share:.3f}" for back, share in own.similarity.items())
-            lines.append(f"  {kind}, bars {part}: similarity {shown}; {own.notes:.3f} notes per step")
+            lines.append(
+                f"  {kind}, bars {part}: similarity {shown}; {own.notes:.3f} notes per step, rests {own.rests:.3f}"
+            )
     return "\n".join(lines)
 
 

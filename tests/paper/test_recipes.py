@@ -39,7 +39,7 @@ def test_published_weights_are_of_their_stage(name):
 
 def test_a_stage_begins_with_the_last_weights_of_the_one_before(corpus_arguments, monkeypatch, tmp_path):
     two = {"steps": 2, "batch_size": 4}
-    monkeypatch.setitem(STAGES, "first", Stage("cat-mel_2bar", changes=two))
+    monkeypatch.setitem(STAGES, "first", Stage("cat-mel_2bar", changes=two, seed=3))
     monkeypatch.setitem(STAGES, "second", Stage("cat-mel_2bar", "first", changes=two | {"max_beta": 0.5}))
     beginnings, train = {}, recipes.train
     monkeypatch.setattr(
@@ -56,6 +56,7 @@ def test_a_stage_begins_with_the_last_weights_of_the_one_before(corpus_arguments
     first, second = (tmp_path / name / "checkpoint.pt" for name in ("first", "second"))
     assert load_checkpoint(second)[1].training.max_beta == 0.5
     assert read_checkpoint(second)["run"]["step"] == 2
+    assert [read_checkpoint(path)["run"]["seed"] for path in (first, second)] == [3, 0]
     beginning = describe_beginning(read_beginning(first, load_checkpoint(second)[1]), freeze_encoder=False)
     assert read_checkpoint(second)["run"]["beginning"] == beginning
     written = [path.stat().st_mtime_ns for path in (first, second)]

@@ -244,7 +244,8 @@ def test_twins_decode_on_as_the_page_says():
     assert pair["windows"] == 4096
     (first, _, last), flat, songs = (list(pair["form"][kind].values()) for kind in ("conductor", "flat", "songs"))
     assert_stated(
-        f"{first['notes']:.2f} notes per step become {last['notes']:.2f}, and fewer bars come back than in songs.",
+        f"{first['notes']:.2f} notes per step become {last['notes']:.2f}, rests grow from {percent(first['rests'])} of "
+        f"the steps to {percent(last['rests'])}, and fewer bars come back than in songs.",
         f"goes on as before, at {flat[2]['notes']:.2f} notes per step",
     )
     assert all(last["similarity"][back] < songs[2]["similarity"][back] for back in last["similarity"])

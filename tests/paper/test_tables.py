@@ -69,7 +69,10 @@ def gain_of(mean):
 def twin_pair(seed, mean):
     gains = {name: gain_of(mean) for name in ("forced", "sampled", "kl_bits", "nats")}
     form = {
-        kind: {part: {"similarity": {"1": 0.25}, "notes": 0.5} for part in ("1 to 16", "17 to 32")}
+        kind: {
+            part: {"similarity": dict.fromkeys(backs, 0.25), "notes": 0.5, "rests": 0.125}
+            for part, backs in {"1 to 16": ["1"], "17 to 32": ["1", "16"]}.items()
+        }
         for kind in ("conductor", "flat", "songs")
     }
     facts = {"names": ["a", "b"], "preset": "hier-mel_16bar_mini", "steps": 9, "seed": seed, "windows": 1234}
@@ -77,15 +80,19 @@ def twin_pair(seed, mean):
 
 
 def test_twins_have_a_row_per_pair_and_their_mean():
-    pairs = [twin_pair(0, 2.0), twin_pair(1, 4.0)]
+    pairs = [twin_pair(0, 2.0), twin_pair(1, 4.0), twin_pair(0, 9.0) | {"steps": 99}]  # the last was trained otherwise
     rows = table_rows(tables.twins_table(pairs))
     gain = "+2.000 (+1.000 to +3.000)"
     assert rows[0] == ["`a` and `b`", "9", "0", "1,234", gain, gain, "+2 (+1 to +3)", "+2 (+1 to +3)"]
-    assert rows[2] == ["mean of 2 pairs", "9", "–", "–", "+3.000 ± 1.000", "+3.000 ± 1.000", "+3 ± 1", "+3 ± 1"]
+    assert len(rows) == 4
+    assert rows[3] == ["mean of 2 pairs", "9", "–", "–", "+3.000 ± 1.000", "+3.000 ± 1.000", "+3 ± 1", "+3 ± 1"]
     assert len(table_rows(tables.twins_table(pairs[:1]))) == 1
     form = table_rows(tables.decoded_on_table(pairs[0]))
     assert [row[0] for row in form] == ["a", "a", "b", "b", "real songs", "real songs"]
-    assert form[1] == ["a", "17 to 32", "0.25", "0.50"]
+    assert form[:2] == [
+        ["a", "1 to 16", "0.25", "–", "0.50", "0.12"],
+        ["a", "17 to 32", "0.25", "0.25", "0.50", "0.12"],
+    ]
 
 
 def test_group_table_has_one_column_per_source(made):

@@ -27,14 +27,36 @@ def whole():
 
 
 def test_form_is_measured_in_its_own_bars():
-    """The first 16 bars are one bar again and again, the next 16 differ from their neighbours; later bars rest."""
+    """The first 16 bars are one bar again and again, the next 16 differ from all others; later bars rest."""
     pieces = np.zeros((1, BARS, STEPS_PER_BAR), int)
     pieces[0, :16, 0] = 40
-    pieces[0, 16:32, 0] = 40 + np.arange(16)
+    pieces[0, 16:32, 0] = 41 + np.arange(16)
     found = form_by_part(pieces.reshape(1, -1))
     assert set(found["1 to 16"].similarity.values()) == {1.0}
     assert set(found["17 to 32"].similarity.values()) == {0.0}
+    assert list(found["1 to 16"].similarity) == [1, 2, 4, 8]  # no bar is 16 bars after another
     assert [part.notes for part in found.values()] == [1 / 16, 1 / 16, 0.0]
+
+
+def test_bars_are_compared_with_those_of_the_part_before():
+    """Bars 17 to 32 are bars 1 to 16 again, which all differ."""
+    pieces = np.zeros((1, BARS, STEPS_PER_BAR), int)
+    pieces[0, :32, 0] = np.tile(40 + np.arange(16), 2)
+    found = form_by_part(pieces.reshape(1, -1))["17 to 32"].similarity
+    assert found == {1: 0.0, 2: 0.0, 4: 0.0, 8: 0.0, 16: 1.0}
+
+
+def test_rests_last_from_a_note_off_to_the_next_note():
+    """A piece that begins with a rest, and a note that goes on."""
+    pieces = np.array([[0, 0, 40, 0, 1, 0, 42, 0], [40, 0, 0, 0, 0, 0, 0, 0]])
+    silent = twins.rests(pieces)
+    assert silent.tolist() == [[True, True, False, False, True, True, False, False], [False] * 8]
+
+
+def test_a_note_sounds_on_in_the_next_bars():
+    pieces = np.zeros((1, BARS * STEPS_PER_BAR), int)
+    pieces[0, 8], pieces[0, 32 * STEPS_PER_BAR] = 40, 1
+    assert [part.rests for part in form_by_part(pieces).values()] == [8 / 256, 0.0, 1.0]
 
 
 def test_a_model_gains_nothing_over_itself(models, whole):
