@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from checkpoint import check_file
+from checkpoint import check_file, read_checkpoint, save_checkpoint
 from console import errors_in_a_line, say
 from corpus import MANIFEST, song_paths
 from generate import TrainedModel
@@ -154,6 +154,17 @@ def measure(
     return LongerPieces(name, split, seed, TEMPERATURE, bars, *forms.values(), of_real, found)
 
 
+def save_fitted(trained: TrainedModel, source: Path, path: Path) -> None:
+    """Writes a model with its priors in the precision of the file that it is from, with that file's record of the run.
+
+    The model takes this precision.
+    """
+    content = read_checkpoint(source)
+    model = trained.model.to(next(iter(content["model"].values())).dtype)
+    priors = {"prior": trained.prior, "prior_width": trained.prior_width, "sequence_prior": trained.sequence_prior}
+    save_checkpoint(path, model, trained.config, content["run"], **priors)
+
+
 def table(found: dict) -> str:
     """The means, and the quartiles of real songs, of a result of the command: a Markdown table."""
     forms = [found[kind] for kind in ("real", "composed", "independent")]
@@ -220,7 +231,8 @@ def main(arguments: list[str] | None = None):
         if trained.sequence_prior is None:
             trained.fit_sequence_prior(song_paths(options.data, "train", options.manifest).values())
         if options.save:
-            trained.save(options.save)
+            save_fitted(trained, options.checkpoint, options.save)
+            trained = TrainedModel.load(options.save)  # measured as the file holds it
         name = options.checkpoint.stem
         found = measure(name, trained, options.split, real, bars=options.bars, pieces=options.pieces)
         write_json(options.out, found)

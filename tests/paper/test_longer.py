@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import prior
-from checkpoint import save_checkpoint
+from checkpoint import read_checkpoint, save_checkpoint
 from helpers import shrink
 from model import MusicVAE
 from paper import longer
@@ -63,13 +63,16 @@ def test_the_command_measures_a_model(tmp_path, corpus_arguments, capsys, monkey
     monkeypatch.setattr(prior, "CHOICE_UPDATES", 20)
     config, path, saved = shrink("cat-mel_2bar_tiny"), tmp_path / "a.pt", tmp_path / "b.pt"
     torch.manual_seed(0)
-    save_checkpoint(path, MusicVAE(config.model), config)
+    save_checkpoint(path, MusicVAE(config.model).half(), config, {"step": 7})
     options = ["--pieces", "3", "--bars", "8", "--out", str(tmp_path / "found.json")]
     longer.main([str(path), *corpus_arguments, *options, "--save", str(saved)])
     first = json.loads((tmp_path / "found.json").read_text())
     assert (first["name"], first["bars"], first["composed"]["pieces"]) == ("a", 8, 3)
     assert first["real"]["pieces"] <= 3
     assert "real quartiles: 1: " in capsys.readouterr().out
+    content = read_checkpoint(saved)  # in the precision of the first file, with its run
+    assert {part.dtype for part in (*content["model"].values(), *content["sequence_prior"].values())} == {torch.half}
+    assert content["run"] == {"step": 7}
     longer.main([str(saved), *corpus_arguments, *options])
     again = json.loads((tmp_path / "found.json").read_text())
     assert again["composed"] == first["composed"]
