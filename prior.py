@@ -632,7 +632,8 @@ class PersonalPrior(NamedTuple):
 
     def wanted_shapes(self, z_size: int) -> tuple[list[int], ...]:
         """The shapes that the fields must have, in order, in a model with this size of z."""
-        (width, inputs), count = self.read.shape, len(self.others)
+        width, count = (max(1, part.shape[:1].numel()) for part in (self.read, self.others))
+        inputs = max(2, self.read.shape[1:].numel())
         return [z_size], [width, inputs], [width, width + 1], [z_size, width + 1], [count, z_size]
 
     def __repr__(self) -> str:

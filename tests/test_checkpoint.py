@@ -16,7 +16,7 @@ from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkp
 from helpers import BUILT_IN, QUIET
 from midi_utils import midi_files
 from model import MusicVAE
-from prior import DiffusionPrior, Prior, fit_diffusion
+from prior import DiffusionPrior, PersonalPrior, Prior, fit_diffusion
 from train import train
 
 
@@ -109,6 +109,40 @@ def test_a_diffusion_model_whose_fields_do_not_fit_is_named(diffusion, name):
     change(diffusion, lambda content: content["prior"].update({name: content["prior"][name].repeat_interleave(2, -1)}))
     with pytest.raises(ValueError, match=rf"model.pt holds a prior that does not fit its model: .*{name} should be \["):
         load_checkpoint(diffusion)
+
+
+@pytest.fixture
+def personal(tiny, tmp_path):
+    """The path of a small checkpoint with the prior of a personal model."""
+    config, _ = tiny
+    z_size = config.model.z_size
+    shapes = [z_size], [4, 3], [4, 5], [z_size, 5], [2, z_size]
+    path = tmp_path / "personal.pt"
+    save_checkpoint(path, MusicVAE(config.model), config, prior=PersonalPrior(*map(torch.zeros, shapes)))
+    return path
+
+
+@pytest.mark.parametrize("name", PersonalPrior._fields)
+def test_a_personal_prior_that_is_not_finite_is_named(personal, name):
+    change(personal, lambda content: content["prior"][name].view(-1)[0].fill_(float("nan")))
+    with pytest.raises(ValueError, match=f"holds NaN or infinity in prior.{name}"):
+        load_checkpoint(personal)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *(("mean", shape) for shape in ([], [17], [16, 1])),
+        *(("read", shape) for shape in ([4], [4, 0], [4, 1], [4, 3, 2], [0, 3], [5, 3])),
+        *(("inner", shape) for shape in ([], [4, 4])),
+        *(("write", shape) for shape in ([5], [17, 5])),
+        *(("others", shape) for shape in ([], [0, 16], [2, 17], [2])),
+    ],
+)
+def test_a_personal_prior_whose_fields_do_not_fit_is_named(personal, name, shape):
+    change(personal, lambda content: content["prior"].update({name: torch.zeros(shape)}))
+    with pytest.raises(ValueError, match="holds a prior that does not fit its model: .* should be"):
+        load_checkpoint(personal)
 
 
 @pytest.mark.parametrize("part, name", [*enumerate(Prior._fields)])
