@@ -5,7 +5,9 @@
 A note follows its chord if its pitch class is a tone of the chord's triad when the note begins. Measured are held-out
 windows; draws of the prior under the chords of these windows, at temperature 1; and windows that are decoded from their
 posterior means at temperature 0, under their own chords and, as the tool `reharmonize` does, under those of another
-window. The share of notes that would follow the chords of another window by chance stands beside each.
+window. The share of notes that would follow the chords of another window by chance stands beside each. For windows
+under other chords this is a window that they were neither encoded nor decoded with. The share that still follows the
+chords that they were encoded with is measured apart.
 """
 
 import argparse
@@ -46,7 +48,8 @@ class Following(NamedTuple):
     """How some music follows chords; shares are of the notes that begin under a chord."""
 
     given: Interval  # share that follows the chords that the music was given
-    others: Interval  # that would follow chords that it was not given
+    others: Interval  # that would follow chords that it was neither encoded nor decoded with
+    old: Interval | None  # that follows the chords that it was encoded with; None unless it was given new ones
     rhythm: Interval | None  # F1 of the steps with an onset, against the window that was decoded; None for draws
 
 
@@ -97,14 +100,20 @@ def share_that_follows(labels: np.ndarray, chords: np.ndarray, song: np.ndarray)
 
 
 def measure_following(
-    labels: np.ndarray, given: np.ndarray, others: np.ndarray, song: np.ndarray, decoded: np.ndarray | None = None
+    labels: np.ndarray,
+    given: np.ndarray,
+    others: np.ndarray,
+    song: np.ndarray,
+    decoded: np.ndarray | None = None,
+    old: np.ndarray | None = None,
 ) -> Following:
     """Measures melodies [n, steps] under the chords [n, steps] that they were given and under others.
 
     Args:
         decoded: the windows that the melodies were decoded from; None for draws.
+        old: the chords that these windows were encoded with; None unless the melodies were given new ones.
     """
-    shares = (share_that_follows(labels, chords, song) for chords in (given, others))
+    shares = [None if chords is None else share_that_follows(labels, chords, song) for chords in (given, others, old)]
     if decoded is None:
         return Following(*shares, None)
     onsets = ((one >= FIRST_PITCH)[..., None] for one in (labels, decoded))
@@ -114,7 +123,7 @@ def measure_following(
 def measure_all(trained: TrainedModel, windows: Windows, song: np.ndarray, mu: Tensor) -> dict[str, Following]:
     """Held-out windows, draws under their chords, and the windows decoded under their own and under other chords."""
     labels, own = windows.labels, windows.controls
-    others = np.roll(own, len(own) // 2, 0)  # of a window far away
+    others, third = (np.roll(own, len(own) // k, 0) for k in (2, 4))  # of two windows far away
     z, elsewhere = trained.draw_z(len(own), seed=0), windows._replace(controls=others)
     drawn = decode_under(trained, z, windows)
     rebuilt, moved = (decode_under(trained, mu, under, temperature=0.0) for under in (windows, elsewhere))
@@ -122,7 +131,7 @@ def measure_all(trained: TrainedModel, windows: Windows, song: np.ndarray, mu: T
         "held-out songs": measure_following(labels, own, others, song),
         "draws under the songs' chords": measure_following(drawn, own, others, song),
         "songs decoded under their own chords": measure_following(rebuilt, own, others, song, labels),
-        "songs decoded under other chords": measure_following(moved, others, own, song, labels),
+        "songs decoded under other chords": measure_following(moved, others, third, song, labels, own),
     }
 
 
@@ -200,8 +209,9 @@ def summary(found: ChordEvaluation) -> str:
     forced, drawn = (accuracy.parts["all"].mean for accuracy in found.reconstruction.values())
     costs = f"-ELBO {found.elbo.nats.mean:.1f} nats per window, KL {found.elbo.kl_bits.mean:.1f} bits"
     lines.append(f"  teacher-forced {forced:.3f}, sampled {drawn:.3f}; {costs}")
-    for kind, (given, others, rhythm) in found.following.items():
-        kept = f", F1 of onsets {rhythm.mean:.3f}" if rhythm else ""
+    for kind, (given, others, old, rhythm) in found.following.items():
+        kept = f", {old.mean:.3f} the old chords" if old else ""
+        kept += f", F1 of onsets {rhythm.mean:.3f}" if rhythm else ""
         lines.append(f"  {kind}: {given.mean:.3f} of the notes follow, {others.mean:.3f} by chance{kept}")
     return "\n".join(lines)
 

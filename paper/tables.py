@@ -319,14 +319,14 @@ def _groove_rows(result: dict) -> Iterable[list[str]]:
 
 def chord_table(results: Sequence[dict]) -> str:
     """How melodies follow the chords that they were given, beside chance, and what is left of the rhythm."""
-    header = ("model", "melodies", "notes that follow", "by chance", "F1 of onsets")
+    header = ("model", "melodies", "notes that follow", "by chance", "the old chords", "F1 of onsets")
     return markdown(header, (row for result in results for row in _chord_rows(result)))
 
 
 def _chord_rows(result: dict) -> Iterable[list[str]]:
     for kind, found in result["following"].items():
-        rhythm = with_interval(found["rhythm"]) if found["rhythm"] else MISSING
-        yield [label_of(result), kind, with_interval(found["given"]), with_interval(found["others"]), rhythm]
+        measured = (found[name] for name in ("given", "others", "old", "rhythm"))
+        yield [label_of(result), kind, *(with_interval(one) if one else MISSING for one in measured)]
 
 
 def directions_table(result: dict) -> str:

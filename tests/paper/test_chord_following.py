@@ -51,6 +51,7 @@ def test_following_compares_both_chords_and_the_rhythm():
     found = measure_following(labels, under(*"FFFF")[None], under(*"CCCC")[None], np.zeros(1, int), window)
     assert (found.given.mean, found.others.mean) == (1.0, 0.0)
     assert found.rhythm.mean == pytest.approx(2 / 3)
+    assert found.old is None
     assert measure_following(labels, under(*"FFFF")[None], under(*"CCCC")[None], np.zeros(1, int)).rhythm is None
 
 
@@ -58,7 +59,7 @@ def test_each_melody_is_measured_under_the_chords_that_it_was_given(monkeypatch)
     trained = untrained(PRESET)
     songs = made_songs(trained.converter, 8)
     windows = songs.windows(slice(None))
-    chords = np.repeat(1 + np.arange(8)[:, None] // 4, 32, 1)  # C in the first four windows, C# in the others
+    chords = np.repeat(1 + np.arange(8)[:, None] // 2, 32, 1)  # two windows each of C, C#, D and Eb
     windows = Windows(windows.labels, windows.lengths, chords.astype(np.int8))
 
     def roots(trained, z, windows, temperature=1.0):
@@ -69,7 +70,21 @@ def test_each_melody_is_measured_under_the_chords_that_it_was_given(monkeypatch)
     for kind in list(found)[1:]:
         assert found[kind].given.mean == 1.0
         assert found[kind].others.mean == 0.0
-    assert found["songs decoded under other chords"].rhythm.mean < 1
+    moved = found["songs decoded under other chords"]
+    assert moved.old.mean == 0.0
+    assert moved.rhythm.mean < 1
+
+
+def test_notes_that_ignore_new_chords_follow_the_old_ones_and_not_by_chance(monkeypatch):
+    """A decoder that plays the root of the chord that a window was encoded with, whatever it is given."""
+    trained = untrained(PRESET)
+    songs = made_songs(trained.converter, 8)
+    windows = songs.windows(slice(None))
+    chords = np.repeat(1 + np.arange(8)[:, None] // 2, 32, 1).astype(np.int8)
+    windows = Windows(windows.labels, windows.lengths, chords)
+    monkeypatch.setattr(chord_following, "decode_under", lambda *_, **__: chords - 1 + 12 - 9 + 2)
+    moved = measure_all(trained, windows, songs.song, trained.encode(windows).mu)["songs decoded under other chords"]
+    assert (moved.given.mean, moved.others.mean, moved.old.mean) == (0.0, 0.0, 1.0)
 
 
 def test_a_model_is_measured_and_the_command_writes_it(corpus_arguments, tmp_path, capsys):
