@@ -384,7 +384,7 @@ def test_melodies_follow_chords_as_the_page_says():
         f"keep their rhythm (F1 {new['rhythm']['mean']:.2f}), and {given['n']:.2f} of their notes follow the new "
         f"chords, {new['others']['mean']:.2f} by chance. {new['old']['mean']:.2f} still follow the old chords, so *z* "
         f"carries some harmony. Under their own chords {given['o']:.2f} do",
-        f"Draws follow less than songs ({given['d']:.2f} and {given['s']:.2f})",
+        f"Draws at temperature 1 follow less than songs ({given['d']:.2f} and {given['s']:.2f})",
     )
     assert given["o"] > given["s"] > given["d"] > 2 * draws["others"]["mean"]
     assert new["given"]["low"] > new["old"]["high"]
