@@ -171,10 +171,15 @@ class TrainedModel(NearTools, DirectionTools):
         width = PRIOR_SCALE if width is None else width
         return cls(model.to(device), config, precision, stored_prior(content), width, stored_sequence_prior(content))
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes a checkpoint that `load` reads: weights in the precision that they have, the preset and the priors."""
+    def save(self, path: str | os.PathLike, run: dict | None = None) -> None:
+        """Writes a checkpoint that `load` reads: weights in the precision that they have, the preset and the priors.
+
+        Args:
+            path: the file.
+            run: what the file records about the training, as `read_checkpoint(path)["run"]` returns it.
+        """
         priors = {"prior": self.prior, "prior_width": self.prior_width, "sequence_prior": self.sequence_prior}
-        save_checkpoint(path, self.model, self.config, **priors)
+        save_checkpoint(path, self.model, self.config, run, **priors)
 
     @property
     def device(self) -> torch.device:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from checkpoint import check_file, read_checkpoint, save_checkpoint
+from checkpoint import check_file, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import MANIFEST, song_paths
 from generate import TrainedModel
@@ -160,9 +160,8 @@ def save_fitted(trained: TrainedModel, source: Path, path: Path) -> None:
     The model takes this precision.
     """
     content = read_checkpoint(source)
-    model = trained.model.to(next(iter(content["model"].values())).dtype)
-    priors = {"prior": trained.prior, "prior_width": trained.prior_width, "sequence_prior": trained.sequence_prior}
-    save_checkpoint(path, model, trained.config, content["run"], **priors)
+    trained.model.to(next(iter(content["model"].values())).dtype)
+    trained.save(path, content["run"])
 
 
 def table(found: dict) -> str:
