@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from checkpoint import read_checkpoint
 from corpus import load_splits
 from evaluation import describe
 from generate import TrainedModel, evenly
@@ -39,7 +38,7 @@ from paper.reconstruction import (
     measure_accuracy,
     measure_elbo,
 )
-from paper.several import add_arguments, measure_checkpoints, name_of
+from paper.several import add_arguments, facts_of, measure_checkpoints, name_of
 
 PARTS = ("all",)  # of a melody
 
@@ -199,8 +198,8 @@ def measure_checkpoint(path: Path, options: argparse.Namespace) -> ChordEvaluati
     trained = TrainedModel.load(path)
     check_follows(trained)
     (songs,) = load_splits(options, trained.converter, (options.split,), options.without_sources)
-    facts = {"split": options.split, "without_sources": options.without_sources, "limit": options.limit}
-    return evaluate_chords(name_of(path), trained, songs, run=read_checkpoint(path)["run"] or {}, **facts)
+    facts = facts_of(path, options) | {"without_sources": options.without_sources}
+    return evaluate_chords(name_of(path), trained, songs, **facts)
 
 
 def summary(found: ChordEvaluation) -> str:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from checkpoint import read_checkpoint
 from corpus import load_splits
 from evaluation import describe
 from generate import TrainedModel, evenly
@@ -25,7 +24,7 @@ from music.groove import GrooveConverter
 from music.labels import DRUM_CLASSES
 from paper.measured_songs import make_generator
 from paper.reconstruction import Elbo, Interval, bootstrap, measure_elbo, reconstruction_nats
-from paper.several import add_arguments, measure_checkpoints, name_of
+from paper.several import add_arguments, facts_of, measure_checkpoints, name_of
 
 STEPS_PER_BAR = 16
 VELOCITY, OFFSET = 127, 50  # units of the results: MIDI velocity, and percent of a step
@@ -179,8 +178,8 @@ def measure_checkpoint(path: Path, options: argparse.Namespace) -> GrooveEvaluat
     trained = TrainedModel.load(path)
     check_is_groove(trained)
     songs = load_splits(options, trained.converter, ("train", options.split), options.without_sources)
-    facts = {"split": options.split, "without_sources": options.without_sources, "limit": options.limit}
-    return evaluate_groove(name_of(path), trained, *songs, run=read_checkpoint(path)["run"] or {}, **facts)
+    facts = facts_of(path, options) | {"without_sources": options.without_sources}
+    return evaluate_groove(name_of(path), trained, *songs, **facts)
 
 
 def summary(found: GrooveEvaluation) -> str:

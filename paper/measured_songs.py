@@ -77,13 +77,13 @@ def first_part(labels: np.ndarray) -> np.ndarray:
 
 def fit_ngram(trained: TrainedModel, train_set: SongDataset) -> NGram:
     """The n-gram model of the training set's non-overlapping windows; it reads the melody of a trio."""
-    labels = non_overlapping(trained, train_set)
+    labels = non_overlapping(train_set)
     return NGram.fit(first_part(labels), trained.model.config.output_depths[0])
 
 
-def non_overlapping(trained: TrainedModel, train_set: SongDataset) -> np.ndarray:
+def non_overlapping(songs: SongDataset) -> np.ndarray:
     """The labels of windows of a set that share no bar."""
-    return train_set.labels[np.flatnonzero(train_set.start_bar % trained.converter.bars == 0)]
+    return songs.labels[np.flatnonzero(songs.start_bar % songs.converter.bars == 0)]
 
 
 def read_training_set(trained: TrainedModel, train_set: SongDataset) -> TrainingSet:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from checkpoint import read_checkpoint
 from corpus import load_splits
 from evaluation import OTHER_WINDOWS, describe
 from generate import PRIOR_WINDOWS, TrainedModel, evenly
@@ -34,7 +33,7 @@ from music.piano_measures import (
     piano_key_invariant,
     together_histogram,
 )
-from paper.measured_songs import make_generator, windows_on_grid
+from paper.measured_songs import make_generator, non_overlapping, windows_on_grid
 from paper.prior_choice import (
     HELD_OUT,
     SAMPLES,
@@ -45,7 +44,7 @@ from paper.prior_choice import (
     prior_candidates,
 )
 from paper.reconstruction import Elbo, Interval, bootstrap, decode_sampled, measure_elbo, reconstruction_nats
-from paper.several import add_arguments, measure_checkpoints, name_of
+from paper.several import add_arguments, facts_of, measure_checkpoints, name_of
 from prior import FITS
 
 
@@ -115,7 +114,7 @@ def check_is_piano(trained: TrainedModel):
 
 def read_training(train_set: SongDataset) -> PianoTraining:
     """The facts of a training set; its n-gram models are of windows that share no bar."""
-    labels = train_set.labels[np.flatnonzero(train_set.start_bar % train_set.converter.bars == 0)]
+    labels = non_overlapping(train_set)
     voices = [NGram.fit(outer_voice(labels, highest), MELODY_DEPTH) for highest in (True, False)]
     return PianoTraining(set(piano_key_invariant(train_set.labels[:])), common_kinds(chord_kinds(labels)), *voices)
 
@@ -250,10 +249,7 @@ def measure_checkpoint(path: Path, options: argparse.Namespace) -> PianoEvaluati
     songs = load_splits(options, trained.converter, ("train", options.split), ())
     read = partial(load_songs, converter=trained.converter, cache=options.cache)
     others = {folder.name: read(folder) for folder in options.others}
-    run = read_checkpoint(path)["run"] or {}
-    return evaluate_piano(
-        name_of(path), trained, *songs, split=options.split, others=others, run=run, limit=options.limit
-    )
+    return evaluate_piano(name_of(path), trained, *songs, others=others, **facts_of(path, options))
 
 
 def summary(found: PianoEvaluation) -> str:

@@ -108,7 +108,7 @@ def prior_candidates(priors: dict[str, Prior | DiffusionPrior]) -> dict[str, Can
 
 def part_ngrams(trained: TrainedModel, training: TrainingSet) -> list[NGram]:
     """The n-gram model of each part of the training set."""
-    labels, depths = non_overlapping(trained, training.songs), trained.model.config.output_depths
+    labels, depths = non_overlapping(training.songs), trained.model.config.output_depths
     return [training.ngram, *(NGram.fit(labels[..., k], depths[k]) for k in range(1, len(depths)))]
 
 

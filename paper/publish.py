@@ -19,9 +19,8 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from checkpoint import CHECKPOINT, read_checkpoint, save_checkpoint
+from checkpoint import CHECKPOINT, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits, song_paths, source_name
 from evaluation import evaluate, summary
@@ -148,11 +147,10 @@ LIMITS = {
 
 
 def publish(name: str, run: Path, trained: TrainedModel, weights: Path) -> None:
-    """Writes a run's weights in half precision, with the model's prior and the facts of the run."""
-    model, config, facts = trained.model.half(), trained.config, read_checkpoint(run)["run"]
-    kept, priors = {key: facts[key] for key in RUN_FACTS}, {"sequence_prior": trained.sequence_prior}
-    priors |= {"prior": trained.prior, "prior_width": trained.prior_width}
-    save_checkpoint(weights / f"{name}.pt", model, config, kept, **priors)
+    """Writes a run's weights in half precision, with the model's priors and the facts of the run."""
+    facts = read_checkpoint(run)["run"]
+    trained.model.half()
+    trained.save(weights / f"{name}.pt", {key: facts[key] for key in RUN_FACTS})
 
 
 def for_magenta_js(trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset) -> TrainedModel:
@@ -171,79 +169,55 @@ def export(name: str, weights: Path, train_set: SongDataset, valid_set: SongData
     export_magenta_js(client.model, client.config, weights / "magenta_js" / name, "uint8")
 
 
-def measure(
-    name: str,
-    weights: Path,
-    results: Path,
-    train_set: SongDataset,
-    test_set: SongDataset,
-    without_sources: Sequence[str] = (),
+def fit_priors(
+    name: str, trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset, options: argparse.Namespace
 ) -> None:
-    """Measures published weights on the test split and writes the numbers, with the sources in neither set."""
-    path = weights / f"{name}.pt"
-    facts = {"run": read_checkpoint(path)["run"], "without_sources": without_sources}
-    found = evaluate(TrainedModel.load(path), train_set, test_set, **facts)
-    write_result(name, found, summary(found), results)
+    """Gives a model the priors that its file holds."""
+    if name in PIANOS:
+        fit_chosen_piano_prior(trained, train_set, valid_set)
+    elif name in CHORDS:
+        trained.fit_prior(train_set)
+    elif name not in GROOVES:
+        fit_chosen_prior(trained, train_set, valid_set)
+    if name in COMPOSERS:
+        paths = song_paths(options.data, "train", options.manifest, without=STAGES[name].without_sources)
+        trained.fit_sequence_prior(paths.values())
 
 
-def write_result(name: str, found: NamedTuple, text: str, results: Path) -> None:
-    """Writes measurements, and prints their summary."""
+def measure(name: str, options: argparse.Namespace, train_set: SongDataset, test_set: SongDataset) -> None:
+    """Measures published weights on the test split, prints a summary and writes the numbers.
+
+    Pianos are also measured on the folders of --others.
+    """
+    path = options.to / "pretrained" / f"{name}.pt"
+    trained, run = TrainedModel.load(path), read_checkpoint(path)["run"]
+    facts = {"run": run, "without_sources": STAGES[name].without_sources}
+    if name in GROOVES:
+        found = evaluate_groove(name, trained, train_set, test_set, **facts)
+        text = groove_summary(found)
+    elif name in CHORDS:
+        found = evaluate_chords(name, trained, test_set, **facts)
+        text = chord_summary(found)
+    elif name in PIANOS:
+        others = {folder.name: load_songs(folder, trained.converter, cache=options.cache) for folder in options.others}
+        found = evaluate_piano(name, trained, train_set, test_set, others=others, run=run)
+        text = piano_summary(found)
+    else:
+        found = evaluate(trained, train_set, test_set, **facts)
+        text = summary(found)
     say(text, flush=True)
-    write_json(results / f"{name}.json", found)
-
-
-def measure_piano(name: str, options: argparse.Namespace, train_set: SongDataset, test_set: SongDataset) -> None:
-    """Measures published weights of a piano on the test split and the folders of --others, and writes the numbers."""
-    path = options.to / "pretrained" / f"{name}.pt"
-    trained = TrainedModel.load(path)
-    others = {folder.name: load_songs(folder, trained.converter, cache=options.cache) for folder in options.others}
-    found = evaluate_piano(name, trained, train_set, test_set, others=others, run=read_checkpoint(path)["run"])
-    write_result(name, found, piano_summary(found), options.to / "results")
-
-
-def measure_groove(name: str, options: argparse.Namespace, train_set: SongDataset, test_set: SongDataset) -> None:
-    """Measures published weights of a model of grooves on the test split, and writes the numbers."""
-    path = options.to / "pretrained" / f"{name}.pt"
-    facts = {"run": read_checkpoint(path)["run"], "without_sources": STAGES[name].without_sources}
-    found = evaluate_groove(name, TrainedModel.load(path), train_set, test_set, **facts)
-    write_result(name, found, groove_summary(found), options.to / "results")
-
-
-def measure_chords(name: str, options: argparse.Namespace, test_set: SongDataset) -> None:
-    """Measures published weights of a model that follows chords on the test split, and writes the numbers."""
-    path = options.to / "pretrained" / f"{name}.pt"
-    facts = {"run": read_checkpoint(path)["run"], "without_sources": STAGES[name].without_sources}
-    found = evaluate_chords(name, TrainedModel.load(path), test_set, **facts)
-    write_result(name, found, chord_summary(found), options.to / "results")
+    write_json(options.to / "results" / f"{name}.json", found)
 
 
 def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
     """Writes a run's weights and measurements."""
-    weights, trained, stage = options.to / "pretrained", TrainedModel.load(run), STAGES[name]
-    splits = ("train", "valid", "test")
-    train_set, valid_set, test_set = load_splits(options, trained.converter, splits, stage.without_sources)
-    if name in GROOVES:
-        publish(name, run, trained, weights)
-        measure_groove(name, options, train_set, test_set)
-        return
-    if name in CHORDS:
-        trained.fit_prior(train_set)
-        publish(name, run, trained, weights)
-        measure_chords(name, options, test_set)
-        return
-    if name in PIANOS:
-        fit_chosen_piano_prior(trained, train_set, valid_set)
-        publish(name, run, trained, weights)
-        measure_piano(name, options, train_set, test_set)
-        return
-    fit_chosen_prior(trained, train_set, valid_set)
-    if name in COMPOSERS:
-        paths = song_paths(options.data, "train", options.manifest, without=stage.without_sources)
-        trained.fit_sequence_prior(paths.values())
+    weights, trained, splits = options.to / "pretrained", TrainedModel.load(run), ("train", "valid", "test")
+    train_set, valid_set, test_set = load_splits(options, trained.converter, splits, STAGES[name].without_sources)
+    fit_priors(name, trained, train_set, valid_set, options)
     publish(name, run, trained, weights)
     if name in FOR_MAGENTA_JS:
         export(name, weights, train_set, valid_set)
-    measure(name, weights, options.to / "results", train_set, test_set, stage.without_sources)
+    measure(name, options, train_set, test_set)
 
 
 # --- documents --------------------------------------------------------------------------------------------------------

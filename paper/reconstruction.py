@@ -130,12 +130,14 @@ def decode_sampled(
     generator: Generator,
     temperature: float = 1.0,
     controls: Tensor | None = None,
+    steps: int | None = None,
 ) -> np.ndarray:
     """Decodes latent vectors [n, Z], each step drawn at a temperature: labels [n, steps] or [n, steps, parts].
 
-    Controls, [n, steps, control_depth], are for a model that reads them.
+    Controls, [n, steps, control_depth], are for a model that reads them. The steps are the model's own when None.
     """
-    z, drawing = trained.model.as_z(z), {"temperature": temperature, "generator": checked_generator(generator)}
+    z, drawing = trained.model.as_z(z), {"temperature": temperature, "steps": steps}
+    drawing["generator"] = checked_generator(generator)
     given = [None] * -(-len(z) // BATCH) if controls is None else controls.split(BATCH)
     with autocast(trained.device, trained.precision):
         parts = [

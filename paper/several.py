@@ -1,10 +1,11 @@
 """What the commands share that measure several checkpoints and write a list of the results."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from checkpoint import read_checkpoint
 from console import errors_in_a_line, say
 from corpus import add_corpus_arguments
 from paper.json_results import write_json
@@ -24,16 +25,26 @@ def name_of(path: Path) -> str:
     return path.stem if path.is_file() else path.name
 
 
+def facts_of(path: Path, options: argparse.Namespace) -> dict:
+    """What the options and a checkpoint's record say: arguments of the functions that measure."""
+    return {"split": options.split, "limit": options.limit, "run": read_checkpoint(path)["run"] or {}}
+
+
+def write_each(found: Iterable[NamedTuple], summary: Callable[[NamedTuple], str], path: Path):
+    """Prints a summary of each result as soon as it is measured, and writes a list of all to a file."""
+    with errors_in_a_line():
+        results = []
+        for result in found:
+            results.append(result)
+            say(summary(result), flush=True)
+        write_json(path, results)
+    say(f"wrote {path}")
+
+
 def measure_checkpoints(
     options: argparse.Namespace,
     measure: Callable[[Path, argparse.Namespace], NamedTuple],
     summary: Callable[[NamedTuple], str],
 ):
-    """Measures checkpoints one after the other, printing a summary of each, and writes a list of all."""
-    with errors_in_a_line():
-        found = []
-        for path in options.checkpoints:
-            found.append(measure(path, options))
-            say(summary(found[-1]), flush=True)
-        write_json(options.out, found)
-    say(f"wrote {options.out}")
+    """Measures checkpoints one after the other, see `write_each`."""
+    write_each((measure(path, options) for path in options.checkpoints), summary, options.out)

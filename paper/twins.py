@@ -9,22 +9,21 @@ measured in the bars that it was trained on and in those beyond, beside real son
 
 import argparse
 from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
 from checkpoint import read_checkpoint
-from console import errors_in_a_line, say
 from corpus import load_splits, song_paths
 from generate import TrainedModel, evenly
-from midi_utils import SongDataset
+from midi_utils import Converter, SongDataset
 from music.attributes import STEPS_PER_BAR, note_density, repetition
 from music.labels import FIRST_PITCH, NO_EVENT
-from paper.json_results import write_json
 from paper.longer import first_bars
 from paper.measured_songs import make_generator
 from paper.reconstruction import Interval, bootstrap, decode_sampled, decode_teacher_forced
-from paper.several import add_arguments, name_of
+from paper.several import add_arguments, name_of, write_each
 from studio.clip_tools import whole_songs
 
 PIECES = 200  # decoded on
@@ -108,9 +107,8 @@ def rests(pieces: np.ndarray) -> np.ndarray:
 
 def decoded_on(trained: TrainedModel, pieces: int) -> np.ndarray:
     """Labels [pieces, steps] of BARS bars, decoded at temperature 1 from draws of the prior."""
-    options = {"temperature": 1.0, "steps": BARS * STEPS_PER_BAR, "generator": make_generator(trained, 1)}
-    outputs = trained.model.sample(pieces, z=trained.draw_z(pieces, seed=0), **options)
-    return trained.converter.from_tensors(outputs).cpu().numpy()
+    z = trained.draw_z(pieces, seed=0)
+    return decode_sampled(trained, z, make_generator(trained, 1), steps=BARS * STEPS_PER_BAR)
 
 
 def compare(
@@ -157,19 +155,24 @@ def compare(
 
 def measure_pairs(options: argparse.Namespace) -> Iterator[Pair]:
     """Each pair of the command's checkpoints, measured."""
-    paths = options.checkpoints
+    paths, read = options.checkpoints, cache(partial(read_songs, options))
     if len(paths) % 2:
         raise ValueError(f"checkpoints come in pairs, got {len(paths)}")
     for pair in zip(paths[::2], paths[1::2], strict=True):
         models, run = [TrainedModel.load(path) for path in pair], read_checkpoint(pair[0])["run"] or {}
-        (songs,) = load_splits(options, models[0].converter, (options.split,), options.without_sources)
-        paths_of_songs = song_paths(options.data, options.split, options.manifest).values()
-        whole = first_bars(whole_songs(paths_of_songs, models[0].converter), BARS)
-        if not whole:
-            raise ValueError(f"no song of the {options.split} split has {BARS} bars")
         facts = {"steps": run.get("step"), "seed": run.get("seed"), "split": options.split}
-        measured = compare(models, songs, np.stack(whole), options.limit or LIMIT)
+        measured = compare(models, *read(models[0].converter), options.limit or LIMIT)
         yield Pair(names=[name_of(path) for path in pair], preset=models[0].config.name, **facts, **measured)
+
+
+def read_songs(options: argparse.Namespace, converter: Converter) -> tuple[SongDataset, np.ndarray]:
+    """The windows of the split that the options name, and its songs of BARS bars, labels [n, steps]."""
+    (songs,) = load_splits(options, converter, (options.split,), options.without_sources)
+    paths = song_paths(options.data, options.split, options.manifest).values()
+    whole = first_bars(whole_songs(paths, converter), BARS)
+    if not whole:
+        raise ValueError(f"no song of the {options.split} split has {BARS} bars")
+    return songs, np.stack(whole)
 
 
 def summary(found: Pair) -> str:
@@ -198,13 +201,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None):
     """The command: measures the pairs one after the other, and writes a list of all."""
-    options, found = parse_arguments(arguments), []
-    with errors_in_a_line():
-        for pair in measure_pairs(options):
-            found.append(pair)
-            say(summary(pair), flush=True)
-        write_json(options.out, found)
-    say(f"wrote {options.out}")
+    options = parse_arguments(arguments)
+    write_each(measure_pairs(options), summary, options.out)
 
 
 if __name__ == "__main__":

@@ -142,27 +142,27 @@ def add_arguments(parser: argparse.ArgumentParser, tool: str):
     add_tool_arguments(parser, tool)
     if tool != "generate":
         add_clip_arguments(parser)
-    if tool != "compose":
+    if tool == "compose":
+        parser.set_defaults(chords=None)
+    else:
         what = 'for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"; song: the clip\'s own'
         parser.add_argument("--chords", required=tool == "reharmonize", help=what)
-    parser.set_defaults(chords=None)
     add_output_arguments(parser)
 
 
 def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
     """Adds the options that only some tools have."""
-    if tool in NEW_MUSIC:
+    if tool in DRAWING:
         parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
+    if tool in NEW_MUSIC:
         parser.add_argument("--bars", type=int, help="length of the new music; default: the model's own")
         parser.add_argument("--variation", type=float, default=VARIATION, help=f"0 to 1 (default: {VARIATION})")
     if tool == "compose":
-        parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
         what = f"length of a piece, with its clips (default: {COMPOSED_BARS})"
         parser.add_argument("--bars", type=int, default=COMPOSED_BARS, help=what)
         what = "folder of MIDI files whose form the pieces take; default: the songs that the model was fitted to"
         parser.add_argument("--songs", help=what)
     if tool == "vary":
-        parser.add_argument("--count", type=int, default=1, help="number of versions (default: 1)")
         what = f"0 (the clip as the model has it) to 1 (anything); default: {VARIATION}"
         parser.add_argument("--amount", type=float, default=VARIATION, help=what)
     if tool == "personalize":
@@ -368,7 +368,7 @@ def check_options(options: argparse.Namespace):
             check(name.replace("_", "-"), getattr(options, name))
     if options.tool == "interpolate":
         check_clip_count(len(options.clips), options.grid is not None)
-    if options.tool == "compose" and len(options.clips) > 2:
+    elif options.tool == "compose" and len(options.clips) > 2:
         raise ValueError(f"a piece has a clip at its start and one at its end, got {len(options.clips)} clips")
     if getattr(options, "programs", None) is not None:
         read_programs(options.programs)
