@@ -18,9 +18,10 @@ COMMITTED = nbformat.read(ROOT / "main.ipynb", 4)
 SAME_FOR_ALL = (  # sections that do the same for every preset
     "Listen first",
     "Sliders",
-    "A lesson in one style",
+    "Fine-tune on one style",
     "Longer pieces",
-    "Chords",
+    "Chord conditioning",
+    "Piano: several notes at a time",
 )
 
 
@@ -65,7 +66,7 @@ def test_the_notebook_runs_on_the_songs_of_a_user(preset, songs, left_out, tmp_p
     for path in sorted((ROOT / "midi_songs" / "built_in").glob("*.mid"))[:songs]:
         shutil.copy(path, folder)
     shutil.copytree(ROOT / "pretrained", tmp_path / "pretrained")
-    shorter = "import prior; prior.CHOICE_UPDATES = 10"
+    shorter = "import prior; prior.sequence.CHOICE_UPDATES = 10"
     notebook = execute(f"PRESET, MINUTES = {preset!r}, 0.001; {shorter}", left_out, tmp_path)
     assert len(list((tmp_path / "generated").glob(f"{preset}_*.mid"))) == 12 + 2 + 9
     text = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
