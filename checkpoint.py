@@ -21,9 +21,10 @@ from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
 from engine.checks import checked_path, checked_type, described
 from model import ModelConfig, MusicVAE, blank_model
-from prior import DiffusionPrior, PersonalPrior, Prior, SequencePrior
+from prior import DiffusionPrior, MixturePrior, PersonalPrior, SequencePrior
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
+BEST = "best.pt"  # of the weights of its best evaluation
 FORMAT = 1  # version of that file's content
 PICKLE = "data.pkl"  # the record that holds everything but the values of the tensors
 PICKLE_BYTES = 8 * 2**20  # most of that record; a run of the largest preset takes about 0.1 MB
@@ -34,11 +35,11 @@ STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char
 ALLOWED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", *(f"torch {kind}Storage" for kind in STORAGES)}
 UNKNOWN_STORAGE = re.compile(r"/data/(?![0-9]+$)")  # values of a tensor under letters, whose case PyTorch ignores
 PRIORS = {  # by the kind that a file names; a plain tuple is a mixture
-    "mixture": Prior,
+    "mixture": MixturePrior,
     "diffusion": DiffusionPrior,
     "personal": PersonalPrior,
 }
-AnyPrior = Prior | DiffusionPrior | PersonalPrior
+Prior = MixturePrior | DiffusionPrior | PersonalPrior
 MOST_FAULTS = 5  # that an error message lists
 
 
@@ -48,7 +49,7 @@ def save_checkpoint(
     config: Config,
     run: dict | None = None,
     optimizer: Adam | None = None,
-    prior: AnyPrior | None = None,
+    prior: Prior | None = None,
     prior_width: float | None = None,
     sequence_prior: SequencePrior | None = None,
 ):
@@ -71,7 +72,8 @@ def save_checkpoint(
     checked_type("model", model, MusicVAE, "a MusicVAE")
     checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     if prior and not isinstance(prior, tuple(PRIORS.values())):
-        raise ValueError(f"a checkpoint holds a prior.Prior, not a {type(prior).__name__}, which it could not restore")
+        kinds = ", ".join(kind.__name__ for kind in PRIORS.values())
+        raise ValueError(f"prior must be one of {kinds} to be saved, got {described(prior)}; see checkpoint.PRIORS")
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     config = replace(config, model=model.config)
@@ -94,6 +96,14 @@ def save_checkpoint(
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def model_name(path: str | Path) -> str:
+    """What a model is called: its file without the ending, or the folder of its run."""
+    path = Path(path)
+    if path.name in (CHECKPOINT, BEST):
+        return path.absolute().parent.name
+    return path.name.removesuffix(".pt").removesuffix(".tar")
 
 
 def check_file(path: Path):
@@ -159,12 +169,12 @@ def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
     return model.eval(), config
 
 
-def stored_prior(content: dict) -> AnyPrior | None:
+def stored_prior(content: dict) -> Prior | None:
     """The prior in a checkpoint's content; None where it has none."""
     prior = content.get("prior")
     if isinstance(prior, dict):
         return PRIORS[prior["kind"]](**{name: part for name, part in prior.items() if name != "kind"})
-    return Prior(*prior) if prior else None
+    return MixturePrior(*prior) if prior else None
 
 
 def stored_sequence_prior(content: dict) -> SequencePrior | None:
@@ -178,15 +188,15 @@ def stored_width(content: dict) -> float | None:
     return content.get("prior_width")
 
 
-def _plain_prior(prior: AnyPrior, dtype: torch.dtype) -> tuple | dict:
+def _plain_prior(prior: Prior, dtype: torch.dtype) -> tuple | dict:
     """A prior as `stored_prior` reads it: a mixture as a plain tuple, another with its kind and its fields by name."""
-    if isinstance(prior, Prior):
+    if isinstance(prior, MixturePrior):
         return tuple(_fields(prior, dtype).values())
     kind = next(kind for kind, known in PRIORS.items() if isinstance(prior, known))
     return {"kind": kind, **_fields(prior, dtype)}
 
 
-def _fields(prior: AnyPrior | SequencePrior, dtype: torch.dtype) -> dict[str, Tensor]:
+def _fields(prior: Prior | SequencePrior, dtype: torch.dtype) -> dict[str, Tensor]:
     """The tensors of a prior in a dtype, by name."""
     return {name: part.to(dtype) for name, part in prior._asdict().items()}
 
@@ -301,7 +311,7 @@ def _content_fault(content: dict, size: int) -> str | None:
     model, prior = content["model"], content.get("prior") or ()
     if not isinstance(content["run"], dict | None):
         return "is no checkpoint of ours: it has an unknown run"
-    known = isinstance(prior, dict) or (isinstance(prior, tuple) and len(prior) in (0, len(Prior._fields)))
+    known = isinstance(prior, dict) or (isinstance(prior, tuple) and len(prior) in (0, len(MixturePrior._fields)))
     if not (isinstance(model, dict) and known):
         return "is no checkpoint of ours: it has no weights, or an unknown prior"
     sequence = _sequence_fault(content.get("sequence_prior"))
@@ -353,7 +363,7 @@ def _sequence_fault(parts) -> str | None:
     return f"its sequence_prior should have the fields {', '.join(SequencePrior._fields)}"
 
 
-def _prior_faults(prior: AnyPrior | SequencePrior, z_size: int) -> list[str]:
+def _prior_faults(prior: Prior | SequencePrior, z_size: int) -> list[str]:
     """How the fields of a prior differ in shape from those of a model with this size of z."""
     wanted = zip(prior._fields, prior, prior.wanted_shapes(z_size), strict=True)
     return [
@@ -366,7 +376,7 @@ def _prior_faults(prior: AnyPrior | SequencePrior, z_size: int) -> list[str]:
 def _weights(content: dict) -> dict[str, Tensor]:
     """The tensors of the model and the priors, by name."""
     prior = content.get("prior") or ()
-    parts = prior.items() if isinstance(prior, dict) else zip(Prior._fields, prior, strict=False)
+    parts = prior.items() if isinstance(prior, dict) else zip(MixturePrior._fields, prior, strict=False)
     sequence = content.get("sequence_prior") or {}
     found = content["model"] | {f"prior.{name}": part for name, part in parts if name != "kind"}
     return found | {f"sequence_prior.{name}": part for name, part in sequence.items()}

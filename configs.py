@@ -61,17 +61,15 @@ class TrainingConfig:
     __repr__ = one_field_per_line
 
     def __post_init__(self):
-        check_integers(self, ("batch_size", "steps", "curriculum"))
+        check_integers(self, ("batch_size", "steps"), least=1)
+        check_integers(self, ("curriculum",), least=0)
         check_numbers(self)
-        if min(self.batch_size, self.steps) < 1:
-            raise ValueError(f"batch_size and steps must be at least 1, got {self.batch_size} and {self.steps}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
         if not 0 <= self.beta2 < 1:
             raise ValueError(f"beta2 must be at least 0 and below 1, got {self.beta2}")
-        if min(self.max_beta, self.free_bits, self.curriculum) < 0:
-            given = f"{self.max_beta}, {self.free_bits} and {self.curriculum}"
-            raise ValueError(f"max_beta, free_bits and curriculum must be at least 0, got {given}")
+        if min(self.max_beta, self.free_bits) < 0:
+            raise ValueError(f"max_beta and free_bits must be at least 0, got {self.max_beta} and {self.free_bits}")
         if self.curriculum >= self.steps:
             raise ValueError(f"curriculum must be below steps, got {self.curriculum} of {self.steps} updates")
         low_and_high = self.transpose_range

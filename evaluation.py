@@ -54,7 +54,7 @@ class OtherSource(NamedTuple):
     songs: int
     off_grid: int  # songs that are not measured, because their onsets lie off the grid
     windows: int
-    still: dict[str, float]  # as in `Evaluation`
+    majority: dict[str, float]  # as in `Evaluation`
     reconstruction: Reconstruction
     elbo: Elbo
 
@@ -71,7 +71,7 @@ class Evaluation(NamedTuple):
     songs: int
     windows: int
     groups: dict[str, int]  # number of windows per group
-    still: dict[str, float]  # share of the majority label per part: the accuracy of always predicting it
+    majority: dict[str, float]  # share of the majority label per part: the accuracy of always predicting it
     reconstruction: Reconstruction
     elbo: Elbo
     interpolation: Interpolation
@@ -83,21 +83,6 @@ class Evaluation(NamedTuple):
     prior_bits: float | None  # KL of the fitted prior from N(0, I)
     without_sources: list[str]  # sources of the corpus in neither the training nor the test set
     other_sources: dict[str, OtherSource]  # by source
-
-
-# ---- Reconstruction and the ELBO (paper, sections 5 and 2.1) ----
-
-
-# ---- Interpolation (paper, section 5, "Interpolations") ----
-
-
-# ---- Attributes (paper, section 5, "Attribute Vector Arithmetic") ----
-
-
-# ---- Samples compared with held-out music ----
-
-
-# ---- The whole evaluation ----
 
 
 def measure_other_source(
@@ -125,7 +110,7 @@ def measure_other_source(
         songs=len(np.unique(held_out.song)),
         off_grid=len(songs.names) - len(np.unique(songs.song[on_grid])),
         windows=len(chosen),
-        still=majority_shares(held_out.windows.labels, trained.model.config.output_kind.parts),
+        majority=majority_shares(held_out.windows.labels, trained.model.config.output_kind.parts),
         reconstruction=reconstruction,
         elbo=measure_elbo(encoding, nats, held_out.song, trained.converter.steps),
     )
@@ -135,7 +120,7 @@ def describe(trained: TrainedModel, run: dict) -> dict:
     """The fields of an `Evaluation` that describe the model and its training."""
     return {
         "preset": trained.config.name,
-        "parameters": sum(p.numel() for p in trained.model.parameters() if p.requires_grad),
+        "parameters": trained.model.parameter_count,
         "steps": run.get("step"),
         "minutes": run.get("seconds") and round(run["seconds"] / 60, 1),
         "seed": run.get("seed"),
@@ -193,7 +178,7 @@ def evaluate(
         songs=len(np.unique(song)),
         windows=len(song),
         groups={name: int(mask.sum()) for name, mask in groups.items()},
-        still=majority_shares(windows.labels, model.output_kind.parts),
+        majority=majority_shares(windows.labels, model.output_kind.parts),
         reconstruction=reconstruction,
         elbo=measure_elbo(encoding, nats, song, trained.converter.steps),
         interpolation=measure_interpolation(trained, held_out, encoding.mu, training.ngram, pairs, generator),
@@ -219,11 +204,11 @@ def summary(found: Evaluation) -> str:
 
 
 def _summary_lines(found: Evaluation | OtherSource) -> Iterator[str]:
-    for part, majority in found.still.items():
+    for part, majority in found.majority.items():
         forced, drawn = (getattr(found.reconstruction, name).parts[part].mean for name in Reconstruction._fields[:2])
         accuracies = f"teacher-forced {forced:.3f}, sampled {drawn:.3f}; majority label {majority:.3f}"
         yield f"  accuracy ({part}): {accuracies}"
-    nats, bits, kl = found.elbo.nats.mean, found.elbo.bits_a_step, found.elbo.kl_bits.mean
+    nats, bits, kl = found.elbo.nats.mean, found.elbo.bits_per_step, found.elbo.kl_bits.mean
     yield f"  -ELBO {nats:.1f} nats per window ({bits:.3f} bits per step), KL {kl:.1f} bits"
 
 

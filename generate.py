@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 from torch.distributions import Normal
 
 from checkpoint import (
-    AnyPrior,
+    Prior,
     read_checkpoint,
     rebuild,
     save_checkpoint,
@@ -36,7 +36,7 @@ from engine.checks import (
     check_whole,
     checked_count,
     checked_generator,
-    checked_number,
+    checked_non_negative,
     checked_path,
     checked_seed,
     checked_type,
@@ -71,7 +71,7 @@ from training.processes import check_device
 
 GPU_BATCH = 256  # windows that a GPU encodes at a time
 CPU_ENCODE_BATCH = 64  # windows that a CPU encodes at a time; its caches hold the states of these between two steps
-PRIOR_SCALE = 0.8  # width that z are drawn at from a fitted prior, where none is given: see paper/prior_choice.py
+PRIOR_WIDTH = 0.8  # width that z are drawn at from a fitted prior, where none is given: see paper/prior_choice.py
 PRIOR_WINDOWS = 24_576  # largest number of windows that a prior is fitted to: 384 Gaussians
 
 Music = Midi | Iterable[Midi] | Windows  # see `TrainedModel.encode`
@@ -100,7 +100,8 @@ class TrainedModel(NearTools, DirectionTools):
         config: the preset; its converter reads and writes the music.
         precision: of the matrix products: 'float32', 'bfloat16' or 'auto', see `model.autocast`.
         prior: distribution that `sample` draws z from, moved to the model's device; N(0, I) when None.
-        prior_width: factor on the prior's standard deviation, see `Prior.draw` and `DiffusionPrior.draw`.
+        prior_width: the `width` of the prior's method `draw`, a factor on its standard deviation; the prior's own
+            `default_width`, or PRIOR_WIDTH, when None.
         sequence_prior: what `compose` draws from, moved to the model's device.
 
     Raises:
@@ -113,8 +114,8 @@ class TrainedModel(NearTools, DirectionTools):
         model: MusicVAE,
         config: Config,
         precision: str = "float32",
-        prior: AnyPrior | None = None,
-        prior_width: float = PRIOR_SCALE,
+        prior: Prior | None = None,
+        prior_width: float | None = None,
         sequence_prior: SequencePrior | None = None,
     ):
         checked_type("model", model, MusicVAE, "a MusicVAE; TrainedModel.load reads one from a path")
@@ -130,7 +131,8 @@ class TrainedModel(NearTools, DirectionTools):
         autocast(self.device, precision)  # raises ValueError too
         self.precision = precision
         self.prior = None if prior is None else self._checked_prior(prior)
-        self.prior_width = checked_number("prior_width", prior_width, "a number of at least 0", low=0)
+        width = getattr(prior, "default_width", PRIOR_WIDTH) if prior_width is None else prior_width
+        self.prior_width = checked_non_negative("prior_width", width)
         self.sequence_prior = None if sequence_prior is None else self._checked_prior(sequence_prior)
         # a groove model is trained on Roland's drum map, but songs use General MIDI's
         is_groove = isinstance(config.converter, GrooveConverter)
@@ -166,10 +168,9 @@ class TrainedModel(NearTools, DirectionTools):
         content = read_checkpoint(path)
         model, config = rebuild(content, path)
         if config_name not in (None, config.name):
-            raise ValueError(f"{path} is a model of {config.name}, not of {config_name}: omit config_name")
-        width = stored_width(content)
-        width = PRIOR_SCALE if width is None else width
-        return cls(model.to(device), config, precision, stored_prior(content), width, stored_sequence_prior(content))
+            raise ValueError(f"{path} is a model of {config.name}, not of {config_name}: omit config_name (--config)")
+        priors = stored_prior(content), stored_width(content), stored_sequence_prior(content)
+        return cls(model.to(device), config, precision, *priors)
 
     def save(self, path: str | os.PathLike, run: dict | None = None) -> None:
         """Writes a checkpoint that `load` reads: weights in the precision that they have, the preset and the priors.
@@ -195,10 +196,9 @@ class TrainedModel(NearTools, DirectionTools):
 
     def _summary(self) -> dict[str, str]:
         """What distinguishes this model, by name."""
-        trainable = (p for name, p in self.model.named_parameters() if "bias_hh" not in name)  # those stay zero
         return {
             "preset": self.config.name,
-            "parameters": f"{sum(p.numel() for p in trainable):,}",
+            "parameters": f"{self.model.parameter_count:,}",
             "z_size": str(self.model.config.z_size),
             "prior": str(self.prior or "N(0, I)"),
             "device": str(self.device),
@@ -253,11 +253,11 @@ class TrainedModel(NearTools, DirectionTools):
             return self.prior.draw(n, source, self.prior_width)
         return normal((n, self.model.config.z_size), source, self.device)
 
-    def fit_prior(self, songs: SongDataset, kind: str = "mixture", width: float = PRIOR_SCALE) -> None:
+    def fit_prior(self, songs: SongDataset, kind: str = "mixture", width: float = PRIOR_WIDTH) -> None:
         """Fits a prior to the posteriors of songs; `sample` draws z from it afterwards.
 
         With many free bits or a small beta, songs occupy only a part of N(0, I), and z from the rest decodes to noise.
-        Encoding, decoding and the ELBO do not change. See prior.py.
+        Encoding, decoding and the ELBO do not change. See `prior`.
 
         Args:
             songs: the training set; at most PRIOR_WINDOWS windows of it are used, evenly spaced.
@@ -265,17 +265,17 @@ class TrainedModel(NearTools, DirectionTools):
             width: the `prior_width` from now on.
 
         Raises:
-            ValueError: no windows, windows of another converter, a model that encodes them to NaN or infinity, another
-                kind, or a width below 0.
+            ValueError: no windows, windows of another converter, a model that encodes them to NaN or infinity, an
+                unknown kind, or a width below 0.
         """
         self.check_songs("songs", songs)
-        width = checked_number("width", width, "a number of at least 0", low=0)
+        width = checked_non_negative("width", width)
         if kind not in tuple(FITS):  # which compares, so that it need not be hashable
             raise ValueError(f"kind must be one of {', '.join(FITS)}, got {described(kind)}")
         _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
         self.prior, self.prior_width = FITS[kind](mu, sigma), width
 
-    def folded(self, songs: SongDataset, width: float = PRIOR_SCALE) -> "TrainedModel":
+    def folded(self, songs: SongDataset, width: float = PRIOR_WIDTH) -> "TrainedModel":
         """A model that makes from N(0, I) what this one makes from a single Gaussian fitted to songs.
 
         Clients that draw z from N(0, I) alone, as magenta.js does, then play music: give it to `export_magenta_js`. Its
@@ -429,12 +429,12 @@ class TrainedModel(NearTools, DirectionTools):
             return checked_generator(given)
         return Generator(self.device).manual_seed(checked_seed(given))
 
-    def _checked_prior(self, prior: AnyPrior | SequencePrior) -> AnyPrior | SequencePrior:
+    def _checked_prior(self, prior: Prior | SequencePrior) -> Prior | SequencePrior:
         """A prior on the model's device."""
         if not (isinstance(prior, tuple) and hasattr(prior, "draw")):
             raise ValueError(f"prior must be a NamedTuple of tensors with a method draw, got {described(prior)}")
         z_size = self.model.config.z_size
-        if isinstance(prior, AnyPrior | SequencePrior) and prior.z_size != z_size:
+        if isinstance(prior, Prior | SequencePrior) and prior.z_size != z_size:
             raise ValueError(f"prior must be of z_size {z_size}, as the model, got {prior}")
         return prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
 
@@ -469,12 +469,14 @@ class TrainedModel(NearTools, DirectionTools):
             raise ValueError("there is no music to encode")
         found = [self.converter.to_arrays(as_midi(song)) for song in songs]
         for k, (song, windows) in enumerate(zip(songs, found, strict=True), 1):
-            if len(windows.labels) != 1:
-                name = f" ({song})" if isinstance(song, str | os.PathLike) else ""
+            name = f" ({song})" if isinstance(song, str | os.PathLike) else ""
+            where, count = f"song {k} of {len(found)}{name} has", len(windows.labels)
+            if count == 0:
+                raise ValueError(f"{where} no window of {self.converter.steps} steps{_reasons(windows)}")
+            if count > 1:
                 raise ValueError(
-                    f"file {k} of {len(found)}{name} holds {len(windows.labels)} windows of {self.converter.steps} "
-                    f"steps, and one is needed{_reasons(windows)}: cut it with windows = "
-                    "trained.converter.to_arrays(load_midi(path)), and encode those or one, "
+                    f"{where} {count} windows of {self.converter.steps} steps, and encode takes one per song: cut it "
+                    "first, windows = trained.converter.to_arrays(load_midi(path)), and encode all of them, or one, "
                     "generate.take(windows, slice(k, k + 1))"
                 )
         return _concatenate(found)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from engine.checks import checked_count, checked_number, checked_share, checked_type, described
+from engine.checks import checked_count, checked_non_negative, checked_number, checked_share, checked_type, described
 from outputs import Output, output_kind
 
 
@@ -59,8 +59,8 @@ def reconstruction_loss(
     Raises:
         ValueError: an unknown kind of output, or logits, targets and lengths that do not fit each other.
     """
-    weights = output_weights or nade_weights
-    nats = _fitting_kind(output, logits, targets, lengths).nats(_like(targets, logits), targets, weights)  # (B, T)
+    kind = _fitting_kind(output, logits, targets, lengths)
+    nats = kind.nats(_like(targets, logits), targets, output_weights or nade_weights)  # (B, T)
     if lengths is not None:
         nats = nats * step_mask(lengths, nats.shape[1])
     return nats.sum(1)
@@ -86,7 +86,8 @@ def _fitting_kind(output: str, logits: Tensor, targets: Tensor, lengths: Tensor 
     kind.depths(depth)  # raises ValueError too
     hidden = logits.shape[2] - depth if kind.has_hidden_units else 0
     if logits.shape != (batch, steps, kind.logit_depth(depth, hidden)) or hidden < 0:
-        raise ValueError(f"logits must fit targets {list(targets.shape)}, got {list(logits.shape)}")
+        wanted = [batch, steps, kind.logit_depth(depth, max(hidden, 0))]
+        raise ValueError(f"logits must be {wanted} for targets {list(targets.shape)}, got {list(logits.shape)}")
     if lengths is not None and (not isinstance(lengths, Tensor) or lengths.ndim not in (1, 2) or len(lengths) != batch):
         raise ValueError(f"lengths must be a tensor [{batch}] or [{batch}, S], got {described(lengths)}")
     return kind
@@ -112,9 +113,8 @@ def accuracy(
 
     Raises: as for `reconstruction_loss`.
     """
-    weights = output_weights or nade_weights
     kind = _fitting_kind(output, logits, targets, lengths)
-    right = kind.correct(_like(targets, logits), targets, weights)  # (B, T, P)
+    right = kind.correct(_like(targets, logits), targets, output_weights or nade_weights)  # (B, T, P)
     segments = lengths.shape[1] if lengths is not None and lengths.ndim == 2 else 1
     counted = right.new_ones(right.shape[:2]) if lengths is None else step_mask(lengths, right.shape[1])
     right, counted = (part.unflatten(1, (segments, -1)) for part in (right, counted[..., None]))
@@ -144,31 +144,28 @@ def elbo_loss(reconstruction: Tensor, kl_nats: Tensor, *, beta: float = 1.0, fre
     for name, nats in (("reconstruction", reconstruction), ("kl_nats", kl_nats)):
         if checked_type(name, nats, Tensor, "a tensor [B] of nats").shape != reconstruction.shape:
             raise ValueError(f"{name} must be of the shape of reconstruction, got {described(nats)}")
-    beta, free_bits = (
-        checked_number(name, weight, "a number of at least 0", low=0)
-        for name, weight in (("beta", beta), ("free_bits", free_bits))
-    )
+    beta, free_bits = checked_non_negative("beta", beta), checked_non_negative("free_bits", free_bits)
     cost = (kl_nats - free_bits * math.log(2)).clamp(min=0)
     loss = reconstruction.mean() + beta * cost.mean()
     return ElboLoss(loss, reconstruction.mean(), kl_nats.mean())
 
 
-def power(rate: float, step: int) -> float:
+def power(name: str, rate: float, step: int) -> float:
     """rate ** step in single precision, as the reference has it: its 0.9999 ** 10000 is 1.7e-4 below the exact one."""
-    rate, step = checked_share("a rate", rate), checked_count("step", step, least=0)
+    rate, step = checked_share(name, rate), checked_count("step", step, least=0)
     return (torch.tensor(rate, dtype=torch.float32) ** step).item()
 
 
 def beta_at(step: int, *, max_beta: float, beta_rate: float) -> float:
-    """Weight of the KL at a step: (1 - beta_rate ** step) * max_beta; with a rate of 0 max_beta from step 1 on."""
-    return (1 - power(beta_rate, step)) * checked_number("max_beta", max_beta)
+    """Weight of the KL at a step: (1 - beta_rate ** step) * max_beta. A rate of 0 gives max_beta from step 1 on."""
+    return (1 - power("beta_rate", beta_rate, step)) * checked_number("max_beta", max_beta)
 
 
 def learning_rate_at(step: int, *, learning_rate: float, decay_rate: float, min_learning_rate: float) -> float:
     """Exponential decay towards a floor: (learning_rate - min) * decay_rate ** step + min."""
     learning_rate = checked_number("learning_rate", learning_rate)
     min_learning_rate = checked_number("min_learning_rate", min_learning_rate)
-    return (learning_rate - min_learning_rate) * power(decay_rate, step) + min_learning_rate
+    return (learning_rate - min_learning_rate) * power("decay_rate", decay_rate, step) + min_learning_rate
 
 
 def segments_at(step: int, *, segments: int, curriculum: int) -> int:
@@ -199,7 +196,8 @@ def sampling_probability_at(step: int, *, schedule: str, rate: float) -> float:
     if schedule == "constant" and 0 <= rate <= 1:
         return float(rate)
     if schedule == "exponential" and 0 < rate < 1:
-        return 1 - power(rate, step)
+        return 1 - power("sampling_rate", rate, step)
     if schedule == "inverse_sigmoid" and rate >= 1:
         return 1 - 1 / (1 + math.exp(min(step / rate, 700)) / rate)  # e^709 is the largest double
-    raise ValueError(f"no sampling schedule {schedule!r} with rate {rate}; see sampling_probability_at")
+    known = "'constant' (rate from 0 to 1), 'exponential' (between 0 and 1) or 'inverse_sigmoid' (of at least 1)"
+    raise ValueError(f"the sampling schedule must be {known}, got {schedule!r} with rate {rate}")

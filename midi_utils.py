@@ -33,7 +33,7 @@ from pretty_midi import PrettyMIDI
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from engine.checks import checked_count, checked_number, checked_path, checked_type, described
+from engine.checks import checked_count, checked_number, checked_path, checked_positive, checked_type, described
 from music.converter import BarsConverter, Tensors
 from music.drums import DrumsConverter
 from music.grid import MAX_BARS, NAMES_SHOWN, Skipped, Windows, as_windows, counted
@@ -97,7 +97,7 @@ def load_midi(path: str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS) -> Pr
         limits: the most that the file may hold. Raise them for a larger file that you trust.
 
     Raises:
-        ValueError: no path, or no limits.
+        ValueError: `path` is not a path, or `limits` is not a `Limits`.
         MidiError: there is no such file, or it is no MIDI file, cut off, beyond mending, or beyond a limit. The message
             names the file and the fault.
     """
@@ -113,13 +113,12 @@ def load_midi(path: str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS) -> Pr
 
 
 def checked_limits(limits: Limits) -> Limits:
-    """The limits; raises ValueError for what is none, and for limits that are not above 0 or not finite."""
+    """The limits; raises ValueError for anything else, and for limits that are not above 0 or not finite."""
     checked_type("limits", limits, Limits, "Limits, such as Limits(bytes=50_000_000)")
     for name in ("bytes", "events", "tracks"):
         checked_count(f"limits.{name}", getattr(limits, name))
     for name in ("ticks_per_second", "seconds"):
-        if not checked_number(f"limits.{name}", getattr(limits, name), "a finite number") > 0:
-            raise ValueError(f"limits.{name} must be above 0, got {getattr(limits, name)}")
+        checked_positive(f"limits.{name}", getattr(limits, name))
     return limits
 
 
@@ -365,10 +364,8 @@ def load_songs(
     read = read_songs(list(missing.values()), converter, workers, executor, limits, intake)
     known = len(paths) - len(missing)
     read = tqdm(read, "Reading MIDI", len(paths), initial=known, unit="file", disable=not progress)
-    songs, unplaced = sum(len(file.songs) for file in files), iter(missing)
+    places |= zip(missing, itertools.count(sum(len(file.songs) for file in files)))  # songs come in this order
     for file in group_songs(read, columns_of(as_windows((), converter.no_windows(), ()))):
-        places |= zip(itertools.islice(unplaced, len(file.songs)), itertools.count(songs))
-        songs += len(file.songs)
         is_kept = folder and any(song.digest for song in file.songs)
         files.append(write_cache_file(folder, file) if is_kept else file)
         del file  # what is written need not stay in memory while the next songs are read

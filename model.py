@@ -33,7 +33,7 @@ from torch.distributions import Normal
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.overrides import TorchFunctionMode
 
-from engine.checks import checked_count, checked_temperature, checked_type, finite_floats
+from engine.checks import checked_count, checked_share, checked_temperature, checked_type, finite_floats
 from engine.cuda_graph import run_as_graph
 from engine.lstm import (
     LstmLayer,
@@ -43,14 +43,14 @@ from engine.lstm import (
     StepLayer,
     compute_dtype,
     draw_steps,
-    goes_at_once,
-    goes_in_one_call,
     insert_constant,
     lstm_cell,
     lstm_layers,
     matmul,
     new_trace,
     one_hot_frames,
+    one_kernel_per_layer,
+    one_kernel_per_roll_out,
     packed_cell,
     packed_matrix,
     prepare_linear,
@@ -74,15 +74,16 @@ def one_field_per_line(config) -> str:
     return "\n".join([f"{type(config).__name__}(", *(indent(line, "    ") for line in lines), ")"])
 
 
-def check_integers(config, names: Iterable[str]):
-    """Raises ValueError if one of these fields of a dataclass is not an int or, by its annotation, a tuple of ints."""
+def check_integers(config, names: Iterable[str], least: int):
+    """Checks fields of a dataclass, each an int or, by its annotation, a tuple of ints, of at least `least`."""
     annotations = {field.name: field.type for field in fields(config)}
     for name in names:
         value, is_tuple = getattr(config, name), annotations[name] is not int
         values = value if is_tuple and isinstance(value, tuple) else (value,)
-        if is_tuple != isinstance(value, tuple) or not all(type(one) is int for one in values):
-            kind = "a tuple of ints" if is_tuple else "an int"
-            raise ValueError(f"{name} must be {kind}, got {value!r}")
+        fits = is_tuple == isinstance(value, tuple) and values
+        if not (fits and all(type(one) is int and one >= least for one in values)):
+            kind = "a tuple of ints, each" if is_tuple else "an int"
+            raise ValueError(f"{name} must be {kind} of at least {least}, got {value!r}")
 
 
 def check_numbers(config):
@@ -114,19 +115,13 @@ class ModelConfig:
     __repr__ = one_field_per_line
 
     def __post_init__(self):
-        check_integers(self, ("steps", "input_depth", "output_depth", "z_size", "segments", "encoder_segments"))
-        check_integers(self, ("enc_rnn_size", "dec_rnn_size", "control_depth", "nade_num_hidden"))
+        sizes = ("steps", "input_depth", "output_depth", "z_size", "enc_rnn_size", "dec_rnn_size")
+        check_integers(self, (*sizes, "segments", "encoder_segments"), least=1)
+        check_integers(self, ("control_depth", "nade_num_hidden"), least=0)
         check_numbers(self)
-        if min(self.control_depth, self.nade_num_hidden) < 0:
-            given = f"{self.control_depth} and {self.nade_num_hidden}"
-            raise ValueError(f"control_depth and nade_num_hidden must be at least 0, got {given}")
-        segments = (self.segments, self.encoder_segments)
-        sizes = (self.steps, self.input_depth, self.output_depth, self.z_size, *segments)
-        if min(sizes + self.enc_rnn_size + self.dec_rnn_size) < 1 or not (self.enc_rnn_size and self.dec_rnn_size):
-            raise ValueError(f"sizes must be positive, got {self}")
-        for parts in segments:
-            if self.steps % parts:
-                raise ValueError(f"{self.steps} steps do not divide into {parts} segments")
+        for count in (self.segments, self.encoder_segments):
+            if self.steps % count:
+                raise ValueError(f"{self.steps} steps do not divide into {count} segments")
         self.output_kind.depths(self.output_depth)  # raises ValueError too
         if (self.nade_num_hidden > 0) != self.output_kind.has_hidden_units:
             raise ValueError(f"nade_num_hidden {self.nade_num_hidden} does not fit output {self.output!r}")
@@ -145,7 +140,7 @@ class ModelConfig:
     @property
     def whole_steps(self) -> int:
         """Steps of the shortest sequence that divides into whole segments; T for a model without segments."""
-        segments = [self.steps // parts for parts in (self.segments, self.encoder_segments) if parts > 1]
+        segments = [self.steps // count for count in (self.segments, self.encoder_segments) if count > 1]
         return math.lcm(*segments) if segments else self.steps
 
     @property
@@ -226,8 +221,8 @@ class Encoder(nn.Module):
         super().__init__()
         size, self.segment_steps = 2 * config.enc_rnn_size[-1], config.steps // config.encoder_segments
         self.layers = lstm_layers(config.input_depth + config.control_depth, config.enc_rnn_size, bidirectional=True)
-        levels = config.encoder_segments > 1
-        self.upper_layers = lstm_layers(size, config.enc_rnn_size, bidirectional=True) if levels else None
+        has_segments = config.encoder_segments > 1
+        self.upper_layers = lstm_layers(size, config.enc_rnn_size, bidirectional=True) if has_segments else None
         self.mu = dense(size, config.z_size, SMALL_STD)
         self.sigma = dense(size, config.z_size, SMALL_STD)
 
@@ -356,7 +351,7 @@ class CoreSteps:
     def _packed(layer: LstmLayer, dtype: torch.dtype, batch: int) -> PackedLayer | None:
         """The layer for the kernel that takes it through all steps in `decode`, so that both make the same sums."""
         weight, recurrent, bias, _ = (w.to(dtype) for w in layer.weights())
-        at_once = goes_at_once(batch, layer.hidden_size, dtype)
+        at_once = one_kernel_per_layer(batch, layer.hidden_size, dtype)
         return PackedLayer(weight, bias, packed_matrix(recurrent.t())) if at_once else None
 
     def begin(self, segment: int, controls: Tensor):
@@ -444,7 +439,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
         precision: as in `chosen_precision`.
 
     Raises:
-        ValueError: another precision, or bfloat16 on a device that does not run it.
+        ValueError: an unknown precision, or bfloat16 on a device that does not run it.
     """
     half = chosen_precision(device, precision) == "bfloat16"
     return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
@@ -459,14 +454,15 @@ def chosen_precision(device: torch.device, precision: str) -> str:
             'auto', which is bfloat16 where that runs and is faster, see `bfloat16_is_faster`, and float32 elsewhere.
 
     Raises:
-        ValueError: another precision, or bfloat16 on a device that does not run it.
+        ValueError: an unknown precision, or bfloat16 on a device that does not run it.
     """
     if precision not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
     if precision == "bfloat16" and not supports_bfloat16(device):
         raise ValueError(f"no LSTM runs in bfloat16 on {device} here: choose precision 'float32' or 'auto'")
-    faster = precision == "auto" and supports_bfloat16(device) and bfloat16_is_faster(device)
-    return "bfloat16" if faster else "float32" if precision == "auto" else precision
+    if precision != "auto":
+        return precision
+    return "bfloat16" if supports_bfloat16(device) and bfloat16_is_faster(device) else "float32"
 
 
 class MusicVAE(nn.Module):
@@ -481,6 +477,11 @@ class MusicVAE(nn.Module):
         self.cores = nn.ModuleList(CoreDecoder(depth, embedding_size, config) for depth in config.core_depths)
         weights = config.output_kind.make_weights(config.output_depth, config.nade_num_hidden)
         self.add_module(config.output, weights)  # a NADE's are nade.enc and nade.dec in the state dict
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of parameters, without the LSTMs' second biases, which stay zero."""
+        return sum(p.numel() for name, p in self.named_parameters() if "bias_hh" not in name)
 
     @property
     def output_weights(self) -> nn.Module | None:
@@ -547,8 +548,7 @@ class MusicVAE(nn.Module):
             ValueError: a wrong shape or type, or a sampling_probability outside 0 to 1.
         """
         targets = self._checked_frames("targets", targets, self.config.output_depth)
-        if not (isinstance(sampling_probability, int | float) and 0 <= sampling_probability <= 1):
-            raise ValueError(f"sampling_probability must be a number from 0 to 1, got {sampling_probability!r}")
+        sampling_probability = checked_share("sampling_probability", sampling_probability)
         self._check_lengths(lengths, targets, self.config.segments)
         z, drop = self._checked_z(z, len(targets)), self._drop(generator)
         embedding = self._embed(z, targets.shape[1], drop).flatten(0, 1)  # (B * S, E)
@@ -610,7 +610,7 @@ class MusicVAE(nn.Module):
         """Latent vectors [n, Z] in the weights' type and on their device, from a tensor, an array or a list of numbers.
 
         Raises:
-            ValueError: another shape, no vector, or NaN or infinity.
+            ValueError: a wrong shape, no rows, or NaN or infinity.
         """
         wanted = f"[batch, {self.config.z_size}] numbers, such as encode(...).mu"
         z = finite_floats("z", z, wanted, self.encoder.mu.weight)
@@ -655,22 +655,22 @@ class MusicVAE(nn.Module):
         cores: set up for the roll-out, where the caller reads their traces.
         """
 
-        def from_tensors(*arguments) -> Tensor:  # `run_as_graph` records a function of plain tensors
+        def roll_out(*arguments) -> Tensor:  # `run_as_graph` records a function of plain tensors
             return self._step_by_step(RollOut(*arguments[:-1]), arguments[-1])
 
         if start.first.is_cuda:
-            return run_as_graph(self, from_tensors, start, temperature)
-        if self._goes_in_one_call(start):
+            return run_as_graph(self, roll_out, start, temperature)
+        if self._is_one_kernel_call(start):
             layers = [step_layers(core, start.embeddings) for core in self.cores]
             depths, steps = self.config.output_depths, self.config.segment_steps if self.conductor else None
             return draw_steps(layers, depths, temperature, start.uniforms, steps)
         return self._step_by_step(start, temperature, cores)
 
-    def _goes_in_one_call(self, start: RollOut) -> bool:
+    def _is_one_kernel_call(self, start: RollOut) -> bool:
         """Whether `draw_steps` takes a roll-out: of a single sequence of classes, each drawn from the one before it."""
         config, dtype = self.config, compute_dtype(self.cores[0].output.weight)
         plain = config.output_kind.one_hot and config.end_token is None and config.control_depth == 0
-        return plain and start.targets is None and goes_in_one_call(len(start.first), start.first.device, dtype)
+        return plain and start.targets is None and one_kernel_per_roll_out(len(start.first), start.first.device, dtype)
 
     def _step_by_step(self, start: RollOut, temperature: float, cores: Sequence[CoreSteps] = ()) -> Tensor:
         """The loop of `_roll_out`. Without targets, frames after an end token are zero to the end of the segment."""

@@ -5,7 +5,6 @@ networks. Players use the recorded instruments that come with pretty_midi (a Gen
 library is needed. If that file is missing, notes sound as plain tones.
 """
 
-import os
 import struct
 from base64 import b64encode
 from collections import Counter
@@ -25,8 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from engine.checks import checked_count, checked_number, described, finite_array
-from midi_utils import as_midi
+from engine.checks import checked_count, checked_non_negative, checked_positive, described, finite_array
+from midi_utils import Midi, as_midi
 from music import soundfont
 from music.drums import DRUM_PITCHES
 from music.midi_file import parse_midi
@@ -34,8 +33,6 @@ from music.trio import BASS_PROGRAMS
 
 if TYPE_CHECKING:
     import ipywidgets
-
-Midi = pretty_midi.PrettyMIDI | str | os.PathLike  # a song, or the path of its MIDI file
 
 GIB = 2**30  # bytes
 # Free memory of a GPU in bytes, from the largest down, and the hierarchical melody preset that trains in it.
@@ -134,7 +131,7 @@ def concatenate(songs: Iterable[Midi], seconds_each: float) -> pretty_midi.Prett
     Raises:
         ValueError: no songs, songs with different numbers of tracks, or a time below 0.
     """
-    songs, seconds_each = as_songs(songs), checked_number("seconds_each", seconds_each, "at least 0", low=0)
+    songs, seconds_each = as_songs(songs), checked_non_negative("seconds_each", seconds_each)
     if len({len(song.instruments) for song in songs}) > 1:
         counts = [len(song.instruments) for song in songs]
         raise ValueError(f"songs must have the same tracks, got songs of {counts} tracks")
@@ -171,7 +168,7 @@ def render(midi: Midi, seconds: float | None = None) -> Sound:
     """
     midi = as_midi(midi)
     if seconds is not None:
-        seconds = checked_number("seconds", seconds, "a number above 0", low=1 / SAMPLE_RATE)
+        seconds = checked_positive("seconds", seconds)
         midi = beginning(midi, seconds)
     rate = DRUM_SAMPLE_RATE if any(part.is_drum for part in midi.instruments) else SAMPLE_RATE
     if not any(part.notes for part in midi.instruments):
@@ -251,7 +248,7 @@ def side_by_side(songs: Iterable[Midi], titles: Sequence[str], seconds: float | 
         seconds: length of the beginning of each song to play; None for whole songs.
 
     Raises:
-        ValueError: no songs, another number of titles, or a time that is not above 0.
+        ValueError: no songs, not one title per song, or a time that is not above 0.
     """
     songs = as_songs(songs)
     titles = checked_titles(titles, len(songs))
@@ -362,7 +359,7 @@ def plot_piano_roll(
             more than six.
 
     Raises:
-        ValueError: no songs, another number of titles, or bars or columns below 1.
+        ValueError: no songs, not one title per song, or bars or columns below 1.
     """
     songs = as_songs(songs)
     titles = checked_titles([titles] if isinstance(titles, str) else titles or [""] * len(songs), len(songs))
@@ -578,7 +575,7 @@ def plot_training(history: Sequence | Mapping[str, Sequence]) -> Figure:
             reconstruction in nats, kl_bits, and accuracy from 0 to 1; `valid` may be None. Or several runs by name.
 
     Raises:
-        ValueError: a history has no rows, or is no history.
+        ValueError: a history has no rows, or is not a history.
     """
     runs = history if isinstance(history, Mapping) else {"": history}
     if not all(isinstance(rows, Sequence) and all(hasattr(row, "train") for row in rows) for rows in runs.values()):
@@ -631,7 +628,7 @@ def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str], rows: int = 3
         rows: the number of dimensions to show: those that differ most between bars and songs.
 
     Raises:
-        ValueError: embeddings of another shape or not finite, or another number of titles.
+        ValueError: embeddings of another shape or not finite, or not one title each.
     """
     embeddings, rows = finite_array("embeddings", embeddings, 3), checked_count("rows", rows)
     titles = checked_titles(titles, len(embeddings))
@@ -657,7 +654,7 @@ def plot_form(matrices: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
         titles: one per piece.
 
     Raises:
-        ValueError: no matrices, one of another shape, or another number of titles.
+        ValueError: no matrices, one of another shape, or not one title each.
     """
     if not len(matrices) or any(np.ndim(matrix) != 2 for matrix in matrices):
         raise ValueError(f"matrices must be [bars, bars] each, at least one, got {described(matrices)}")

@@ -18,7 +18,6 @@ import time
 import warnings
 import zipfile
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,12 +26,12 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from checkpoint import BEST, CHECKPOINT, load_checkpoint, save_checkpoint
 from configs import CONFIGS, Config, with_converter
 from console import errors_in_a_line, say
 from corpus import load_corpus
 from engine.adam import Adam
-from engine.checks import checked_number, checked_path, checked_seed, checked_type
+from engine.checks import checked_count, checked_path, checked_positive, checked_seed, checked_type
 from engine.memory import keep_freed_memory
 from engine.rng import seeded
 from loss import learning_rate_at
@@ -41,7 +40,7 @@ from midi_utils import SongDataset, check_shares, load_songs
 from model import MusicVAE, autocast
 from music.intake import add_intake_arguments, read_intake, read_programs, read_time_signature
 from training.batches import LabelBatch, labels_on, step_batch
-from training.best import BEST, check_patience, is_best, lost_patience, out_of_patience
+from training.best import check_patience, is_best, lost_patience, out_of_patience
 from training.history import HistoryRow, Metrics, Position, position_to_dict
 from training.processes import (
     check_processes,
@@ -75,6 +74,9 @@ __all__ = [  # what notebooks and scripts import
 TRAINING_SPLITS = ("train", "valid")  # the splits of a manifest that training may read
 METRICS_UPDATES = 10  # updates between two looks at the metrics, for the progress bar
 EXIT_INTERRUPTED = 130  # status of the command after an interrupt: 128 + SIGINT
+TRAIN_OPTIONS = (  # of the command, which `train` takes as they are
+    *("steps", "minutes", "eval_every", "patience", "init_from", "freeze_encoder", "seed", "device", "precision"),
+)
 
 
 class TrainingResult(NamedTuple):
@@ -150,15 +152,15 @@ def train(
     """
     checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     steps = config.training.steps if steps is None else steps
-    check_limits(steps, minutes, eval_every)
-    steps, eval_every, seed = int(steps), int(eval_every), checked_seed(seed)
+    steps, eval_every = checked_limits(steps, minutes, eval_every)
+    seed = checked_seed(seed)
     check_folder(checked_path("out_dir", out_dir))
     device = process_device(device)
     autocast(device, precision)  # raises ValueError too
     checked_type("valid_set", valid_set, SongDataset | None, "a SongDataset, as its split makes it, or None")
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
         check_songs(config, dataset)
-    check_patience(patience, held_out=valid_set is not None)
+    check_patience(patience, held_out=bool(valid_set))
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
     run = start_run(config, train_set, beginning, freeze_encoder, path, resume, device, seed, precision)
@@ -189,21 +191,17 @@ def train(
     return TrainingResult(run.model.eval(), run.config, history, path, reason, run.position.skipped)
 
 
-def check_limits(steps: int, minutes: float | None, eval_every: int):
-    """Raises ValueError for limits that leave nothing to do, or for a time limit where processes share the run."""
-    whole = all(isinstance(number, Integral) and not isinstance(number, bool) for number in (steps, eval_every))
-    if not whole or steps < 1 or eval_every < 1:
-        raise ValueError(
-            f"steps and eval_every must be at least 1, got {steps!r} and {eval_every!r}: give whole numbers"
-        )
-    if minutes is not None and not checked_number("minutes", minutes, "a number above 0") > 0:
-        raise ValueError(f"minutes must be above 0, got {minutes}")
-    if minutes is not None and is_shared():
-        raise ValueError("minutes limits a run of one process: with several, set steps instead")
+def checked_limits(steps: int, minutes: float | None, eval_every: int) -> tuple[int, int]:
+    """`steps` and `eval_every`; raises ValueError for a run without an update, or `minutes` in a shared run."""
+    if minutes is not None:
+        checked_positive("minutes", minutes)
+        if is_shared():
+            raise ValueError("minutes limits a run of one process: with several, set steps instead")
+    return checked_count("steps", steps), checked_count("eval_every", eval_every)
 
 
 def check_songs(config: Config, dataset: SongDataset):
-    """Raises ValueError for an empty data set, one that another converter made, or what is no data set."""
+    """Raises ValueError for an empty data set, one that another converter made, or anything else."""
     checked_type("a data set", dataset, SongDataset, "a SongDataset, as load_songs and its split make it")
     if not len(dataset):
         raise ValueError("there is no window to train on; the data set's report says why")
@@ -262,11 +260,7 @@ def run_steps(
             if position.step % METRICS_UPDATES == 0:
                 bar.show(as_metrics(sums, position.updates * process_count()))
             if is_row:
-                row = new_row(run, position, sums, valid)
-                position = position._replace(history=(*position.history, row), updates=0)
-                sums = torch.zeros_like(sums)
-                if is_best(position.history, run.config.training):
-                    save_best(run, position._replace(seconds=time.monotonic() - began))
+                position, sums = add_row(run, position, sums, valid, began), torch.zeros_like(sums)
             reason = stop_reason() if position.step < steps else None
             if is_row:
                 reason = patience_reason(run, position, steps, patience) or reason
@@ -279,6 +273,15 @@ def run_steps(
             if reason:
                 break
     return run._replace(position=position), reason
+
+
+def add_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None, began: float) -> Position:
+    """The position with a new row of the history; writes the weights if the row is the best so far."""
+    row = new_row(run, position, sums, valid)
+    position = position._replace(history=(*position.history, row), updates=0)
+    if is_best(position.history, run.config.training):
+        save_best(run, position._replace(seconds=time.monotonic() - began))
+    return position
 
 
 def patience_reason(run: Run, position: Position, steps: int, patience: int | None) -> StopReason | None:
@@ -299,11 +302,7 @@ def make_update(run: Run, model: MusicVAE | DistributedDataParallel, data: Label
 def count_skipped(run: Run, position: Position, skipped: SkippedUpdates, saved: int) -> Position:
     """Counts the updates that were skipped since the last call, and warns about them.
 
-    Args:
-        run: the run.
-        position: where it stands.
-        skipped: its skipped updates.
-        saved: step of its last checkpoint.
+    `saved` is the step of the run's last checkpoint.
 
     Raises:
         TrainingDiverged: three updates in a row were skipped.
@@ -395,8 +394,8 @@ def stop_line(run: Run, steps: int, reason: StopReason, resume: bool) -> str:
     """The line that says where a run stopped and how to continue it, or why it is finished."""
     if reason == "patience":
         why = lost_patience(run.position.history, run.config.training)
-        saved = f"Saved at step {run.position.step:,} of {steps:,} in {run.path}"
-        return f"Out of patience: {why}. {saved}; the best weights are in {run.path.with_name(BEST)}."
+        saved, best = f"Saved at step {run.position.step:,} of {steps:,} in {run.path}", run.path.with_name(BEST)
+        return f"Out of patience: {why}. {saved}{f'; the best weights are in {best}' if best.exists() else ''}."
     why = {"interrupt": "Interrupted", "time": "Out of time"}[reason]
     how = "run the same cell or command again" if resume else "train with resume=True and the same arguments"
     return f"{why}: saved at step {run.position.step:,} of {steps:,} in {run.path}. To continue, {how}."
@@ -443,8 +442,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="folder of the run; an unfinished run in it continues")
     parser.add_argument("--steps", type=int, help="updates in total; the preset's own by default")
     parser.add_argument("--minutes", type=float, help="stop after this time, with a checkpoint; no limit by default")
-    parser.add_argument("--eval-every", type=int, default=100, help="steps between two checkpoints (default 100)")
-    parser.add_argument("--patience", type=int, help="stop after this many checkpoints without a lower held-out loss")
+    parser.add_argument("--eval-every", type=int, default=100, help="steps between two evaluations (default 100)")
+    parser.add_argument("--patience", type=int, help="stop after this many evaluations without a lower held-out loss")
     parser.add_argument(
         "--valid", type=float, default=0.1, help="share of songs held out, without a manifest (default 0.1)"
     )
@@ -464,12 +463,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", help="cuda, mps or cpu; the fastest by default")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     return parser.parse_args(arguments)
-
-
-def check_seed(seed: int):
-    """Raises ValueError for a seed that not every source of random numbers takes."""
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be at least 0 and below 2^63, got {seed}")
 
 
 def read_sets(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
@@ -527,24 +520,14 @@ def main(arguments: list[str] | None = None):
         with errors_in_a_line(ValueError, KeyError, TrainingDiverged):
             config = chosen_config(options)
             read_intake(options)  # so that a wrong option is named before anything is read
-            check_seed(options.seed)
+            checked_seed(checked_count("seed", options.seed, least=0))  # which splits songs, too
             check_folder(checked_path("--out", options.out))
-            check_limits(1 if options.steps is None else options.steps, options.minutes, options.eval_every)
+            checked_limits(1 if options.steps is None else options.steps, options.minutes, options.eval_every)
             check_shares(options.valid)
+            check_patience(options.patience, held_out=bool(options.manifest) or options.valid > 0)
             read_beginning(options.init_from, config)  # so that a wrong file is named before the songs are read
             train_set, valid_set = read_sets(options, config)
-            names = (
-                "steps",
-                "minutes",
-                "eval_every",
-                "patience",
-                "init_from",
-                "freeze_encoder",
-                "seed",
-                "device",
-                "precision",
-            )
-            chosen = {name: getattr(options, name) for name in names}
+            chosen = {name: getattr(options, name) for name in TRAIN_OPTIONS}
             result = train(config, train_set, valid_set, out_dir=options.out, **chosen)
     except KeyboardInterrupt:
         raise SystemExit(

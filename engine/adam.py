@@ -5,13 +5,16 @@ creating an instance imports PyTorch's compiler, which delays the first training
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
+from tqdm import tqdm
 
 BETA1 = 0.9  # decay of the first moments
 EPSILON = 1e-8  # "epsilon hat" in section 2 of the paper (Kingma & Ba 2015)
+BETA2 = 0.999  # decay of the second moments
 STATE_NAMES = ("step", "exp_avg", "exp_avg_sq")  # per parameter, as in the state of torch.optim.Adam
 
 
@@ -23,7 +26,7 @@ class Adam:
         beta2: decay of the second moments.
     """
 
-    def __init__(self, model: nn.Module, beta2: float = 0.999):
+    def __init__(self, model: nn.Module, beta2: float = BETA2):
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]  # the kernel counts
         self.first_moments = [torch.zeros_like(parameter) for parameter in self.parameters]
@@ -95,3 +98,33 @@ class Adam:
 
     def _states(self) -> list[tuple[Tensor, ...]]:
         return list(zip(self.steps, self.first_moments, self.second_moments, strict=True))
+
+
+@torch.enable_grad()
+def minimise(
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    updates: int,
+    learning_rate: float,
+    *,
+    warm_up: int = 1,
+    beta2: float = BETA2,
+    progress: str | None = None,
+) -> None:
+    """Trains a model on a loss that draws its own batch.
+
+    Args:
+        model: its parameters with `requires_grad` are trained.
+        loss: called once per update.
+        updates: their number.
+        learning_rate: at its highest. It rises linearly, and falls to 0 by a cosine.
+        warm_up: updates in which it rises.
+        beta2: as in `Adam`.
+        progress: text of a progress bar; None shows none.
+    """
+    optimizer = Adam(model, beta2)
+    for update in tqdm(range(updates), progress, leave=False, disable=True if progress is None else None):
+        optimizer.zero_grad()
+        loss().backward()
+        rise, fall = min((update + 1) / warm_up, 1), (1 + math.cos(math.pi * update / updates)) / 2
+        optimizer.step(learning_rate * rise * fall)

@@ -42,7 +42,7 @@ def checked_count(name: str, value, least: int = 1) -> int:
     """A whole number of at least `least`."""
     number = plain(value)
     if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {name}={described(value)}")
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {described(value)}")
     return int(number)
 
 
@@ -53,6 +53,16 @@ def checked_number(name: str, value, wanted: str = "a number", low: float = -mat
     if not (is_number and math.isfinite(number) and low <= number <= high):
         raise ValueError(f"{name} must be {wanted}, got {described(value)}")
     return float(number)
+
+
+def checked_non_negative(name: str, value) -> float:
+    """A number of at least 0."""
+    return checked_number(name, value, "a number of at least 0", low=0)
+
+
+def checked_positive(name: str, value) -> float:
+    """A number above 0."""
+    return checked_number(name, value, "a number above 0", low=math.nextafter(0, 1))
 
 
 def checked_share(name: str, value) -> float:

@@ -3,13 +3,12 @@
 Every backend computes the same function:
 
 - On a GPU, cuDNN runs the layers, in bfloat16 where the installed version supports it.
-- On a CPU with a C++ compiler and oneDNN, training and single steps use the fused functions of this module. One kernel
-  takes a narrow layer through all steps; in bfloat16 only a small one, since oneDNN's products of large ones are
+- On a CPU with a C++ compiler and oneDNN, training and single steps use the fused functions of this module. A kernel
+  runs a narrow layer through all steps. In bfloat16 it runs small layers only, because oneDNN multiplies large ones
   faster. Other matrix products use oneDNN, with weights packed once per call. A single sequence uses a matrix-vector
-  kernel on unpacked weights. Other kernels do the elementwise part of a step, and the drawing of classes, in one pass.
-  All steps that draw a single sequence of classes are one call.
-  An input that is constant over time is multiplied once. The kernels (lstm.cpp) are compiled at first use, in about
-  two seconds.
+  kernel on unpacked weights, and one kernel call draws all its steps. Other kernels do the elementwise part of a step,
+  and the drawing of classes, in one pass. An input that is constant over time is multiplied once. The kernels
+  (lstm.cpp) are compiled at first use, in about two seconds.
 - Everywhere else, `torch.nn.LSTM` runs the layers. It also runs small layers and sequences without gradient on the
   CPU, where it is as fast.
 
@@ -133,14 +132,13 @@ class LstmLayer(nn.LSTM):
             return self._forward_fused(
                 frames.transpose(0, 1).contiguous(), dtype, state, constant, constant_index, trace
             )
-        else:
-            if not packed and not frames.is_floating_point():
-                depth = self.input_size - (0 if constant is None else constant.shape[-1])
-                frames = one_hot_frames(frames, depth, self.weight_hh_l0.dtype)
-            frames = frames if constant is None else insert_constant(frames, constant, constant_index)
-            outputs, h = self._forward_torch(frames, state, dtype)
-            if packed:
-                return outputs, torch.cat(h.unbind(), -1)
+        if not packed and not frames.is_floating_point():
+            depth = self.input_size - (0 if constant is None else constant.shape[-1])
+            frames = one_hot_frames(frames, depth, self.weight_hh_l0.dtype)
+        frames = frames if constant is None else insert_constant(frames, constant, constant_index)
+        outputs, h = self._forward_torch(frames, state, dtype)
+        if packed:
+            return outputs, torch.cat(h.unbind(), -1)
         final = outputs[:, -1]
         if self.bidirectional:
             final = torch.cat([final[:, : self.hidden_size], outputs[:, 0, self.hidden_size :]], -1)
@@ -294,23 +292,22 @@ class FusedLstm(Function):
             trace: holds all steps but the last, and receives the last one.
         """
         h, c, dense = h.contiguous(), c.contiguous(), frames.is_floating_point()
-        first = len(frames) - 1 if trace else 0
-        table = (
-            matmul(frames[first:].flatten(0, 1), weight.t()).unflatten(0, (-1, len(h))) if dense else row_table(weight)
-        )
-        gates, outputs, cells = trace or new_trace(len(frames), h)
-        gates = table if dense and not trace else gates  # activated in place
-        trace, shares = (
-            LstmTrace(gates, outputs, cells),
-            LstmShares(table, None if dense else frames[first:], gate_bias),
-        )
-        state = LstmState(outputs[first - 1], cells[first - 1]) if first else LstmState(h, c)
-        run_steps = _run_at_once if goes_at_once(*h.shape, h.dtype) else _run_step_by_step
-        run_steps(shares, recurrent, state, LstmTrace(*(part[first:] for part in trace)), reverse)
-        ctx.save_for_backward(frames, weight, recurrent, h, c, gates, outputs, cells)
+        first = len(frames) - 1 if trace else 0  # with a trace only the last step is left
+        left = frames[first:]
+        if dense:
+            shares = LstmShares(matmul(left.flatten(0, 1), weight.t()).unflatten(0, (-1, len(h))), None, gate_bias)
+        else:
+            shares = LstmShares(row_table(weight), left, gate_bias)
+        steps = trace or new_trace(len(frames), h)
+        if dense and not trace:
+            steps = steps._replace(gates=shares.table)  # activated in place
+        state = LstmState(steps.outputs[first - 1], steps.cells[first - 1]) if first else LstmState(h, c)
+        run_steps = _run_at_once if one_kernel_per_layer(*h.shape, h.dtype) else _run_step_by_step
+        run_steps(shares, recurrent, state, LstmTrace(*(part[first:] for part in steps)), reverse)
+        ctx.save_for_backward(frames, weight, recurrent, h, c, *steps)
         ctx.reverse, ctx.bias_shape = reverse, gate_bias.shape
         ctx.set_materialize_grads(False)
-        return outputs, outputs[0 if reverse else -1].clone()
+        return steps.outputs, steps.outputs[0 if reverse else -1].clone()
 
     @staticmethod
     @once_differentiable
@@ -318,7 +315,7 @@ class FusedLstm(Function):
         frames, weight, recurrent, h, c, gates, outputs, cells = ctx.saved_tensors
         d_outputs, d_gates = None if d_outputs is None else d_outputs.contiguous(), torch.empty_like(gates)
         d_h, d_c = torch.zeros_like(h) if d_last is None else d_last.contiguous(), torch.zeros_like(c)
-        go_back = _go_back_at_once if goes_at_once(*h.shape, h.dtype) else _go_back_step_by_step
+        go_back = _go_back_at_once if one_kernel_per_layer(*h.shape, h.dtype) else _go_back_step_by_step
         d_h = go_back(LstmTrace(gates, outputs, cells), recurrent, c, d_outputs, d_h, d_c, d_gates, ctx.reverse)
         flat = d_gates.flatten(0, 1)  # (T * N, 4H)
         before = (outputs[1:], h[None]) if ctx.reverse else (h[None], outputs[:-1])
@@ -617,7 +614,7 @@ class StepLayer(NamedTuple):
     c: Tensor | None = None  # the same, float32
 
 
-def goes_in_one_call(batch: int, device: torch.device, dtype: torch.dtype) -> bool:
+def one_kernel_per_roll_out(batch: int, device: torch.device, dtype: torch.dtype) -> bool:
     """Returns whether `draw_steps` runs: for a single sequence, whose products read weights that are not packed."""
     return batch == 1 and fused_available(device, dtype)
 
@@ -670,11 +667,11 @@ def fused_available(device: torch.device, dtype: torch.dtype) -> bool:
 def is_fused(batch: int, hidden: int, device: torch.device, dtype: torch.dtype) -> bool:
     """Returns whether a layer trains by the fused functions: where they run and are faster."""
     gain = 2 if dtype == torch.bfloat16 else 1  # half as many are enough in bfloat16
-    faster = gain * batch * hidden > FUSED_MIN_SIZE or goes_at_once(batch, hidden, dtype)
+    faster = gain * batch * hidden > FUSED_MIN_SIZE or one_kernel_per_layer(batch, hidden, dtype)
     return faster and fused_available(device, dtype)
 
 
-def goes_at_once(batch: int, hidden: int, dtype: torch.dtype) -> bool:
+def one_kernel_per_layer(batch: int, hidden: int, dtype: torch.dtype) -> bool:
     """Returns whether one kernel takes a fused layer through all steps, without a call per step."""
     return hidden <= AT_ONCE_WIDTH and 0 < batch * hidden <= AT_ONCE_SIZE.get(dtype, 0)
 

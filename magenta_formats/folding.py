@@ -22,7 +22,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from engine.checks import checked_number, checked_type
+from engine.checks import checked_positive, checked_type
 from model import MusicVAE
 from prior import checked_posteriors, fit_gaussian
 
@@ -38,14 +38,13 @@ def fold_gaussian(model: MusicVAE, mu: Tensor, sigma: Tensor, width: float = 1.0
         width: factor on the standard deviation of the Gaussian; less than 1 stays nearer to the mean.
 
     Raises:
-        ValueError: posteriors that `prior.fit_prior` refuses, of another size of z, or a width that is not above 0.
+        ValueError: posteriors that `prior.fit_mixture` refuses, of another size of z, or a width that is not above 0.
     """
     mu, sigma = (part.cpu().double() for part in checked_posteriors(mu, sigma))
     z_size = checked_type("model", model, MusicVAE, "a MusicVAE, such as TrainedModel.model").config.z_size
     if mu.shape[1] != z_size:
         raise ValueError(f"mu and sigma must be [n, {z_size}], as the model, got {list(mu.shape)}")
-    if checked_number("width", width, "a number above 0", low=0) == 0:
-        raise ValueError("width must be a number above 0, got 0")
+    width = checked_positive("width", width)
     (mean,), scale, _ = fit_gaussian(mu, sigma)
     factor = width * diagonal_factor(scale, sigma)
     folded = deepcopy(model)

@@ -106,10 +106,20 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
     if bars > MAX_CLIP_BARS:
         raise ValueError(f"the song has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}")
     clip = read_clip(song, converter, start_bar=int(file_bars(longest, 0)), bars=bars)
-    own_bars = cut_clip(clip.labels, bar_steps, "rest", converter.held_parts)
-    first, last = np.flatnonzero(own_bars.sounds | own_bars.tied.any(1))[[0, -1]].tolist()
-    labels = clip.labels[first * bar_steps : (last + 1) * bar_steps]
-    return clip._replace(labels=labels, start_bar=clip.start_bar + first)
+    first, end = _sounding_bars(clip, converter)
+    return clip._replace(labels=clip.labels[first * bar_steps : end * bar_steps], start_bar=clip.start_bar + first)
+
+
+def sounding_steps(clip: Clip, converter: BarsConverter) -> int:
+    """Steps of a clip up to the end of the bar in which its last note sounds."""
+    return _sounding_bars(clip, converter)[1] * converter.steps_per_bar
+
+
+def _sounding_bars(clip: Clip, converter: BarsConverter) -> tuple[int, int]:
+    """The first bar of a clip in which a note sounds, and the one after the last."""
+    bars = cut_clip(clip.labels, converter.steps_per_bar, "rest", converter.held_parts)
+    first, last = np.flatnonzero(bars.sounds | bars.tied.any(1))[[0, -1]].tolist()
+    return first, last + 1
 
 
 def checked_bars(bars: int | None) -> int | None:
@@ -133,7 +143,7 @@ def with_one_track(midi: PrettyMIDI, converter: BarsConverter, track: int) -> Pr
         ValueError: there is no such track, or the converter takes several.
     """
     if not _takes_one(converter):
-        raise ValueError("this kind of model takes several tracks, by their programs: omit track")
+        raise ValueError("this kind of model takes several tracks, by their programs: omit track (--track)")
     if checked_count("track", track, least=0) >= len(midi.instruments):
         raise ValueError(f"there is no track {track}; the song has {track_list(midi)}")
     song, chosen = copy(midi), copy(midi.instruments[track])

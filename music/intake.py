@@ -120,8 +120,6 @@ def read_programs(text: str) -> tuple[int, ...] | None:
         if highest < lowest:
             raise ValueError(f"the programs {part.strip()!r} go downwards; write them as 0-31,40, or all")
         programs += range(lowest, highest + 1)
-    if not programs:
-        raise ValueError(f"there is no program in {text!r}; write them as 0-31,40, or all")
     return tuple(dict.fromkeys(programs))
 
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from checkpoint import model_name
 from corpus import load_splits
 from evaluation import describe
 from generate import TrainedModel, evenly
@@ -38,7 +39,7 @@ from paper.reconstruction import (
     measure_accuracy,
     measure_elbo,
 )
-from paper.several import add_arguments, facts_of, measure_checkpoints, name_of
+from paper.several import add_arguments, facts_of, measure_checkpoints
 
 PARTS = ("all",)  # of a melody
 
@@ -67,7 +68,7 @@ class ChordEvaluation(NamedTuple):
     songs: int
     windows: int
     without_sources: list[str]  # of the corpus, in neither the training nor the test set
-    still: dict[str, float]  # share of the majority label
+    majority: dict[str, float]  # share of the majority label
     reconstruction: dict[str, Accuracy]  # teacher-forced and sampled, from a draw of the posterior, under own chords
     elbo: Elbo
     following: dict[str, Following]  # by kind of music
@@ -120,8 +121,14 @@ def measure_following(
 
 
 def measure_all(trained: TrainedModel, windows: Windows, song: np.ndarray, mu: Tensor) -> dict[str, Following]:
-    """Held-out windows, draws under their chords, and the windows decoded under their own and under other chords."""
+    """Held-out windows, draws under their chords, and the windows decoded under their own and under other chords.
+
+    Raises:
+        ValueError: fewer than four windows, which give no chords of others.
+    """
     labels, own = windows.labels, windows.controls
+    if len(own) < 4:
+        raise ValueError(f"four windows or more give chords of others to compare with, got {len(own)}")
     others, third = (np.roll(own, len(own) // k, 0) for k in (2, 4))  # of two windows far away
     z, elsewhere = trained.draw_z(len(own), seed=0), windows._replace(controls=others)
     drawn = decode_under(trained, z, windows)
@@ -175,7 +182,7 @@ def evaluate_chords(
         songs=len(np.unique(song)),
         windows=len(chosen),
         without_sources=sorted(without_sources),
-        still=majority_shares(windows.labels, PARTS),
+        majority=majority_shares(windows.labels, PARTS),
         reconstruction={
             kind: measure_accuracy(labels, held_out, PARTS)
             for kind, labels in (("teacher_forced", forced), ("sampled", drawn))
@@ -199,7 +206,7 @@ def measure_checkpoint(path: Path, options: argparse.Namespace) -> ChordEvaluati
     check_follows(trained)
     (songs,) = load_splits(options, trained.converter, (options.split,), options.without_sources)
     facts = facts_of(path, options) | {"without_sources": options.without_sources}
-    return evaluate_chords(name_of(path), trained, songs, **facts)
+    return evaluate_chords(model_name(path), trained, songs, **facts)
 
 
 def summary(found: ChordEvaluation) -> str:

@@ -5,7 +5,8 @@
 The directions of MODEL are found on the train split of the songs in FOLDER, see docs/corpus.md, and written to
 pretrained/MODEL_directions.json. The posterior means of windows of the test split are moved along each of them by 1 and
 by -1, and decoded at temperature 0; the means of the attributes are written to results/directions.json. So are the
-cosines between directions of few windows and those of as many others as a model's directions are found on.
+cosines between directions of few windows and those of as many windows of other songs as a model's directions are found
+on.
 """
 
 import argparse
@@ -33,7 +34,7 @@ DRAWS = 20  # sets of so many windows
 
 
 class Agreement(NamedTuple):
-    """How directions of a number of windows agree with those of MOST_WINDOWS others."""
+    """How directions of a number of windows agree with those of MOST_WINDOWS windows of other songs."""
 
     windows: int
     cosines: list[float]  # of each attribute, mean over DRAWS random sets of windows
@@ -63,17 +64,18 @@ def measure_effects(directions: Directions, z: Tensor) -> AttributeTable:
     return AttributeTable(list(ATTRIBUTES), attribute_means(decoded(directions.trained, z)), *rows)
 
 
-def measure_agreement(labels: np.ndarray, mu: np.ndarray, seed: int = 0) -> list[Agreement]:
-    """Cosines between directions of some of one half of the windows, drawn at random, and those of the other half.
+def measure_agreement(labels: np.ndarray, mu: np.ndarray, song: np.ndarray, seed: int = 0) -> list[Agreement]:
+    """Cosines between directions of some windows of half of the songs, drawn at random, and those of the other half.
 
     Args:
-        labels, mu: [n, steps] and [n, Z] of windows.
+        labels, mu, song: [n, steps], [n, Z] and [n] of windows.
     """
-    half, random = len(labels) // 2, np.random.default_rng(seed)
-    order = random.permutation(len(labels))
-    all_others, found = attribute_vectors(labels[order[half:]], mu[order[half:]]), []
-    for count in (count for count in COUNTS if count <= half):
-        sets = [random.permutation(order[:half])[:count] for _ in range(DRAWS)]
+    random, names = np.random.default_rng(seed), np.unique(song)
+    in_half = np.isin(song, random.permutation(names)[: len(names) // 2])
+    (half,), others = np.nonzero(in_half), random.permutation(np.flatnonzero(~in_half))[:MOST_WINDOWS]
+    all_others, found = attribute_vectors(labels[others], mu[others]), []
+    for count in (count for count in COUNTS if count <= len(half)):
+        sets = [random.permutation(half)[:count] for _ in range(DRAWS)]
         cosines = [_cosines(attribute_vectors(labels[one], mu[one]), all_others) for one in sets]
         found.append(Agreement(count, np.mean(cosines, 0).tolist()))
     return found
@@ -90,8 +92,9 @@ def measure(name: str, trained: TrainedModel, train_set: SongDataset, test_set: 
     directions.save(folder / "pretrained" / f"{name}_directions.json")
     held_out = test_set.windows(evenly(len(test_set), HELD_OUT_WINDOWS))
     effects = measure_effects(directions, trained.encode(held_out).mu)
-    windows = train_set.windows(evenly(len(train_set), 2 * MOST_WINDOWS))
-    agreement = measure_agreement(windows.labels, trained.encode(windows).mu.cpu().numpy())
+    chosen = evenly(len(train_set), 3 * MOST_WINDOWS)  # so that each half of the songs has MOST_WINDOWS
+    windows = train_set.windows(chosen)
+    agreement = measure_agreement(windows.labels, trained.encode(windows).mu.cpu().numpy(), train_set.song[chosen])
     return Measured(name, min(len(train_set), MOST_WINDOWS), len(held_out.labels), effects, agreement)
 
 

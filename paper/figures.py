@@ -76,12 +76,12 @@ def _legend(figure: Figure, axis: Axes) -> None:
 
 def plot_accuracy_by_step(results: Sequence[dict]) -> Figure:
     """Accuracy from a draw of z per step of a window (thin line) and per bar (thick line), one panel per part."""
-    panels = [(result, part) for result in results for part in result["still"]]
+    panels = [(result, part) for result in results for part in result["majority"]]
     figure, axes = _panels(len(panels), 2, 6.5, 2.2)
     for axis, (result, part) in zip(axes, panels, strict=True):
         for kind, colour in (("teacher_forced", ORANGE), ("sampled", BLUE)):
             _draw_steps(axis, 100 * np.array(result["reconstruction"][kind]["by_step"][part]), colour, kind)
-        axis.axhline(100 * result["still"][part], color=GREY, linestyle=":", label="majority label")
+        axis.axhline(100 * result["majority"][part], color=GREY, linestyle=":", label="majority label")
         _dress(axis, label_of(result) + ("" if part == "all" else f", {part}"), "bar", "accuracy, %")
         _mark_bars(axis, len(result["reconstruction"]["sampled"]["by_step"][part]))
         axis.set_ylim(0, 101)

@@ -15,18 +15,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from checkpoint import model_name
 from corpus import load_splits
 from evaluation import describe
 from generate import TrainedModel, evenly
 from midi_utils import SongDataset, Windows
-from music.attributes import set_f1
+from music.attributes import STEPS_PER_BAR, set_f1
 from music.groove import GrooveConverter
 from music.labels import DRUM_CLASSES
 from paper.measured_songs import make_generator
 from paper.reconstruction import Elbo, Interval, bootstrap, measure_elbo, reconstruction_nats
-from paper.several import add_arguments, facts_of, measure_checkpoints, name_of
+from paper.several import add_arguments, facts_of, measure_checkpoints
 
-STEPS_PER_BAR = 16
 VELOCITY, OFFSET = 127, 50  # units of the results: MIDI velocity, and percent of a step
 
 
@@ -134,8 +134,8 @@ def evaluate_groove(
 
     Args:
         name: of the model, in the result.
-        train_set: the songs that it was trained on, for the baseline.
-        test_set: songs that it was not trained on.
+        train_set: the songs that it was trained on, for the baseline, read with the drum map of its preset.
+        test_set: songs that it was not trained on, read in the same way.
         split: name of the test set in the result.
         without_sources: names of sources in neither set, for the result.
         run: what a checkpoint records about its training.
@@ -177,9 +177,9 @@ def measure_checkpoint(path: Path, options: argparse.Namespace) -> GrooveEvaluat
     """Measures one checkpoint as the command's options say."""
     trained = TrainedModel.load(path)
     check_is_groove(trained)
-    songs = load_splits(options, trained.converter, ("train", options.split), options.without_sources)
+    songs = load_splits(options, trained.config.converter, ("train", options.split), options.without_sources)
     facts = facts_of(path, options) | {"without_sources": options.without_sources}
-    return evaluate_groove(name_of(path), trained, *songs, **facts)
+    return evaluate_groove(model_name(path), trained, *songs, **facts)
 
 
 def summary(found: GrooveEvaluation) -> str:

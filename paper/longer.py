@@ -216,7 +216,8 @@ def main(arguments: list[str] | None = None):
     """The command: fits the prior where the model has none, measures, and writes the result."""
     options = parse_arguments(arguments)
     with errors_in_a_line():
-        check_file(options.out)
+        for path in filter(None, (options.out, options.save)):
+            check_file(path)
         trained = TrainedModel.load(options.checkpoint)
         if not isinstance(trained.converter, MelodyConverter):
             raise ValueError(f"{options.checkpoint} is no model of melodies")

@@ -63,7 +63,7 @@ class Near(NamedTuple):
     independent: Distance  # of samples of the model's prior, decoded in the same way
     personalize: dict[str, NearSong]  # by dial
     prior: NearSong  # of the model before it is personalised
-    own: NearSong  # of the song's windows themselves
+    own: NearSong  # of the song's windows themselves, to which the n-gram model was fitted
     seconds: list[float]  # that each song took to personalise
 
 
@@ -167,8 +167,9 @@ def tables(found: dict) -> list[str]:
     rows = {f"dial {dial}": row for dial, row in found["personalize"].items()}
     rows |= {names[name]: found[name] for name in names}
     near = [
-        [name, number(row["cost"], 2), f"{row['copies']:.0%}", number(row["nearest"], 2), number(row["density"], 2)]
+        [name, cost, f"{100 * row['copies']:.0f} %", nearest, density]
         for name, row in rows.items()
+        for cost, nearest, density in [[number(row[key], 2) for key in ("cost", "nearest", "density")]]
     ]
     return [
         markdown(["amount", "steps that differ", "1 - F1 of the notes"], vary),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from checkpoint import model_name
 from corpus import load_splits
 from evaluation import OTHER_WINDOWS, describe
 from generate import PRIOR_WINDOWS, TrainedModel, evenly
@@ -44,7 +45,7 @@ from paper.prior_choice import (
     prior_candidates,
 )
 from paper.reconstruction import Elbo, Interval, bootstrap, decode_sampled, measure_elbo, reconstruction_nats
-from paper.several import add_arguments, facts_of, measure_checkpoints, name_of
+from paper.several import add_arguments, facts_of, measure_checkpoints
 from prior import FITS
 
 
@@ -249,7 +250,7 @@ def measure_checkpoint(path: Path, options: argparse.Namespace) -> PianoEvaluati
     songs = load_splits(options, trained.converter, ("train", options.split), ())
     read = partial(load_songs, converter=trained.converter, cache=options.cache)
     others = {folder.name: read(folder) for folder in options.others}
-    return evaluate_piano(name_of(path), trained, *songs, others=others, **facts_of(path, options))
+    return evaluate_piano(model_name(path), trained, *songs, others=others, **facts_of(path, options))
 
 
 def summary(found: PianoEvaluation) -> str:

@@ -24,10 +24,10 @@ from music.attributes import (
 from music.drums import DRUMS_DEPTH
 from paper.measured_songs import TrainingSet, is_copy, make_generator, non_overlapping, read_training_set
 from paper.reconstruction import decode_sampled
-from prior import FITS, DiffusionPrior, Prior
+from prior import FITS, DiffusionPrior, MixturePrior
 
 SAMPLES = 256  # pieces drawn from the prior; the paper adds attribute vectors to 256, too
-PRIOR_SCALES = (1.0, 0.8, 0.6)  # factors on a fitted prior's standard deviation at which samples are compared
+PRIOR_WIDTHS = (1.0, 0.8, 0.6)  # factors on a fitted prior's standard deviation at which samples are compared
 PRIOR_DRAWS = 8192  # draws that estimate the KL of a fitted prior from N(0, I)
 STANDARD_NORMAL, HELD_OUT = "standard normal", "held-out music"  # names in `measure_priors`
 MOST_DEVIATION = 0.1  # from real windows, of a prior that `choose_prior` takes for its few copies
@@ -36,7 +36,7 @@ MOST_DEVIATION = 0.1  # from real windows, of a prior that `choose_prior` takes 
 class Candidate(NamedTuple):
     """A prior, and the width that z are drawn at."""
 
-    prior: Prior | DiffusionPrior | None  # N(0, I) when None
+    prior: MixturePrior | DiffusionPrior | None  # N(0, I) when None
     width: float
 
 
@@ -70,7 +70,7 @@ def measure_priors(
 
     Args:
         data: labels of held-out windows, measured under the name HELD_OUT; left out when None.
-        candidates: the priors by name; by default the standard normal and the model's own prior at PRIOR_SCALES.
+        candidates: the priors by name; by default the standard normal and the model's own prior at PRIOR_WIDTHS.
     """
     if candidates is None:
         candidates = prior_candidates({"": trained.prior} if trained.prior else {})
@@ -92,8 +92,8 @@ def draw_samples(trained: TrainedModel, candidate: Candidate, count: int, seed: 
     return decode_sampled(trained, z, make_generator(trained, seed + 1))
 
 
-def prior_candidates(priors: dict[str, Prior | DiffusionPrior]) -> dict[str, Candidate]:
-    """The standard normal, and each prior at each of PRIOR_SCALES, as "mixture width 0.8".
+def prior_candidates(priors: dict[str, MixturePrior | DiffusionPrior]) -> dict[str, Candidate]:
+    """The standard normal, and each prior at each of PRIOR_WIDTHS, as "mixture width 0.8".
 
     A smaller scale gives samples that are closer to the songs and less new (Kingma & Dhariwal 2018, "Glow", on sampling
     at a reduced temperature).
@@ -101,7 +101,7 @@ def prior_candidates(priors: dict[str, Prior | DiffusionPrior]) -> dict[str, Can
     scaled = {
         f"{name} width {scale}".lstrip(): Candidate(prior, scale)
         for name, prior in priors.items()
-        for scale in PRIOR_SCALES
+        for scale in PRIOR_WIDTHS
     }
     return {STANDARD_NORMAL: Candidate(None, 1.0)} | scaled
 

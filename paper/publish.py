@@ -20,11 +20,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from checkpoint import CHECKPOINT, read_checkpoint
+from checkpoint import BEST, CHECKPOINT, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits, song_paths, source_name
 from evaluation import evaluate, summary
-from generate import PRIOR_SCALE, TrainedModel
+from generate import PRIOR_WIDTH, TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset, load_songs
 from paper.chord_following import evaluate_chords
@@ -54,7 +54,6 @@ from paper.tables import (
     rate_distortion_table,
     twins_table,
 )
-from training.best import BEST
 
 MODELS = (  # stages of paper/recipes.py
     "mel_2bar",
@@ -70,6 +69,7 @@ MODELS = (  # stages of paper/recipes.py
 PIANOS = ("piano_2bar",)  # stages, too, of other measurements: see paper/pianos.py
 GROOVES = ("groove_humanize", "groove_tap")  # and paper/grooves.py
 CHORDS = ("mel_2bar_chords",)  # and paper/chord_following.py
+PUBLISHED = (*MODELS, *CHORDS, *PIANOS, *GROOVES)
 ALSO_MEASURED = (  # in docs/results.md, but not published
     "mel_16bar_first",
     "mel_16bar_flat_first",
@@ -212,7 +212,8 @@ def measure(name: str, options: argparse.Namespace, train_set: SongDataset, test
 def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> None:
     """Writes a run's weights and measurements."""
     weights, trained, splits = options.to / "pretrained", TrainedModel.load(run), ("train", "valid", "test")
-    train_set, valid_set, test_set = load_splits(options, trained.converter, splits, STAGES[name].without_sources)
+    without = STAGES[name].without_sources
+    train_set, valid_set, test_set = load_splits(options, trained.config.converter, splits, without)
     fit_priors(name, trained, train_set, valid_set, options)
     publish(name, run, trained, weights)
     if name in FOR_MAGENTA_JS:
@@ -237,7 +238,7 @@ def card(name: str, found: dict) -> str:
         music=MUSIC[kind],
         accuracies="\n".join(f"| {label} | {text} |" for label, text in _card_accuracies(found)),
         nats=elbo["nats"]["mean"],
-        bits=elbo["bits_a_step"],
+        bits=elbo["bits_per_step"],
         kl=elbo["kl_bits"]["mean"],
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
@@ -271,12 +272,12 @@ def _card_prior(found: dict) -> str:
     return PRIOR.format(
         prior=found.get("prior", "mixture of Gaussians"),
         bits="" if bits is None else f"; KL from N(0, I) {bits:.0f} bits",
-        width=found.get("prior_width", PRIOR_SCALE),
+        width=found.get("prior_width", PRIOR_WIDTH),
     )
 
 
 def _card_accuracies(found: dict) -> Iterator[tuple[str, str]]:
-    for part, majority in found.get("still", {}).items():
+    for part, majority in found.get("majority", {}).items():
         forced, sampled = _accuracies(found, part)
         text = f"{forced:.3f} teacher-forced, {sampled:.3f} sampled (majority label: {majority:.3f})"
         yield "accuracy" if part == "all" else f"accuracy, {part}", text
@@ -335,7 +336,7 @@ def _groove_row(name: str, found: dict) -> tuple[str, ...]:
 
 
 def _models_row(name: str, found: dict) -> tuple[str, ...]:
-    ours = {part: _accuracies(found, part)[1] for part in found["still"]}
+    ours = {part: _accuracies(found, part)[1] for part in found["majority"]}
     theirs = {part: paper_accuracy(found["preset"], part)[1] for part in ours}
     cells = (
         ", ".join(f"{part} {number(share)}".removeprefix("all ") for part, share in row.items())
@@ -358,7 +359,7 @@ def accuracy_table(results: Path) -> str:
 
 
 def _accuracy_rows(name: str, found: dict) -> Iterator[tuple[str, ...]]:
-    for part, majority in found["still"].items():
+    for part, majority in found["majority"].items():
         ours, theirs = _accuracies(found, part), paper_accuracy(found["preset"], part)
         new = found["reconstruction"]["sampled"]["by_group"].get(NEW, {}).get(part)
         shares = (majority, ours[0], theirs[0], ours[1], theirs[1], new)
@@ -459,7 +460,7 @@ def with_tables(text: str, results: Path) -> str:
 
 def write_documents(folder: Path) -> None:
     """Rewrites the cards and the documents' tables from the results in a folder."""
-    for name, found in read_results(folder / "results", (*MODELS, *CHORDS, *PIANOS, *GROOVES)).items():
+    for name, found in read_results(folder / "results", PUBLISHED).items():
         (folder / "pretrained" / f"{name}.md").write_text(card(name, found))
     for path in (folder / document for document in DOCUMENTS):
         if path.exists():
@@ -476,8 +477,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add_corpus_arguments(parser, required=False, sources=False)
     here = "folder that gets pretrained/ and results/ (default: the current one)"
     parser.add_argument("--to", type=Path, default=Path(), help=here)
-    models = [*MODELS, *CHORDS, *PIANOS, *GROOVES]
-    parser.add_argument("--only", nargs="+", choices=models, default=models, help="models (default: all)")
+    parser.add_argument("--only", nargs="+", choices=PUBLISHED, help="models (default: those that have a run)")
     others = "folders of songs that no model was trained on, on which pianos are measured, too"
     parser.add_argument("--others", type=Path, nargs="+", default=[], metavar="FOLDER", help=others)
     parser.add_argument("--best", action="store_true", help="the best weights by the held-out songs, not the last")
@@ -489,15 +489,16 @@ def find_runs(options: argparse.Namespace) -> dict[str, Path]:
     """The checkpoints of the runs to publish, by name.
 
     Raises:
-        ValueError: no --data, or none of the runs exists.
+        ValueError: no --data, a run of --only that does not exist, or no run at all.
     """
     if not options.data:
         raise ValueError("publishing needs --data FOLDER; --docs alone rewrites cards and tables")
     file = BEST if options.best else CHECKPOINT
-    runs = {name: options.runs / name for name in options.only}
+    runs = {name: options.runs / name for name in options.only or PUBLISHED}
     found = {name: run / file for name, run in runs.items() if run.is_dir()}
-    if not found:
-        raise ValueError(f"none of these runs exists: {', '.join(map(str, runs.values()))}")
+    missing = [str(run) for name, run in runs.items() if name not in found]
+    if missing and (options.only or not found):
+        raise ValueError(f"none of these runs exists: {', '.join(missing)}")
     return found
 
 

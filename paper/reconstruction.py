@@ -52,7 +52,7 @@ class Elbo(NamedTuple):
     """The evidence lower bound on held-out music, with one draw of z per window."""
 
     nats: Interval  # -ELBO per window: reconstruction + KL
-    bits_a_step: float
+    bits_per_step: float
     reconstruction: Interval  # nats per window: the distortion
     kl_bits: Interval  # per window: the rate
     active_dimensions: int

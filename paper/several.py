@@ -5,24 +5,22 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from checkpoint import read_checkpoint
+from checkpoint import check_file, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import add_corpus_arguments
 from paper.json_results import write_json
 
 
-def add_arguments(parser: argparse.ArgumentParser, sources: bool = True):
-    """Adds the checkpoints, and the options of `add_corpus_arguments`, of the split, of the windows and of the file."""
+def add_arguments(parser: argparse.ArgumentParser, sources: bool = True, limit: str = "all"):
+    """Adds the checkpoints, and the options of `add_corpus_arguments`, of the split, of the windows and of the file.
+
+    `limit` is the default number of windows, in words.
+    """
     parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of runs")
     add_corpus_arguments(parser, sources=sources)
     parser.add_argument("--split", default="test", help="split to measure on (default: test)")
-    parser.add_argument("--limit", type=int, help="maximum number of windows (default: all)")
+    parser.add_argument("--limit", type=int, help=f"maximum number of windows (default: {limit})")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-
-
-def name_of(path: Path) -> str:
-    """What a checkpoint is called in results: its file without the ending, or the folder of its run."""
-    return path.stem if path.is_file() else path.name
 
 
 def facts_of(path: Path, options: argparse.Namespace) -> dict:
@@ -31,13 +29,14 @@ def facts_of(path: Path, options: argparse.Namespace) -> dict:
 
 
 def write_each(found: Iterable[NamedTuple], summary: Callable[[NamedTuple], str], path: Path):
-    """Prints a summary of each result as soon as it is measured, and writes a list of all to a file."""
+    """Prints a summary of each result, and writes a list of all to a file, as soon as each is measured."""
     with errors_in_a_line():
+        check_file(path)
         results = []
         for result in found:
             results.append(result)
             say(summary(result), flush=True)
-        write_json(path, results)
+            write_json(path, results)
     say(f"wrote {path}")
 
 

@@ -66,7 +66,7 @@ def accuracy_table(results: Sequence[dict]) -> str:
 
 
 def _accuracy_rows(result: dict) -> Iterable[list[str]]:
-    for part, majority in result["still"].items():
+    for part, majority in result["majority"].items():
         ours = [with_interval(result["reconstruction"][kind]["parts"][part]) for kind in KINDS]
         forced, drawn = map(number, paper_accuracy(result["preset"], part))
         facts = [label_of(result), part, number(majority)]
@@ -82,7 +82,7 @@ def group_table(results: Sequence[dict]) -> str:
 
 def _group_rows(result: dict, sources: Sequence[str]) -> Iterable[list[str]]:
     found = result["reconstruction"]["sampled"]
-    for part in result["still"]:
+    for part in result["majority"]:
         shares = [found["by_group"].get(group, {}).get(part) for group in (NEW, *sources)]
         yield [label_of(result), part, number(found["parts"][part]["mean"]), *map(number, shares), _kl_bits(result)]
 
@@ -102,7 +102,7 @@ def _other_source_rows(result: dict) -> Iterable[list[str]]:
     for name, found in result.get("other_sources", {}).items():
         counts = [number(found[key], 0) for key in ("songs", "windows")]
         bound = [with_interval(found["elbo"][key], digits) for key, digits in (("nats", 1), ("kl_bits", 0))]
-        for part, majority in found["still"].items():
+        for part, majority in found["majority"].items():
             ours = [with_interval(found["reconstruction"][kind]["parts"][part]) for kind in KINDS]
             yield [label_of(result), name, part, *counts, number(majority), *ours, *bound]
 
@@ -125,7 +125,7 @@ def _are_twins(flat: dict, hierarchical: dict) -> bool:
 
 def _gain_rows(flat: dict, hierarchical: dict) -> Iterable[list[str]]:
     pairs = [[result["reconstruction"][kind] for result in (hierarchical, flat)] for kind in KINDS[:2]]
-    for part in flat["still"]:
+    for part in flat["majority"]:
         music = [flat["preset"].removeprefix("flat-"), part]
         forced, drawn = (f"{high['parts'][part]['mean'] - low['parts'][part]['mean']:+.3f}" for high, low in pairs)
         theirs = _paper_gains(flat["preset"], hierarchical["preset"], part)
@@ -212,7 +212,7 @@ def _bound_row(result: dict) -> list[str]:
     nats, reconstruction, rate = (with_interval(elbo[key], 1) for key in ("nats", "reconstruction", "kl_bits"))
     active = f"{elbo['active_dimensions']} of {elbo['dimensions']}"
     gap = number(result["prior_bits"], 1)
-    return [label_of(result), nats, number(elbo["bits_a_step"]), reconstruction, rate, gap, active]
+    return [label_of(result), nats, number(elbo["bits_per_step"]), reconstruction, rate, gap, active]
 
 
 def novelty_table(results: Sequence[dict]) -> str:

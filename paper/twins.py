@@ -3,27 +3,29 @@
     python -m paper.twins HIERARCHICAL FLAT [HIERARCHICAL FLAT ...] --data FOLDER --out results/twins.json
 
 Each pair of checkpoints gives the gain of the conductor in accuracy, over all steps and bar by bar, and in what a
-window costs. Each model also decodes draws of its prior on to 64 bars, four times what it was trained on. Their form is
-measured in the bars that it was trained on and in those beyond, beside real songs of that length.
+window costs. Each model also decodes windows on to 64 bars, four times what it was trained on, from draws of their
+posteriors. Their form is measured in the bars that it was trained on and in those beyond, beside songs of that length.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from checkpoint import read_checkpoint
+from checkpoint import model_name, read_checkpoint
 from corpus import load_splits, song_paths
 from generate import TrainedModel, evenly
-from midi_utils import Converter, SongDataset
+from midi_utils import Converter, SongDataset, Windows
 from music.attributes import STEPS_PER_BAR, note_density, repetition
 from music.labels import FIRST_PITCH, NO_EVENT
+from music.melody import MelodyConverter
 from paper.longer import first_bars
 from paper.measured_songs import make_generator
 from paper.reconstruction import Interval, bootstrap, decode_sampled, decode_teacher_forced
-from paper.several import add_arguments, name_of, write_each
+from paper.several import add_arguments, write_each
 from studio.clip_tools import whole_songs
 
 PIECES = 200  # decoded on
@@ -66,7 +68,7 @@ class Pair(NamedTuple):
     sampled_by_bar: list[float]
     kl_bits: Interval  # gains in cost, per window
     nats: Interval
-    form: dict[str, dict[str, Form]]  # by 'conductor', 'flat' or 'songs', then by part of PARTS
+    form: dict[str, dict[str, Form]]  # of what is decoded on, by 'conductor', 'flat' or 'songs', then by part of PARTS
 
 
 def decoded(trained: TrainedModel, songs: SongDataset, chosen: np.ndarray) -> Decoded:
@@ -105,9 +107,9 @@ def rests(pieces: np.ndarray) -> np.ndarray:
     return np.take_along_axis(pieces, latest, axis=1) < FIRST_PITCH
 
 
-def decoded_on(trained: TrainedModel, pieces: int) -> np.ndarray:
-    """Labels [pieces, steps] of BARS bars, decoded at temperature 1 from draws of the prior."""
-    z = trained.draw_z(pieces, seed=0)
+def decoded_on(trained: TrainedModel, windows: Windows) -> np.ndarray:
+    """Labels [n, steps] of BARS bars, decoded at temperature 1 from draws of the windows' posteriors."""
+    z = trained.encode(windows, make_generator(trained, 0)).z
     return decode_sampled(trained, z, make_generator(trained, 1), steps=BARS * STEPS_PER_BAR)
 
 
@@ -125,17 +127,21 @@ def compare(
         songs: held-out windows of both models' converter.
         whole: labels [n, steps] of real songs of BARS bars.
         limit: maximum of windows, evenly spaced.
-        pieces: number of pieces that each model decodes on; PIECES when None.
+        pieces: number of windows that each model decodes on, evenly spaced; PIECES when None.
 
     Raises:
-        ValueError: models of different converters.
+        ValueError: models of different converters, or of other music than melodies of 16 bars.
     """
+    names = " and ".join(model.config.name for model in models)
     if models[0].converter != models[1].converter:
-        raise ValueError(f"{models[0].config.name} and {models[1].config.name} are no twins: they read other windows")
+        raise ValueError(f"{names} are no twins: they read other windows")
+    if not isinstance(models[0].converter, MelodyConverter) or models[0].converter.bars != 16:
+        raise ValueError(f"{names} cannot be compared: twins of 16-bar melodies can")
     chosen = evenly(len(songs), limit)
     song, (ours, flat) = songs.song[chosen], (decoded(model, songs, chosen) for model in models)
     gains = Decoded(*(a - b for a, b in zip(ours, flat, strict=True)))
-    conducted, alone = (decoded_on(model, pieces or PIECES) for model in models)
+    longer = songs.windows(evenly(len(songs), pieces or PIECES))
+    conducted, alone = (decoded_on(model, longer) for model in models)
     return {
         "songs": len(np.unique(song)),
         "windows": len(chosen),
@@ -159,16 +165,25 @@ def measure_pairs(options: argparse.Namespace) -> Iterator[Pair]:
     if len(paths) % 2:
         raise ValueError(f"checkpoints come in pairs, got {len(paths)}")
     for pair in zip(paths[::2], paths[1::2], strict=True):
-        models, run = [TrainedModel.load(path) for path in pair], read_checkpoint(pair[0])["run"] or {}
-        facts = {"steps": run.get("step"), "seed": run.get("seed"), "split": options.split}
-        measured = compare(models, *read(models[0].converter), options.limit or LIMIT)
-        yield Pair(names=[name_of(path) for path in pair], preset=models[0].config.name, **facts, **measured)
+        models = [TrainedModel.load(path) for path in pair]
+        facts = training_facts(pair) | {"split": options.split}
+        measured = compare(models, *read(models[0].converter), LIMIT if options.limit is None else options.limit)
+        yield Pair(names=[model_name(path) for path in pair], preset=models[0].config.name, **facts, **measured)
+
+
+def training_facts(pair: Sequence[Path]) -> dict:
+    """The steps and the seed that two checkpoints share; raises ValueError where they differ."""
+    runs = [read_checkpoint(path)["run"] or {} for path in pair]
+    facts, other = ({"steps": run.get("step"), "seed": run.get("seed")} for run in runs)
+    if facts != other:
+        raise ValueError(f"{pair[0]} and {pair[1]} are no twins: one has {facts}, the other {other}")
+    return facts
 
 
 def read_songs(options: argparse.Namespace, converter: Converter) -> tuple[SongDataset, np.ndarray]:
     """The windows of the split that the options name, and its songs of BARS bars, labels [n, steps]."""
     (songs,) = load_splits(options, converter, (options.split,), options.without_sources)
-    paths = song_paths(options.data, options.split, options.manifest).values()
+    paths = song_paths(options.data, options.split, options.manifest, without=options.without_sources).values()
     whole = first_bars(whole_songs(paths, converter), BARS)
     if not whole:
         raise ValueError(f"no song of the {options.split} split has {BARS} bars")
@@ -195,7 +210,7 @@ def summary(found: Pair) -> str:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = argparse.ArgumentParser(description="Compare models with a conductor with their flat twins.")
-    add_arguments(parser)
+    add_arguments(parser, limit=f"{LIMIT:,}")
     return parser.parse_args(arguments)
 
 

@@ -7,6 +7,7 @@ Axes: n windows, Z size of z.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,18 @@ from midi_utils import Converter, GrooveConverter, Midi, SongDataset, Windows, a
 from model import autocast
 from music.chords import progression
 from music.clip_chords import SONG_CHORDS, chords_of_clip
-from music.clips import Clip, Cutting, checked_bars, cut_clip, fitted, joined, longest_clip, looped, read_clip
+from music.clips import (
+    Clip,
+    Cutting,
+    checked_bars,
+    cut_clip,
+    fitted,
+    joined,
+    longest_clip,
+    looped,
+    read_clip,
+    sounding_steps,
+)
 from music.converter import Programs, as_array, take
 from music.grid import counted
 from music.groove import on_taps, with_feel
@@ -70,15 +82,19 @@ def whole_songs(songs: str | os.PathLike | Iterable[Midi | Clip], converter: Con
     """
     if isinstance(songs, SongDataset | PrettyMIDI):
         raise ValueError("songs must be a folder or a list of songs; a SongDataset keeps equal windows only once")
-    songs = midi_files(Path(songs)) if isinstance(songs, str | os.PathLike) else list(songs)
-    clips, fault = [], "the list is empty"
-    for song in tqdm(songs, "Reading songs", unit="song", disable=len(songs) < SONGS_SHOWN):
+    given = list(midi_files(Path(songs)) if isinstance(songs, str | os.PathLike) else songs)
+    if not given:
+        raise ValueError(f"there is no MIDI file in {described(songs)}: give whole songs")
+    clips, faults = [], []
+    for k, song in enumerate(tqdm(given, "Reading songs", unit="song", disable=len(given) < SONGS_SHOWN), 1):
         try:
             clips.append(song if isinstance(song, Clip) else longest_clip(as_midi(song), converter))
         except ValueError as error:
-            fault = error
+            faults.append(f"{song if isinstance(song, str | os.PathLike) else f'song {k}'}: {error}")
     if not clips:
-        raise ValueError(f"none of {counted(len(songs), 'song')} can be used: {fault}")
+        raise ValueError(f"none of {counted(len(given), 'song')} can be used, such as {faults[0]}")
+    if faults:
+        warnings.warn(f"{len(faults)} of {len(given)} songs left out, such as {faults[0]}", stacklevel=2)
     return clips
 
 
@@ -122,9 +138,10 @@ class ClipTools:
         options = {"track": track, "start_bar": start_bar, "bars": bars, "fill": fill}
         cut = read_clip(midi := as_midi(music), self.converter, line, **options)
         if chords == SONG_CHORDS and self._has_chords:
-            own = cut if fill == "rest" else read_clip(midi, self.converter, line, **options | {"bars": None})
+            own = cut if fill == "rest" else read_clip(midi, self.converter, line, **options | {"fill": "rest"})
             found = chords_of_clip(midi, own, self.converter)
-            return cut._replace(chords=fitted(found, len(cut.labels), fill, 0))
+            sounding = found if fill == "rest" else found[: sounding_steps(own, self.converter)]
+            return cut._replace(chords=fitted(sounding, len(cut.labels), fill, 0))
         return cut._replace(chords=self._chord_line(chords, len(cut.labels)))
 
     def sample_clips(
@@ -237,7 +254,7 @@ class ClipTools:
         return [self._written(piece, qpm, program) for piece in pieces]
 
     def fit_sequence_prior(self, songs: str | os.PathLike | Iterable[Midi | Clip]) -> None:
-        """Fits what `compose` draws from to whole songs. It takes minutes for thousands of songs; see prior.py.
+        """Fits what `compose` draws from to whole songs. It takes minutes for thousands of songs; see `prior.sequence`.
 
         Args:
             songs: a folder of MIDI files, or a list of songs. Of each it takes the longest stretch of the first track

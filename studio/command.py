@@ -1,6 +1,7 @@
 """The command of the tools: python generate.py TOOL ..."""
 
 import argparse
+import itertools
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pretty_midi import PrettyMIDI
 from torch import Generator
 from tqdm import tqdm
 
+from checkpoint import model_name
 from configs import with_converter
 from console import encodable, errors_in_a_line, say
 from engine.checks import checked_count, checked_path, checked_seed, checked_share, checked_temperature
@@ -145,7 +147,8 @@ def add_arguments(parser: argparse.ArgumentParser, tool: str):
     if tool == "compose":
         parser.set_defaults(chords=None)
     else:
-        what = 'for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"; song: the clip\'s own'
+        what = 'for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"'
+        what += "" if tool in NEW_CHORDS else "; song: the clip's own"
         parser.add_argument("--chords", required=tool == "reharmonize", help=what)
     add_output_arguments(parser)
 
@@ -209,34 +212,32 @@ def add_output_arguments(parser: argparse.ArgumentParser):
 def generate_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """New pieces, one by one."""
     playing = playing | {"qpm": 120.0} if options.tempo is None else playing
-    yield from new_pieces(trained, Path(options.model).stem, options, playing)
+    yield from new_pieces(trained, (model_name(options.path),), options, playing)
 
 
 def personalize_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """New pieces near the clips, in the tempo and with the program of the first."""
     first = clips[0]._asdict()
     playing = playing | {name: first[name] for name in ("qpm", "program") if playing[name] is None}
-    name = f"{Path(options.clips[0]).stem}_personalized_dial{options.dial:g}"
-    yield from new_pieces(trained.personalize(clips, options.dial), name, options, playing)
+    words = Path(options.clips[0]).stem, f"personalized_dial{options.dial:g}"
+    yield from new_pieces(trained.personalize(clips, options.dial), words, options, playing)
 
 
-def new_pieces(trained: NearTools, name: str, options: argparse.Namespace, playing: dict) -> Pieces:
+def new_pieces(trained: NearTools, words: tuple[str, ...], options: argparse.Namespace, playing: dict) -> Pieces:
     """Draws of a model, one by one."""
     bars = trained.converter.bars if options.bars is None else options.bars
-    made = {"variation": options.variation, "chords": options.chords}
+    name, made = file_name(options, *words, f"{bars}bars"), {"variation": options.variation, "chords": options.chords}
     for k in range(1, options.count + 1):
         (midi,) = trained.sample_clips(1, bars, **made, **playing)
-        yield Piece(f"{name}_{bars}bars_seed{options.seed}_{k}", midi, bars)
+        yield Piece(f"{name}_{k}", midi, bars)
 
 
 def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Long pieces, one by one: new, or after a clip, or between two."""
     if options.songs is not None:
         trained.fit_sequence_prior(options.songs)
-    elif trained.sequence_prior is None:
-        raise ValueError(f"{options.path} was fitted to no whole songs: give a folder of MIDI files as --songs")
-    stems = [Path(clip).stem for clip in options.clips] or [Path(options.model).stem]
-    name = f"{'_to_'.join(stems)}_composed_{options.bars}bars_seed{options.seed}"
+    stems = [Path(clip).stem for clip in options.clips] or [model_name(options.path)]
+    name = file_name(options, "_to_".join(stems), f"composed_{options.bars}bars")
     ends = dict(zip(("start", "end"), clips, strict=False))
     for k in range(1, options.count + 1):
         (midi,) = trained.compose(options.bars, **ends, **playing)
@@ -245,7 +246,7 @@ def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[
 
 def vary_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Versions of a clip, one by one."""
-    name = f"{Path(options.clips[0]).stem}_varied{options.amount:g}_seed{options.seed}"
+    name = file_name(options, Path(options.clips[0]).stem, f"varied{options.amount:g}")
     for k in range(1, options.count + 1):
         (midi,) = trained.vary(clips[0], options.amount, **playing)
         yield Piece(f"{name}_{k}", midi, bars_of(trained, clips[0]))
@@ -254,7 +255,7 @@ def vary_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Cli
 def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A clip with different continuations, one by one."""
     bars = trained.converter.bars if options.bars is None else options.bars
-    name = f"{Path(options.clips[0]).stem}_continued_{bars}bars_seed{options.seed}"
+    name = file_name(options, Path(options.clips[0]).stem, f"continued_{bars}bars")
     for k in range(1, options.count + 1):
         (midi,) = trained.continue_clip(clips[0], bars, variation=options.variation, **playing)
         yield Piece(f"{name}_{k}", midi, bars_of(trained, clips[0]) + bars)
@@ -263,7 +264,7 @@ def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list
 def interpolate_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """The points of a line or a grid."""
     bars = max(bars_of(trained, clip) for clip in clips)
-    name = f"{Path(options.clips[0]).stem}_to_{Path(options.clips[-1]).stem}"
+    name = file_name(options, f"{Path(options.clips[0]).stem}_to_{Path(options.clips[-1]).stem}")
     if options.grid is None:
         for k, midi in enumerate(trained.interpolate_clips(clips, options.steps, **playing), 1):
             yield Piece(f"{name}_{k}of{options.steps}", midi, bars)
@@ -276,25 +277,40 @@ def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[C
     """A drum clip with timing and dynamics."""
     tempo = {name: playing[name] for name in ("qpm", "program")}
     midi = trained.groove(clips[0], options.strength, **tempo)
-    yield Piece(f"{Path(options.clips[0]).stem}_groove", midi, bars_of(trained, clips[0]))
+    yield Piece(file_name(options, Path(options.clips[0]).stem, "groove"), midi, bars_of(trained, clips[0]))
 
 
 def drumify_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Drums to a rhythm."""
     midi = trained.drumify(clips[0], **playing)
-    yield Piece(f"{Path(options.clips[0]).stem}_drums", midi, bars_of(trained, clips[0]))
+    yield Piece(file_name(options, Path(options.clips[0]).stem, "drums"), midi, bars_of(trained, clips[0]))
 
 
 def reharmonize_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A clip under other chords."""
     midi = trained.reconstruct_clip(clips[0], chords=options.chords, **playing)
-    yield Piece(f"{Path(options.clips[0]).stem}_reharmonized", midi, bars_of(trained, clips[0]))
+    yield Piece(file_name(options, Path(options.clips[0]).stem, "reharmonized"), midi, bars_of(trained, clips[0]))
 
 
 def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A clip, encoded and decoded."""
     midi = trained.reconstruct_clip(clips[0], **playing)
-    yield Piece(f"{Path(options.clips[0]).stem}_reconstructed", midi, bars_of(trained, clips[0]))
+    yield Piece(file_name(options, Path(options.clips[0]).stem, "reconstructed"), midi, bars_of(trained, clips[0]))
+
+
+def file_name(options: argparse.Namespace, *words: str) -> str:
+    """A file's name without its ending: the words, a model other than the tool's own, and the seed of what is drawn."""
+    model = model_name(options.path)
+    if options.model != OTHER_MODELS.get(options.tool, DEFAULT_MODEL) and model not in words:
+        words += (model,)
+    if uses_seed(options):
+        words += (f"seed{options.seed}",)
+    return "_".join(words)
+
+
+def uses_seed(options: argparse.Namespace) -> bool:
+    """Whether random numbers decide on a tool's pieces."""
+    return options.tool in DRAWING or bool(getattr(options, "temperature", 0.0))
 
 
 def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
@@ -397,11 +413,18 @@ def check_output_options(options: argparse.Namespace):
         options.seed = random.randrange(SEED_RANGE)
 
 
-def check_chords(trained: ClipTools, options: argparse.Namespace):
-    """Raises ValueError for chords that the model does not follow."""
-    if options.chords is not None and not getattr(trained.converter, "chords", False):
-        preset = trained.config.name
-        raise ValueError(f"{options.path} is a model of {preset}, which does not follow chords: omit --chords")
+def check_model(trained: ClipTools, options: argparse.Namespace):
+    """Raises ValueError for a model that cannot do what the options ask for."""
+    follows, chords = getattr(trained.converter, "chords", False), getattr(options, "chords", None)
+    model = f"{options.path} is a model of {trained.config.name}, which"
+    if follows and options.tool in ("page", "compose"):
+        raise ValueError(f"{model} follows chords, and {options.tool} takes none: choose another --model")
+    if follows and chords is None:
+        raise ValueError(f'{model} follows chords: give them, such as --chords "Am7 | G7"')
+    if chords is not None and not follows:
+        raise ValueError(f"{model} does not follow chords: omit --chords")
+    if options.tool == "compose" and options.songs is None and trained.sequence_prior is None:
+        raise ValueError(f"{options.path} was fitted to no whole songs: give a folder of MIDI files as --songs")
 
 
 def count_of(options: argparse.Namespace) -> int:
@@ -423,7 +446,6 @@ def midi_files_of(trained: ClipTools, options: argparse.Namespace) -> Iterator[P
     if options.tool != "groove":
         source = Generator(trained.device).manual_seed(options.seed)
         playing |= {"temperature": options.temperature, "generator": source}
-    check_chords(trained, options)
     clips = clips_of(trained, options) if "clips" in options else []
     return write_pieces(TOOLS[options.tool].make(trained, options, clips, playing), options)
 
@@ -431,12 +453,26 @@ def midi_files_of(trained: ClipTools, options: argparse.Namespace) -> Iterator[P
 def write_pieces(pieces: Pieces, options: argparse.Namespace) -> Iterator[Path]:
     """Writes pieces, and yields the path of each; shows a seed that was drawn once the first piece is made."""
     for k, piece in enumerate(pieces):
-        if k == 0 and options.draws_seed and (options.temperature or options.tool in DRAWING):
+        if k == 0 and options.draws_seed and uses_seed(options):
             with tqdm.external_write_mode():
                 tell(f"seed {options.seed}")
-        path = Path(options.out) / f"{piece.name}.mid"
-        write_midi(finished(piece.midi, options), path, piece.bars)
-        yield path
+        yield write_new(finished(piece.midi, options), Path(options.out), piece.name, piece.bars)
+
+
+def write_new(midi: PrettyMIDI, folder: Path, name: str, bars: int) -> Path:
+    """Writes a piece to NAME.mid; if another piece has that name, to 'NAME (2).mid', and so on. Returns the path.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+    partial = folder / f".{name}.partial"
+    try:
+        write_midi(midi, partial, bars)
+        paths = (folder / f"{name}{f' ({k})' if k > 1 else ''}.mid" for k in itertools.count(1))
+        path = next(path for path in paths if not path.exists() or path.read_bytes() == partial.read_bytes())
+        return partial.replace(path)
+    except OSError as error:
+        raise ValueError(f"{folder / name}.mid cannot be written ({error.strerror}): give another --out") from error
 
 
 def make_folder(path: str):
@@ -459,6 +495,7 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
         with errors_in_a_line(ValueError, KeyError):
             check_options(options)
             trained, count = load(options.path, config_name=options.config), count_of(options)
+            check_model(trained, options)
             files = page_files(trained, options) if options.tool == "page" else midi_files_of(trained, options)
             make_folder(options.out)
             for path in tqdm(files, total=count, unit="file", disable=count == 1):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from pretty_midi import PrettyMIDI
 
+from checkpoint import model_name
 from corpus import load_corpus
 from midi_utils import BUILT_IN, SongDataset, load_songs
 from studio.clip_tools import ClipTools
@@ -28,7 +29,7 @@ def page_files(trained: ClipTools, options: argparse.Namespace) -> Iterator[Path
     songs = load_songs(options.songs, converter)
     compared = load_corpus(options.corpus, "train", converter) if options.corpus else songs
     chosen = {name: getattr(options, name) for name in ("clips", "count", "temperature", "seed")}
-    name = Path(options.model).stem
+    name = model_name(options.path)
     return write_pages(Path(options.out), trained, name, songs, compared, **chosen, qpm=options.tempo)
 
 

@@ -57,7 +57,7 @@ def write_gallery(
         title, lead: heading of the page, and the line below.
 
     Raises:
-        ValueError: no pieces, another number of titles, a file that cannot be read or written.
+        ValueError: no pieces, not one title per piece, a file that cannot be read or written.
     """
     midis = _checked_midis("midis", midis)
     titles = _checked_titles(titles, len(midis))
@@ -88,7 +88,7 @@ def write_blind(
         sources: names of the real pieces, shown at the end.
 
     Raises:
-        ValueError: no real or no sampled pieces, another number of sources, a file that cannot be read or written.
+        ValueError: no real or no sampled pieces, not one source per real piece, a file that cannot be read or written.
     """
     real, sampled = _checked_midis("real", real), _checked_midis("sampled", sampled)
     sources = [""] * len(real) if sources is None else _checked_titles(sources, len(real))
@@ -237,8 +237,8 @@ def _distinct(pieces: Iterable[dict]) -> tuple[list[dict], list[int]]:
 def blend_grid(corners: Tensor, size: int) -> Tensor:
     """Blends of four latent vectors [4, Z] in reading order: [size * size, Z], see `blend`."""
     t = torch.linspace(0, 1, size)
-    across, down = torch.stack([1 - t, t], 1), torch.stack([1 - t, t], 1)
-    weights = torch.einsum("ra,cb->rcab", down, across).reshape(size * size, 4)
+    side = torch.stack([1 - t, t], 1)
+    weights = torch.einsum("ra,cb->rcab", side, side).reshape(size * size, 4)
     return blend(corners, weights)
 
 

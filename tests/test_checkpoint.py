@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint, save_checkpoint
+from checkpoint import CHECKPOINT, load_checkpoint, model_name, read_checkpoint, save_checkpoint
 from helpers import BUILT_IN, QUIET
 from midi_utils import midi_files
 from model import MusicVAE
-from prior import DiffusionPrior, PersonalPrior, Prior, fit_diffusion
+from prior import DiffusionPrior, MixturePrior, PersonalPrior, fit_diffusion
 from train import train
 
 
@@ -48,7 +48,7 @@ def saved(tiny, tmp_path):
     """The path of a small checkpoint with a prior."""
     config, _ = tiny
     size = config.model.z_size
-    prior = Prior(torch.zeros(2, size), torch.eye(size), torch.tensor([0.25, 0.75]))
+    prior = MixturePrior(torch.zeros(2, size), torch.eye(size), torch.tensor([0.25, 0.75]))
     save_checkpoint(tmp_path / "model.pt", MusicVAE(config.model), config, prior=prior)
     return tmp_path / "model.pt"
 
@@ -79,7 +79,7 @@ def test_a_weight_that_is_not_finite_is_named(saved, name, value):
         load_checkpoint(saved)
 
 
-@pytest.mark.parametrize(("part", "name"), [*enumerate(Prior._fields)])
+@pytest.mark.parametrize(("part", "name"), [*enumerate(MixturePrior._fields)])
 def test_a_prior_that_is_not_finite_is_named(saved, part, name):
     change(saved, lambda content: content["prior"][part].view(-1)[0].fill_(float("nan")))
     with pytest.raises(ValueError, match=f"holds NaN or infinity in prior.{name}"):
@@ -145,7 +145,7 @@ def test_a_personal_prior_whose_fields_do_not_fit_is_named(personal, name, shape
         load_checkpoint(personal)
 
 
-@pytest.mark.parametrize("part, name", [*enumerate(Prior._fields)])
+@pytest.mark.parametrize("part, name", [*enumerate(MixturePrior._fields)])
 def test_a_mixture_of_another_size_is_named(saved, part, name):
     def widen(content):
         fields = list(content["prior"])
@@ -387,3 +387,17 @@ def test_a_crash_while_writing_leaves_the_old_file_whole(tiny, tmp_path, monkeyp
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(result.checkpoint, result.model, config)
     assert result.checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("pretrained/mel_2bar.pt", "mel_2bar"),
+        ("runs/mel_2bar_beta_0.1", "mel_2bar_beta_0.1"),
+        ("runs/beta_0.1/checkpoint.pt", "beta_0.1"),
+        ("runs/beta_0.1/best.pt", "beta_0.1"),
+        ("cat-mel_2bar_big.tar", "cat-mel_2bar_big"),
+    ],
+)
+def test_a_model_is_called_as_its_file_or_its_run(path, name):
+    assert model_name(path) == name

@@ -72,9 +72,9 @@ def test_another_source_is_measured_as_a_test_set_of_its_songs_on_the_grid_is(tr
     assert (row.songs, row.off_grid, row.windows) == (alone.songs, 2, alone.windows) == (4, 2, 12)
     assert row.reconstruction == alone.reconstruction
     assert row.elbo == alone.elbo
-    assert row.still == alone.still
+    assert row.majority == alone.majority
     assert found.without_sources == ["game", "tunes"]
-    assert json.loads(to_json(found))["other_sources"]["game"]["still"] == pytest.approx(row.still, abs=1e-6)
+    assert json.loads(to_json(found))["other_sources"]["game"]["majority"] == pytest.approx(row.majority, abs=1e-6)
     plain = evaluate(trained, songs, held_out)
     assert (plain.other_sources, plain.without_sources) == ({}, [])
     assert to_json(found._replace(other_sources={}, without_sources=[])) == to_json(plain)

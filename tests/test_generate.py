@@ -14,7 +14,7 @@ from IPython.core.formatters import HTMLFormatter
 import prior
 from checkpoint import read_checkpoint
 from configs import CONFIGS
-from generate import PRIOR_SCALE, TrainedModel
+from generate import PRIOR_WIDTH, TrainedModel
 from helpers import BUILT_IN, PARITY, made_songs, needs_bfloat16, parity_folder, shrink, untrained
 from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
 from midi_utils import midi_files
@@ -106,11 +106,11 @@ def test_many_windows_are_encoded_in_batches(trained, monkeypatch):
 
 
 def test_a_song_with_no_window_or_several_is_refused_with_the_way_to_cut_it(trained):
-    with pytest.raises(ValueError, match=r"file 2 of 2 holds 0 windows .*to_arrays\(load_midi\(path\)\)"):
+    with pytest.raises(ValueError, match=r"song 2 of 2 has no window of \d+ steps"):
         trained.encode([one_window(trained), pretty_midi.PrettyMIDI()])
     converter = trained.config.converter
     double = np.concatenate([made_songs(converter, 2, 1).labels[k] for k in range(2)])
-    with pytest.raises(ValueError, match=r"file 1 of 1 holds \d+ windows"):
+    with pytest.raises(ValueError, match=r"song 1 of 1 has \d+ windows .*to_arrays\(load_midi\(path\)\)"):
         trained.encode(converter.from_arrays(double))
 
 
@@ -122,7 +122,7 @@ def test_an_interpolation_starts_and_ends_at_the_reconstructions(trained):
     assert [path[0], path[-1]] == ends
     assert [notes(m) for m in trained.interpolate(a, a, 3, temperature=0)] == [ends[0]] * 3
     assert [notes(m) for m in trained.interpolate(a, b, 1, temperature=0)] == [ends[0]]
-    with pytest.raises(ValueError, match="num_steps=0"):
+    with pytest.raises(ValueError, match="num_steps must be a whole number of at least 1, got 0"):
         trained.interpolate(a, b, 0)
 
 
@@ -143,7 +143,7 @@ def test_songs_may_be_given_as_paths(trained, tmp_path, kind):
 
 def test_a_path_is_named_where_its_song_is_not_one_window(trained):
     song = max(midi_files(BUILT_IN), key=lambda path: path.stat().st_size)
-    with pytest.raises(ValueError, match=rf"file 1 of 1 \(.*{song.name}\) holds \d+ windows"):
+    with pytest.raises(ValueError, match=rf"song 1 of 1 \(.*{song.name}\) has \d+ windows"):
         trained.encode(song)
     with pytest.raises(ValueError, match=r"nowhere\.mid"):
         trained.encode("nowhere.mid")
@@ -169,7 +169,7 @@ def test_a_fitted_prior_has_the_mean_and_covariance_of_the_songs_posteriors_and_
     drawn, posterior = fitted.draw_z(20_000, 0), fitted.encode(songs.windows(slice(None)))
     repeated = torch.cat([posterior.mu + posterior.sigma * torch.randn_like(posterior.mu) for _ in range(400)])
     torch.testing.assert_close(drawn.mean(0), posterior.mu.mean(0), rtol=0, atol=0.05)
-    torch.testing.assert_close(torch.cov(drawn.T), PRIOR_SCALE**2 * torch.cov(repeated.T), rtol=0, atol=0.1)
+    torch.testing.assert_close(torch.cov(drawn.T), PRIOR_WIDTH**2 * torch.cov(repeated.T), rtol=0, atol=0.1)
     assert torch.equal(trained.draw_z(3, 0), standard)
     fitted.save(tmp_path / "model.pt")
     again = TrainedModel.load(tmp_path / "model.pt")
@@ -182,7 +182,7 @@ def test_a_fitted_prior_has_the_mean_and_covariance_of_the_songs_posteriors_and_
 
 @pytest.mark.parametrize("kind, words", [("gaussian", "mixture of 1 Gaussian "), ("diffusion", "diffusion model of ")])
 def test_a_prior_of_another_kind_and_width_is_fitted_and_saved(trained, tmp_path, monkeypatch, kind, words):
-    monkeypatch.setattr(prior, "UPDATES", 3)
+    monkeypatch.setattr(prior.diffusion, "UPDATES", 3)
     fitted = TrainedModel(trained.model, trained.config)
     fitted.fit_prior(made_songs(trained.config.converter, windows=200), kind, width=0.6)
     fitted.save(tmp_path / "model.pt")
@@ -208,7 +208,7 @@ def test_a_prior_of_an_unknown_kind_is_not_fitted(trained, options, words):
 
 
 def test_a_diffusion_model_in_half_precision_draws_nearly_the_same(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(prior, "UPDATES", 20)
+    monkeypatch.setattr(prior.diffusion, "UPDATES", 20)
     whole = TrainedModel(deepcopy(trained.model), trained.config)
     whole.fit_prior(made_songs(trained.config.converter, windows=200), "diffusion", width=1.0)
     TrainedModel(whole.model.half(), whole.config, prior=whole.prior, prior_width=1.0).save(tmp_path / "half.pt")
@@ -323,7 +323,7 @@ def test_no_windows_or_too_many_are_refused(trained):
 def test_arguments_out_of_range_are_named(trained):
     with pytest.raises(ValueError, match="temperature"):
         trained.sample(1, temperature=-1)
-    with pytest.raises(ValueError, match="n=0"):
+    with pytest.raises(ValueError, match="n must be a whole number of at least 1, got 0"):
         trained.sample(0)
     with pytest.raises(ValueError, match="z must be"):
         trained.decode(torch.zeros(2, 99))

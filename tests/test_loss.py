@@ -102,7 +102,8 @@ def test_the_bits_of_a_nade_without_couplings_are_independent():
 
 def test_a_bit_that_is_certain_and_wrong_costs_a_finite_number_of_nats():
     weights = torch.zeros(1, 1), torch.zeros(1, 1)
-    nats = reconstruction_loss(torch.tensor([[[0.0, 1e4]]]), torch.zeros(1, 1, 1), output="nade", nade_weights=weights)
+    logits, bits = torch.tensor([[[0.0, 1e4]]]), torch.zeros(1, 1, 1)
+    nats = reconstruction_loss(logits, bits, output="nade", nade_weights=weights)
     assert nats.item() == pytest.approx(-math.log(1e-6), rel=1e-3)
     assert reconstruction_loss(torch.tensor([[[1e4, 0, 0]]]), torch.zeros(1, 1, 3), output="groove").isfinite()
 

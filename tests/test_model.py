@@ -405,8 +405,8 @@ def test_forget_gates_start_open_and_second_biases_are_not_trained():
         (lambda m: m.encode(torch.zeros(2, 0, 10)), r"inputs must be \[batch, 8, 10\], got \[2, 0, 10\]"),
         (lambda m: m.sample(1, temperature=-0.1), r"temperature must be 0 .* got -0.1"),
         (lambda m: m.sample(1, temperature=float("nan")), r"temperature must be 0"),
-        (lambda m: m.sample(0), r"n=0"),
-        (lambda m: m.sample(1, steps=0), r"steps=0"),
+        (lambda m: m.sample(0), r"n must be a whole number of at least 1, got 0"),
+        (lambda m: m.sample(1, steps=0), r"steps must be a whole number of at least 1, got 0"),
     ],
 )
 def test_wrong_shapes_and_values_are_named(call, message):
@@ -431,8 +431,8 @@ def test_missing_controls_are_named():
     ("change", "message"),
     [
         ({"segments": 3}, "8 steps do not divide into 3 segments"),
-        ({"z_size": 0}, "sizes must be positive"),
-        ({"enc_rnn_size": ()}, "sizes must be positive"),
+        ({"z_size": 0}, "z_size must be an int of at least 1, got 0"),
+        ({"enc_rnn_size": ()}, "enc_rnn_size must be a tuple of ints, each of at least 1, got"),
         ({"output": "trio"}, "a frame of melody, bass, drums must have depth 692, got 12"),
         ({"output": "fugue"}, "output must be one of categorical, trio, nade, groove, notes, keys, got 'fugue'"),
         ({"output": "nade"}, "nade_num_hidden 0 does not fit output 'nade'"),
@@ -444,3 +444,11 @@ def test_missing_controls_are_named():
 def test_impossible_configs_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(FLAT, **change)
+
+
+def test_frozen_parameters_are_counted_and_second_biases_are_not():
+    model = MusicVAE(FLAT)
+    before = model.parameter_count
+    assert before == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    model.encoder.requires_grad_(False)
+    assert model.parameter_count == before

@@ -292,9 +292,9 @@ def test_windows_of_another_converter_and_empty_sets_are_refused(tiny, tmp_path)
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"steps": 0}, "steps and eval_every must be at least 1, got 0"),
-        ({"eval_every": 0}, "got 1 and 0"),
-        ({"minutes": 0}, "minutes must be above 0, got 0"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
+        ({"eval_every": 0}, "eval_every must be a whole number of at least 1, got 0"),
+        ({"minutes": 0}, "minutes must be a number above 0, got 0"),
         ({"device": "abacus"}, "no device 'abacus' here"),
         ({"device": "meta"}, "no device 'meta' here"),
         ({"valid_set": made_songs(shrink("cat-drums_2bar_tiny").converter)}, "these are of DrumsConverter"),
@@ -412,8 +412,9 @@ def test_the_command_leaves_out_sources_of_the_manifest(tmp_path, monkeypatch):
     [
         (["--config", "cat-mel_2bar_tny"], "did you mean cat-mel_2bar_tiny"),
         (["--config", "cat-mel_2bar_tiny"], "nowhere"),
-        (["--config", "cat-mel_2bar_tiny", "--seed", "-1"], "seed must be at least 0 and below 2.63, got -1"),
-        (["--config", "cat-mel_2bar_tiny", "--steps", "0"], "steps and eval_every must be at least 1, got 0"),
+        (["--config", "cat-mel_2bar_tiny", "--seed", "-1"], "seed must be a whole number of at least 0, got -1"),
+        (["--config", "cat-mel_2bar_tiny", "--steps", "0"], "steps must be a whole number of at least 1, got 0"),
+        (["--config", "cat-mel_2bar_tiny", "--patience", "1", "--valid", "0"], "patience compares held-out songs"),
         (["--config", "cat-mel_2bar_tiny", "--minutes", "nan"], "minutes must be a number above 0"),
         (["--config", "cat-mel_2bar_tiny", "--valid", "2"], "shares lie from 0 to 1"),
         (["--config", "cat-mel_2bar_tiny", "--time-signature", "3"], "a time signature is written as 3/4, got '3'"),

@@ -6,13 +6,12 @@ checkpoint holds, so a resumed run needs nothing else.
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 
 from configs import TrainingConfig
+from engine.checks import checked_count
 from loss import beta_at
+from music.grid import counted
 from training.history import HistoryRow
-
-BEST = "best.pt"  # name of the file in the folder of a run that holds the weights of its best row
 
 
 def final_loss(row: HistoryRow, recipe: TrainingConfig) -> float:
@@ -62,15 +61,14 @@ def lost_patience(history: Sequence[HistoryRow], recipe: TrainingConfig) -> str:
     """Says how long a run has got no better."""
     best, count = best_row(history, recipe), len(rows_since_best(history, recipe))
     if best is None:
-        return f"no held-out loss is finite in {count} rows"
-    return f"the held-out loss of step {best.step:,} was not reached in {count} rows"
+        return f"no held-out loss of {counted(count, 'evaluation')} is finite"
+    return f"the held-out loss has not fallen below that of step {best.step:,} in {counted(count, 'evaluation')}"
 
 
 def check_patience(patience: int | None, held_out: bool):
-    """Raises ValueError for a patience that is no whole number of rows above 0, or without held-out songs."""
+    """Raises ValueError for a patience that is not a whole number of evaluations above 0, or without held-out songs."""
     if patience is None:
         return
-    if not isinstance(patience, Integral) or isinstance(patience, bool) or patience < 1:
-        raise ValueError(f"patience must be at least 1, got {patience!r}: give a whole number of rows")
+    checked_count("patience", patience)
     if not held_out:
-        raise ValueError("patience compares held-out songs: give a valid_set, or leave patience out")
+        raise ValueError("patience compares held-out songs: hold some out, or leave patience out")

@@ -28,9 +28,9 @@ def check_folder(folder: str | Path):
     path = Path(folder).absolute()
     found = next(part for part in (path, *path.parents) if os.path.exists(part))
     if not found.is_dir():
-        raise ValueError(f"{found} is a file: give a folder for the run, as --out (out_dir)")
+        raise ValueError(f"{found} is a file: give a folder as --out (out_dir)")
     if not os.access(found, os.W_OK | os.X_OK):
-        raise ValueError(f"{found} cannot be written: allow it, or give another folder for the run, as --out (out_dir)")
+        raise ValueError(f"{found} cannot be written: allow it, or give another folder as --out (out_dir)")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The start of a run: from nothing, from other weights, or from the checkpoint that an earlier call left.
+"""The start of a run: from scratch, from other weights, or from the checkpoint that an earlier call left.
 
 A checkpoint records what its run is made of (preset, seed, data, first weights). A run continues only if all of it is
 equal, so that a resumed run has the same bits as an uninterrupted one.
@@ -24,6 +24,7 @@ from training.history import Position, position_from_dict
 from training.processes import from_main_process
 
 FINGERPRINT_WINDOWS = 4096  # windows that `fingerprint` reads at a time, since a set may be larger than memory
+SHOWN_AS = {"beginning": "start (init_from, freeze_encoder)"}  # of the fields of a run's identity, in messages
 SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden")  # what a run takes over from first weights
 
 
@@ -181,7 +182,7 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam, device
         ours = identity[key]
         if run.get(key) != ours:
             raise ValueError(
-                f"{path} holds a run whose {key} differs ({difference(run.get(key), ours)}): "
+                f"{path} holds a run whose {SHOWN_AS.get(key, key)} differs ({difference(run.get(key), ours)}): "
                 "train in another folder, or start over in this one: delete the file, or give resume=False"
             )
     model.load_state_dict(content["model"])

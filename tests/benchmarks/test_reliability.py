@@ -24,7 +24,7 @@ from checkpoint import save_checkpoint
 from configs import CONFIGS
 from helpers import parity_folder
 from magenta_checkpoint import export_magenta_js
-from prior import Prior
+from prior import MixturePrior
 
 PRESET = "cat-mel_2bar_small"
 WHOLE = "a model of half of SIZE"
@@ -36,7 +36,7 @@ def small_targets(folder):
     model = small_model()
     config, prior = (
         replace(CONFIGS[PRESET], model=model.config),
-        Prior(torch.zeros(2, 16), torch.eye(16), torch.ones(2)),
+        MixturePrior(torch.zeros(2, 16), torch.eye(16), torch.ones(2)),
     )
     save_checkpoint(folder / "model.pt", model, config, prior=prior)
     export_magenta_js(model, config, folder / "javascript", "uint8")

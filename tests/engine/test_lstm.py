@@ -142,17 +142,17 @@ def test_a_layer_goes_at_once_with_the_same_bits_for_a_part_of_the_batch(dtype):
     """A sequence does not depend on those beside it, so that processes that share a batch compute the same."""
     torch.manual_seed(0)
     layer, frames = LstmLayer(9, 33), torch.randn(21, 6, 9)
-    assert lstm.goes_at_once(21, 33, dtype)
+    assert lstm.one_kernel_per_layer(21, 33, dtype)
     whole = run(layer, dtype, frames)[0]
     assert all(torch.equal(run(layer, dtype, frames[k : k + 2].clone())[0], whole[k : k + 2]) for k in (0, 7, 19))
 
 
 @needs_kernels
 def test_wide_layers_and_large_ones_in_bfloat16_go_step_by_step():
-    assert lstm.goes_at_once(512, 256, torch.float32)
-    assert not lstm.goes_at_once(1, 257, torch.float32)
-    assert lstm.goes_at_once(16, 128, torch.bfloat16)
-    assert not lstm.goes_at_once(64, 128, torch.bfloat16)
+    assert lstm.one_kernel_per_layer(512, 256, torch.float32)
+    assert not lstm.one_kernel_per_layer(1, 257, torch.float32)
+    assert lstm.one_kernel_per_layer(16, 128, torch.bfloat16)
+    assert not lstm.one_kernel_per_layer(64, 128, torch.bfloat16)
 
 
 @needs_kernels
@@ -264,7 +264,7 @@ def test_one_call_draws_the_frames_of_a_call_per_step(monkeypatch, config, tempe
 
     drawn = [sample(), sample()]
     assert len(calls) == 2
-    monkeypatch.setattr(model, "goes_in_one_call", lambda *given: False)
+    monkeypatch.setattr(model, "one_kernel_per_roll_out", lambda *given: False)
     expected = sample()
     assert len(calls) == 2
     assert torch.equal(torch.stack(drawn), torch.stack([expected, expected]))

@@ -60,7 +60,7 @@ def made_result(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
             songs=46,
             windows=1064,
             groups={"new": 700, "groove": 64},
-            still=dict.fromkeys(parts, 0.613),
+            majority=dict.fromkeys(parts, 0.613),
             reconstruction=Reconstruction(*accuracies),
             elbo=Elbo(Interval(444.7, 382.1, 504.5), 2.506, around(314.7), around(187.5), 111, 128),
             interpolation=Interpolation(line, [0.1, 0.3, 0.5], [0.5, 0.3, 0.1], [2.0] * 3, line, line[::-1], [3.0] * 3),
@@ -76,7 +76,7 @@ def made_result(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
                     songs=12,
                     off_grid=3,
                     windows=2345,
-                    still=dict.fromkeys(parts, 0.5),
+                    majority=dict.fromkeys(parts, 0.5),
                     reconstruction=Reconstruction(*accuracies[2:], *accuracies[:2]),
                     elbo=Elbo(Interval(40.25, 30, 50), 2.0, around(30), Interval(14.6, 12.4, 17.6), 9, 128),
                 )

@@ -43,11 +43,20 @@ def test_effects_are_means_of_what_is_decoded_from_moved_z(trained):
 
 def test_directions_agree_fully_where_z_are_the_attribute_and_less_with_noise():
     labels = random_melodies(512)
-    (exact,) = measure_agreement(labels, note_density(labels)[:, None] * np.ones(Z))
+    song = np.arange(512) // 4
+    (exact,) = measure_agreement(labels, note_density(labels)[:, None] * np.ones(Z), song)
     assert exact.windows == 128
     np.testing.assert_allclose(exact.cosines[list(ATTRIBUTES).index("note_density")], 1)
-    (noisy,) = measure_agreement(labels, np.random.default_rng(0).normal(size=(512, Z)))
+    (noisy,) = measure_agreement(labels, np.random.default_rng(0).normal(size=(512, Z)), song)
     assert np.abs(noisy.cosines).max() < 0.7
+
+
+def test_windows_of_one_song_do_not_agree_with_each_other():
+    """Equal windows, in pairs of one song, with random z: pairs in both halves would make directions agree."""
+    labels, mu = random_melodies(256).repeat(2, 0), np.random.default_rng(0).normal(size=(256, Z)).repeat(2, 0)
+    (within,) = measure_agreement(labels, mu, np.arange(512) // 2)
+    (across,) = measure_agreement(labels, mu, np.arange(512))
+    assert np.mean(within.cosines) < np.mean(across.cosines) / 2
 
 
 def test_a_model_is_measured_and_its_directions_are_written(trained, tmp_path):

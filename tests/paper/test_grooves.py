@@ -35,18 +35,27 @@ def test_grooves_are_measured_as_the_tools_play_them(corpus_arguments, measured)
     _, folder, _, manifest = corpus_arguments
     for run, found in zip(*measured, strict=True):
         trained = TrainedModel.load(run)
-        songs = load_corpus(folder, "test", trained.converter, manifest, progress=False)
+        songs = load_corpus(folder, "test", trained.config.converter, manifest, progress=False)
         windows = songs.windows(np.arange(len(songs)))
         errors = measure_errors(grooves_of(trained, windows), windows.labels, songs.song[:])
         assert found["model"] == json.loads(to_json(errors))
         assert (found["split"], found["steps"], found["windows"]) == ("test", 5, len(songs))
 
 
+def test_drummers_are_read_with_the_drum_map_of_the_preset(corpus_arguments, measured, monkeypatch):
+    """A model's own converter reads General MIDI, and a drummer's recordings have Roland's pitches."""
+    asked = []
+    monkeypatch.setattr(grooves, "load_splits", lambda options, converter, *rest: asked.append(converter) or [])
+    monkeypatch.setattr(grooves, "evaluate_groove", lambda *arguments, **facts: None)
+    grooves.measure_checkpoint(measured[0][0], grooves.parse_arguments(["x", *corpus_arguments, "--out", "y"]))
+    assert [converter.kit for converter in asked] == ["roland"]
+
+
 def test_humanizing_keeps_the_hits_and_knows_no_velocity(corpus_arguments, measured):
     assert measured[1][0]["model"]["hits"]["mean"] == 1
     _, folder, _, manifest = corpus_arguments
     trained = TrainedModel.load(measured[0][0])
-    songs = load_corpus(folder, "test", trained.converter, manifest, progress=False)
+    songs = load_corpus(folder, "test", trained.config.converter, manifest, progress=False)
     windows, known = songs.windows([0]), np.repeat((1, 0, 0), DRUM_CLASSES)
     stiff = windows._replace(labels=windows.labels * known.astype(np.float32))
     assert np.array_equal(grooves_of(trained, windows), grooves_of(trained, stiff))

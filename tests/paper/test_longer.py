@@ -60,7 +60,7 @@ def test_distances_inside_the_quartiles_are_named():
 
 
 def test_the_command_measures_a_model(tmp_path, corpus_arguments, capsys, monkeypatch):
-    monkeypatch.setattr(prior, "CHOICE_UPDATES", 20)
+    monkeypatch.setattr(prior.sequence, "CHOICE_UPDATES", 20)
     config, path, saved = shrink("cat-mel_2bar_tiny"), tmp_path / "a.pt", tmp_path / "b.pt"
     torch.manual_seed(0)
     save_checkpoint(path, MusicVAE(config.model).half(), config, {"step": 7})

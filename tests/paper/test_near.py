@@ -33,7 +33,7 @@ def test_a_window_of_the_song_is_a_copy():
 
 
 def test_the_command_measures_every_amount_and_dial(corpus_arguments, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 2)
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 2)
     monkeypatch.setattr(measurements, "SAMPLES", 4)
     untrained("cat-mel_2bar_tiny").save(tmp_path / "tiny.pt")
     out = tmp_path / "near.json"

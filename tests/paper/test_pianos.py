@@ -68,7 +68,7 @@ def test_training_windows_are_copies_with_common_chords():
 
 
 def test_a_prior_is_chosen_by_the_held_out_songs(corpus_arguments, measured, monkeypatch):
-    monkeypatch.setattr("prior.UPDATES", 2)
+    monkeypatch.setattr("prior.diffusion.UPDATES", 2)
     monkeypatch.setattr(pianos, "SAMPLES", 16)
     trained, (_, folder, _, manifest) = TrainedModel.load(measured[0]), corpus_arguments
     songs = [load_corpus(folder, s, trained.converter, manifest, progress=False) for s in ("train", "valid")]

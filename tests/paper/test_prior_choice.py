@@ -40,7 +40,7 @@ from paper.prior_choice import (
 from paper.reconstruction import (
     decode_sampled,
 )
-from prior import DiffusionPrior, Prior
+from prior import DiffusionPrior, MixturePrior
 
 
 def test_prior_bits_equal_the_values_worked_out_by_hand():
@@ -54,9 +54,9 @@ def test_prior_bits_equal_the_values_worked_out_by_hand():
     trained.prior = SimpleNamespace(draw=None)  # a prior without a density
     assert measure_prior_bits(trained) is None
     first, second = torch.eye(config.model.z_size)[:2]
-    trained.prior = Prior(first[None], torch.diag(1 + first), torch.ones(1))
+    trained.prior = MixturePrior(first[None], torch.diag(1 + first), torch.ones(1))
     assert measure_prior_bits(trained) == pytest.approx((4 - math.log(4)) / 2 / math.log(2), rel=0.03)
-    trained.prior = Prior(9 * torch.stack([second, -second]), torch.eye(len(first)), torch.full((2,), 0.5))
+    trained.prior = MixturePrior(9 * torch.stack([second, -second]), torch.eye(len(first)), torch.full((2,), 0.5))
     assert measure_prior_bits(trained) == pytest.approx((81 / 2 - math.log(2)) / math.log(2), rel=0.01)
 
 
@@ -68,7 +68,7 @@ def test_each_prior_gives_its_own_samples(trained):
     training = read_training_set(trained, songs)
     assert list(measure_priors(trained, training, count, seed=0)) == ["standard normal"]
     size = trained.model.config.z_size
-    trained.prior = Prior(torch.zeros(1, size), torch.zeros(size, size), torch.ones(1))
+    trained.prior = MixturePrior(torch.zeros(1, size), torch.zeros(size, size), torch.ones(1))
     normals, *fitted = measure_priors(trained, training, count, seed=0).values()
     samples = decode_sampled(trained, torch.zeros(count, size), make_generator(trained, 1))
     cost = float(np.nanmean(training.ngram.cost(first_part(samples))))
@@ -161,7 +161,7 @@ def test_a_choice_without_real_windows_or_without_priors_is_refused(found):
 
 
 def test_the_model_keeps_the_prior_that_was_chosen(trained, monkeypatch):
-    monkeypatch.setattr(prior, "UPDATES", 2)
+    monkeypatch.setattr(prior.diffusion, "UPDATES", 2)
     for name, width in (("diffusion", 0.6), ("mixture", 1.0), ("gaussian", 0.8)):
         monkeypatch.setattr(prior_choice, "choose_prior", lambda found, name=name, width=width: f"{name} width {width}")
         songs = made_songs(trained.converter, 80)
@@ -169,7 +169,7 @@ def test_the_model_keeps_the_prior_that_was_chosen(trained, monkeypatch):
         assert list(found)[:3] == [HELD_OUT, STANDARD_NORMAL, "mixture width 1.0"]
         assert len(found) == 2 + 3 * 3
         assert trained.prior_width == width
-        assert isinstance(trained.prior, DiffusionPrior if name == "diffusion" else Prior)
+        assert isinstance(trained.prior, DiffusionPrior if name == "diffusion" else MixturePrior)
     monkeypatch.setattr(prior_choice, "choose_prior", lambda found: STANDARD_NORMAL)
     fit_chosen_prior(trained, songs, songs, count=2)
     assert trained.prior is None

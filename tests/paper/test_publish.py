@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import prior
-from checkpoint import read_checkpoint
+from checkpoint import BEST, read_checkpoint
 from corpus import Entry, file_sha1, load_corpus, read_manifest, source_name, write_manifest
 from generate import PRIOR_WINDOWS, TrainedModel
 from helpers import BUILT_IN, made_songs, shrink, table_rows
@@ -19,9 +19,8 @@ from midi_utils import midi_files
 from paper import publish
 from paper.prior_choice import STANDARD_NORMAL
 from paper.recipes import Stage
-from prior import WINDOWS_PER_GAUSSIAN, Prior
+from prior import WINDOWS_PER_GAUSSIAN, MixturePrior
 from train import train
-from training.best import BEST
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True, scope="module")
 def short_trainings_of_priors():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prior, "UPDATES", 2)
+        patch.setattr(prior.diffusion, "UPDATES", 2)
         yield
 
 
@@ -229,7 +228,7 @@ def test_a_model_of_chords_is_published_with_how_it_follows(corpus_arguments, tm
     assert f"{sampled:.3f} sampled" in (tmp_path / "pretrained" / "mel_2bar_chords.md").read_text()
     assert "| `mel_2bar_chords.pt` | 2 |" in (tmp_path / "README.md").read_text()
     assert [row[1] for row in table_rows(publish.chords_table(tmp_path / "results"))] == list(found["following"])
-    assert isinstance(TrainedModel.load(tmp_path / "pretrained" / "mel_2bar_chords.pt").prior, Prior)
+    assert isinstance(TrainedModel.load(tmp_path / "pretrained" / "mel_2bar_chords.pt").prior, MixturePrior)
 
 
 # --- the committed files ----------------------------------------------------------------------------------------------
@@ -241,7 +240,7 @@ MODELS = sorted((ROOT / "pretrained").glob("*.pt"))
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_every_published_model_loads_and_plays_and_has_a_card_and_measurements(path):
     trained = TrainedModel.load(path)
-    if isinstance(trained.prior, Prior):  # the training sets have more windows than a prior uses
+    if isinstance(trained.prior, MixturePrior):  # the training sets have more windows than a prior uses
         assert len(trained.prior.means) == PRIOR_WINDOWS // WINDOWS_PER_GAUSSIAN
     assert trained.config.name == f"{publish.STAGES[path.stem].preset}_mini"
     chords = {"controls": ["C"]} if getattr(trained.converter, "chords", False) else {}

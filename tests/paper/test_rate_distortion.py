@@ -20,7 +20,7 @@ from train import train
 @pytest.fixture
 def run(corpus_arguments, tmp_path, monkeypatch):
     """The folder of the runs, of which one exists."""
-    monkeypatch.setattr(prior, "UPDATES", 2)
+    monkeypatch.setattr(prior.diffusion, "UPDATES", 2)
     config, (_, folder, _, manifest) = shrink("cat-mel_2bar_tiny", max_beta=0.3), corpus_arguments
     songs = load_corpus(folder, "train", config.converter, manifest, progress=False)
     train(config, songs, out_dir=tmp_path / "mel_2bar_low", steps=20, progress=False, device="cpu")

@@ -58,7 +58,7 @@ def test_elbo_equals_the_value_worked_out_by_hand():
     assert found.nats.mean == pytest.approx((3.5 + 6.5) / 2)
     assert found.reconstruction.mean == pytest.approx(3.75)
     assert found.kl_bits.mean == pytest.approx(1.25 / math.log(2))
-    assert found.bits_a_step == pytest.approx(5 / 32 / math.log(2))
+    assert found.bits_per_step == pytest.approx(5 / 32 / math.log(2))
     assert (found.active_dimensions, found.dimensions) == (1, 2)
 
 

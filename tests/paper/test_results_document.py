@@ -8,7 +8,7 @@ import pytest
 
 from configs import CONFIGS
 from corpus import NEWER_SOURCES, read_manifest, select
-from generate import PRIOR_SCALE, TrainedModel
+from generate import PRIOR_WIDTH, TrainedModel
 from music.attributes import NGram
 from music.melody import FIRST_PITCH
 from paper.measured_songs import make_generator
@@ -52,6 +52,16 @@ def accuracy(found, kind="sampled", group=None, part="all"):
 def assert_stated(*phrases, text=TEXT):
     for phrase in phrases:
         assert phrase in text
+
+
+def test_the_page_says_how_many_songs_of_the_test_split_are_related():
+    entries = [entry for entry in read_manifest() if entry.split == "test"]
+    drummers = [entry for entry in entries if entry.source == "groove"]
+    groups, sessions = (len({entry.group for entry in one}) for one in (entries, drummers))
+    assert_stated(
+        f"The {len(entries)} songs of the test split form {groups} groups, the {len(drummers)} recordings of `groove` "
+        f"{sessions}."
+    )
 
 
 def train_songs(name):
@@ -153,13 +163,13 @@ def earlier_and_present_row(name):
 
 def test_sixteen_bar_models_score_what_the_page_says():
     def above(part):
-        return share("trio_16bar", part=part) - FOUND["trio_16bar"]["still"][part]
+        return share("trio_16bar", part=part) - FOUND["trio_16bar"]["majority"][part]
 
     melodies, (_, paper) = FOUND["mel_16bar"], paper_accuracy("hier-mel_16bar", "all")
     assert_stated(
         f"Sampled accuracy of 16-bar melodies is {share('mel_16bar'):.2f}, at {bits(melodies)} bits. "
         f"The majority label scores "
-        f"{melodies['still']['all']:.2f}, and the paper's model {paper:.2f}.",
+        f"{melodies['majority']['all']:.2f}, and the paper's model {paper:.2f}.",
         *(earlier_and_present_row(name) for name in FIRST),
         f"In the trio, at {bits(FOUND['trio_16bar'])} bits, "
         f"the bass reaches the paper's accuracy, {share('trio_16bar', part='bass'):.2f}. "
@@ -288,17 +298,17 @@ def test_priors_measure_what_the_page_says():
         f"one per {WINDOWS_PER_GAUSSIAN} windows",
         f"with its standard deviation scaled, by {FOUND['mel_2bar']['prior_width']} for the 2-bar melodies, by "
         f"{FOUND['drums_2bar']['prior_width']} for the 2-bar drums, `mel_16bar_flat` and `trio_16bar`, and by "
-        f"{PRIOR_SCALE} for the other 16-bar models",
+        f"{PRIOR_WIDTH} for the other 16-bar models",
         f"`trio_16bar` now costs {normal_cost(FOUND['trio_16bar']):.2f} nats per step there, and its earlier weights "
         f"cost {normal_cost(FIRST['trio_16bar']):.2f}, where held-out songs cost "
         f"{FOUND['trio_16bar']['priors'][HELD_OUT]['cost']:.2f}.",
-        f"| fitted, scale {PRIOR_SCALE} | {priors[f'width {PRIOR_SCALE}']['cost']:.2f} |",
+        f"| fitted, scale {PRIOR_WIDTH} | {priors[f'width {PRIOR_WIDTH}']['cost']:.2f} |",
         f"| fitted, scale 1 | {priors['width 1.0']['cost']:.2f} |",
         f"| N(0, I) | {priors['standard normal']['cost']:.2f} |",
     )
     widths = {name: found["prior_width"] for name, found in FOUND.items() if "prior_width" in found}
     assert {widths[name] for name in ("drums_2bar", "drums_2bar_low", "mel_16bar_flat", "trio_16bar")} == {1.0}
-    assert {widths[name] for name in ("mel_16bar", "drums_16bar")} == {PRIOR_SCALE}
+    assert {widths[name] for name in ("mel_16bar", "drums_16bar")} == {PRIOR_WIDTH}
     learned = {name for name, found in FOUND.items() if found.get("prior", "").startswith("diffusion")}
     assert learned == {"drums_2bar", "drums_2bar_low", "drums_16bar"}
 

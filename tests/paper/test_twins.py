@@ -94,6 +94,21 @@ def test_the_command_measures_each_pair(models, whole, corpus_arguments, tmp_pat
         main([files[0], *words])
 
 
+def test_runs_of_different_seeds_are_no_twins(models, tmp_path):
+    paths = [tmp_path / f"{seed}.pt" for seed in (0, 1)]
+    for seed, path in enumerate(paths):
+        models[seed].save(path, {"step": 5, "seed": seed})
+    with pytest.raises(ValueError, match="are no twins: one has {'steps': 5, 'seed': 0}, the other {'steps': 5, 's"):
+        twins.training_facts(paths)
+    assert twins.training_facts([paths[0]] * 2) == {"steps": 5, "seed": 0}
+
+
+def test_twins_of_other_music_are_refused(whole):
+    drums = untrained("hier-drums_16bar_mini")
+    with pytest.raises(ValueError, match="drums_16bar_mini cannot be compared: twins of 16-bar melodies can"):
+        compare([drums, drums], made_songs(drums.converter), whole)
+
+
 def test_models_of_other_windows_are_no_twins(models, whole):
     other = untrained("cat-mel_2bar_tiny")
     with pytest.raises(ValueError, match="cat-mel_2bar_tiny are no twins: they read other windows"):

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from pretty_midi import Instrument, Note, PrettyMIDI
+from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
 
 import prior
 from helpers import BAR, made_clip, made_songs, untrained
@@ -278,6 +278,10 @@ def test_a_looped_clip_repeats_the_chords_of_its_song():
     once, twice = (trained.clip(midi, chords="song", bars=bars, fill="loop").chords for bars in (2, 4))
     assert len(set(once)) == 2
     assert np.array_equal(np.tile(once, 2), twice)
+    midi.instruments[0].notes.append(Note(80, 76, 8, 9.5))  # in bar 5, after the clip
+    assert np.array_equal(trained.clip(midi, chords="song", bars=4, fill="loop").chords, twice)
+    midi.time_signature_changes = [TimeSignature(4, 4, 0), TimeSignature(3, 4, 8)]
+    assert np.array_equal(trained.clip(midi, chords="song", bars=2, fill="loop").chords, once)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -423,7 +427,7 @@ def composer(kind="melody"):
     """A model with a prior of sequences, fitted to songs AABA of two windows a part."""
     trained = untrained(PRESETS[kind])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prior, "CHOICE_UPDATES", 200)
+        patch.setattr(prior.sequence, "CHOICE_UPDATES", 200)
         trained.fit_sequence_prior([song_of("ABABCDAB", seed=seed, kind=kind) for seed in range(12)])
     return trained
 
@@ -490,8 +494,10 @@ def test_composing_says_what_is_missing():
         model("chords").compose(8)
     with pytest.raises(ValueError, match="cannot be joined"):
         model("tracks").fit_sequence_prior([])
-    with pytest.raises(ValueError, match="none of 1 song can be used: .*nowhere"):
+    with pytest.raises(ValueError, match="none of 1 song can be used, such as nowhere.mid: "):
         model("melody").fit_sequence_prior(["nowhere.mid"])
+    with pytest.raises(ValueError, match="there is no MIDI file in .*: give whole songs"):
+        model("melody").fit_sequence_prior([])
     with pytest.raises(ValueError, match="a SongDataset keeps equal windows only once"):
         model("melody").fit_sequence_prior(made_songs(model("melody").config.converter))
 
@@ -501,6 +507,7 @@ def test_a_folder_of_songs_is_read_whole(tmp_path):
     for seed in range(3):
         trained.converter.from_arrays(song_of("ABAB", seed).labels).write(str(tmp_path / f"{seed}.mid"))
     (tmp_path / "broken.mid").write_bytes(b"MThd")
-    clips = whole_songs(tmp_path, trained.converter)
+    with pytest.warns(UserWarning, match="1 of 4 songs left out, such as .*broken.mid: "):
+        clips = whole_songs(tmp_path, trained.converter)
     assert [len(clip.labels) for clip in clips] == [8 * BAR] * 3
     assert all(np.array_equal(*clip.labels.reshape(2, -1)[:, :-8]) for clip in clips)

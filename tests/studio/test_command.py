@@ -1,5 +1,6 @@
 """python generate.py TOOL: files named for what they are, of exact length, and errors in one line."""
 
+import itertools
 import shlex
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from generate import main
 from helpers import made_clip, made_songs, untrained
 from midi_utils import load_midi
 from studio import command
-from studio.command import TOOLS, parse_arguments
+from studio.command import TOOLS, file_name, parse_arguments
 
 PRESETS = {
     "mel": "cat-mel_2bar_tiny",
@@ -42,17 +43,19 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def studio(folder, tmp_path, monkeypatch, capsys):
-    """A function: runs a tool in a folder of its own and returns the files that it wrote, by name."""
+    """A function: runs a tool into a new folder and returns the files that it wrote, by name."""
     monkeypatch.setattr(command, "PRETRAINED", folder)
+    folders = (tmp_path / f"out{k}" for k in itertools.count())
 
     def run(*words):
+        out = next(folders)
         try:
-            main([*map(str, words), "--out", str(tmp_path / "out")])
+            main([*map(str, words), "--out", str(out)])
         finally:
             printed = capsys.readouterr()
             run.heard = printed.err
         written = [Path(line) for line in printed.out.splitlines()]
-        assert sorted(written) == sorted((tmp_path / "out").glob("*.mid"))
+        assert sorted(written) == sorted(out.glob("*.mid"))
         return {path.stem: path for path in written}
 
     return run
@@ -101,7 +104,7 @@ def test_compose_writes_new_long_pieces(studio, composer):
 def test_compose_goes_on_from_a_clip_or_between_two(clips, name, studio, folder, composer):
     clips = [folder / f"mel_{clip}.mid" for clip in clips]
     ((stem, path),) = studio("compose", *clips, "--model", composer, "--bars", 14, "--seed", 1).items()
-    assert (stem, bars_in(path)) == (f"{name}_composed_14bars_seed1_1", 14)
+    assert (stem, bars_in(path)) == (f"{name}_composed_14bars_composer_seed1_1", 14)
     own, first = ([(round(note.start, 3), note.pitch) for note in first_track(one).notes] for one in (path, clips[0]))
     assert own[: len(first)] == first
     last = [note.pitch for note in first_track(clips[-1]).notes]
@@ -119,11 +122,14 @@ def test_compose_takes_the_form_of_the_songs_in_a_folder(studio, folder, tmp_pat
     assert [bars_in(path) for path in files.values()] == [8]
 
 
-def test_compose_says_what_it_lacks(studio, folder):
+def test_compose_says_what_it_lacks(studio, folder, tmp_path):
     with pytest.raises(SystemExit, match="mel.pt was fitted to no whole songs: give a folder of MIDI files as --songs"):
         studio("compose", "--model", "mel")
     with pytest.raises(SystemExit, match="a piece has a clip at its start and one at its end, got 3 clips"):
         studio("compose", *[folder / "mel_a.mid"] * 3, "--model", "mel")
+    with pytest.raises(SystemExit, match="chords_tiny, which follows chords, and compose takes none: choose another"):
+        studio("compose", "--model", "chords")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_seed_is_drawn_shown_and_repeats_the_piece(studio):
@@ -150,7 +156,7 @@ def test_generate_writes_chords_as_text(studio):
 def test_reharmonize_writes_the_new_chords(studio, folder):
     words = ("reharmonize", folder / "mel_a.mid", "--model", "chords", "--chords", "Am | F")
     ((name, path),) = studio(*words).items()
-    assert (name, bars_in(path)) == ("mel_a_reharmonized", 4)
+    assert (name, bars_in(path)) == ("mel_a_reharmonized_chords", 4)
     assert [text.text for text in load_midi(path).text_events] == ["Am", "F", "Am", "F"]
 
 
@@ -167,7 +173,7 @@ def test_the_chords_of_the_clips_own_song_are_followed(studio, folder, tmp_path)
 def test_continue_starts_with_the_clip(studio, folder):
     clip = folder / "mel_b.mid"
     files = studio("continue", clip, "--model", "mel", "--bars", 3, "--count", 2, "--seed", 1)
-    assert list(files) == [f"mel_b_continued_3bars_seed1_{k}" for k in (1, 2)]
+    assert list(files) == [f"mel_b_continued_3bars_mel_seed1_{k}" for k in (1, 2)]
     assert [bars_in(path) for path in files.values()] == [6, 6]
     own = [(n.pitch, round(n.start, 3)) for n in first_track(clip).notes]
     for path in files.values():
@@ -178,20 +184,20 @@ def test_continue_starts_with_the_clip(studio, folder):
 def test_interpolate_writes_a_line_through_clips_of_any_length(studio, folder):
     clips = [folder / f"mel_{name}.mid" for name in "abc"]
     files = studio("interpolate", *clips, "--steps", 5, "--model", "mel", "--seed", 0)
-    assert list(files) == [f"mel_a_to_mel_c_{k}of5" for k in range(1, 6)]
+    assert list(files) == [f"mel_a_to_mel_c_mel_{k}of5" for k in range(1, 6)]
     assert {bars_in(path) for path in files.values()} == {4}
 
 
 def test_interpolate_writes_a_grid_of_four_corners(studio, folder):
     clips = [folder / f"mel_{name}.mid" for name in "abcd"]
     files = studio("interpolate", *clips, "--grid", 2, "--model", "mel", "--seed", 0)
-    assert list(files) == [f"mel_a_to_mel_d_row{r}_column{c}" for r in (1, 2) for c in (1, 2)]
+    assert list(files) == [f"mel_a_to_mel_d_mel_row{r}_column{c}" for r in (1, 2) for c in (1, 2)]
 
 
 def test_vary_writes_versions_as_long_as_the_clip(studio, folder):
     clip = folder / "mel_b.mid"
     files = studio("vary", clip, "--amount", 0.5, "--count", 2, "--model", "mel", "--seed", 1)
-    assert list(files) == ["mel_b_varied0.5_seed1_1", "mel_b_varied0.5_seed1_2"]
+    assert list(files) == ["mel_b_varied0.5_mel_seed1_1", "mel_b_varied0.5_mel_seed1_2"]
     assert {bars_in(path) for path in files.values()} == {3}
     assert len({path.read_bytes() for path in files.values()}) == 2
     for path in files.values():
@@ -199,11 +205,11 @@ def test_vary_writes_versions_as_long_as_the_clip(studio, folder):
 
 
 def test_personalize_writes_pieces_in_the_tempo_of_the_first_song(studio, folder, monkeypatch):
-    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 5)
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 5)
     songs = [folder / f"mel_{name}.mid" for name in "abcd"]
     words = ("--dial", 0.1, "--count", 2, "--bars", 3, "--model", "mel", "--seed", 1)
     files = studio("personalize", *songs, *words)
-    assert list(files) == [f"mel_a_personalized_dial0.1_3bars_seed1_{k}" for k in (1, 2)]
+    assert list(files) == [f"mel_a_personalized_dial0.1_3bars_mel_seed1_{k}" for k in (1, 2)]
     assert {bars_in(path) for path in files.values()} == {3}
     for path in files.values():
         assert load_midi(path).get_tempo_changes()[1].round(2).tolist() == [90]
@@ -226,7 +232,7 @@ def test_groove_plays_drums_and_strength_0_leaves_them(studio, folder):
 
 def test_drumify_makes_drums_of_a_melody(studio, folder):
     (path,) = studio("drumify", folder / "mel_a.mid", "--model", "tap", "--on-grid").values()
-    assert path.stem == "mel_a_drums"
+    assert path.stem == "mel_a_drums_tap"
     assert bars_in(path) == 4
     track = first_track(path)
     assert track.is_drum
@@ -238,18 +244,49 @@ def test_drumify_makes_drums_of_a_melody(studio, folder):
 def test_reconstruct_takes_a_part_of_a_song(studio, folder):
     words = ("--model", "mel", "--from-bar", 2, "--clip-bars", 5, "--fill", "loop")
     (path,) = studio("reconstruct", folder / "mel_a.mid", *words).values()
-    assert path.stem == "mel_a_reconstructed"
+    assert path.stem == "mel_a_reconstructed_mel"
     assert bars_in(path) == 5
     assert "bars 2 to 6" in studio.heard
+
+
+def test_a_file_that_was_drawn_has_its_seed_in_its_name(studio, folder):
+    words = "reconstruct", folder / "mel_a.mid", "--model", "mel", "--temperature", 1, "--seed", 7
+    assert list(studio(*words)) == ["mel_a_reconstructed_mel_seed7"]
+
+
+def test_a_piece_never_replaces_another_one(studio, folder, tmp_path):
+    """The second run takes more bars; the third makes the piece of the first again."""
+    words = "reconstruct", folder / "mel_a.mid", "--model", "mel", "--out", tmp_path / "twice"
+    for bars in (1, 2, 1):
+        main([*map(str, words), "--clip-bars", str(bars)])
+    written = sorted((tmp_path / "twice").iterdir())
+    assert [path.name for path in written] == ["mel_a_reconstructed_mel (2).mid", "mel_a_reconstructed_mel.mid"]
+    assert written[0].read_bytes() != written[1].read_bytes()
+
+
+def test_a_file_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command, "write_midi", full)
+    monkeypatch.setattr(command, "PRETRAINED", folder)
+    with pytest.raises(SystemExit, match="mel_2bars_seed1_1.mid cannot be written .No space left on device.: give"):
+        main(["generate", "--model", "mel", "--seed", "1", "--out", str(tmp_path)])
+
+
+def test_the_model_that_a_tool_uses_by_default_is_not_in_a_name():
+    options = parse_arguments(["vary", "song.mid", "--seed", "3"])
+    options.path = Path("mel_2bar_low.pt")
+    assert file_name(options, "song", "varied0.3") == "song_varied0.3_seed3"
 
 
 @pytest.mark.parametrize("fill", ["rest", "loop"])
 @pytest.mark.parametrize(
     ("words", "lengths"),
     [
-        (["reconstruct", "b", "--clip-bars", 5], {"b_reconstructed": 5}),
-        (["continue", "a", "--bars", 2, "--seed", 0], {"a_continued_2bars_seed0_1": 3}),
-        (["interpolate", "a", "b", "--steps", 2, "--seed", 0], {"a_to_b_1of2": 3, "a_to_b_2of2": 3}),
+        (["reconstruct", "b", "--clip-bars", 5], {"b_reconstructed_piano": 5}),
+        (["continue", "a", "--bars", 2, "--seed", 0], {"a_continued_2bars_piano_seed0_1": 3}),
+        (["interpolate", "a", "b", "--steps", 2, "--seed", 0], {"a_to_b_piano_1of2": 3, "a_to_b_piano_2of2": 3}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -367,6 +404,8 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
             "mel.pt is a model of .*does not follow chords: omit --chords$",
         ),
         (["reconstruct", "CLIP", "--model", "mel", "--chords", "C"], "mel.pt is a model of .*: omit --chords$"),
+        (["generate", "--model", "chords"], 'follows chords: give them, such as --chords "Am7 | G7"$'),
+        (["page", "--model", "chords"], "follows chords, and page takes none: choose another --model$"),
         (["generate", "--model", "chords", "--chords", "C | X7"], "'X7' at character 5, bar 2"),
         (["continue", "none.mid", "--model", "mel"], "none.mid: there is no such file"),
         (
@@ -468,7 +507,7 @@ def test_a_folder_that_cannot_be_made_is_named(studio, folder, monkeypatch):
         raise FileNotFoundError(2, "No such file or directory")
 
     monkeypatch.setattr(command.Path, "mkdir", refuse)
-    with pytest.raises(SystemExit, match="out cannot be made: No such file or directory; give another folder as --out"):
+    with pytest.raises(SystemExit, match="out0 cannot be made: No such file or directory; give another folder as --out"):
         studio("generate", "--model", "mel", "--seed", 0)
 
 
@@ -515,7 +554,7 @@ def test_a_run_that_is_stopped_keeps_what_is_done(studio, tmp_path, monkeypatch)
     monkeypatch.setitem(TOOLS, "generate", TOOLS["generate"]._replace(make=two_and_stop))
     with pytest.raises(SystemExit, match="stopped; 2 files written to"):
         studio("generate", "--model", "mel", "--count", 3, "--seed", 0)
-    assert len(list((tmp_path / "out").glob("*.mid"))) == 2
+    assert len(list((tmp_path / "out0").glob("*.mid"))) == 2
 
 
 def test_the_commands_of_the_page_run(folder, composer, tmp_path, monkeypatch):
@@ -528,14 +567,14 @@ def test_the_commands_of_the_page_run(folder, composer, tmp_path, monkeypatch):
     (tmp_path / "runs" / "groove_humanize").mkdir(parents=True)
     (tmp_path / "runs" / "groove_humanize" / "checkpoint.pt").symlink_to(folder / "groove.pt")
     monkeypatch.setattr(command, "PRETRAINED", tmp_path)
-    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 5)
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 5)
     monkeypatch.chdir(tmp_path)
     page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("python generate.py ")]
     assert {line.split()[2] for line in lines} == set(TOOLS)
     for line in lines:
         main(shlex.split(line)[2:])
-    assert len(list((tmp_path / "generated").glob("*.mid"))) == 4 + 3 + 1 + 1 + 9 + 16 + 4 + 4 + 1 + 1 + 1 + 1 + 1
+    assert len(list((tmp_path / "generated").glob("*.mid"))) == 4 + 3 + 1 + 1 + 9 + 16 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1
 
 
 @pytest.mark.parametrize("name", TOOLS)

@@ -118,7 +118,7 @@ def test_the_end_gives_its_share_of_the_variance(share):
 @pytest.fixture
 def short(monkeypatch):
     """A small VAE that trains in an instant."""
-    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 20)
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 20)
     monkeypatch.setattr(near, "OWN_DRAWS", 64)
 
 
@@ -127,7 +127,7 @@ def is_one_of(z, others):
 
 
 def test_draws_lie_near_the_songs_at_dial_0_and_are_the_priors_at_1(monkeypatch):
-    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 150)
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 150)
     size, generator = 8, torch.Generator().manual_seed(0)
     mu = 3 + torch.randn(12, size, generator=generator)
     others = torch.randn(50, size, generator=generator)
@@ -143,7 +143,7 @@ def test_draws_lie_near_the_songs_at_dial_0_and_are_the_priors_at_1(monkeypatch)
 
 
 def test_draws_spread_as_the_songs_do(monkeypatch):
-    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 150)
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 150)
     centres = torch.tensor([[4.0, 0, 0, 0], [0, 4.0, 0, 0], [0, 0, 4.0, 0]])
     mu = centres.repeat_interleave(4, 0) + 0.1 * torch.arange(4.0).repeat(3)[:, None]
     fitted = fit_personal(mu, torch.full_like(mu, 0.3), mu)
@@ -155,7 +155,7 @@ def test_draws_spread_as_the_songs_do(monkeypatch):
 @pytest.mark.parametrize("unit", [0.1, 1.0])
 def test_draws_vary_as_the_means_of_the_posteriors_do(monkeypatch, unit):
     """As probabilistic PCA has it: what all windows share, the width of their posteriors, is left to the decoder."""
-    monkeypatch.setattr(prior, "PERSONAL_UPDATES", 200)
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 200)
     mu = torch.zeros(32, 4)
     mu[:, 0] = torch.special.ndtri((torch.arange(32) + 0.5) / 32)
     fitted = fit_personal(unit * mu, torch.full_like(mu, 0.8 * unit), mu)
@@ -238,3 +238,9 @@ def test_a_width_of_a_personal_model_out_of_range_is_named(short):
     personal.prior_width = 1.5
     with pytest.raises(ValueError, match="the dial of a personal model, its prior_width, must be .*1.5"):
         personal.sample(1, seed=0)
+
+
+def test_a_personal_prior_draws_near_its_songs_by_default(short):
+    trained = model("melody")
+    personal = trained.personalize(clip_of("melody", bars=12), 0.25)
+    assert TrainedModel(trained.model, trained.config, prior=personal.prior).prior_width == 0

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 import train as train_module
-from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
+from checkpoint import BEST, CHECKPOINT, load_checkpoint, read_checkpoint
 from configs import TrainingConfig
 from generate import TrainedModel
 from helpers import QUIET, equal_weights, made_songs, shrink
 from train import train
 from training.batches import labels_on
-from training.best import BEST, best_row, final_loss, is_best, out_of_patience
+from training.best import best_row, final_loss, is_best, out_of_patience
 from training.history import HistoryRow, Metrics
 from training.updates import validate
 
@@ -157,13 +157,13 @@ def test_patience_ends_a_run_which_is_then_finished(overfitting, capsys):
     found = train(run.config, *run.songs, **patient)
     assert (found.stopped_by, found.history[-1].step) == ("patience", best.step + 12)
     assert found.history == run.result.history[: len(found.history)]
-    line = f"Out of patience: the held-out loss of step {best.step} was not reached in 2 rows. Saved at step "
-    line += f"{best.step + 12} of 36 in {folder / CHECKPOINT}; the best weights are in {folder / BEST}."
+    line = f"Out of patience: the held-out loss has not fallen below that of step {best.step} in 2 evaluations. "
+    line += f"Saved at step {best.step + 12} of 36 in {folder / CHECKPOINT}; the best weights are in {folder / BEST}."
     assert capsys.readouterr().out.splitlines()[-1] == line
     written = (folder / CHECKPOINT).read_bytes()
     again = train(run.config, *run.songs, **patient)
     assert (again.stopped_by, again.history) == ("patience", found.history)
-    assert "is finished: the held-out loss of step" in capsys.readouterr().out
+    assert "is finished: the held-out loss has not fallen below" in capsys.readouterr().out
     assert (folder / CHECKPOINT).read_bytes() == written
     whole = train(run.config, *run.songs, **patient | {"patience": None})
     assert whole.history == run.result.history
@@ -181,10 +181,12 @@ def test_a_run_whose_patience_ends_with_its_steps_has_all_its_steps(overfitting)
 @pytest.mark.parametrize("patience", [0, -1, 1.5, True, "3"])
 def test_a_patience_that_is_no_number_of_rows_is_refused(tiny, tmp_path, patience):
     config, songs = tiny
-    with pytest.raises(ValueError, match="patience must be at least 1, got .*: give a whole number of rows"):
+    with pytest.raises(ValueError, match="patience must be a whole number of at least 1, got "):
         train(config, songs, songs, out_dir=tmp_path / "run", patience=patience, **QUIET)
     with pytest.raises(ValueError, match="patience compares held-out songs"):
         train(config, songs, out_dir=tmp_path / "run", patience=3, **QUIET)
+    with pytest.raises(ValueError, match="patience compares held-out songs"):
+        train(config, songs, songs.split(valid=0).valid, out_dir=tmp_path / "run", patience=3, **QUIET)
     assert not (tmp_path / "run").exists()
 
 
@@ -208,4 +210,4 @@ def test_the_command_says_why_it_stopped_and_that_it_is_finished(corpus_argument
     assert step < 60
     assert f"after {step} steps, out of patience:" in capsys.readouterr().out.splitlines()[-1]
     train_module.main(command)
-    assert "is finished: the held-out loss of step" in capsys.readouterr().out
+    assert "is finished: the held-out loss has not fallen below" in capsys.readouterr().out

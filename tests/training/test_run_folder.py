@@ -140,9 +140,9 @@ def test_a_file_as_the_folder_of_a_run_is_found_before_songs_are_read(tiny, tmp_
     file = tmp_path / "file"
     file.touch()
     out = file / "run" if inside else file
-    with pytest.raises(ValueError, match=f"{file} is a file: give a folder for the run"):
+    with pytest.raises(ValueError, match=f"{file} is a file: give a folder as --out"):
         train(config, songs, out_dir=out, steps=1, **QUIET)
-    with pytest.raises(SystemExit, match=f"error: {file} is a file: give a folder for the run, as --out"):
+    with pytest.raises(SystemExit, match=f"error: {file} is a file: give a folder as --out"):
         train_module.main(["--config", "cat-mel_2bar_tiny", "--data", "nowhere", "--out", str(out)])
 
 

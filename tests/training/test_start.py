@@ -154,7 +154,7 @@ def test_a_run_with_other_first_weights_is_refused(tiny, tmp_path):
     a, b = (MusicVAE(config.model) for _ in range(2))
     train(config, songs, out_dir=tmp_path, steps=1, init_from=a, **QUIET)
     for other in ({"init_from": b}, {}, {"init_from": a, "freeze_encoder": True}):
-        with pytest.raises(ValueError, match="a run whose beginning differs"):
+        with pytest.raises(ValueError, match="a run whose start \\(init_from, freeze_encoder\\) differs"):
             train(config, songs, out_dir=tmp_path, steps=2, **other, **QUIET)
     assert train(config, songs, out_dir=tmp_path, steps=2, init_from=a, **QUIET).history[-1].step == 2
 

@@ -1,0 +1,103 @@
+"""The sliders of the notebook in JupyterLab itself: moved by keys, and given a MIDI file."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from chromium import chromium_page
+from helpers import BUILT_IN
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+CELL = """
+from copy import deepcopy
+from notebook_utils import sliders
+from midi_utils import load_midi
+
+def moved(song, semitones=0.0):
+    song = deepcopy(song)
+    for note in song.instruments[0].notes:
+        note.pitch += round(semitones)
+    return song
+
+sliders(moved, "{song}", {{"semitones": (-10, 10, 0)}})
+"""
+ROLL, PLAYER = ".widget-image", "audio source, audio"
+LAB = ("--no-browser", "--port=0", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--allow-root")
+PATIENCE = 90.0  # seconds, for the server and for the kernel
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """The address of a server of a folder with one notebook, sliders.ipynb."""
+    pytest.importorskip("jupyterlab")
+    songs = sorted(BUILT_IN.glob("*.mid"))
+    cell = nbformat.v4.new_code_cell(CELL.format(song=songs[0]))
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "sliders.ipynb")
+    runtime = tmp_path / "runtime"
+    folders = {"JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
+    environment = os.environ | folders | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "jupyterlab", *LAB, f"--ServerApp.root_dir={tmp_path}"]
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield wait_for(lambda: address_of(runtime))
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def address_of(runtime: Path) -> str | None:
+    """The address of a server that answers, from the file that it writes."""
+    for file in runtime.glob("jpserver-*.json"):
+        url = json.loads(file.read_text())["url"]
+        with urllib.request.urlopen(f"{url}api/status"):
+            return url
+    return None
+
+
+def wait_for(condition):
+    """The value of a function, as soon as it is true."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            if value := condition():
+                return value
+        except (OSError, ValueError):  # the server does not answer yet
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"did not come true in {PATIENCE:g} s")
+
+
+def shown(page) -> str:
+    """The address of the picture that the page shows; it changes with the picture."""
+    return page.run(f"document.querySelector('{ROLL}')?.src ?? ''")
+
+
+def test_sliders_redraw_and_take_a_file(lab, tmp_path):
+    with chromium_page(tmp_path / "profile") as page:
+        page.open(f"{lab}lab/tree/sliders.ipynb")
+        wait_for(lambda: page.run("!!window.jupyterapp && !!document.querySelector('.jp-Notebook .jp-CodeCell')"))
+        page.run("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        first = wait_for(lambda: shown(page))
+        page.run("document.querySelector('.noUi-handle').focus()")
+        page.press("ArrowRight")
+        second = wait_for(lambda: shown(page) != first and shown(page))
+        assert page.run("document.querySelector('.widget-readout').textContent") == "0.50"
+        assert page.run(f"!!document.querySelector('{PLAYER}')")
+        chosen = []
+        page.note = lambda message, note=page.note: (note(message), chosen.append(message))
+        page.call("Page.setInterceptFileChooserDialog", enabled=True)
+        page.click(".jupyter-button[title=''], .widget-upload")
+        opened = wait_for(lambda: page.run("1") and [m for m in chosen if m.get("method") == "Page.fileChooserOpened"])
+        other = sorted(BUILT_IN.glob("*.mid"))[5]
+        node = opened[0]["params"]["backendNodeId"]
+        page.call("DOM.setFileInputFiles", files=[str(other)], backendNodeId=node)
+        wait_for(lambda: shown(page) not in (first, second))
