@@ -30,6 +30,8 @@ def moved(song, semitones=0.0):
 
 sliders(moved, "{song}", {{"semitones": (-10, 10, 0)}})
 """
+NOTEBOOK = "[...(window.jupyterapp?.shell.widgets('main') ?? [])][0]"
+KERNEL_IS_READY = f"{NOTEBOOK}?.sessionContext?.session?.kernel?.status === 'idle'"
 ROLL, PLAYER = ".widget-image", "audio source, audio"
 LAB = ("--no-browser", "--port=0", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--allow-root")
 PATIENCE = 90.0  # seconds, for the server and for the kernel
@@ -41,7 +43,8 @@ def lab(tmp_path):
     pytest.importorskip("jupyterlab")
     songs = sorted(BUILT_IN.glob("*.mid"))
     cell = nbformat.v4.new_code_cell(CELL.format(song=songs[0]))
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "sliders.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), tmp_path / "sliders.ipynb")
     runtime = tmp_path / "runtime"
     folders = {"JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
     environment = os.environ | folders | {"PYTHONPATH": str(ROOT)}
@@ -84,18 +87,20 @@ def shown(page) -> str:
 def test_sliders_redraw_and_take_a_file(lab, tmp_path):
     with chromium_page(tmp_path / "profile") as page:
         page.open(f"{lab}lab/tree/sliders.ipynb")
-        wait_for(lambda: page.run("!!window.jupyterapp && !!document.querySelector('.jp-Notebook .jp-CodeCell')"))
-        page.run("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        wait_for(lambda: page.run(KERNEL_IS_READY))
+        page.run(f"window.jupyterapp.shell.activateById({NOTEBOOK}.id)")
+        page.run("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
         first = wait_for(lambda: shown(page))
         page.run("document.querySelector('.noUi-handle').focus()")
-        page.press("ArrowRight")
+        for _ in range(3):  # of half a semitone each
+            page.press("ArrowRight")
         second = wait_for(lambda: shown(page) != first and shown(page))
-        assert page.run("document.querySelector('.widget-readout').textContent") == "0.50"
+        assert page.run("document.querySelector('.widget-readout').textContent") == "1.50"
         assert page.run(f"!!document.querySelector('{PLAYER}')")
         chosen = []
         page.note = lambda message, note=page.note: (note(message), chosen.append(message))
         page.call("Page.setInterceptFileChooserDialog", enabled=True)
-        page.click(".jupyter-button[title=''], .widget-upload")
+        page.click(".widget-upload")
         opened = wait_for(lambda: page.run("1") and [m for m in chosen if m.get("method") == "Page.fileChooserOpened"])
         other = sorted(BUILT_IN.glob("*.mid"))[5]
         node = opened[0]["params"]["backendNodeId"]
