@@ -192,9 +192,10 @@ def draw_panel(axes: plt.Axes, panel: str, curves: list[Curve]):
 
 
 def draw(curves: list[Curve]) -> plt.Figure:
-    """The figure, one panel per size that varies."""
+    """The figure, one panel per size that was varied."""
     figure = plt.figure(figsize=(15, 10.4), layout="constrained")
-    for k, panel in enumerate(PANELS, 1):
+    measured = [panel for panel in PANELS if any(curve.panel == panel for curve in curves)]
+    for k, panel in enumerate(measured, 1):
         draw_panel(figure.add_subplot(2, 3, k), panel, [curve for curve in curves if curve.panel == panel])
     return figure
 

@@ -45,6 +45,7 @@ MAGENTA = Path(__file__).with_name("magenta.py")
 ROUNDS = 3  # with Magenta: ours and theirs alternate this many times
 BUDGET = 1.5  # seconds of timed calls per row, shared by its rounds
 QUICK_BUDGET = 0.1
+MOST_APART = 1.5  # ratio of two measurements of one machine's rates
 
 
 class ProcessFailed(RuntimeError):
@@ -191,12 +192,18 @@ def benchmark(rows: list[Row], options: Options, devices: tuple[str, ...]) -> Re
     return Results(with_best_rates(before, before._replace(rates=matrix_rates(devices))), timings)
 
 
+def is_same_machine(one: Machine, other: Machine) -> bool:
+    """Whether two descriptions are of one machine; processors of one name may differ in speed."""
+    near = all(1 / MOST_APART < rate / other.rates.get(key, rate) < MOST_APART for key, rate in one.rates.items())
+    return near and one._replace(rates={}) == other._replace(rates={})
+
+
 def merge_results(new: Results, name: str) -> Results:
     """New results with those rows of the stored results of this machine that were not timed again, in PLAN's order."""
     if not results_path(name).exists():
         return new
     old = load_results(name)
-    if old.machine._replace(rates={}) != new.machine._replace(rates={}):
+    if not is_same_machine(old.machine, new.machine):
         return new
     rows = {row[:5]: row for row in old.rows} | {row[:5]: row for row in new.rows}
     order = {tuple(row): k for k, row in enumerate(all_rows(tuple(new.machine.precisions)))}

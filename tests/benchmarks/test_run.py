@@ -31,6 +31,9 @@ def test_a_repeated_row_replaces_the_stored_one(machine, measured, tmp_path, mon
     assert run.merge_results(again, "some").rows == [old.rows[0], again.rows[0]]
     elsewhere = again._replace(machine=again.machine._replace(cores=64))
     assert run.merge_results(elsewhere, "some") == elsewhere
+    slower = {key: rate / 2 for key, rate in machine.rates.items()}  # a processor of the same name
+    elsewhere = again._replace(machine=machine._replace(rates=slower))
+    assert run.merge_results(elsewhere, "some") == elsewhere
 
 
 def test_a_measured_row_is_plausible():
