@@ -507,7 +507,7 @@ def test_a_folder_that_cannot_be_made_is_named(studio, folder, monkeypatch):
         raise FileNotFoundError(2, "No such file or directory")
 
     monkeypatch.setattr(command.Path, "mkdir", refuse)
-    with pytest.raises(SystemExit, match="out0 cannot be made: No such file or directory; give another folder as --out"):
+    with pytest.raises(SystemExit, match="out0 cannot be made: No such file or directory; give another"):
         studio("generate", "--model", "mel", "--seed", 0)
 
 
