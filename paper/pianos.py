@@ -9,13 +9,13 @@ notes drawn at temperature 1. Agreement is the F1 of each window, see music/pian
 
 import argparse
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from checkpoint import model_name
+from console import say
 from corpus import load_splits
 from evaluation import OTHER_WINDOWS, describe
 from generate import PRIOR_WINDOWS, TrainedModel, evenly
@@ -243,13 +243,29 @@ def _measure_other(trained: TrainedModel, songs: SongDataset, limit: int) -> Pia
     return measure_reconstruction(trained, songs, on_grid[evenly(len(on_grid), limit)])
 
 
+def read_others(options: argparse.Namespace, converter: PianoConverter) -> dict[str, SongDataset]:
+    """The songs of each folder of --others, by its name; a folder without a window is left out, with a line.
+
+    Raises:
+        ValueError: two folders of one name.
+    """
+    if len({folder.name for folder in options.others}) < len(options.others):
+        raise ValueError("two folders of --others have one name, which would name both results: rename one")
+    found = {}
+    for folder in options.others:
+        try:
+            found[folder.name] = load_songs(folder, converter, cache=options.cache)
+        except ValueError as error:
+            say(f"{folder} is not measured: {str(error).splitlines()[0]}")
+    return found
+
+
 def measure_checkpoint(path: Path, options: argparse.Namespace) -> PianoEvaluation:
     """Measures one checkpoint as the command's options say."""
     trained = TrainedModel.load(path)
     check_is_piano(trained)
     songs = load_splits(options, trained.converter, ("train", options.split), ())
-    read = partial(load_songs, converter=trained.converter, cache=options.cache)
-    others = {folder.name: read(folder) for folder in options.others}
+    others = read_others(options, trained.converter)
     return evaluate_piano(model_name(path), trained, *songs, others=others, **facts_of(path, options))
 
 

@@ -26,14 +26,14 @@ from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits, song_paths,
 from evaluation import evaluate, summary
 from generate import PRIOR_WIDTH, TrainedModel
 from magenta_formats.javascript import export_magenta_js
-from midi_utils import SongDataset, load_songs
+from midi_utils import SongDataset
 from paper.chord_following import evaluate_chords
 from paper.chord_following import summary as chord_summary
 from paper.grooves import evaluate_groove
 from paper.grooves import summary as groove_summary
 from paper.json_results import write_json
 from paper.measured_songs import NEW
-from paper.pianos import evaluate_piano, fit_chosen_piano_prior
+from paper.pianos import evaluate_piano, fit_chosen_piano_prior, read_others
 from paper.pianos import summary as piano_summary
 from paper.prior_choice import fit_chosen_prior
 from paper.recipes import STAGES
@@ -66,7 +66,7 @@ MODELS = (  # stages of paper/recipes.py
     "drums_16bar_flat",
     "trio_16bar",
 )
-PIANOS = ("piano_2bar",)  # stages, too, of other measurements: see paper/pianos.py
+PIANOS = ("piano_2bar", "piano_16bar")  # stages, too, of other measurements: see paper/pianos.py
 GROOVES = ("groove_humanize", "groove_tap")  # and paper/grooves.py
 CHORDS = ("mel_2bar_chords",)  # and paper/chord_following.py
 PUBLISHED = (*MODELS, *CHORDS, *PIANOS, *GROOVES)
@@ -199,7 +199,7 @@ def measure(name: str, options: argparse.Namespace, train_set: SongDataset, test
         found = evaluate_chords(name, trained, test_set, **facts)
         text = chord_summary(found)
     elif name in PIANOS:
-        others = {folder.name: load_songs(folder, trained.converter, cache=options.cache) for folder in options.others}
+        others = read_others(options, trained.converter)
         found = evaluate_piano(name, trained, train_set, test_set, others=others, run=run)
         text = piano_summary(found)
     else:

@@ -70,6 +70,24 @@ PIANO_LATER = {
     "sampling_schedule": "constant",
     "sampling_rate": 0.25,
 }
+PIANO_LAST = PIANO_LATER | {"steps": 6_000, "learning_rate": 1e-3, "decay_rate": 0.9995, "max_beta": 0.04}
+PIANO_LONG = {
+    "batch_size": 8,
+    "steps": 3_500,
+    "decay_rate": 0.9996,
+    "max_beta": 0.02,
+    "sampling_rate": 800.0,
+    "curriculum": 3_000,
+}
+PIANO_LONG_LATER = PIANO_LONG | {
+    "steps": 4_500,
+    "learning_rate": 1e-3,
+    "decay_rate": 0.9993,
+    "beta2": 0.99,
+    "sampling_schedule": "constant",
+    "sampling_rate": 0.1,
+    "curriculum": 0,
+}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
     "learning_rate": 3e-3,
@@ -107,8 +125,11 @@ STAGES = {
     "drums_2bar_beta_0.06": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.06}),
     "drums_2bar_without_z": Stage("cat-drums_2bar", "drums_2bar_low", (), WITHOUT_Z),
     "piano_2bar_first": Stage("piano_2bar", changes=PIANO_FIRST),
-    "piano_2bar": Stage("piano_2bar", "piano_2bar_first", (), PIANO_LATER),
+    "piano_2bar_second": Stage("piano_2bar", "piano_2bar_first", (), PIANO_LATER),
+    "piano_2bar": Stage("piano_2bar", "piano_2bar_second", (), PIANO_LAST),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar", (), WITHOUT_Z),
+    "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
+    "piano_16bar": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),
     "piano_keys": Stage("piano_2bar_keys", changes=COMPARED),
     "groove_humanize": Stage("groovae_2bar_humanize", without_sources=ALL_BUT_GROOVE),

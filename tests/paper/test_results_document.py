@@ -408,23 +408,34 @@ def test_melodies_follow_chords_as_the_page_says():
 
 
 def test_pianos_measure_what_the_page_says():
-    found = json.loads((ROOT / "results" / "piano_2bar.json").read_text())
+    found, before = (
+        json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in ("piano_2bar", "piano_2bar_second")
+    )
     test, others, samples = found["reconstruction"], found["others"], found["samples"]
+    earlier = before["reconstruction"]
 
     def f1(measured, of):
         return measured["most_likely"][of]["mean"]
 
     prior, real = samples["prior"], samples[HELD_OUT]
-    steps = stage_config(STAGES["piano_2bar_first"], "mini").training.steps + found["steps"]
+    stages = ("piano_2bar_first", "piano_2bar_second", "piano_2bar")
+    steps = sum(stage_config(STAGES[name], "mini").training.steps for name in stages)
     assert_stated(
         f"On the test split the frame F1 is {f1(test, 'frames'):.2f} and the note F1 {f1(test, 'notes'):.2f}, at "
         f"{bits(test)} bits of KL.",
-        f"{steps:,} steps in two stages",
+        f"{steps:,} steps in three stages",
+        f"they were {f1(earlier, 'frames'):.2f} and {f1(earlier, 'notes'):.2f}, at {bits(earlier)} bits",
         f"(`lofi`) the frame F1 is {f1(others['lofi'], 'frames'):.2f}.",
         f"the note F1 falls to {f1(others['pop909_grid'], 'notes'):.2f}",
         f"common kinds in {percent(prior['common'])} of the cases, "
         f"those of held-out music in {percent(real['common'])}",
         f"({prior['cost_highest']:.2f} and {real['cost_highest']:.2f} for the highest)",
+    )
+    long = json.loads((ROOT / "results" / "piano_16bar.json").read_text())["reconstruction"]
+    steps = sum(stage_config(STAGES[name], "mini").training.steps for name in ("piano_16bar_first", "piano_16bar"))
+    assert_stated(
+        f"a beginning, with {steps:,} steps in two stages. Its frame F1 is {f1(long, 'frames'):.2f} and its note F1 "
+        f"{f1(long, 'notes'):.2f}, at {bits(long)} bits of KL",
     )
     assert sum(prior["together"][2:6]) == pytest.approx(sum(real["together"][2:6]), abs=0.05)
 
