@@ -45,6 +45,7 @@ LATER = {
 }
 SHORT = LATER | {"steps": 4_000, "decay_rate": 0.9993}
 TEACHER_FORCED = {"sampling_schedule": "constant", "sampling_rate": 0.0}
+RISING = {"steps": 3_000, "beta_rate": 0.9995}  # a price that is high at once makes gradients that are skipped
 WITHOUT_Z = SHORT | TEACHER_FORCED | {"max_beta": 100.0}  # a bit of z costs more than it can save
 
 LATER_LONG = TEACHER_FORCED | {
@@ -127,7 +128,7 @@ STAGES = {
     "piano_2bar_first": Stage("piano_2bar", changes=PIANO_FIRST),
     "piano_2bar_second": Stage("piano_2bar", "piano_2bar_first", (), PIANO_LATER),
     "piano_2bar": Stage("piano_2bar", "piano_2bar_second", (), PIANO_LAST),
-    "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar", (), WITHOUT_Z),
+    "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
     "piano_16bar": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),

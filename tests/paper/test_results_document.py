@@ -431,6 +431,11 @@ def test_pianos_measure_what_the_page_says():
         f"those of held-out music in {percent(real['common'])}",
         f"({prior['cost_highest']:.2f} and {real['cost_highest']:.2f} for the highest)",
     )
+    (alone,) = json.loads((ROOT / "results" / "piano_2bar_without_z.json").read_text())
+    nats = alone["reconstruction"]["elbo"]["nats"]["mean"]
+    own_bits = nats / np.log(2)
+    ratio = test["elbo"]["kl_bits"]["mean"] / own_bits
+    assert_stated(f"needs {nats:.0f} nats, or {own_bits:.0f} bits, per window", f"is {ratio:.1f} times that")
     long = json.loads((ROOT / "results" / "piano_16bar.json").read_text())["reconstruction"]
     steps = sum(stage_config(STAGES[name], "mini").training.steps for name in ("piano_16bar_first", "piano_16bar"))
     assert_stated(
