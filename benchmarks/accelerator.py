@@ -10,6 +10,7 @@ tests.txt, rows.json and, for each preset, its trained weights in half precision
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -71,8 +72,7 @@ def train_preset(out: Path, options: argparse.Namespace, preset: str, minutes: f
     result = train(config, *songs, out_dir=out / preset, minutes=minutes, device=options.device, progress=False)
     save_checkpoint(out / f"{preset}.pt", result.model.cpu().half(), config)
     (out / f"{preset}.json").write_text(json.dumps(result.history) + "\n")
-    result.checkpoint.unlink()
-    result.checkpoint.parent.rmdir()
+    shutil.rmtree(result.checkpoint.parent)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
