@@ -465,6 +465,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def check_seed(seed: int):
+    """Raises ValueError for a seed that not every source of random numbers takes, such as that of the split."""
+    if checked_count("seed", seed, least=0) >= 2**63:
+        raise ValueError(f"seed must be below 2^63, got {seed}")
+
+
 def read_sets(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
     """Reads the songs to train on and the held-out songs; the main process fills a shared cache before others do."""
     join_process_group(process_device(options.device))
@@ -520,7 +526,7 @@ def main(arguments: list[str] | None = None):
         with errors_in_a_line(ValueError, KeyError, TrainingDiverged):
             config = chosen_config(options)
             read_intake(options)  # so that a wrong option is named before anything is read
-            checked_seed(checked_count("seed", options.seed, least=0))  # which splits songs, too
+            check_seed(options.seed)
             check_folder(checked_path("--out", options.out))
             checked_limits(1 if options.steps is None else options.steps, options.minutes, options.eval_every)
             check_shares(options.valid)
