@@ -19,6 +19,14 @@ DESKTOP, PHONE = (1200, 900), (400, 800)  # CSS pixels
 KEY_CODES = {"Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 
 
+def wait_until(condition, seconds: float = PATIENCE):
+    """The value of a function as soon as it is true, or its last one."""
+    end = time.monotonic() + seconds
+    while not (value := condition()) and time.monotonic() < end:
+        time.sleep(0.03)
+    return value
+
+
 class Page:
     """One tab. `errors` holds what the console and uncaught exceptions said, `requests` the addresses that it asked."""
 
@@ -91,15 +99,11 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]["exception"].get("description")
         return result["result"].get("value")
 
-    def wait(self, condition):
+    def wait(self, condition, seconds: float = PATIENCE):
         """Waits until a function, or a JavaScript expression, is true, and returns its value."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            value = condition() if callable(condition) else self.run(condition)
-            if value:
-                return value
-            time.sleep(0.03)
-        raise AssertionError(f"did not come true in {PATIENCE:g} s: {condition}; errors: {self.errors}")
+        value = wait_until(condition if callable(condition) else lambda: self.run(condition), seconds)
+        assert value, f"did not come true in {seconds:g} s: {condition}; errors: {self.errors}"
+        return value
 
     def place(self, selector: str, x: float = 0.5, y: float = 0.5) -> tuple[float, float]:
         """A point in an element, which is scrolled into view; x and y from 0 to 1."""
@@ -166,9 +170,6 @@ def chromium_page(profile: Path) -> Iterator[Page]:
 
 def _address(file: Path) -> str:
     """The address of the first tab, from the file in which the browser writes its port."""
-    end = time.monotonic() + PATIENCE
-    while not (file.exists() and file.read_text().count("\n")):
-        assert time.monotonic() < end, "the browser did not start"
-        time.sleep(0.05)
+    assert wait_until(lambda: file.exists() and file.read_text().count("\n")), "the browser did not start"
     with urllib.request.urlopen(f"http://127.0.0.1:{file.read_text().split()[0]}/json") as answer:
         return next(tab["webSocketDebuggerUrl"] for tab in json.load(answer) if tab["type"] == "page")

@@ -4,14 +4,14 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from chromium import chromium_page
+from chromium import chromium_page, wait_until
 from helpers import BUILT_IN
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,9 @@ def lab(tmp_path):
     command = [sys.executable, "-m", "jupyterlab", *LAB, f"--ServerApp.root_dir={tmp_path}"]
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        yield wait_for(lambda: address_of(runtime))
+        address = wait_until(lambda: address_of(runtime), PATIENCE)
+        assert address, "the server did not start"
+        yield address
     finally:
         server.terminate()
         server.wait(20)
@@ -60,23 +62,11 @@ def lab(tmp_path):
 def address_of(runtime: Path) -> str | None:
     """The address of a server that answers, from the file that it writes."""
     for file in runtime.glob("jpserver-*.json"):
-        url = json.loads(file.read_text())["url"]
-        with urllib.request.urlopen(f"{url}api/status"):
-            return url
+        with suppress(OSError, ValueError):  # it is not written yet, or the server does not answer yet
+            url = json.loads(file.read_text())["url"]
+            with urllib.request.urlopen(f"{url}api/status"):
+                return url
     return None
-
-
-def wait_for(condition):
-    """The value of a function, as soon as it is true."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        try:
-            if value := condition():
-                return value
-        except (OSError, ValueError):  # the server does not answer yet
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"did not come true in {PATIENCE:g} s")
 
 
 def shown(page) -> str:
@@ -87,22 +77,22 @@ def shown(page) -> str:
 def test_sliders_redraw_and_take_a_file(lab, tmp_path):
     with chromium_page(tmp_path / "profile") as page:
         page.open(f"{lab}lab/tree/sliders.ipynb")
-        wait_for(lambda: page.run(KERNEL_IS_READY))
+        page.wait(KERNEL_IS_READY, PATIENCE)
         page.run(f"window.jupyterapp.shell.activateById({NOTEBOOK}.id)")
         page.run("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        first = wait_for(lambda: shown(page))
+        first = page.wait(lambda: shown(page), PATIENCE)
         page.run("document.querySelector('.noUi-handle').focus()")
         for _ in range(3):  # of half a semitone each
             page.press("ArrowRight")
-        second = wait_for(lambda: shown(page) != first and shown(page))
+        second = page.wait(lambda: shown(page) != first and shown(page))
         assert page.run("document.querySelector('.widget-readout').textContent") == "1.50"
         assert page.run(f"!!document.querySelector('{PLAYER}')")
         chosen = []
         page.note = lambda message, note=page.note: (note(message), chosen.append(message))
         page.call("Page.setInterceptFileChooserDialog", enabled=True)
         page.click(".widget-upload")
-        opened = wait_for(lambda: page.run("1") and [m for m in chosen if m.get("method") == "Page.fileChooserOpened"])
+        opened = page.wait(lambda: page.run("1") and [m for m in chosen if m.get("method") == "Page.fileChooserOpened"])
         other = sorted(BUILT_IN.glob("*.mid"))[5]
         node = opened[0]["params"]["backendNodeId"]
         page.call("DOM.setFileInputFiles", files=[str(other)], backendNodeId=node)
-        wait_for(lambda: shown(page) not in (first, second))
+        page.wait(lambda: shown(page) not in (first, second))
