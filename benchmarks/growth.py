@@ -100,10 +100,10 @@ def write_songs(folder: Path, count: int):
 def call_of(panel: str, size: int, device: str, precision: str, folder: Path) -> Call:
     """What is timed at a size of a panel: a training step, sampling, or reading the songs that it writes."""
     config, batch = sized_config(panel, size)
-    if panel == "songs":
+    work = PANELS[panel].work
+    if not work:
         write_songs(folder, size)
         return lambda: load_songs(folder, config.converter, progress=False)
-    work = PANELS[panel].work
     return WORKS[work](Row(device, precision, BASE, work, batch), config, folder)
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from checkpoint import check_file, read_checkpoint
+from checkpoint import check_file, model_name, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import MANIFEST, song_paths
 from generate import TrainedModel
@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None):
         if options.save:
             save_fitted(trained, options.checkpoint, options.save)
             trained = TrainedModel.load(options.save)  # measured as the file holds it
-        name = options.checkpoint.stem
+        name = model_name(options.checkpoint)
         found = measure(name, trained, options.split, real, bars=options.bars, pieces=options.pieces)
         write_json(options.out, found)
     say(summary(found))

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from checkpoint import model_name
 from console import errors_in_a_line, say
 from corpus import MANIFEST, song_paths
 from generate import TrainedModel
@@ -166,15 +167,16 @@ def tables(found: dict) -> list[str]:
     names = {"prior": "the model's own prior", "own": "the song's windows"}
     rows = {f"dial {dial}": row for dial, row in found["personalize"].items()}
     rows |= {names[name]: found[name] for name in names}
-    near = [
-        [name, cost, f"{100 * row['copies']:.0f} %", nearest, density]
-        for name, row in rows.items()
-        for cost, nearest, density in [[number(row[key], 2) for key in ("cost", "nearest", "density")]]
-    ]
+    near = [[name, *_near_cells(row)] for name, row in rows.items()]
     return [
         markdown(["amount", "steps that differ", "1 - F1 of the notes"], vary),
         markdown(["samples", "n-gram cost", "copies", "steps off the nearest window", "notes per step"], near),
     ]
+
+
+def _near_cells(row: dict) -> tuple[str, ...]:
+    copies = f"{100 * row['copies']:.0f} %"
+    return number(row["cost"], 2), copies, number(row["nearest"], 2), number(row["density"], 2)
 
 
 def main(arguments: list[str] | None = None):
@@ -188,7 +190,7 @@ def main(arguments: list[str] | None = None):
     options = parser.parse_args(arguments)
     with errors_in_a_line():
         trained = TrainedModel.load(options.checkpoint)
-        found = measure(options.checkpoint.stem, trained, clips_of_songs(trained, options))
+        found = measure(model_name(options.checkpoint), trained, clips_of_songs(trained, options))
         write_json(options.out, found)
     say("\n\n".join(tables(to_plain(found))))
 

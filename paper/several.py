@@ -11,15 +11,16 @@ from corpus import add_corpus_arguments
 from paper.json_results import write_json
 
 
-def add_arguments(parser: argparse.ArgumentParser, sources: bool = True, limit: str = "all"):
+def add_arguments(parser: argparse.ArgumentParser, sources: bool = True, limit: int | None = None):
     """Adds the checkpoints, and the options of `add_corpus_arguments`, of the split, of the windows and of the file.
 
-    `limit` is the default number of windows, in words.
+    `limit` is the number of windows by default; None means all.
     """
     parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of runs")
     add_corpus_arguments(parser, sources=sources)
     parser.add_argument("--split", default="test", help="split to measure on (default: test)")
-    parser.add_argument("--limit", type=int, help=f"maximum number of windows (default: {limit})")
+    what = f"maximum number of windows (default: {'all' if limit is None else limit})"
+    parser.add_argument("--limit", type=int, default=limit, help=what)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
 
 

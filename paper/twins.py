@@ -167,7 +167,7 @@ def measure_pairs(options: argparse.Namespace) -> Iterator[Pair]:
     for pair in zip(paths[::2], paths[1::2], strict=True):
         models = [TrainedModel.load(path) for path in pair]
         facts = training_facts(pair) | {"split": options.split}
-        measured = compare(models, *read(models[0].converter), LIMIT if options.limit is None else options.limit)
+        measured = compare(models, *read(models[0].converter), options.limit)
         yield Pair(names=[model_name(path) for path in pair], preset=models[0].config.name, **facts, **measured)
 
 
@@ -210,7 +210,7 @@ def summary(found: Pair) -> str:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = argparse.ArgumentParser(description="Compare models with a conductor with their flat twins.")
-    add_arguments(parser, limit=f"{LIMIT:,}")
+    add_arguments(parser, limit=LIMIT)
     return parser.parse_args(arguments)
 
 

@@ -465,12 +465,12 @@ def write_new(midi: PrettyMIDI, folder: Path, name: str, bars: int) -> Path:
     Raises:
         ValueError: the file cannot be written.
     """
-    partial = folder / f".{name}.partial"
+    draft = folder / f".{name}.partial"
     try:
-        write_midi(midi, partial, bars)
+        write_midi(midi, draft, bars)
         paths = (folder / f"{name}{f' ({k})' if k > 1 else ''}.mid" for k in itertools.count(1))
-        path = next(path for path in paths if not path.exists() or path.read_bytes() == partial.read_bytes())
-        return partial.replace(path)
+        path = next(path for path in paths if not path.exists() or path.read_bytes() == draft.read_bytes())
+        return draft.replace(path)
     except OSError as error:
         raise ValueError(f"{folder / name}.mid cannot be written ({error.strerror}): give another --out") from error
 
