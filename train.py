@@ -163,7 +163,7 @@ def train(
     check_patience(patience, held_out=bool(valid_set))
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
-    run = start_run(config, train_set, beginning, freeze_encoder, path, resume, device, seed, precision)
+    run = start_run(config, train_set, valid_set, beginning, freeze_encoder, path, resume, device, seed, precision)
     plan = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every, "patience": patience}
     check_processes(plan | {"held-out windows": len(valid_set or ())}, config.training.batch_size)
     check_steps(run, beginning, steps)
@@ -509,7 +509,7 @@ def chosen_config(options: argparse.Namespace) -> Config:
         changes["learning_rate"] = options.learning_rate
     if options.transpose is not None:
         changes["transpose_range"] = tuple(options.transpose)
-    fields = {"follow_tempo": options.follow_tempo}
+    fields = {"follow_tempo": True} if options.follow_tempo else {}
     if options.bars is not None:
         fields["bars"] = options.bars
     if options.time_signature is not None:

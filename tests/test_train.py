@@ -351,10 +351,15 @@ def test_the_command_trains_on_a_manifest_and_records_the_duration(corpus_argume
     assert 0 < seconds[0] < seconds[1]
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_without_options_the_command_trains_the_preset(name):
+    options = train_module.parse_arguments(["--config", name, "--data", "x", "--out", "y"])
+    assert train_module.chosen_config(options) == CONFIGS[name]
+
+
 def test_options_of_the_command_change_the_recipe():
     options = ["--config", "flat-mel_16bar_mini", "--data", "x", "--out", "y"]
     preset = CONFIGS["flat-mel_16bar_mini"]
-    assert train_module.chosen_config(train_module.parse_arguments(options)) == preset
     options += ["--learning-rate", "0.5", "--transpose", "-2", "3"]
     recipe = train_module.chosen_config(train_module.parse_arguments(options)).training
     assert recipe == replace(preset.training, learning_rate=0.5, transpose_range=(-2, 3))

@@ -76,7 +76,7 @@ def updates_left(step: int, steps: int, eval_every: int, valid_batches: int) -> 
 
 
 def duration(seconds: float) -> str:
-    """Writes a duration with at least two digits: '45 seconds', '2.5 minutes', '12 hours'."""
+    """Writes a duration in the largest unit that fits: '45 seconds', '2.5 minutes', '12 hours'."""
     size, unit = next((size, unit) for least, size, unit in UNITS if seconds >= least)
     amount = seconds / size
     return f"{amount:.0f} {unit}" if amount >= 10 else f"{amount:.2g} {unit}"

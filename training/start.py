@@ -1,6 +1,6 @@
 """The start of a run: from scratch, from other weights, or from the checkpoint that an earlier call left.
 
-A checkpoint records what its run is made of (preset, seed, data, first weights). A run continues only if all of it is
+A checkpoint records what its run is made of (preset, seed, songs, first weights). A run continues only if all of it is
 equal, so that a resumed run has the same bits as an uninterrupted one.
 """
 
@@ -24,7 +24,8 @@ from training.history import Position, position_from_dict
 from training.processes import from_main_process
 
 FINGERPRINT_WINDOWS = 4096  # windows that `fingerprint` reads at a time, since a set may be larger than memory
-SHOWN_AS = {"beginning": "start (init_from, freeze_encoder)"}  # of the fields of a run's identity, in messages
+# Names of fields of a run's identity in messages
+SHOWN_AS = {"beginning": "start (init_from, freeze_encoder)", "held_out": "set of held-out songs"}
 SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden")  # what a run takes over from first weights
 
 
@@ -52,6 +53,7 @@ class Run(NamedTuple):
 def start_run(
     config: Config,
     train_set: SongDataset,
+    valid_set: SongDataset | None,
     beginning: Beginning | None,
     freeze_encoder: bool,
     path: Path,
@@ -65,6 +67,7 @@ def start_run(
     Args:
         config: the preset; sizes come from `beginning`.
         train_set: windows to train on.
+        valid_set: held-out windows, if any.
         beginning: first weights; random ones when None. With first weights the run has no curriculum.
         freeze_encoder: keep the encoder's weights fixed.
         path: the run's checkpoint.
@@ -81,6 +84,7 @@ def start_run(
         model_config = with_sizes_of(config.model, beginning.model.config)
         config = replace(config, model=model_config, training=replace(config.training, curriculum=0))
     identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(train_set)}
+    identity["held_out"] = fingerprint(valid_set) if valid_set else None
     identity["beginning"] = describe_beginning(beginning, freeze_encoder)
     model = new_model(config.model, seed).to(device)
     if freeze_encoder:
@@ -178,6 +182,7 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam, device
     run = content["run"] or {}
     if "config" in run:  # an earlier version may have written fewer fields
         run["config"] = config_to_dict(config_from_dict(run["config"]))
+        run.setdefault("held_out", identity["held_out"])
     for key in ("beginning", *identity):
         ours = identity[key]
         if run.get(key) != ours:
@@ -186,6 +191,8 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam, device
                 "train in another folder, or start over in this one: delete the file, or give resume=False"
             )
     model.load_state_dict(content["model"])
+    if "optimizer" not in content:
+        raise ValueError(f"{path} holds weights alone, as best.pt does: start a new run from them with init_from")
     optimizer.load_state_dict(content["optimizer"])
     unstored = "bfloat16" if supports_bfloat16(device) else "float32"
     return position_from_dict(run), run.get("precision", unstored)

@@ -1,5 +1,6 @@
 """The start of a run: first weights of every kind, and checkpoints that belong to another run."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import model as model_module
 import training.start as start_module
-from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
+from checkpoint import BEST, CHECKPOINT, load_checkpoint, read_checkpoint
 from helpers import MAGENTA, QUIET, equal_weights, made_songs, needs_bfloat16, shrink
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state
 from model import MusicVAE
@@ -91,10 +92,29 @@ def test_a_checkpoint_of_another_run_is_refused(tiny, tmp_path):
         train(faster, songs, out_dir=tmp_path, **QUIET)
     with pytest.raises(ValueError, match="data differs"):
         train(config, made_songs(config.converter, seed=1), out_dir=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match="set of held-out songs differs"):
+        train(config, songs, made_songs(config.converter, seed=1), out_dir=tmp_path, **QUIET)
     with pytest.raises(ValueError, match="seed differs .0, asked for 5"):
         train(config, songs, out_dir=tmp_path, seed=5, **QUIET)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     train(config, songs, out_dir=tmp_path, seed=5, steps=1, resume=False, **QUIET)
+
+
+def test_a_run_of_an_earlier_version_takes_any_held_out_songs(tiny, tmp_path):
+    config, songs = tiny
+    path = train(config, songs, out_dir=tmp_path, steps=1, **QUIET).checkpoint
+    content = read_checkpoint(path)
+    del content["run"]["held_out"]
+    torch.save(content, path)
+    assert train(config, songs, songs, out_dir=tmp_path, steps=2, **QUIET).history[-1].valid
+
+
+def test_weights_without_an_optimizer_are_no_run_to_continue(tiny, tmp_path):
+    config, songs = tiny
+    path = train(config, songs, songs, out_dir=tmp_path, steps=1, **QUIET).checkpoint
+    shutil.copy(path.with_name(BEST), path)
+    with pytest.raises(ValueError, match="holds weights alone, as best.pt does: start a new run from them with init_"):
+        train(config, songs, songs, out_dir=tmp_path, steps=2, **QUIET)
 
 
 def test_a_run_starts_from_the_weights_it_is_given(tiny, tmp_path):
@@ -172,7 +192,9 @@ def test_adam_takes_beta2_from_the_recipe(tiny, tmp_path):
     config, songs = tiny
     config = replace(config, training=replace(config.training, beta2=0.0))
     train(config, songs, out_dir=tmp_path, steps=2, **QUIET)
-    optimizer = start_run(config, songs, None, False, tmp_path / CHECKPOINT, True, torch.device("cpu"), 0).optimizer
+    optimizer = start_run(
+        config, songs, None, None, False, tmp_path / CHECKPOINT, True, torch.device("cpu"), 0
+    ).optimizer
     assert optimizer.beta2 == 0.0
 
 
