@@ -61,7 +61,7 @@ def save_checkpoint(
         config: the preset, whose converter and recipe are written.
         run, optimizer: state of a training run, which it needs to resume; None for a model that is only used.
         prior: a fitted prior of z, written in the weights' precision.
-        prior_width: factor on its standard deviation that z are drawn at; the reader's own when None.
+        prior_width: the width at which z is drawn from it, see `TrainedModel`; the reader's own when None.
         sequence_prior: a fitted prior of sequences of z, written in the weights' precision.
 
     Raises:
@@ -184,7 +184,7 @@ def stored_sequence_prior(content: dict) -> SequencePrior | None:
 
 
 def stored_width(content: dict) -> float | None:
-    """The width that z are drawn at from the prior in a checkpoint's content; None where it has none."""
+    """The width at which z is drawn from the prior in a checkpoint's content; None where it has none."""
     return content.get("prior_width")
 
 
@@ -350,7 +350,7 @@ def _kind_fault(prior: tuple | dict) -> str | None:
 
 
 def _width_fault(width) -> str | None:
-    """What is wrong with the width that z are drawn at, or None."""
+    """What is wrong with the width at which z is drawn, or None."""
     if width is None or (isinstance(width, float) and math.isfinite(width) and width >= 0):
         return None
     return f"its prior_width should be a number of at least 0, but is {described(width)}"

@@ -54,6 +54,7 @@ from midi_utils import (
     GrooveConverter,
     Midi,
     MultitrackConverter,
+    PianoConverter,
     SongDataset,
     Windows,
     as_midi,
@@ -62,6 +63,7 @@ from midi_utils import (
 from model import MusicVAE, autocast
 from music.chords import chords_to_controls
 from music.converter import Programs, as_array, take
+from music.labels import NO_NOTE
 from music.performance import PADDING
 from prior import FITS, SequencePrior
 from studio import command
@@ -71,7 +73,7 @@ from training.processes import check_device
 
 GPU_BATCH = 256  # windows that a GPU encodes at a time
 CPU_ENCODE_BATCH = 64  # windows that a CPU encodes at a time; its caches hold the states of these between two steps
-PRIOR_WIDTH = 0.8  # width that z are drawn at from a fitted prior, where none is given: see paper/prior_choice.py
+PRIOR_WIDTH = 0.8  # factor on the standard deviation of a fitted prior, where none is given: see paper/prior_choice.py
 PRIOR_WINDOWS = 24_576  # largest number of windows that a prior is fitted to: 384 Gaussians
 
 Music = Midi | Iterable[Midi] | Windows  # see `TrainedModel.encode`
@@ -88,7 +90,7 @@ class Encoding(NamedTuple):
 
     @property
     def kl(self) -> Tensor:
-        """What z carries of each window, the KL of its posterior from N(0, I): nats, [n]."""
+        """What the z of each window costs, the KL of its posterior from N(0, I): nats, [n]."""
         return kl_divergence(Normal(self.mu, self.sigma))
 
 
@@ -100,8 +102,8 @@ class TrainedModel(NearTools, DirectionTools):
         config: the preset; its converter reads and writes the music.
         precision: of the matrix products: 'float32', 'bfloat16' or 'auto', see `model.autocast`.
         prior: distribution that `sample` draws z from, moved to the model's device; N(0, I) when None.
-        prior_width: the `width` of the prior's method `draw`, a factor on its standard deviation; the prior's own
-            `default_width`, or PRIOR_WIDTH, when None.
+        prior_width: the `width` of the prior's method `draw`, for most kinds a factor on its standard deviation; the
+            prior's own `default_width`, or PRIOR_WIDTH, when None.
         sequence_prior: what `compose` draws from, moved to the model's device.
 
     Raises:
@@ -272,23 +274,24 @@ class TrainedModel(NearTools, DirectionTools):
         width = checked_non_negative("width", width)
         if kind not in tuple(FITS):  # which compares, so that it need not be hashable
             raise ValueError(f"kind must be one of {', '.join(FITS)}, got {described(kind)}")
-        _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
-        self.prior, self.prior_width = FITS[kind](mu, sigma), width
+        posterior = self.posterior(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
+        self.prior, self.prior_width = FITS[kind](posterior.loc, posterior.scale), width
 
     def folded(self, songs: SongDataset, width: float = PRIOR_WIDTH) -> "TrainedModel":
         """A model that makes from N(0, I) what this one makes from a single Gaussian fitted to songs.
 
-        Clients that draw z from N(0, I) alone, as magenta.js does, then play music: give it to `export_magenta_js`. Its
-        z are others than this model's. Decoding and posterior means are exact, posterior standard deviations are not:
-        see magenta_formats/folding.py.
+        Clients that draw z from N(0, I) alone, as magenta.js does, then play music: give it to `export_magenta_js`. The
+        latent vectors of the two models are not interchangeable. Decoding and posterior means are exact, posterior
+        standard deviations are not: see magenta_formats/folding.py.
 
         Args:
             songs: the training set, as in `fit_prior`.
             width: factor on the standard deviation of the Gaussian, above 0.
         """
         self.check_songs("songs", songs)
-        _, mu, sigma = self.encode(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
-        return TrainedModel(fold_gaussian(self.model, mu, sigma, width), self.config, self.precision)
+        posterior = self.posterior(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
+        model = fold_gaussian(self.model, posterior.loc, posterior.scale, width)
+        return TrainedModel(model, self.config, self.precision)
 
     def check_songs(self, name: str, songs: SongDataset):
         """Raises ValueError unless a set holds windows of this model's converter; `name` is the argument's."""
@@ -310,15 +313,19 @@ class TrainedModel(NearTools, DirectionTools):
         Raises:
             ValueError: a song holds no window, or several, a file cannot be read, or windows are not the converter's.
         """
+        posterior = self.posterior(music)
+        noise = torch.randn(posterior.loc.shape, generator=self._random_source(seed, generator), device=self.device)
+        return Encoding(posterior.loc + posterior.scale * noise, posterior.loc, posterior.scale)
+
+    def posterior(self, music: Music) -> Normal:
+        """The posterior q(z|x) of each song or window, [n, Z], as in `encode`, which also draws z from it."""
         windows = self._as_windows(music)
         if not len(windows.labels):
             raise ValueError("there is no window to encode")
         size = CPU_ENCODE_BATCH if self.device.type == "cpu" else GPU_BATCH
         starts = range(0, len(windows.labels), size)
-        posteriors = [self._posterior(take(windows, slice(start, start + size))) for start in starts]
-        mu, sigma = (torch.cat([getattr(posterior, name) for posterior in posteriors]) for name in ("loc", "scale"))
-        noise = torch.randn(mu.shape, generator=self._random_source(seed, generator), device=self.device)
-        return Encoding(mu + sigma * noise, mu, sigma)
+        batches = [self._posterior_of_batch(take(windows, slice(start, start + size))) for start in starts]
+        return Normal(*(torch.cat([getattr(batch, name) for batch in batches]) for name in ("loc", "scale")))
 
     def decode(
         self,
@@ -357,12 +364,13 @@ class TrainedModel(NearTools, DirectionTools):
 
         Args:
             music: as in `encode`.
-            controls: as in `sample`; the windows' own when None. The other arguments are as in `sample`, too.
+            controls: as in `sample`; the windows' own, as many as the length needs, when None. The other arguments are
+                as in `sample`, too.
         """
         source, windows = self._random_source(seed, generator), self._as_windows(music)
         if controls is None and self.converter.control_depth:
-            controls = self.converter.to_tensors(windows).controls
-        z = self.encode(windows).mu
+            controls = self.converter.to_tensors(windows).controls[:, :length]
+        z = self.posterior(windows).loc
         return self.decode(
             z, temperature=temperature, length=length, controls=controls, generator=source, qpm=qpm, program=program
         )
@@ -401,7 +409,7 @@ class TrainedModel(NearTools, DirectionTools):
     def _end(self, name: str, music: Midi | Windows) -> Tensor:
         """The posterior mean of one end of an interpolation, [Z] on the CPU: not every device has slerp's float64."""
         try:
-            mu = self.encode(music).mu.cpu()
+            mu = self.posterior(music).loc.cpu()
         except ValueError as error:
             raise ValueError(f"{name} of the interpolation: {error}") from error
         if len(mu) != 1:
@@ -414,7 +422,7 @@ class TrainedModel(NearTools, DirectionTools):
     # ---- The model ----
 
     @torch.no_grad()
-    def _posterior(self, windows: Windows) -> Normal:
+    def _posterior_of_batch(self, windows: Windows) -> Normal:
         tensors = self.converter.to_tensors(windows)
         inputs, _, lengths, controls = (None if tensor is None else tensor.to(self.device) for tensor in tensors)
         with autocast(self.device, self.precision):
@@ -456,10 +464,15 @@ class TrainedModel(NearTools, DirectionTools):
 
     def _as_windows(self, music: Music) -> Windows:
         windows = music if isinstance(music, Windows) else self._one_window_each(music)
-        model = self.model.config
-        one_hot = model.output_kind.one_hot
-        check_windows(windows, self.converter, model.output_depths if one_hot else (2**model.output_depth,))
+        check_windows(windows, self.converter, self._label_classes())
         return windows
+
+    def _label_classes(self) -> tuple[int, ...]:
+        """Number of classes of each part of a label; labels that are neither classes nor lists are bits."""
+        if isinstance(self.converter, PianoConverter):
+            return (NO_NOTE + 1,)
+        model = self.model.config
+        return model.output_depths if model.output_kind.one_hot else (2**model.output_depth,)
 
     def _one_window_each(self, music: Midi | Iterable[Midi]) -> Windows:
         if not isinstance(music, Midi | Iterable) or isinstance(music, Tensor | np.ndarray | bytes | SongDataset):

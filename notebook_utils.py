@@ -5,6 +5,7 @@ networks. Players use the recorded instruments that come with pretty_midi (a Gen
 library is needed. If that file is missing, notes sound as plain tones.
 """
 
+import itertools
 import struct
 from base64 import b64encode
 from collections import Counter
@@ -28,6 +29,7 @@ from engine.checks import checked_count, checked_non_negative, checked_positive,
 from midi_utils import Midi, as_midi
 from music import soundfont
 from music.drums import DRUM_PITCHES
+from music.grid import bar_lines
 from music.midi_file import parse_midi
 from music.trio import BASS_PROGRAMS
 
@@ -401,7 +403,7 @@ def finished(figure: Figure) -> Figure:
 
 
 def _tracks(midi: pretty_midi.PrettyMIDI) -> list[RollTrack]:
-    lines = _bar_seconds(midi)
+    lines = bar_lines(midi)
     tracks = []
     for part in midi.instruments:
         if part.notes:
@@ -420,14 +422,6 @@ def _track_name(part: pretty_midi.Instrument, role: str, taken: set[str]) -> str
     own = "".join(letter for letter in part.name if letter.isprintable() and ord(letter) < 0x250).strip()
     instrument = pretty_midi.program_to_instrument_name(part.program)
     return (own[:18] or (instrument if role in taken else role)).lower()
-
-
-def _bar_seconds(midi: pretty_midi.PrettyMIDI) -> np.ndarray:
-    """The start of each bar in seconds, to one bar past the end; without a metre, 4/4 at the song's tempo."""
-    lines = midi.get_downbeats()
-    bar = 4 * 60 / midi.get_tempo_changes()[1][-1] if len(lines) < 2 else lines[-1] - lines[-2]
-    lines = lines if len(lines) else np.zeros(1)
-    return np.append(lines, lines[-1] + bar * np.arange(1, 2 + max(0, midi.get_end_time() - lines[-1]) // bar))
 
 
 def _first_bars(song: list[RollTrack], bars: int) -> list[RollTrack]:
@@ -584,7 +578,7 @@ def plot_training(history: Sequence | Mapping[str, Sequence]) -> Figure:
         raise ValueError("the history is empty: train for at least one step that is logged")
     figure, axes = plt.subplots(1, len(PANELS), figsize=(WIDTH_INCHES, 2.9), layout="constrained")
     for axis, panel in zip(axes, PANELS, strict=True):
-        for (name, rows), colour in zip(runs.items(), PALETTE):
+        for (name, rows), colour in zip(runs.items(), itertools.cycle(PALETTE)):
             _draw_curves(axis, panel, rows, f"{name}: " if name else "", colour)
         _label(axis, panel[0], "step", panel[1])
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -611,7 +605,7 @@ def plot_by_bar(curves: Mapping[str, Sequence[float]], title: str, unit: str) ->
     if not isinstance(curves, Mapping) or not curves or not all(np.ndim(values) == 1 for values in curves.values()):
         raise ValueError(f"curves must be lists of numbers by name, at least one, got {described(curves)}")
     figure, axis = plt.subplots(figsize=(WIDTH_INCHES, 3.2), layout="constrained")
-    for (name, values), colour in zip(curves.items(), PALETTE):
+    for (name, values), colour in zip(curves.items(), itertools.cycle(PALETTE)):
         axis.plot(range(1, len(values) + 1), values, "-o", color=colour, markersize=4, label=name)
     _label(axis, title, "bar", unit)
     axis.xaxis.set_major_locator(MaxNLocator(16, integer=True))

@@ -230,7 +230,7 @@ def _why_no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_b
 def fitted(labels: np.ndarray, steps: int, fill: str, held: int) -> np.ndarray:
     """Labels [n, ...] cut or filled up to [steps, ...]; `held` parts of a label are voices whose notes end there."""
     if fill == "loop":
-        return np.take(labels, np.arange(steps), axis=0, mode="wrap")
+        return joined([labels] * -(-steps // len(labels)), held)[:steps]
     filled = np.zeros((steps, *labels.shape[1:]), labels.dtype)
     filled[: len(labels)] = labels[:steps]
     if len(labels) < steps:

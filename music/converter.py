@@ -156,7 +156,7 @@ class BarsConverter:
         return labels
 
     def as_line(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
-        """Windows of labels as those of a line, the inverse of `as_cut`; tied: of the notes that may go on."""
+        """Turns windows of labels into those of a line, the inverse of `as_cut`, whose arguments it has."""
         return labels
 
     def in_time(self, midi: PrettyMIDI) -> PrettyMIDI:

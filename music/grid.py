@@ -18,6 +18,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from pretty_midi import Instrument, Note, PrettyMIDI
 
+from engine.checks import checked_count
+
 STEPS_PER_QUARTER = 4  # a step is a sixteenth note
 MAX_BARS = 100  # of a melody line or drum line; the rest is left out
 GAP_BARS = 1  # a rest of this many bars ends a melody line or drum line
@@ -225,6 +227,27 @@ def _quantize(notes: np.ndarray, bounds: np.ndarray, qpm: np.ndarray, counts: np
     offset = played[:, 0] - start_steps
     pitch, track, velocity = notes[:, 2:].astype(np.int64).T
     return times, start_steps, end_steps, offset, pitch, track, velocity
+
+
+def bar_lines(midi: PrettyMIDI, bars: int | None = None) -> np.ndarray:
+    """Starts of the first bars of a song and the end of the last one, in seconds: [bars + 1].
+
+    Args:
+        bars: their number; up to the bar of the last note when None, at least one.
+    """
+    lines, end = midi.get_downbeats(), midi.get_end_time()
+    bar = _last_bar_seconds(midi) if len(lines) < 2 else lines[-1] - lines[-2]
+    lines = lines if len(lines) else np.zeros(1)
+    missing = max(bars or 1, 1 + int((end - lines[-1]) / bar)) + 1
+    lines = np.append(lines, lines[-1] + bar * np.arange(1, missing + 1))
+    count = max(1, int(np.searchsorted(lines, end - 0.001))) if bars is None else checked_count("bars", bars)
+    return lines[: count + 1]
+
+
+def _last_bar_seconds(midi: PrettyMIDI) -> float:
+    """Seconds of a bar in the last metre and tempo of a song."""
+    metres = [(change.numerator, change.denominator) for change in midi.time_signature_changes]
+    return steps_of_bar(metres[-1] if metres else (4, 4)) / steps_per_second(midi.get_tempo_changes()[1][-1])
 
 
 # ---- Lines of labels ----

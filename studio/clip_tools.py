@@ -45,6 +45,8 @@ from prior import Codes, fit_sequence
 
 SONGS_SHOWN = 100  # fewer songs are read without a progress bar
 VARIATION = 0.3  # of a clip that goes on: place between one of its windows (0) and a draw of the prior (1)
+# Arguments of `clip` that choose a part of a song, as they are when it is taken whole
+WHOLE = {"track": None, "start_bar": 0, "bars": None, "fill": "rest", "chords": None}
 GROOVE_PASSES = 2  # of a groove, each fed with the velocities and offsets of the one before
 GROOVE_PRESET, DRUMIFY_PRESET = "groovae_2bar_humanize", "groovae_2bar_tap_fixed_velocity"
 
@@ -115,8 +117,8 @@ class ClipTools:
         """Cuts a clip of any number of bars from a song, with its rests, for the methods below.
 
         Args:
-            music: a song; or windows, which are joined end to end and take no other argument; or a clip, returned as
-                it is.
+            music: a song; or windows, which are joined end to end, or a clip, returned as it is, without any other
+                argument.
             track: index of a track, taken whatever its program is; the first that the preset takes when None.
             start_bar: first bar, from 0.
             bars: number of bars; up to the bar in which the last note ends when None.
@@ -128,6 +130,9 @@ class ClipTools:
         Raises:
             ValueError: an argument out of range, no note that the preset takes, or another time signature.
         """
+        options = {"track": track, "start_bar": start_bar, "bars": bars, "fill": fill}
+        if isinstance(music, Clip | Windows) and options | {"chords": chords} != WHOLE:
+            raise ValueError(f"{', '.join(WHOLE)} are for songs: windows and clips are taken as they are")
         if isinstance(music, Clip):
             return music
         if isinstance(music, Windows):
@@ -135,7 +140,6 @@ class ClipTools:
             chords = music.controls if self._has_chords else None
             return Clip(labels.reshape(-1, *labels.shape[2:]), None if chords is None else as_array(chords).ravel())
         line = self._groove_converter("drumify", "tap", DRUMIFY_PRESET).rhythm if rhythm else None
-        options = {"track": track, "start_bar": start_bar, "bars": bars, "fill": fill}
         cut = read_clip(midi := as_midi(music), self.converter, line, **options)
         if chords == SONG_CHORDS and self._has_chords:
             own = cut if fill == "rest" else read_clip(midi, self.converter, line, **options | {"fill": "rest"})
@@ -201,7 +205,7 @@ class ClipTools:
         """
         source, clip = self._random_source(seed, generator), self.clip(clip)
         cutting, windows = self._cut(clip)
-        mu = self.encode(windows).mu
+        mu = self.posterior(windows).loc
         if chords is not None:
             clip = clip._replace(chords=self._chord_line(chords, len(clip.labels)))
             windows = windows._replace(controls=self._chords_by_window(clip.chords, len(mu)))
@@ -399,7 +403,7 @@ class ClipTools:
 
     def humanized(self, windows: Windows) -> np.ndarray:
         """Labels [n, steps, 27] with the hits of drum windows, and a drummer's velocities and offsets."""
-        z, played = self.encode(windows).mu, windows.labels
+        z, played = self.posterior(windows).loc, windows.labels
         for _ in range(GROOVE_PASSES):
             played = with_feel(windows.labels, self._logits(z, played))
         return played
@@ -436,7 +440,7 @@ class ClipTools:
 
         Each pass is given the one before, until it changes nothing that could be heard.
         """
-        z, played = self.encode(windows).mu, np.zeros_like(windows.labels)
+        z, played = self.posterior(windows).loc, np.zeros_like(windows.labels)
         taps = windows.labels[..., :DRUM_CLASSES].any(-1)
         uniforms = as_array(uniform((*taps.shape, DRUM_CLASSES), source, self.device))
         for _ in range(taps.shape[1]):
@@ -462,8 +466,8 @@ class ClipTools:
         cuttings, windows = zip(*map(self._cut, clips), strict=True)
         labels = np.concatenate([one.labels for one in windows])
         different, place = np.unique(labels, axis=0, return_inverse=True)
-        encoding = self.encode(Windows(different, np.full(len(different), self.converter.steps, np.int32)))
-        mu, sigma = (part[torch.as_tensor(place.ravel())] for part in (encoding.mu, encoding.sigma))
+        posterior = self.posterior(Windows(different, np.full(len(different), self.converter.steps, np.int32)))
+        mu, sigma = (part[torch.as_tensor(place.ravel())] for part in (posterior.loc, posterior.scale))
         sounds = torch.as_tensor(np.concatenate([cutting.sounds for cutting in cuttings])).to(mu.device)
         clip = np.repeat(np.arange(len(clips)), [len(cutting.labels) for cutting in cuttings])
         labels = np.concatenate([cutting.labels for cutting in cuttings])
@@ -520,7 +524,7 @@ class ClipTools:
         cutting, windows = self._cut(clip, start)
         if start and not cutting.sounds.any():  # its last note starts before all of these
             cutting, windows = self._cut(clip)
-        return self.encode(take(windows, np.flatnonzero(cutting.sounds))).mu
+        return self.posterior(take(windows, np.flatnonzero(cutting.sounds))).loc
 
     def _next_z(self, z: Tensor, count: int, variation: float, source: Generator | None) -> Tensor:
         """Latent vectors [count, Z] that follow those of a piece, z [n, Z]: see `continue_clip`."""
@@ -574,7 +578,7 @@ class ClipTools:
         steps = max(len(clip.labels) for clip in cut)
         cut = [looped(clip, steps, self.converter.held_parts) for clip in cut]
         cuttings, windows = zip(*map(self._cut, cut), strict=True)
-        mu = torch.stack([self.encode(one).mu.cpu() for one in windows])
+        mu = torch.stack([self.posterior(one).loc.cpu() for one in windows])
         return Corners(mu, np.any([cutting.sounds for cutting in cuttings], 0), cut[0])
 
     def _between(

@@ -111,7 +111,7 @@ class DirectionTools:
         measures = self._melodic_measures() if measures is None else checked_measures(measures)
         windows = songs.windows(evenly(len(songs), MOST_WINDOWS))
         quarters = {name: _quarters(name, measure, as_array(windows.labels)) for name, measure in measures.items()}
-        mu = self.encode(windows).mu
+        mu = self.posterior(windows).loc
         means = {name: [mu[torch.from_numpy(mask)].mean(0) for mask in masks] for name, masks in quarters.items()}
         return Directions(self, {name: most - least for name, (most, least) in means.items()})
 

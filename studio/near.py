@@ -58,7 +58,7 @@ class NearTools(ClipTools):
         amount = checked_amount("amount", amount)
         clip = self.clip(clip)
         cutting, windows = self._cut(clip)
-        mu, controls = self.encode(windows).mu, None
+        mu, controls = self.posterior(windows).loc, None
         if self.converter.control_depth:
             controls = self.converter.to_tensors(windows).controls
         different, place = np.unique(cutting.labels, axis=0, return_inverse=True)
@@ -80,8 +80,8 @@ class NearTools(ClipTools):
         network with this model, which stays as it is.
 
         Args:
-            songs: one or several, as in `reconstruct_clip`; at least LEAST_WINDOWS different windows, one of which
-                starts at every bar.
+            songs: one or several, as in `reconstruct_clip`. A window starts at every bar; at least LEAST_WINDOWS of
+                them must differ.
             dial: from 0 (these songs) to 1 (what this model draws); the `prior_width` of the new model, where it can be
                 changed.
 
@@ -90,10 +90,10 @@ class NearTools(ClipTools):
         """
         dial = checked_dial("dial", dial)
         songs = [songs] if isinstance(songs, Midi | Windows | Clip) else songs
-        found = self.encode(self._different_windows([self.clip(song) for song in songs]))
+        posterior = self.posterior(self._different_windows([self.clip(song) for song in songs]))
         personal = copy(self)
         others = self.draw_z(OWN_DRAWS, seeded(self.device, "others of a personal prior"))
-        personal.prior, personal.prior_width = fit_personal(found.mu, found.sigma, others), dial
+        personal.prior, personal.prior_width = fit_personal(posterior.loc, posterior.scale, others), dial
         return personal
 
     def _different_windows(self, clips: Sequence[Clip]) -> Windows:

@@ -25,7 +25,7 @@ def page_files(trained: ClipTools, options: argparse.Namespace) -> Iterator[Path
     Returns:
         The files, each as soon as it is written.
     """
-    converter = trained.config.converter
+    converter = trained.converter
     songs = load_songs(options.songs, converter)
     compared = load_corpus(options.corpus, "train", converter) if options.corpus else songs
     chosen = {name: getattr(options, name) for name in ("clips", "count", "temperature", "seed")}

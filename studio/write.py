@@ -22,6 +22,7 @@ from torch import Tensor
 
 from engine.checks import checked_count, checked_path, described
 from midi_utils import Midi, SongDataset, as_midi
+from music.grid import bar_lines
 from studio.nearest import nearest_songs
 
 FOLDER = Path(__file__).parent
@@ -189,21 +190,6 @@ def piece_data(midi: PrettyMIDI, name: str, bars: int | None = None) -> dict:
     return {"name": name, "ms": end, "bars": bars, "parts": parts, "midi": _file(midi)}
 
 
-def bar_lines(midi: PrettyMIDI, bars: int | None = None) -> np.ndarray:
-    """Starts of the first bars of a song and the end of the last one, in seconds: [bars + 1].
-
-    Args:
-        bars: their number; up to the bar of the last note when None, at least one.
-    """
-    lines, end = midi.get_downbeats(), midi.get_end_time()
-    bar = 4 * 60 / midi.get_tempo_changes()[1][-1] if len(lines) < 2 else lines[-1] - lines[-2]
-    lines = lines if len(lines) else np.zeros(1)
-    missing = max(bars or 1, 1 + int((end - lines[-1]) / bar)) + 1
-    lines = np.append(lines, lines[-1] + bar * np.arange(1, missing + 1))
-    count = max(1, int(np.searchsorted(lines, end - 0.001))) if bars is None else checked_count("bars", bars)
-    return lines[: count + 1]
-
-
 def script_json(data) -> str:
     """JSON that may stand in a script element: no text of it ends the element."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -274,7 +260,7 @@ def _corners(trained, clips: Iterable[Midi]) -> Tensor:
     clips = _checked_midis("clips", clips)
     if len(clips) != 4:
         raise ValueError(f"clips must be four pieces, one per corner, got {len(clips)}")
-    return trained.encode(clips).mu
+    return trained.posterior(clips).loc
 
 
 # ---- Checks ----

@@ -380,6 +380,19 @@ def test_a_reconstruction_follows_the_windows_chords_unless_others_are_given():
     wanted = [notes(midi) for midi in trained.decode(mu, controls=own, temperature=0)]
     assert [notes(midi) for midi in trained.reconstruct(windows)] == wanted
     assert [notes(midi) for midi in trained.reconstruct(windows, controls=["F"])] != wanted
+    short = trained.reconstruct(windows, length=16)
+    assert [notes(midi) for midi in short] == [
+        notes(midi) for midi in trained.decode(mu, controls=own[:, :16], temperature=0, length=16)
+    ]
+
+
+def test_a_reconstruction_with_a_seed_draws_nothing_else():
+    trained = untrained("cat-mel_2bar_tiny")
+    before = torch.random.get_rng_state()
+    trained.reconstruct(one_window(trained), seed=1)
+    trained.interpolate(one_window(trained), one_window(trained, seed=1), 3, seed=1)
+    trained.fit_prior(made_songs(trained.converter, windows=8, songs=2), kind="gaussian")
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_several_tracks_take_one_chord():

@@ -425,6 +425,12 @@ def test_curves_of_several_runs_share_a_figure():
     assert texts == [f"{run}: {part}" for run in ("first", "second") for part in ("training", "held-out songs")]
 
 
+def test_more_curves_than_colours_are_all_drawn():
+    rows = [HistoryRow(10, Metrics(50, 40, 4, 0.5), None)]
+    assert len(plot_training({f"run {k}": rows for k in range(8)}).axes[0].lines) == 8
+    assert len(plot_by_bar({f"model {k}": [0.5] for k in range(8)}, "accuracy", "%").axes[0].lines) == 8
+
+
 def test_a_curve_by_bar_begins_at_bar_one():
     axis = plot_by_bar({"flat": [0.9, 0.5], "conductor": [0.8, 0.7]}, "accuracy", "% of steps").axes[0]
     assert [list(line.get_xdata()) for line in axis.lines] == [[1, 2], [1, 2]]

@@ -35,6 +35,7 @@ NAN = math.nan
 PRESETS = {
     "melody": "cat-mel_2bar_tiny",
     "trio": "hierdec-trio_16bar_tiny",
+    "piano": "piano_2bar_tiny",
     "chords": "cat-mel_2bar_chords_tiny",
     "groove": "groovae_2bar_hits_control",
     "tracks": "hier-multiperf_vel_1bar_tiny",
@@ -147,6 +148,7 @@ def with_labels(of, value, **changes):
         (lambda at: at.model.encode(at.groove.two), "labels of windows must be whole numbers"),
         (with_labels("melody", 90), r"labels of windows must be \[2, 32\] whole numbers from 0 to 89, got .* to 90"),
         (with_labels("melody", -1), "from 0 to 89, got .* from -1"),
+        (with_labels("piano", 250), r"labels of windows must be .* whole numbers from 0 to 176, got .* to 250"),
         (with_labels("melody", 2.5), "labels of windows must be whole numbers"),
         (with_labels("trio", 600), "from 0 to 89, 89, 511"),
         (with_labels("tracks", 490), "from -1 to 489"),

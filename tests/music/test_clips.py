@@ -265,6 +265,7 @@ def test_labels_are_cut_filled_or_repeated():
     assert fitted(labels, 3, "rest", 1).tolist() == [40, 0, 1]
     assert fitted(labels, 8, "rest", 1).tolist() == [40, 0, 1, 0, 41, 0, NOTE_OFF, 0]
     assert fitted(labels, 8, "loop", 1).tolist() == [40, 0, 1, 0, 41, 0, 40, 0]
+    assert fitted(np.array([0, 40], np.uint8), 5, "loop", 1).tolist() == [0, 40, NOTE_OFF, 40, NOTE_OFF]
     assert sounding_after(labels, 1).tolist() == [True]
     assert sounding_after(labels[:4], 1).tolist() == [False]
 

@@ -408,6 +408,8 @@ def test_a_clip_with_chords_goes_on_with_them_or_with_others():
         ("groove", lambda t, c: t.groove(c, 1.2), "strength must be a number from 0 to 1, got 1.2"),
         ("groove", lambda t, c: t.drumify(c), "drumify needs a model of a preset such as groovae_2bar_tap"),
         ("melody", lambda t, c: t.clip(PrettyMIDI(), rhythm=True), "drumify needs a model"),
+        ("melody", lambda t, c: t.clip(c, bars=1), "track, start_bar, bars, fill, chords are for songs"),
+        ("melody", lambda t, c: t.clip(as_windows("melody")[0], fill="loop"), "are for songs: windows and clips"),
         ("tap", lambda t, c: t.drumify(PrettyMIDI()), "no notes from bar 1 on: choose other bars"),
         ("drums", lambda t, c: t.clip(torch.zeros(3)), "a song must be a PrettyMIDI or the path"),
         ("drums", lambda t, c: t.reconstruct_clip("no.mid"), "no.mid"),

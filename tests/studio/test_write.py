@@ -16,8 +16,9 @@ from generate import TrainedModel
 from helpers import made_songs, shrink
 from midi_utils import load_midi
 from model import MusicVAE
+from music.grid import bar_lines
 from music.labels import DRUM_PITCHES
-from studio.write import bar_lines, blend, blend_grid, plane_grid, script_json, write_blind, write_gallery, write_space
+from studio.write import blend, blend_grid, plane_grid, script_json, write_blind, write_gallery, write_space
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = [ROOT / "docs" / f"{name}.html" for name in ("gallery", "space", "blind")]
@@ -192,6 +193,8 @@ def test_bars_follow_the_metre_and_the_tempo():
     waltz = song((0, 4.9, 60, 80), qpm=60)
     waltz.time_signature_changes.append(TimeSignature(3, 4, 0))
     assert bar_lines(waltz).tolist() == [0, 3, 6]
+    waltz.instruments[0].notes[0].end = 3.0
+    assert bar_lines(waltz).tolist() == [0, 3]
 
 
 def test_pieces_have_titles_in_order(tmp_path):
