@@ -6,8 +6,8 @@ places: it trains 2-bar melodies with 48 free bits, a KL weight of 0.2 and a sam
 This project's own presets have names that end in:
 
     _tiny         trains in minutes on a laptop
-    _mini         trains in 40 to 90 minutes on a laptop
-    16bar_small   needs an accelerator; so does piano_2bar_small
+    _mini         trains in minutes to hours on a laptop, see docs/results.md
+    16bar_small   needs an accelerator; so do the pianos' _small presets
 
 A flat preset of the latter two has the same encoder and as many parameters as its hierarchical twin, `flat-` in place
 of `hier-`. Change a preset with `dataclasses.replace`.

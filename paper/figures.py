@@ -212,12 +212,12 @@ def plot_statistics(result: dict) -> Figure:
     """Histograms of samples and of held-out music, their onsets per step, and how much bars repeat earlier bars."""
     found = result["samples"]["statistics"]
     histograms = [name for name in found if isinstance(found[name]["samples"], list) and name != "self-similarity"]
-    densities = [name for name in found if name.endswith(("notes a step", "hits a step"))]
+    densities = [name for name in found if name.endswith(("notes per step", "hits per step"))]
     repetitions = [name for name in found if name.startswith("repetition")]
     figure, axes = _panels(len(histograms) + 2, 4, 3.6, 2.6)
     for axis, name in zip(axes, histograms, strict=False):
         _draw_histogram(axis, name, found[name])
-    _draw_bars(axes[-2], [found[name] for name in densities], [name.removesuffix(" a step") for name in densities])
+    _draw_bars(axes[-2], [found[name] for name in densities], [name.removesuffix(" per step") for name in densities])
     _dress(axes[-2], "density", "", "onsets per step")
     backs = [re.sub(r"\D+", "", name) or "chance" for name in repetitions]
     _draw_bars(axes[-1], [found[name] for name in repetitions], backs)

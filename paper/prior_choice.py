@@ -14,7 +14,6 @@ from engine.checks import checked_type
 from generate import PRIOR_WINDOWS, TrainedModel, evenly
 from midi_utils import SongDataset
 from music.attributes import (
-    STEPS_PER_BAR,
     NGram,
     hit_density,
     note_density,
@@ -121,8 +120,9 @@ def measure_windows(
         name: _measure_part(part, ngram, depth == DRUMS_DEPTH)
         for name, part, ngram, depth in zip(model.output_kind.parts, by_part, ngrams, model.output_depths, strict=True)
     }
+    bar_steps = trained.converter.steps_per_bar
     near, far = (
-        float(np.nanmean(repetition(labels, back))) if labels.shape[1] > back * STEPS_PER_BAR else None
+        float(np.nanmean(repetition(labels, back, bar_steps))) if labels.shape[1] > back * bar_steps else None
         for back in (1, 8)
     )
     copies = float(is_copy(trained.converter, labels, training.windows).mean())

@@ -9,7 +9,6 @@ from torch import Generator
 
 from generate import TrainedModel, evenly
 from music.attributes import (
-    STEPS_PER_BAR,
     NGram,
     chance_repetition,
     drum_histogram,
@@ -63,33 +62,34 @@ def compare_part(prefix: str, drums: bool, samples: np.ndarray, data: np.ndarray
     if drums:
         return {
             f"{prefix}drum classes": compare_histograms(drum_histogram, samples, data),
-            f"{prefix}hits a step": compare_means(hit_density, samples, data),
+            f"{prefix}hits per step": compare_means(hit_density, samples, data),
         }
     return {
         f"{prefix}pitch classes": compare_histograms(pitch_class_histogram, samples, data),
         f"{prefix}durations": compare_histograms(duration_histogram, samples, data),
-        f"{prefix}notes a step": compare_means(note_density, samples, data),
+        f"{prefix}notes per step": compare_means(note_density, samples, data),
     }
 
 
 def compare_statistics(
-    samples: np.ndarray, data: np.ndarray, ngram: NGram, depths: Sequence[int]
+    samples: np.ndarray, data: np.ndarray, ngram: NGram, depths: Sequence[int], steps_per_bar: int
 ) -> dict[str, Comparison]:
     """Every statistic of samples and data, labels [n, steps] or [n, steps, 3].
 
     Args:
         depths: number of classes of each part.
+        steps_per_bar: of the windows.
     """
-    found, bars = {}, data.shape[1] // STEPS_PER_BAR
+    found, bar = {}, {"steps_per_bar": steps_per_bar}
     names = OUTPUTS["trio"].parts if len(depths) == 3 else ("",)
     for k, (name, depth) in enumerate(zip(names, depths, strict=True)):
         parts = (labels.reshape(*labels.shape[:2], -1)[..., k] for labels in (samples, data))
         found |= compare_part(f"{name} ".lstrip(), depth == DRUMS_DEPTH, *parts)
-    for back in (back for back in BARS_BACK if back < bars):
-        found[f"repetition at {back} bars"] = compare_means(partial(repetition, bars_back=back), samples, data)
-    found["repetition by chance"] = compare_means(chance_repetition, samples, data)
-    found["n-gram cost, nats a step"] = compare_means(lambda x: ngram.cost(first_part(x)), samples, data)
-    found["self-similarity"] = Comparison(*(self_similarity(x).round(4).tolist() for x in (samples, data)))
+    for back in (back for back in BARS_BACK if back * steps_per_bar < data.shape[1]):
+        found[f"repetition at {back} bars"] = compare_means(partial(repetition, bars_back=back, **bar), samples, data)
+    found["repetition by chance"] = compare_means(partial(chance_repetition, **bar), samples, data)
+    found["n-gram cost, nats per step"] = compare_means(lambda x: ngram.cost(first_part(x)), samples, data)
+    found["self-similarity"] = Comparison(*(self_similarity(x, **bar).round(4).tolist() for x in (samples, data)))
     return found
 
 
@@ -103,9 +103,9 @@ def measure_samples(
     """
     samples = decode_sampled(trained, trained.draw_z(count, generator), generator)
     pair = samples, data[evenly(len(data), count)]
-    train_labels = training.songs.labels[:]
+    train_labels, bar_steps = training.songs.labels[:], trained.converter.steps_per_bar
     return Samples(
-        compare_statistics(samples, data, training.ngram, trained.model.config.output_depths),
+        compare_statistics(samples, data, training.ngram, trained.model.config.output_depths, bar_steps),
         Comparison(*(float(is_copy(trained.converter, labels, training.windows).mean()) for labels in pair)),
         Comparison(*(float(np.median(nearest_distance(labels, train_labels))) for labels in pair)),
     )

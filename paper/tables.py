@@ -224,7 +224,7 @@ def novelty_table(results: Sequence[dict]) -> str:
 
 
 def _novelty_row(name: str, samples: dict) -> list[str]:
-    cost = samples["statistics"]["n-gram cost, nats a step"]
+    cost = samples["statistics"]["n-gram cost, nats per step"]
     comparisons = (samples["copies"], samples["nearest"], cost)
     return [name, *(number(comparison[of]) for comparison in comparisons for of in ("samples", "data"))]
 
@@ -238,7 +238,7 @@ def prior_table(results: Sequence[dict]) -> str:
 
 def _prior_row(result: dict, priors: Sequence[str]) -> list[str]:
     samples = result["samples"]
-    names = ("n-gram cost, nats a step", "repetition at 1 bars")
+    names = ("n-gram cost, nats per step", "repetition at 1 bars")
     real = [samples["statistics"][name]["data"] for name in names] + [samples["copies"]["data"]]
     found = [_prior_numbers(result["priors"][prior]) if prior in result["priors"] else () for prior in priors]
     return [label_of(result), *(_prior_cell(*values) if values else MISSING for values in (*found, real))]

@@ -20,7 +20,7 @@ from engine.checks import checked_count, checked_generator, checked_non_negative
 from engine.rng import integers, normal, seeded
 from prior.mixture import MixturePrior, checked_posteriors, fit_gaussian, fit_mixture
 
-LAGS = 32  # L: windows, back to which a window can repeat another
+LAGS = 32  # L: how many windows back a window can repeat another
 REMEMBERED = 4  # M: last windows, whose choices weigh in the next one
 PHASES = 8  # windows of a group, in which every place has a habit of its own: 16 bars, for windows of 2
 OWN_FEATURES = 2 * REMEMBERED + 2  # O

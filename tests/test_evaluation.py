@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from checkpoint import save_checkpoint
+from configs import with_converter
 from corpus import Entry, file_sha1, load_corpus, write_manifest
 from evaluation import evaluate, main, measure_other_source
 from generate import TrainedModel
@@ -47,6 +48,16 @@ def test_a_whole_evaluation_is_reproducible_and_consistent(trained):
     assert ends.mixed_to_start[0] == ends.mixed_to_end[-1] == 0
     assert np.diff(ends.mixed_to_start).min() >= 0
     assert (found.attributes is None) == ("drums_" in found.preset)
+
+
+def test_the_bars_of_a_waltz_are_compared_with_each_other():
+    config = with_converter(shrink("cat-mel_2bar_tiny"), time_signature=(3, 4))
+    trained = TrainedModel(MusicVAE(config.model), config)
+    songs = made_songs(trained.converter, 16)
+    songs.labels[:, 12:] = songs.labels[:, :12]
+    found = evaluate(trained, songs, songs)
+    assert found.samples.statistics["repetition at 1 bars"].data == 1
+    assert found.priors["held-out music"].repetition == 1
 
 
 def with_off_grid(songs, *names):
@@ -100,8 +111,8 @@ def test_a_trained_model_measures_better_than_an_untrained_one(tmp_path):
     assert found.elbo.nats.mean < fresh.elbo.nats.mean / 2
     assert found.samples.nearest.samples < fresh.samples.nearest.samples - 0.2
     assert found.samples.copies.data == 1.0
-    cost = found.samples.statistics["n-gram cost, nats a step"]
-    assert cost.data < cost.samples < fresh.samples.statistics["n-gram cost, nats a step"].samples
+    cost = found.samples.statistics["n-gram cost, nats per step"]
+    assert cost.data < cost.samples < fresh.samples.statistics["n-gram cost, nats per step"].samples
 
 
 def test_a_limit_applies_to_windows_pairs_and_samples(trained, monkeypatch):

@@ -42,10 +42,10 @@ def made_result(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
     statistics = {
         "pitch classes": Comparison([0.5, *[0.0] * 10, 0.5], [1.0, *[0.0] * 11], 0.311),
         "durations": durations,
-        "notes a step": Comparison(0.25, 0.5),
+        "notes per step": Comparison(0.25, 0.5),
         "repetition at 1 bars": Comparison(0.1, 0.4),
         "repetition by chance": Comparison(0.05, 0.06),
-        "n-gram cost, nats a step": Comparison(1.5, 1.25),
+        "n-gram cost, nats per step": Comparison(1.5, 1.25),
         "self-similarity": Comparison([[1.0, 0.1], [0.1, 1.0]], [[1.0, 0.4], [0.4, 1.0]]),
     }
     line = [0.0, 0.5, 1.0]

@@ -111,7 +111,7 @@ def test_earlier_and_present_melodies_measure_what_the_page_says_on_the_same_win
         sampled = found["reconstruction"]["sampled"]["parts"]["all"]["mean"]
         assert_stated(f"| {name} | {sampled:.3f} | {bits(found)} | {found['elbo']['nats']['mean']:.0f} |")
     assert OLDER["elbo"]["kl_bits"]["mean"] < EARLIER["elbo"]["kl_bits"]["mean"] / 3
-    cost = EARLIER["samples"]["statistics"]["n-gram cost, nats a step"]["data"]
+    cost = EARLIER["samples"]["statistics"]["n-gram cost, nats per step"]["data"]
     assert_stated(
         f"The earlier weights cost {EARLIER['priors']['standard normal']['cost']:.2f} nats per step from N(0, I), "
         f"where held-out music cost {cost:.2f}."
@@ -203,7 +203,10 @@ def test_earlier_and_present_long_melodies_measure_what_the_page_says_on_the_sam
     for name, found in (("earlier", EARLIER_16), ("present", OLDER_16)):
         assert_stated(f"| {name} | {accuracy(found):.3f} | {bits(found)} | {found['elbo']['nats']['mean']:.0f} |")
     (now, real), (then, earlier) = (
-        (found["priors"]["standard normal"]["cost"], found["samples"]["statistics"]["n-gram cost, nats a step"]["data"])
+        (
+            found["priors"]["standard normal"]["cost"],
+            found["samples"]["statistics"]["n-gram cost, nats per step"]["data"],
+        )
         for found in (FOUND["mel_16bar"], EARLIER_16)
     )
     assert_stated(
@@ -322,12 +325,12 @@ def test_priors_measure_what_the_page_says():
 @pytest.mark.parametrize(
     "name, measure, words, show",
     [
-        ("drums_2bar", "n-gram cost, nats a step", "n-gram cost, nats per step", "{:.2f}".format),
+        ("drums_2bar", "n-gram cost, nats per step", "n-gram cost, nats per step", "{:.2f}".format),
         ("drums_2bar", "repetition at 1 bars", "repetition at 1 bar", percent),
-        ("mel_16bar", "notes a step", "notes per step", "{:.2f}".format),
+        ("mel_16bar", "notes per step", "notes per step", "{:.2f}".format),
         ("mel_16bar", "repetition at 8 bars", "repetition at 8 bars", percent),
         ("drums_16bar", "repetition at 8 bars", "repetition at 8 bars", percent),
-        ("drums_16bar", "n-gram cost, nats a step", "n-gram cost, nats per step", "{:.2f}".format),
+        ("drums_16bar", "n-gram cost, nats per step", "n-gram cost, nats per step", "{:.2f}".format),
     ],
 )
 def test_samples_and_held_out_music_measure_what_the_page_says(name, measure, words, show):
@@ -346,7 +349,7 @@ def test_copies_and_nearest_windows_measure_what_the_page_says():
 
 
 def test_statements_in_words_follow_from_the_numbers():
-    costs = {name: found["n-gram cost, nats a step"] for name, found in STATISTICS.items()}
+    costs = {name: found["n-gram cost, nats per step"] for name, found in STATISTICS.items()}
     melodies, long, short = (costs[name] for name in ("mel_16bar", "drums_16bar", "drums_2bar"))
     assert_stated(
         f"almost as likely as real melodies ({melodies['samples']:.2f} and {melodies['data']:.2f} nats per step)",
