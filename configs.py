@@ -57,6 +57,7 @@ class TrainingConfig:
     transpose_range: tuple[int, int] = (0, 0)  # semitones, both ends included; drawn for each window and epoch
     curriculum: int = 0  # updates over which windows grow from one segment to their whole length
     mixed: float = 0.0  # share of the drum windows that take some of their drums from another window
+    rekeyed: float = 0.0  # share of the windows with chords that are decoded in another key than they are encoded in
 
     __repr__ = one_field_per_line
 
@@ -77,8 +78,9 @@ class TrainingConfig:
             raise ValueError(f"transpose_range must be two whole numbers of semitones, (low, high), got {low_and_high}")
         if self.transpose_range[0] > self.transpose_range[1]:
             raise ValueError(f"transpose_range must go from low to high, got {self.transpose_range}")
-        if not 0 <= self.mixed <= 1:
-            raise ValueError(f"mixed must be a share, 0 to 1, got {self.mixed}")
+        for name in ("mixed", "rekeyed"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a share, 0 to 1, got {getattr(self, name)}")
         if not self.grad_clip > 0:
             raise ValueError(f"grad_clip must be above 0, got {self.grad_clip}; 10,000 clips nothing")
         if not 0 < self.decay_rate <= 1:
@@ -114,6 +116,8 @@ class Config:
         kind = type(self.converter)
         if self.training.mixed and kind is not DrumsConverter:
             raise ValueError(f"a {kind.__name__} cannot mix windows: leave mixed at 0")
+        if self.training.rekeyed and not self.converter.control_depth:
+            raise ValueError(f"the windows of {self.name} have no chords: leave rekeyed at 0")
         if self.training.curriculum and (self.model.whole_steps == self.model.steps or kind is MultitrackConverter):
             raise ValueError(f"the segments of {self.name} are not bars: leave curriculum at 0")
         if self.training.transpose_range != (0, 0) and kind in (DrumsConverter, GrooveConverter):

@@ -52,6 +52,7 @@ def test_flat_and_hierarchical_twins_have_equal_parameter_counts_and_one_recipe(
         ({"curriculum": -1}, "curriculum must be an int of at least 0, got -1"),
         ({"transpose_range": (3, -3)}, "must go from low to high, got .3, -3."),
         ({"mixed": 1.5}, "mixed must be a share, 0 to 1, got 1.5"),
+        ({"rekeyed": -0.5}, "rekeyed must be a share, 0 to 1, got -0.5"),
         ({"grad_clip": -1}, "grad_clip must be above 0, got -1"),
         ({"grad_clip": 0.0}, "grad_clip must be above 0, got 0.0"),
         ({"grad_clip": math.nan}, "grad_clip must be above 0, got nan"),
@@ -178,10 +179,12 @@ def test_a_curriculum_needs_segments_that_are_bars():
             replace(config, training=replace(config.training, curriculum=100))
 
 
-def test_drums_are_not_transposed_and_only_drums_are_mixed():
+def test_each_kind_of_music_has_its_own_augmentations():
     melody, drums = CONFIGS["cat-mel_2bar_tiny"], CONFIGS["cat-drums_2bar_tiny"]
     with pytest.raises(ValueError, match="a MelodyConverter cannot mix windows"):
         replace(melody, training=replace(melody.training, mixed=0.5))
+    with pytest.raises(ValueError, match="the windows of cat-mel_2bar_tiny have no chords: leave rekeyed at 0"):
+        replace(melody, training=replace(melody.training, rekeyed=0.5))
     with pytest.raises(ValueError, match="a DrumsConverter has no pitch to transpose"):
         replace(drums, training=melody.training)
 

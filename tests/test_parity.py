@@ -25,9 +25,9 @@ from loss import (
 )
 from magenta_checkpoint import load_magenta_checkpoint
 from magenta_formats.variables import fill_state, layers_of
-from midi_utils import Tensors
 from outputs import Softmaxes, groove_losses
 from training import updates
+from training.batches import Batch
 
 PRESETS = [
     "cat-mel_2bar_small",
@@ -198,7 +198,7 @@ def test_losses_and_gradient_norms_of_four_updates_match(name, monkeypatch):
     config, _, numbers = reference(name)
     model = load_magenta_checkpoint(parity_folder(name) / "model.ckpt", name)
     recipe = replace(config.training, sampling_schedule="constant", sampling_rate=0.0)  # teacher-forced
-    batch = Tensors(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
+    batch = Batch(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
     norms = []
     monkeypatch.setattr(torch, "randn", lambda *shape, **kind: numbers["eps"])
     clip = updates.clip_gradients
@@ -215,7 +215,7 @@ def gradients(name, monkeypatch):
     """The model, and the gradient of each parameter before the first update."""
     config, _, numbers = reference(name)
     model = load_magenta_checkpoint(parity_folder(name) / "model.ckpt", name)
-    batch = Tensors(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
+    batch = Batch(numbers["inputs"], numbers["outputs"], encode_lengths(numbers), numbers.get("controls"))
     monkeypatch.setattr(torch, "randn", lambda *shape, **kind: numbers["eps"])
     recipe = config.training
     beta = beta_at(int(numbers["train_start_step"]), max_beta=recipe.max_beta, beta_rate=recipe.beta_rate)

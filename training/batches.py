@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from configs import Config
-from engine.rng import RandomSource, integers, own_rows, seeded
+from engine.rng import RandomSource, integers, own_rows, seeded, uniform
 from loss import segments_at
-from midi_utils import Converter, SongDataset, Tensors, Windows
+from midi_utils import Converter, SongDataset, Windows
 from music.song_cache import Rows
+
+OTHER_KEYS = (-5, 6)  # semitones from the key of a window to that in which it is decoded, both ends included
 
 
 @lru_cache(maxsize=4)
@@ -36,6 +38,16 @@ class LabelBatch(NamedTuple):
     labels: "Tensor | OnDisk"  # [n, steps, ...], see `Windows`
     lengths: Tensor | None  # [n] or [n, segments]; None if every window is full
     controls: "Tensor | OnDisk | None"  # [n, steps]
+
+
+class Batch(NamedTuple):
+    """What an update reads: `Tensors` of some windows, and chords for the decoder alone."""
+
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor | None  # None if every window is full
+    controls: Tensor | None
+    target_controls: Tensor | None = None  # of the targets; those of the inputs when None
 
 
 class OnDisk:
@@ -75,7 +87,7 @@ def batch_tensors(
     semitones: Tensor | None = None,
     source: RandomSource = None,
     indices: bool = False,
-) -> Tensors:
+) -> Batch:
     """Converts the labels of a batch to the model's tensors.
 
     Args:
@@ -92,16 +104,17 @@ def batch_tensors(
         labels = converter.transpose(labels, semitones)
     full = labels.new_full(labels.shape[:1], converter.steps, dtype=torch.int32) if lengths is None else lengths
     tensors = converter.to_tensors(Windows(labels, full, controls), source, indices)
-    return tensors._replace(lengths=lengths)
+    return Batch(*tensors._replace(lengths=lengths))
 
 
 def step_batch(
     data: LabelBatch, config: Config, step: int, seed: int, source: RandomSource, indices: bool = False
-) -> Tensors:
+) -> Batch:
     """Makes the batch of a step, or the shard of it that belongs to a process.
 
-    Each window is mixed and transposed by its own draws. During a curriculum each window is cut into shorter ones,
-    all of which stay in the batch.
+    Each window is mixed, transposed and rekeyed by its own draws. Of a rekeyed window only the chords tell the decoder
+    its key, so that the decoder learns to follow them. During a curriculum each window is cut into shorter ones, all of
+    which stay in the batch.
 
     Args:
         data: labels of the data set.
@@ -121,6 +134,12 @@ def step_batch(
     segments = config.model.steps // config.model.whole_steps
     current = segments_at(step, segments=segments, curriculum=recipe.curriculum)
     batch = batch_tensors(windows, config.converter, semitones, source, indices)
+    if recipe.rekeyed:
+        moved = draw_semitones(*OTHER_KEYS, windows.labels, source)
+        chosen = uniform(moved.shape, source, moved.device) < recipe.rekeyed
+        key = moved * chosen + (0 if semitones is None else semitones)
+        decoded = batch_tensors(windows, config.converter, key, indices=indices)
+        batch = batch._replace(targets=decoded.targets, target_controls=decoded.controls)
     return cut_windows(batch, segments // current)
 
 
@@ -131,8 +150,8 @@ def draw_semitones(low: int, high: int, labels: Tensor, source: RandomSource) ->
     return integers(low, high + 1, labels.shape[:1], source, labels.device)
 
 
-def cut_windows(batch: Tensors, pieces: int) -> Tensors:
+def cut_windows(batch: Batch, pieces: int) -> Batch:
     """Cuts each full window of a batch into `pieces` windows of equal length."""
     if pieces == 1:
         return batch
-    return Tensors(*(None if a is None else a.unflatten(1, (pieces, -1)).flatten(0, 1) for a in batch))
+    return Batch(*(None if a is None else a.unflatten(1, (pieces, -1)).flatten(0, 1) for a in batch))

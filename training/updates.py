@@ -21,9 +21,9 @@ from loss import (
     reconstruction_loss,
     sampling_probability_at,
 )
-from midi_utils import Converter, Tensors
+from midi_utils import Converter
 from model import MusicVAE, autocast
-from training.batches import LabelBatch, batch_tensors, labels_at
+from training.batches import Batch, LabelBatch, batch_tensors, labels_at
 from training.history import Metrics
 from training.processes import process_count, process_shard
 
@@ -33,7 +33,7 @@ VALID_WINDOWS = 1024  # largest number of held-out windows that are measured, ev
 
 def compute_loss(
     model: MusicVAE,
-    batch: Tensors,
+    batch: Batch,
     *,
     beta: float,
     free_bits: float,
@@ -58,7 +58,8 @@ def compute_loss(
     with autocast(batch.inputs.device, precision):
         posterior = model.encode(batch.inputs, batch.lengths, batch.controls, source)
         z = posterior.loc + posterior.scale * normal(posterior.loc.shape, source, posterior.loc.device)
-        logits = model.decode(z, batch.targets, batch.lengths, batch.controls, sampling_probability, source)
+        controls = batch.controls if batch.target_controls is None else batch.target_controls
+        logits = model.decode(z, batch.targets, batch.lengths, controls, sampling_probability, source)
     output = {"output": model.config.output, "output_weights": model.output_weights}
     nats = reconstruction_loss(logits, batch.targets, batch.lengths, **output)
     elbo = elbo_loss(nats, kl_divergence(posterior), beta=beta, free_bits=free_bits)
@@ -73,7 +74,7 @@ class ShardLoss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Tensors, *, source: Shard, **settings) -> tuple[ElboLoss, Tensor]:
+    def forward(self, batch: Batch, *, source: Shard, **settings) -> tuple[ElboLoss, Tensor]:
         elbo, correct = compute_loss(self.model, batch, source=source, **settings)
         weight = (source.stop - source.start) * dist.get_world_size() / source.total
         return ElboLoss(*(weight * mean for mean in elbo)), weight * correct
@@ -103,7 +104,7 @@ def clip_gradients(parameters: list[Tensor], limit: float) -> Tensor:
 def update(
     model: MusicVAE | DistributedDataParallel,
     optimizer: Adam,
-    batch: Tensors,
+    batch: Batch,
     recipe: TrainingConfig,
     step: int,
     source: RandomSource,

@@ -25,6 +25,7 @@ from engine.lstm import (
 from engine.rng import Shard, seeded
 from helpers import made_songs, needs_bfloat16
 from model import MusicVAE, autocast
+from training.batches import Batch
 from training.updates import compute_loss
 
 TOLERANCES = {torch.float32: 5e-6, torch.bfloat16: 2e-2}  # of the largest error, relative to the largest number
@@ -161,7 +162,8 @@ def test_every_kind_of_model_has_the_same_loss_and_gradients_with_fused_layers(d
     config = CONFIGS[name]
     torch.manual_seed(0)
     model = MusicVAE(config.model).train()
-    batch = config.converter.to_tensors(made_songs(config.converter, 4).windows(range(4)), seeded("cpu", "dropout"))
+    songs = made_songs(config.converter, 4)
+    batch = Batch(*config.converter.to_tensors(songs.windows(range(4)), seeded("cpu", "dropout")))
 
     def loss_and_gradients():
         model.zero_grad()

@@ -1,4 +1,4 @@
-"""Batches: the order of the windows, transposition, mixing and the curriculum."""
+"""Batches: the order of the windows, transposition, mixing, other keys and the curriculum."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ import torch
 
 from engine.rng import seeded
 from helpers import made_songs, shrink
+from music.labels import FIRST_PITCH
 from training.batches import LabelBatch, batch_indices, labels_on, step_batch
 
 
@@ -52,6 +53,28 @@ def test_mixing_takes_drums_of_a_bar_from_the_window_before():
     assert 0.4 < chosen.float().mean() < 0.6
     assert 0.45 < other[chosen].float().mean() < 0.55
     assert 0.45 < (other[chosen, 0] == other[chosen, 1]).float().mean() < 0.55
+
+
+def test_rekeyed_windows_are_decoded_in_another_key_with_their_chords():
+    config = shrink("cat-mel_2bar_chords_tiny", transpose_range=(0, 0), rekeyed=0.5)
+    config = replace(config, training=replace(config.training, batch_size=200))
+    songs = made_songs(config.converter, 200)
+    batch, order = (
+        step_batch(labels_on("cpu", songs), config, 0, 0, seeded("cpu", "step", 0)),
+        batch_indices(0, 200, 200, 0),
+    )
+    plain = config.converter.to_tensors(songs.windows(order))
+    assert torch.equal(batch.inputs, plain.inputs)
+    assert torch.equal(batch.controls, plain.controls)
+    labels, own = batch.targets.argmax(-1), plain.targets.argmax(-1)
+    moves = torch.where(own >= FIRST_PITCH, labels - own, 0)
+    moves = moves.amax(1) + moves.amin(1)  # of each window: all of its notes move alike
+    assert torch.equal(labels, torch.where(own >= FIRST_PITCH, own + moves[:, None], own))
+    chords = [controls.argmax(-1) for controls in (batch.target_controls, plain.controls)]
+    roots = (chords[0] - chords[1]) % 12
+    assert torch.equal(torch.where(chords[1] > 0, roots, 0), torch.where(chords[1] > 0, moves[:, None] % 12, 0))
+    assert 0.4 < (moves != 0).float().mean() < 0.6
+    assert set(moves.tolist()) == set(range(-5, 7))
 
 
 def test_a_curriculum_cuts_the_windows_of_a_batch_into_bars():

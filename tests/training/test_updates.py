@@ -11,10 +11,9 @@ from configs import CONFIGS
 from engine.adam import Adam
 from helpers import MAGENTA, QUIET
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state
-from midi_utils import Tensors
 from model import MusicVAE
 from train import read_beginning, train
-from training.batches import labels_on
+from training.batches import Batch, labels_on
 from training.start import load_beginning
 from training.updates import clip_gradients, update, validate
 
@@ -37,7 +36,7 @@ def test_magentas_training_run_continues_with_the_same_updates(magenta_melodies,
     with np.load(MAGENTA / "fixture.npz") as file:
         numbers = {key: torch.from_numpy(file[key]) for key in ("inputs", "outputs", "lengths", "eps")}
     recipe = replace(CONFIGS[config.name].training, sampling_schedule="constant", sampling_rate=0.0)
-    batch = Tensors(numbers["inputs"].float(), numbers["outputs"].float(), numbers["lengths"].long(), None)
+    batch = Batch(numbers["inputs"].float(), numbers["outputs"].float(), numbers["lengths"].long(), None)
     monkeypatch.setattr(torch, "randn", lambda *shape, **kind: numbers["eps"])
     start, model = (load_magenta_checkpoint(MAGENTA / "model.ckpt") for _ in range(2))
     optimizer = Adam(model)
