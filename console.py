@@ -15,6 +15,11 @@ def say(*values, sep: str = " ", flush: bool = False):
     print(encodable(sep.join(map(str, values)), sys.stdout), flush=flush)
 
 
+def tell(text: str):
+    """Prints a line on standard error, as `say` does on standard output."""
+    print(encodable(text, sys.stderr), file=sys.stderr, flush=True)
+
+
 def encodable(text: str, stream: TextIO | None) -> str:
     """Returns text with escapes in place of the characters that a stream cannot encode."""
     encoding = getattr(stream, "encoding", None) or "utf-8"

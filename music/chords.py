@@ -163,7 +163,7 @@ def progression(text: str, steps_per_bar: int) -> np.ndarray:
     """Classes int8 [bars * steps_per_bar] of a chord progression such as "Am7 Dm7 | G7 Cmaj7".
 
     Bars are separated by |, and the chords of a bar share its steps equally. Without a |, every chord takes a bar. The
-    sign % repeats the bar before it.
+    sign % repeats the bar before it. Commas count as spaces.
 
     Raises:
         ChordError: a chord cannot be read or has no class, a bar is empty, or its chords cannot share its steps. The
@@ -171,7 +171,7 @@ def progression(text: str, steps_per_bar: int) -> np.ndarray:
     """
     if not isinstance(text, str):
         raise ChordError(f'chords must be a text, such as "Am7 Dm7 | G7 Cmaj7", got {text!r}')
-    bars = []
+    bars, text = [], text.replace(",", " ")
     for found in re.finditer(r"[^|]+" if "|" in text else r"\S+", text):
         if found[0].strip() == "%" and bars:
             bars.append(bars[-1])

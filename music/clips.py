@@ -13,15 +13,17 @@ import numpy as np
 from pretty_midi import Instrument, PrettyMIDI
 
 from engine.checks import checked_count, checked_type, described
-from music.converter import QPM_RANGE, BarsConverter
+from music.converter import QPM_RANGE, BarsConverter, named_tracks
 from music.drums import DrumTracksConverter
 from music.grid import Part, counted, file_bars, fraction, song_parts, steady_tempo, steps_of_bar, steps_per_second
 from music.labels import FIRST_PITCH, NO_EVENT, NOTE_OFF
 from music.melody import PitchedTracksConverter
 
 MAX_CLIP_BARS = 1024
+NO_METRE = "train a model of that time signature, see docs/presets.md"
 OTHER_BARS = "choose other bars (start_bar and bars; --from-bar and --clip-bars)"
-OTHER_TRACK = "choose a track (track; --track), or another model"
+OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)"
+OTHER_DRUMS = "name the track that is drums (track; --drum-track)"
 FILLS = ("rest", "loop")  # what follows where a clip is too short: silence, or the clip again from its start
 
 Line = Callable[[Part, PrettyMIDI], tuple[np.ndarray, tuple[int, ...]]]  # see `BarsConverter.line`
@@ -140,17 +142,19 @@ def with_one_track(midi: PrettyMIDI, converter: BarsConverter, track: int) -> Pr
     """A copy of a song in which one track alone has notes, and is declared to be what the converter takes.
 
     Raises:
-        ValueError: there is no such track, or the converter takes several.
+        ValueError: there is no such track, it is drums and the converter takes none, or the converter takes several.
     """
     if not _takes_one(converter):
         raise ValueError("this kind of model takes several tracks, by their programs: omit track (--track)")
     if checked_count("track", track, least=0) >= len(midi.instruments):
-        raise ValueError(f"there is no track {track}; the song has {track_list(midi)}")
-    song, chosen = copy(midi), copy(midi.instruments[track])
-    chosen.is_drum = isinstance(converter, DrumTracksConverter)
+        raise ValueError(f"there is no track {track}; the song has {named_tracks(midi)}")
+    song, chosen, takes_drums = copy(midi), copy(midi.instruments[track]), isinstance(converter, DrumTracksConverter)
+    if chosen.is_drum and not takes_drums:
+        raise ValueError(f"track {track} is drums, and the model takes notes; the song has {named_tracks(midi)}")
+    chosen.is_drum = takes_drums
     if converter.track_refusal(chosen):
         chosen.program = converter.programs[0]
-    song.instruments = [Instrument(one.program, one.is_drum) for one in midi.instruments]
+    song.instruments = [Instrument(one.program) for one in midi.instruments]
     song.instruments[track] = chosen
     return song
 
@@ -158,12 +162,6 @@ def with_one_track(midi: PrettyMIDI, converter: BarsConverter, track: int) -> Pr
 def _takes_one(converter: BarsConverter) -> bool:
     """Whether a converter reads a single track, or several as one."""
     return isinstance(converter, DrumTracksConverter | PitchedTracksConverter)
-
-
-def track_list(midi: PrettyMIDI) -> str:
-    """The tracks of a song with their numbers and programs, in words."""
-    kinds = ["drums" if one.is_drum else f"program {one.program}" for one in midi.instruments]
-    return ", ".join(f"track {k} ({kind})" for k, kind in enumerate(kinds)) or "no tracks"
 
 
 def _programs(midi: PrettyMIDI, song: PrettyMIDI, tracks: tuple[int, ...]) -> tuple[int, ...]:
@@ -180,10 +178,7 @@ def _part_of_clip(song: PrettyMIDI, start_bar: int, bars: int | None, converter:
     index = max((k for k, start in enumerate(starts) if start <= start_bar), default=0)
     part = parts[index]
     if steps_of_bar(part.time_signature) != converter.steps_per_bar:
-        raise ValueError(
-            f"the song is in {fraction(part.time_signature)} at bar {start_bar + 1}, the model in "
-            f"{fraction(converter.time_signature)}: {OTHER_BARS}, or a model of that time signature"
-        )
+        raise ValueError(_other_metre(parts, index, start_bar, converter))
     ends_at = next(
         (start for start, later in zip(starts[index + 1 :], parts[index + 1 :], strict=True) if len(later.start)), None
     )
@@ -195,6 +190,14 @@ def _part_of_clip(song: PrettyMIDI, start_bar: int, bars: int | None, converter:
     first = (start_bar - starts[index]) * converter.steps_per_bar
     bars = bars or _bars_from(part, first, converter)
     return _steps_of_part(converter.sustained(part, song), first, bars * converter.steps_per_bar)
+
+
+def _other_metre(parts: Sequence[Part], index: int, start_bar: int, converter: BarsConverter) -> str:
+    """Why no clip begins at a bar of another time signature, and where one can begin."""
+    metre, wanted = (fraction(one.time_signature) for one in (parts[index], converter))
+    fits = [one for one in parts if len(one.start) and steps_of_bar(one.time_signature) == converter.steps_per_bar]
+    where = f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}" if fits else NO_METRE
+    return f"the song is in {metre} at bar {start_bar + 1}, the model in {wanted}; {where}"
 
 
 def _bars_from(part: Part, first: int, converter: BarsConverter) -> int:
@@ -221,7 +224,8 @@ def _why_no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_b
     if not len(part.start):
         stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
         return f"no notes {stretch}: {OTHER_BARS}"
-    return f"{converter.why_no_window(song, [part])}: {OTHER_TRACK if _takes_one(converter) else OTHER_BARS}"
+    remedy = OTHER_DRUMS if isinstance(converter, DrumTracksConverter) else OTHER_TRACK
+    return f"{converter.why_no_window(song, [part])}: {remedy if _takes_one(converter) else OTHER_BARS}"
 
 
 # ---- Clips to windows, and back ----

@@ -260,6 +260,16 @@ def describe_tracks(midi: PrettyMIDI) -> str:
     return f"it has {' and '.join(kinds)}"
 
 
+def named_tracks(midi: PrettyMIDI) -> str:
+    """The tracks of a song with their numbers, names and programs, in words."""
+    names = (f" {name!r}" if (name := one.name.strip()) else "" for one in midi.instruments)
+    kinds = (
+        "drums" if one.is_drum else f"program {one.program}, {pretty_midi.program_to_instrument_name(one.program)}"
+        for one in midi.instruments
+    )
+    return ", ".join(f"track {k}{name} ({kind})" for k, (name, kind) in enumerate(zip(names, kinds))) or "no tracks"
+
+
 # ---- Labels to MIDI ----
 
 

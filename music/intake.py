@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pretty_midi import PrettyMIDI
 
 from engine.checks import checked_type, described
+from music.converter import named_tracks
 from music.midi_bytes import MidiError
 from music.midi_output import drum_pitch, program_number, with_drum_map
 from music.swing import straighten
@@ -58,17 +59,26 @@ def with_drum_tracks(midi: PrettyMIDI, tracks: Sequence[int | str]) -> PrettyMID
     Raises:
         MidiError: the song has no such track; the message lists its tracks.
     """
-    song, names = copy(midi), [one.name.strip().casefold() for one in midi.instruments]
+    song = copy(midi)
     song.instruments = list(midi.instruments)
-    for wanted in tracks:
-        found = [k for k in range(len(names)) if wanted == k or str(wanted).strip().casefold() == names[k] != ""]
-        if not found:
-            raise MidiError(f"there is no track {wanted!r} to take as drums; the song has {named_tracks(midi)}")
-        for k in found:
-            if not song.instruments[k].is_drum:
-                song.instruments[k] = copy(midi.instruments[k])
-                song.instruments[k].is_drum, song.instruments[k].program = True, 0  # the standard kit
+    for k in (k for wanted in tracks for k in tracks_of(midi, wanted)):
+        if not song.instruments[k].is_drum:
+            song.instruments[k] = copy(midi.instruments[k])
+            song.instruments[k].is_drum, song.instruments[k].program = True, 0  # the standard kit
     return song
+
+
+def tracks_of(midi: PrettyMIDI, wanted: int | str) -> list[int]:
+    """The indices of a song's tracks with a number, from 0, or a name, whose case does not count.
+
+    Raises:
+        MidiError: the song has no such track; the message lists its tracks.
+    """
+    names = [one.name.strip().casefold() for one in midi.instruments]
+    found = [k for k in range(len(names)) if wanted == k or str(wanted).strip().casefold() == names[k] != ""]
+    if not found:
+        raise MidiError(f"there is no track {wanted!r}; the song has {named_tracks(midi)}")
+    return found
 
 
 def check_drum_map(midi: PrettyMIDI, drum_map: Sequence[tuple[int, int]]) -> None:
@@ -79,19 +89,12 @@ def check_drum_map(midi: PrettyMIDI, drum_map: Sequence[tuple[int, int]]) -> Non
         raise ValueError(f"the drum map names pitches without a drum: {absent}; the drums have {present}")
 
 
-def named_tracks(midi: PrettyMIDI) -> str:
-    """The tracks of a song with their numbers, programs and names, in words."""
-    kinds = ("drums" if one.is_drum else f"program {one.program}" for one in midi.instruments)
-    names = (f", {name!r}" if (name := one.name.strip()) else "" for one in midi.instruments)
-    return ", ".join(f"track {k} ({kind}{name})" for k, (kind, name) in enumerate(zip(kinds, names))) or "no tracks"
-
-
 # ---- Options as text ----
 
 
-def read_drum_tracks(texts: Sequence[str]) -> tuple[int | str, ...]:
-    """Tracks by number or by name."""
-    return tuple(int(text) if text.isdecimal() else text for text in texts)
+def read_track(text: str) -> int | str:
+    """A track by number or by name."""
+    return int(text) if text.isdecimal() else text
 
 
 def read_drum_map(option: str, pairs: Sequence[str]) -> dict[int, int]:
@@ -136,4 +139,4 @@ def read_intake(options) -> Intake:
     """The Intake of the options of `add_intake_arguments`."""
     pairs = [pair for pair in options.input_drum_map.split(",") if pair.strip()]
     drum_map = tuple(read_drum_map("--input-drum-map", pairs).items())
-    return Intake(read_drum_tracks(options.drum_track), drum_map, options.straighten)
+    return Intake(tuple(map(read_track, options.drum_track)), drum_map, options.straighten)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
+from torch.distributions import Normal
 from tqdm import tqdm
 
 from engine.checks import checked_count, checked_share, checked_temperature, described
@@ -38,7 +39,7 @@ from music.clips import (
     sounding_steps,
 )
 from music.converter import Programs, as_array, take
-from music.grid import counted
+from music.grid import NAMES_SHOWN, counted
 from music.groove import on_taps, with_feel
 from music.labels import DRUM_CLASSES
 from prior import Codes, fit_sequence
@@ -92,11 +93,13 @@ def whole_songs(songs: str | os.PathLike | Iterable[Midi | Clip], converter: Con
         try:
             clips.append(song if isinstance(song, Clip) else longest_clip(as_midi(song), converter))
         except ValueError as error:
-            faults.append(f"{song if isinstance(song, str | os.PathLike) else f'song {k}'}: {error}")
+            name = str(song) if isinstance(song, str | os.PathLike) else f"song {k}"
+            faults.append(f"{name}: {str(error).removeprefix(f'{name}: ')}")
+    shown = "".join(f"\n  {fault}" for fault in faults[:NAMES_SHOWN]) + "\n  ..." * (len(faults) > NAMES_SHOWN)
     if not clips:
-        raise ValueError(f"none of {counted(len(given), 'song')} can be used, such as {faults[0]}")
+        raise ValueError(f"none of {counted(len(given), 'song')} can be used:{shown}")
     if faults:
-        warnings.warn(f"{len(faults)} of {len(given)} songs left out, such as {faults[0]}", stacklevel=2)
+        warnings.warn(f"{len(faults)} of {len(given)} songs left out:{shown}", stacklevel=2)
     return clips
 
 
@@ -508,6 +511,10 @@ class ClipTools:
         if not getattr(self.converter, field, False):
             raise ValueError(f"{tool} needs a model of a preset such as {preset}; this one is of {self.config.name}")
         return self.converter
+
+    def clip_posterior(self, clip: Midi | Windows | Clip) -> Normal:
+        """The posterior q(z|x) of each window of a clip, [n, Z]."""
+        return self.posterior(self._cut(self.clip(clip))[1])
 
     def _cut(self, clip: Clip, start: int = 0) -> tuple[Cutting, Windows]:
         """The windows of a clip from a step on, as they were and as the model reads them."""

@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import random
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -16,13 +15,13 @@ from tqdm import tqdm
 
 from checkpoint import model_name
 from configs import with_converter
-from console import encodable, errors_in_a_line, say
+from console import errors_in_a_line, say, tell
 from engine.checks import checked_count, checked_path, checked_seed, checked_share, checked_temperature
 from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import load_midi
 from music.clip_chords import SONG_CHORDS
-from music.clips import FILLS, Clip, checked_bars, track_list
-from music.converter import empty_song
+from music.clips import FILLS, Clip, checked_bars
+from music.converter import empty_song, named_tracks
 from music.drums import DrumTracksConverter
 from music.grid import counted
 from music.intake import (
@@ -31,6 +30,8 @@ from music.intake import (
     read_drum_map,
     read_intake,
     read_programs,
+    read_track,
+    tracks_of,
     with_drum_tracks,
 )
 from music.midi_output import (
@@ -57,7 +58,9 @@ NEW_MUSIC = ("generate", "continue", "personalize")  # tools
 CLIP_COUNTS = {"interpolate": "+", "personalize": "+", "compose": "*"}  # of tools that take other than one
 DRAWING = (*NEW_MUSIC, "vary", "compose")  # tools that draw latent vectors, at temperature 0, too
 COMPOSED_BARS = 64
+STEPS = 5  # of an interpolation
 NEW_CHORDS = ("generate", "personalize", "reharmonize")  # tools whose pieces do not have their song's chords
+OWN_CHORDS = ("continue", "reharmonize")  # tools whose clip has its song's chords, while --chords are for what is new
 TEMPERATURE = 0.5  # of the command's new music
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
 
@@ -73,7 +76,6 @@ NUMBERS = {  # how the options that are numbers are checked, by name, where they
     "strength": checked_share,
     "temperature": lambda _, temperature: checked_temperature(temperature),
     "seed": lambda _, seed: checked_seed(seed),
-    "track": partial(checked_count, least=0),
     "from_bar": checked_count,
     "clip_bars": lambda name, bars: checked_bars(checked_count(name, bars)),
     "tempo": lambda _, qpm: empty_song(qpm, (4, 4)),
@@ -172,8 +174,9 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
         what = f"0 (these songs) to 1 (anything); default: {DIAL}"
         parser.add_argument("--dial", type=float, default=DIAL, help=what)
     if tool == "interpolate":
-        many = parser.add_mutually_exclusive_group(required=True)
-        many.add_argument("--steps", type=int, help="number of pieces on the line through the clips")
+        many = parser.add_mutually_exclusive_group()
+        what = f"number of pieces on the line through the clips (default: {STEPS})"
+        many.add_argument("--steps", type=int, default=STEPS, help=what)
         many.add_argument("--grid", type=int, help="rows and columns of the grid between four clips")
     if tool == "groove":
         parser.add_argument("--strength", type=float, default=1.0, help="0 (as it was) to 1 (default)")
@@ -187,7 +190,8 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
 def add_clip_arguments(parser: argparse.ArgumentParser):
     """Adds the options that say which part of a song is the clip."""
     group = parser.add_argument_group("the clip")
-    group.add_argument("--track", type=int, help="track, from 0, whatever its program; default: the first that fits")
+    what = "number, from 0, or name of a track, whatever its program; default: the first that fits"
+    group.add_argument("--track", type=read_track, help=what)
     group.add_argument("--from-bar", type=int, default=1, help="first bar, from 1 (default)")
     group.add_argument("--clip-bars", type=int, help="number of bars; default: to the last note")
     group.add_argument("--fill", choices=FILLS, default="rest", help="what follows where the clip is too short")
@@ -256,6 +260,7 @@ def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list
     """A clip with different continuations, one by one."""
     bars = trained.converter.bars if options.bars is None else options.bars
     name = file_name(options, Path(options.clips[0]).stem, f"continued_{bars}bars")
+    playing = playing | {"chords": None if options.chords == SONG_CHORDS else options.chords}
     for k in range(1, options.count + 1):
         (midi,) = trained.continue_clip(clips[0], bars, variation=options.variation, **playing)
         yield Piece(f"{name}_{k}", midi, bars_of(trained, clips[0]) + bars)
@@ -315,22 +320,24 @@ def uses_seed(options: argparse.Namespace) -> bool:
 
 def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     """The clips that the options name; says on standard error which bars and tracks they are."""
-    cutting = {"track": options.track, "start_bar": options.from_bar - 1, "bars": options.clip_bars}
-    chords = SONG_CHORDS if options.tool == "reharmonize" else options.chords
-    cutting |= {"fill": options.fill, "chords": chords, "rhythm": options.tool == "drumify"}
+    cutting = {"start_bar": options.from_bar - 1, "bars": options.clip_bars}
+    own_chords = options.tool in OWN_CHORDS and options.chords is not None
+    cutting |= {"chords": SONG_CHORDS if own_chords else options.chords}
+    cutting |= {"fill": options.fill, "rhythm": options.tool == "drumify"}
     if options.programs is not None:
         trained.converter = with_converter(trained.config, programs=read_programs(options.programs)).converter
     clips = []
     for path in options.clips:
         midi = load_midi(path)
         try:
-            midi = taken_in(trained, midi, options, is_first=not clips)
-            clip = trained.clip(midi, **cutting)
+            track = None if options.track is None else tracks_of(midi, options.track)[0]
+            midi = taken_in(trained, midi, options, track, is_first=not clips)
+            clip = trained.clip(midi, track=track, **cutting)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         last, tracks = options.from_bar + bars_of(trained, clip) - 1, ", ".join(map(str, clip.tracks))
         where = f"bars {options.from_bar} to {last}, track {tracks}, {clip.qpm:.4g} quarters per minute"
-        tell(f"{path}: {where}; it has {track_list(midi)}")
+        tell(f"{path}: {where}; it has {named_tracks(midi)}")
         clips.append(clip)
     return clips
 
@@ -338,11 +345,6 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
 def bars_of(trained: ClipTools, clip: Clip) -> int:
     """The number of bars of a clip."""
     return len(clip.labels) // trained.converter.steps_per_bar
-
-
-def tell(text: str):
-    """Prints a line on standard error."""
-    print(encodable(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
@@ -353,14 +355,16 @@ def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
     return with_drum_map(midi, options.drum_map)
 
 
-def taken_in(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, is_first: bool) -> PrettyMIDI:
+def taken_in(
+    trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, track: int | None, is_first: bool
+) -> PrettyMIDI:
     """A song with the drums that the options declare, and straight if they ask for it.
 
     The files get back the swing of the first song.
     """
     intake = read_intake(options)
-    if intake.drum_map and isinstance(trained.converter, DrumTracksConverter) and options.track is not None:
-        intake = replace(intake, drum_tracks=(*intake.drum_tracks, options.track))
+    if intake.drum_map and isinstance(trained.converter, DrumTracksConverter) and track is not None:
+        intake = replace(intake, drum_tracks=(*intake.drum_tracks, track))
     check_drum_map(with_drum_tracks(midi, intake.drum_tracks), intake.drum_map)
     midi = intake.with_drums(midi)
     found = straighten(midi) if intake.straighten else None

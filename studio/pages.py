@@ -8,13 +8,14 @@ import numpy as np
 from pretty_midi import PrettyMIDI
 
 from checkpoint import model_name
+from console import tell
 from corpus import load_corpus
 from midi_utils import BUILT_IN, SongDataset, load_songs
 from studio.clip_tools import ClipTools
 from studio.write import write_blind, write_gallery, write_space
 
 SONGS = Path(__file__).parents[1] / "midi_songs" / BUILT_IN
-PAGES = ("gallery", "space", "blind")
+PAGES = ("space", "gallery", "blind")  # in the order in which they are written: the space may refuse its clips
 SAMPLES = 8  # of the gallery
 GUESSES = 5  # real and sampled pieces each of the blind page
 
@@ -27,10 +28,19 @@ def page_files(trained: ClipTools, options: argparse.Namespace) -> Iterator[Path
     """
     converter = trained.converter
     songs = load_songs(options.songs, converter)
+    if options.songs != SONGS:
+        tell(str(songs.report))
     compared = load_corpus(options.corpus, "train", converter) if options.corpus else songs
     chosen = {name: getattr(options, name) for name in ("clips", "count", "temperature", "seed")}
     name = model_name(options.path)
-    return write_pages(Path(options.out), trained, name, songs, compared, **chosen, qpm=options.tempo)
+    return write_pages(Path(options.out), trained, name, songs, compared, **chosen, qpm=tempo_of(trained, options))
+
+
+def tempo_of(trained: ClipTools, options: argparse.Namespace) -> float:
+    """The tempo of the pages in quarters per minute: as given, or that of the first corner, or 120."""
+    if options.tempo is None and options.clips is not None:
+        return trained.clip(options.clips[0]).qpm
+    return 120.0 if options.tempo is None else options.tempo
 
 
 def write_pages(
@@ -57,7 +67,10 @@ def write_pages(
         count: samples in the gallery.
         temperature, seed, qpm: of sampling, as in `TrainedModel.sample`.
     """
-    bars, (gallery, space, blind) = trained.converter.bars, [folder / f"{page}.html" for page in PAGES]
+    bars, (space, gallery, blind) = trained.converter.bars, [folder / f"{page}.html" for page in PAGES]
+    names = None if clips is None else [path.stem for path in clips]
+    write_space(space, trained, clips, names=names, seed=seed, qpm=qpm, title=f"The space of {name}")
+    yield space
     real, sources = real_pieces(songs, GUESSES, seed, qpm)
     sampled = trained.sample(count + GUESSES, temperature=temperature, seed=seed, qpm=qpm)
     write_gallery(
@@ -71,9 +84,6 @@ def write_pages(
         lead=f"{count} pieces of {bars} bars, sampled at temperature {temperature:g} with seed {seed}.",
     )
     yield gallery
-    names = None if clips is None else [path.stem for path in clips]
-    write_space(space, trained, clips, names=names, seed=seed, qpm=qpm, title=f"The space of {name}")
-    yield space
     write_blind(blind, real, sampled[count:], sources, bars=bars)
     yield blind
 
@@ -93,9 +103,10 @@ def add_page_arguments(parser: argparse.ArgumentParser, temperature: float):
     parser.add_argument("--songs", type=Path, default=SONGS, metavar="FOLDER", help=text)
     text = "find the nearest songs in the train split of paper/corpus.csv, whose songs this folder holds"
     parser.add_argument("--corpus", metavar="FOLDER", help=text)
-    text = "the corners of the space, MIDI files of one window each (default: four samples)"
+    text = "the corners of the space, MIDI files whose first bars are taken (default: four samples)"
     parser.add_argument("--clips", type=Path, nargs=4, metavar="FILE", help=text)
     parser.add_argument("--count", type=int, default=SAMPLES, help=f"samples in the gallery (default: {SAMPLES})")
     parser.add_argument("--temperature", type=float, default=temperature, help=f"of them (default: {temperature})")
-    parser.add_argument("--tempo", type=float, default=120.0, help="quarters per minute (default: 120)")
+    text = "quarters per minute; default: that of the first of --clips, or 120"
+    parser.add_argument("--tempo", type=float, help=text)
     parser.add_argument("--seed", type=int, default=0, help="of every draw (default: 0)")

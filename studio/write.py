@@ -119,7 +119,8 @@ def write_space(
     Args:
         path, title, lead: as in `write_gallery`.
         trained: a `generate.TrainedModel`.
-        clips: four pieces of one window each, in the corners of the grid in reading order; None draws them.
+        clips: four pieces, whose first windows are the corners of the grid in reading order; one that is shorter than
+            a window is repeated. None draws them.
         names: of the four clips.
         grid, plane: pieces on a side, at least 2.
         temperature: of decoding; at 0 nearby points decode to similar pieces.
@@ -127,8 +128,8 @@ def write_space(
         qpm: tempo in quarter notes per minute.
 
     Raises:
-        ValueError: trained is no TrainedModel, there are not four clips, a clip is not one window of this model, a
-            side is below 2, or the file cannot be written.
+        ValueError: trained is no TrainedModel, there are not four clips, a clip has no note for this model, a side is
+            below 2, or the file cannot be written.
     """
     if not all(hasattr(trained, name) for name in ("draw_z", "encode", "decode", "converter")):
         raise ValueError(f"trained must be a TrainedModel, as TrainedModel.load reads it, got {described(trained)}")
@@ -256,11 +257,17 @@ def blend(vectors: Tensor, weights: Tensor) -> Tensor:
 
 
 def _corners(trained, clips: Iterable[Midi]) -> Tensor:
-    """Posterior means of four pieces, [4, Z]."""
-    clips = _checked_midis("clips", clips)
+    """Posterior means of the first windows of four pieces, [4, Z]."""
+    clips, means = _checked_midis("clips", clips), []
     if len(clips) != 4:
         raise ValueError(f"clips must be four pieces, one per corner, got {len(clips)}")
-    return trained.posterior(clips).loc
+    for k, clip in enumerate(clips, 1):
+        try:
+            window = trained.clip(clip, bars=trained.converter.bars, fill="loop")
+        except ValueError as error:
+            raise ValueError(f"clip {k} of 4: {error}") from error
+        means.append(trained.clip_posterior(window).loc)
+    return torch.cat(means)
 
 
 # ---- Checks ----

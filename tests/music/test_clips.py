@@ -142,19 +142,21 @@ def test_a_clip_goes_on_through_changes_of_tempo(tmp_path):
 
 def test_the_first_track_with_notes_is_taken_or_the_one_that_is_named():
     midi = song((50, [(0, 4, 50)]), (0, []), (1, [(0, 4, 60)]), (2, [(0, 4, 61)]), ("drums", [(0, 1, 36)]))
-    taken = {track: read_clip(midi, MelodyConverter(), track=track) for track in (None, 0, 3, 4)}
+    taken = {track: read_clip(midi, MelodyConverter(), track=track) for track in (None, 0, 3)}
     assert {track: clip.labels[0] - FIRST_PITCH + 21 for track, clip in taken.items()} == {
         None: 60,
         0: 50,
         3: 61,
-        4: 36,
     }
     assert {track: (clip.tracks, clip.program) for track, clip in taken.items()} == {
         None: ((2,), 1),
         0: ((0,), 50),
         3: ((3,), 2),
-        4: ((4,), 0),
     }
+    with pytest.raises(
+        ValueError, match=r"track 4 is drums, and the model takes notes; the song has track 0 \(program"
+    ):
+        read_clip(midi, MelodyConverter(), track=4)
 
 
 def test_a_named_track_counts_as_drums():
@@ -162,6 +164,7 @@ def test_a_named_track_counts_as_drums():
     clip = read_clip(midi, DrumsConverter(), track=1)
     assert np.flatnonzero(clip.labels).tolist() == [4]
     assert clip.program == 0  # a kit, not a guitar
+    assert clip.tracks == (1,)
     assert not midi.instruments[1].is_drum
 
 
@@ -173,8 +176,10 @@ def test_a_clip_lies_in_one_time_signature():
     ):
         read_clip(midi, MelodyConverter())
     assert len(read_clip(midi, MelodyConverter(), bars=4).labels) == 4 * BAR
-    with pytest.raises(ValueError, match="in 3/4 at bar 7, the model in 4/4: choose other bars"):
+    with pytest.raises(ValueError, match="in 3/4 at bar 7, the model in 4/4; it is in 4/4 at bar 1: choose other bars"):
         read_clip(midi, MelodyConverter(), start_bar=6)
+    with pytest.raises(ValueError, match="in 4/4 at bar 1, the model in 5/4; train a model of that time signature"):
+        read_clip(midi, MelodyConverter(time_signature=(5, 4)))
     waltz = read_clip(midi, MelodyConverter(time_signature=(3, 4)), start_bar=6)
     assert np.flatnonzero(waltz.labels).tolist() == [90 - 64 - 24, 94 - 64 - 24]
 
@@ -182,7 +187,7 @@ def test_a_clip_lies_in_one_time_signature():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"track": 5}, r"there is no track 5; the song has track 0 \(program 40\), track 1 \(drums\)"),
+        ({"track": 5}, r"there is no track 5; the song has track 0 \(program 40, Violin\), track 1 \(drums\)"),
         ({"track": -1}, "track must be a whole number of at least 0"),
         ({"start_bar": -1}, "start_bar must be a whole number of at least 0"),
         ({"bars": 0}, "bars must be a whole number of at least 1"),

@@ -60,7 +60,8 @@ def test_a_folder_is_read_with_an_intake_and_its_cache_tells_intakes_apart(tmp_p
         songs = load_songs(tmp_path / "songs", DRUMS, intake=wanted, **reading)
         assert songs.labels.tolist() == LABELS
         (refused,) = songs.report.refused
-        assert refused == ("tune.mid", "there is no track 1 to take as drums; the song has track 0 (program 0, 'Tune')")
+        found = "there is no track 1; the song has track 0 'Tune' (program 0, Acoustic Grand Piano)"
+        assert refused == ("tune.mid", found)
     with pytest.raises(ValueError, match="there is no window to learn from"):
         load_songs(tmp_path / "songs", DRUMS, **reading)
 
@@ -76,8 +77,8 @@ def test_options_are_read_as_they_are_written():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: with_drum_tracks(song(), (7,)), r"no track 7 to take as drums; the song has track 0 \(program 0, 'Tu"),
-        (lambda: with_drum_tracks(song(), ("Kit",)), r"no track 'Kit' .* track 1 \(program 40, 'Beat'\)"),
+        (lambda: with_drum_tracks(song(), (7,)), r"no track 7; the song has track 0 'Tune' \(program 0"),
+        (lambda: with_drum_tracks(song(), ("Kit",)), r"no track 'Kit'; .* track 1 'Beat' \(program 40, Violin\)"),
         (lambda: check_drum_map(song(60, True), ((61, 36),)), "pitches without a drum: 61; the drums have 60"),
         (lambda: Intake(drum_map=((60, 200),)), "a drum must be a MIDI pitch, 0 to 127, or .*, got 200"),
         (lambda: Intake(drum_map=(60, 36)), r"drum_map must be pairs of pitches, such as \(\(60, 36\),\), got 60"),

@@ -168,6 +168,11 @@ def test_the_chords_of_the_clips_own_song_are_followed(studio, folder, tmp_path)
     midi.write(str(tmp_path / "song.mid"))
     (path,) = studio("reconstruct", tmp_path / "song.mid", "--model", "chords", "--chords", "song").values()
     assert [text.text for text in load_midi(path).text_events] == ["Am", "F"]
+    words = ("continue", tmp_path / "song.mid", "--model", "chords", "--seed", 0, "--chords")
+    (path,) = studio(*words, "C | G", "--bars", 2).values()
+    assert [text.text for text in load_midi(path).text_events] == ["Am", "F", "C", "G"]
+    (path,) = studio(*words, "song", "--bars", 4).values()
+    assert [text.text for text in load_midi(path).text_events] == ["Am", "F", "Am", "F"]
 
 
 def test_continue_starts_with_the_clip(studio, folder):
@@ -178,7 +183,10 @@ def test_continue_starts_with_the_clip(studio, folder):
     own = [(n.pitch, round(n.start, 3)) for n in first_track(clip).notes]
     for path in files.values():
         assert [(n.pitch, round(n.start, 3)) for n in first_track(path).notes][: len(own)] == own
-    assert f"{clip}: bars 1 to 3, track 0, 90 quarters per minute; it has track 0 (program 0)" in studio.heard
+    assert (
+        f"{clip}: bars 1 to 3, track 0, 90 quarters per minute; it has track 0 (program 0, Acoustic Grand Piano)"
+        in studio.heard
+    )
 
 
 def test_interpolate_writes_a_line_through_clips_of_any_length(studio, folder):
@@ -356,6 +364,23 @@ def test_drums_of_any_track_and_pitch_are_straightened_and_swung_again(choice, s
     assert quarters_of(path)[:4] == [0, 0.5, 1, 1.5]
 
 
+def test_a_track_is_named(studio, folder, tmp_path):
+    midi = load_midi(folder / "mel_a.mid")
+    midi.instruments.append(Instrument(70, name="Lead"))
+    midi.instruments[1].notes = [Note(80, 50, 0, 1)]
+    midi.write(str(tmp_path / "two.mid"))
+    studio("reconstruct", tmp_path / "two.mid", "--model", "mel", "--track", "lead")
+    assert "track 1, " in studio.heard
+    assert "track 1 'Lead' (program 70, Bassoon)" in studio.heard
+    with pytest.raises(SystemExit, match="two.mid: there is no track 'solo'; the song has track 0"):
+        studio("reconstruct", tmp_path / "two.mid", "--model", "mel", "--track", "solo")
+
+
+def test_a_line_has_five_pieces_by_default(studio, folder):
+    files = studio("interpolate", folder / "mel_a.mid", folder / "mel_b.mid", "--model", "mel", "--seed", 0)
+    assert len(files) == 5
+
+
 def test_the_programs_that_fit_are_chosen(studio, folder, tmp_path):
     midi = load_midi(folder / "mel_a.mid")
     midi.instruments.append(Instrument(70))
@@ -420,7 +445,7 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
             "interpolate needs at least two clips, got 1 clip$",
         ),
         (["interpolate", "CLIP", "CLIP", "--model", "mel", "--grid", "3"], "a grid has four corners, got 2 clips"),
-        (["groove", "CLIP", "--model", "groove", "--drum-track", "3"], "mel_a.mid: there is no track 3 to take"),
+        (["groove", "CLIP", "--model", "groove", "--drum-track", "3"], "mel_a.mid: there is no track 3; the song has"),
         (
             ["groove", "CLIP", "--model", "groove", "--drum-track", "0", "--input-drum-map", "2=36"],
             "mel_a.mid: the drum map names pitches without a drum: 2; the drums have",
@@ -432,7 +457,7 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
             r"amount must be a number from 0 \(the clip\) .* got 1.2",
         ),
         (["vary", "CLIP", "--model", "mel", "--count", "0"], "count must be a whole number of at least 1"),
-        (["vary", "CLIP", "--model", "drums"], "mel_a.mid: no drums: choose a track"),
+        (["vary", "CLIP", "--model", "drums"], "mel_a.mid: no drums: name the track that is drums"),
         (
             ["personalize", "CLIP", "CLIP", "--model", "mel"],
             "takes 8 different windows of 2 bars with notes, and there are 3: give 9 bars",
@@ -444,7 +469,7 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
         (["personalize", "CLIP", "none.mid", "--model", "mel"], "none.mid: there is no such file"),
         (["groove", "CLIP", "--model", "mel"], "groove needs a model of a preset such as"),
         (["drumify", "CLIP", "--model", "groove"], "drumify needs a model of a preset such as"),
-        (["groove", "CLIP", "--model", "groove"], "mel_a.mid: no drums: choose a track"),
+        (["groove", "CLIP", "--model", "groove"], "mel_a.mid: no drums: name the track that is drums"),
     ],
 )
 def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder, studio):
@@ -464,7 +489,6 @@ def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder
         (["generate", "--tempo", "0"], "qpm is 0.0; give quarters per minute"),
         (["generate", "--seed", str(2**64)], "seed must be a whole number from -2\\^63"),
         (["generate", "--velocity", "128"], "velocity must be a number from 1 to 127"),
-        (["continue", "none.mid", "--track", "-1"], "track must be a whole number of at least 0"),
         (["continue", "none.mid", "--from-bar", "0"], "from-bar must be a whole number of at least 1"),
         (["continue", "none.mid", "--clip-bars", "0"], "clip-bars must be a whole number of at least 1"),
         (["reconstruct", "none.mid", "--clip-bars", "2000"], "bars must be at most 1,024, got 2000"),

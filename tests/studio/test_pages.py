@@ -92,6 +92,24 @@ def test_the_clips_are_the_corners_of_the_space(tmp_path, few_songs):
     assert data(tmp_path / "pages" / "space.html")["corners"] == list("abcd")
 
 
+def test_the_corners_of_the_space_have_any_length_and_the_tempo_of_the_first(tmp_path, few_songs, capsys):
+    model, loop = save(tmp_path), tmp_path / "loop.mid"
+    midi = TrainedModel.load(model).sample_clips(1, 5, temperature=0.5, seed=1, qpm=60)[0]
+    midi.write(str(loop))
+    write(model, tmp_path / "pages", "--count", "1", "--clips", *[str(loop)] * 4, *few_songs)
+    assert data(tmp_path / "pages" / "gallery.html")["pieces"][0]["ms"] == 8000  # two bars
+    (tmp_path / "none.mid").write_bytes(b"")
+    with pytest.raises(SystemExit, match="none.mid: the file is empty"):
+        write(model, tmp_path / "other", "--count", "1", "--clips", *[str(loop)] * 3, str(tmp_path / "none.mid"))
+    assert not list((tmp_path / "other").glob("*.html"))
+
+
+def test_songs_that_give_no_page_are_reported(tmp_path, few_songs, capsys):
+    (tmp_path / "songs" / "none.mid").write_bytes(b"")
+    write(save(tmp_path), tmp_path / "pages", "--count", "1", *few_songs)
+    assert "the file is empty: 1 song: none.mid" in capsys.readouterr().err
+
+
 def test_help_shows_the_example_of_the_page(capsys):
     for words in (["--help"], ["page", "--help"]):
         with pytest.raises(SystemExit):

@@ -324,7 +324,7 @@ def test_corners_that_are_not_four_pieces_for_the_model_are_named(tmp_path, trai
     with pytest.raises(ValueError, match="clips must be four pieces, one per corner, got 3"):
         write_space(tmp_path / "page.html", trained, clips[:3])
     beat = song((0, 0.1, 36, 80), drums=True)
-    with pytest.raises(ValueError, match="song 4 of 4 has no window of"):
+    with pytest.raises(ValueError, match="clip 4 of 4: no track with a program in 0-31; it has drums"):
         write_space(tmp_path / "page.html", trained, [*clips[:3], beat])
 
 
