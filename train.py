@@ -232,8 +232,8 @@ def run_steps(
 ) -> tuple[Run, StopReason | None]:
     """Makes the updates of a run up to `steps`; adds a row to the history and saves every `eval_every` steps.
 
-    A row after a skipped update is not saved, since the weights may be the fault. The best weights are written before
-    the checkpoint whose history names them, so a run that is killed in between writes them again.
+    A row after a skipped update is saved only where the run ends, since the weights may be the fault. The best weights
+    are written before the checkpoint whose history names them, so a run that is killed in between writes them again.
 
     Returns:
         The run at its new position, which its checkpoint holds, and why it stopped before `steps`, or None.
@@ -253,20 +253,18 @@ def run_steps(
             sums += make_update(run, model, data, step)
             skipped.add(run.optimizer.skipped)
             position = position._replace(step=step + 1, updates=position.updates + 1)
+            is_last, is_shown = position.step == steps, position.step % METRICS_UPDATES == 0
+            is_row = is_last or position.step % eval_every == 0
+            reason = None if is_last else stop_reason()
             bar.advance()
-            is_row = position.step % eval_every == 0 or position.step == steps
-            if is_row or position.step % METRICS_UPDATES == 0:
+            if is_row or is_shown or reason:
                 position = count_skipped(run, position, skipped, saved)
-            if position.step % METRICS_UPDATES == 0:
+            if is_shown:
                 bar.show(as_metrics(sums, position.updates * process_count()))
             if is_row:
                 position, sums = add_row(run, position, sums, valid, began), torch.zeros_like(sums)
-            reason = stop_reason() if position.step < steps else None
-            if is_row:
                 reason = patience_reason(run, position, steps, patience) or reason
-            if reason:
-                position = count_skipped(run, position, skipped, saved)
-            if reason or position.step == steps or (is_row and not skipped.in_a_row):
+            if is_last or reason or (is_row and not skipped.in_a_row):
                 position = position._replace(seconds=time.monotonic() - began, sums=tuple(sums.tolist()))
                 save(run, position)
                 saved = position.step

@@ -48,6 +48,7 @@ class Following(NamedTuple):
     """How some music follows chords; shares are of the notes that begin under a chord."""
 
     given: Interval  # share that follows the chords that the music was given
+    first: Interval  # of the notes on the first step of a window alone
     others: Interval  # that would follow chords that it was neither encoded nor decoded with
     old: Interval | None  # that follows the chords that it was encoded with; None unless it was given new ones
     rhythm: Interval | None  # F1 of the steps with an onset, against the window that was decoded; None for draws
@@ -113,7 +114,12 @@ def measure_following(
         decoded: the windows that the melodies were decoded from; None for draws.
         old: the chords that these windows were encoded with; None unless the melodies were given new ones.
     """
-    shares = [None if chords is None else share_that_follows(labels, chords, song) for chords in (given, others, old)]
+    whole, first = labels.shape[1], 1
+    asked = ((given, whole), (given, first), (others, whole), (old, whole))
+    shares = [
+        None if chords is None else share_that_follows(labels[:, :steps], chords[:, :steps], song)
+        for chords, steps in asked
+    ]
     if decoded is None:
         return Following(*shares, None)
     onsets = ((one >= FIRST_PITCH)[..., None] for one in (labels, decoded))
@@ -215,10 +221,11 @@ def summary(found: ChordEvaluation) -> str:
     forced, drawn = (accuracy.parts["all"].mean for accuracy in found.reconstruction.values())
     costs = f"-ELBO {found.elbo.nats.mean:.1f} nats per window, KL {found.elbo.kl_bits.mean:.1f} bits"
     lines.append(f"  teacher-forced {forced:.3f}, sampled {drawn:.3f}; {costs}")
-    for kind, (given, others, old, rhythm) in found.following.items():
+    for kind, (given, first, others, old, rhythm) in found.following.items():
         kept = f", {old.mean:.3f} the old chords" if old else ""
         kept += f", F1 of onsets {rhythm.mean:.3f}" if rhythm else ""
-        lines.append(f"  {kind}: {given.mean:.3f} of the notes follow, {others.mean:.3f} by chance{kept}")
+        shares = f"{given.mean:.3f} of the notes follow, {first.mean:.3f} on first steps, {others.mean:.3f} by chance"
+        lines.append(f"  {kind}: {shares}{kept}")
     return "\n".join(lines)
 
 
