@@ -62,7 +62,7 @@ from midi_utils import (
 )
 from model import MusicVAE, autocast
 from music.chords import chords_to_controls
-from music.converter import Programs, as_array, take
+from music.converter import Programs, as_array, concatenated, take
 from music.labels import NO_NOTE
 from music.performance import PADDING
 from prior import FITS, SequencePrior
@@ -492,7 +492,7 @@ class TrainedModel(NearTools, DirectionTools):
                     "first, windows = trained.converter.to_arrays(load_midi(path)), and encode all of them, or one, "
                     "generate.take(windows, slice(k, k + 1))"
                 )
-        return _concatenate(found)
+        return concatenated(found)
 
     def _write(self, outputs: Tensor, controls: Tensor | None, qpm: float, program: Programs) -> list[PrettyMIDI]:
         labels = self.converter.from_tensors(outputs)
@@ -569,15 +569,6 @@ def check_windows(windows: Windows, converter: Converter, classes: Sequence[int]
     check_whole("lengths of windows", windows.lengths, (len(labels), *segments), 0, [shape[1] // math.prod(segments)])
     if like.controls.shape[1] and windows.controls is not None:
         check_whole("controls of windows", windows.controls, shape, PADDING, [converter.control_depth - 1])
-
-
-def _concatenate(parts: list[Windows]) -> Windows:
-    """The windows of several songs in one, without their positions in the songs."""
-    arrays = (
-        None if arrays[0] is None else np.concatenate(arrays)
-        for arrays in zip(*(part[:3] for part in parts), strict=True)
-    )
-    return Windows(*arrays)
 
 
 def main(arguments: list[str] | None = None):

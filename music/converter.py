@@ -416,8 +416,14 @@ def largest_classes(outputs: Tensor, *depths: int) -> Tensor:
     return torch.stack([part.argmax(-1) for part in outputs.split(depths, -1)], -1)
 
 
-def take(windows: Windows, part: slice) -> Windows:
-    """A slice of the windows of a song, without their positions in the song."""
+def take(windows: Windows, part: slice | np.ndarray) -> Windows:
+    """Some windows, by a slice or their indices, without their positions in their song."""
     checked_type("windows", windows, Windows, "windows, as converter.to_arrays makes them")
     checked_type("part", part, slice | np.ndarray, "a slice, such as slice(k, k + 1)")
     return Windows(*(None if array is None else array[part] for array in windows[:3]))
+
+
+def concatenated(parts: Sequence[Windows]) -> Windows:
+    """The windows of several songs in one, without their positions in the songs."""
+    columns = zip(*(part[:3] for part in parts), strict=True)
+    return Windows(*(None if arrays[0] is None else np.concatenate(arrays) for arrays in columns))

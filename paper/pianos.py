@@ -18,7 +18,7 @@ from checkpoint import model_name
 from console import say
 from corpus import load_splits
 from evaluation import OTHER_WINDOWS, describe
-from generate import PRIOR_WINDOWS, TrainedModel, evenly
+from generate import TrainedModel, evenly
 from midi_utils import PianoConverter, SongDataset, load_songs
 from music.attributes import NGram
 from music.labels import MELODY_DEPTH
@@ -41,12 +41,12 @@ from paper.prior_choice import (
     Candidate,
     choose_prior,
     draw_samples,
+    fit_candidates,
     largest_deviation,
     prior_candidates,
 )
 from paper.reconstruction import Elbo, Interval, bootstrap, decode_sampled, measure_elbo, reconstruction_nats
 from paper.several import add_arguments, facts_of, measure_checkpoints
-from prior import FITS
 
 
 class Agreement(NamedTuple):
@@ -186,8 +186,7 @@ def deviation(samples: PianoSamples, real: PianoSamples) -> float:
 
 def fit_chosen_piano_prior(trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset) -> None:
     """Gives the model the prior whose samples resemble the valid split, by the rule of `choose_prior`."""
-    _, mu, sigma = trained.encode(train_set.windows(evenly(len(train_set), PRIOR_WINDOWS)))
-    candidates = prior_candidates({kind: fit(mu, sigma) for kind, fit in FITS.items()})
+    candidates = fit_candidates(trained, train_set)
     held_out = valid_set.labels[evenly(len(valid_set), OTHER_WINDOWS)]
     found = measure_candidates(trained, read_training(train_set), held_out, candidates)
     trained.prior, trained.prior_width = candidates[choose_prior(found, deviation)]

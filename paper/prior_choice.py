@@ -173,12 +173,18 @@ def fit_chosen_prior(
     """
     trained.check_songs("train_set", train_set)
     trained.check_songs("valid_set", valid_set)
-    _, mu, sigma = trained.encode(train_set.windows(evenly(len(train_set), PRIOR_WINDOWS)))
-    candidates = prior_candidates({kind: FITS[kind](mu, sigma) for kind in kinds})
-    training = read_training_set(trained, train_set)
+    candidates, training = fit_candidates(trained, train_set, kinds), read_training_set(trained, train_set)
     found = measure_priors(trained, training, count, seed, valid_set.labels[:], candidates)
     trained.prior, trained.prior_width = candidates[choose_prior(found)]
     return found
+
+
+def fit_candidates(
+    trained: TrainedModel, train_set: SongDataset, kinds: Sequence[str] = tuple(FITS)
+) -> dict[str, Candidate]:
+    """Priors of each kind that are fitted to songs, as in `TrainedModel.fit_prior`, at each width; and N(0, I)."""
+    posterior = trained.posterior(train_set.windows(evenly(len(train_set), PRIOR_WINDOWS)))
+    return prior_candidates({kind: FITS[kind](posterior.loc, posterior.scale) for kind in kinds})
 
 
 def choose_prior(found: Mapping[str, PriorSamples], deviation: Callable = deviation) -> str:

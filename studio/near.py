@@ -12,7 +12,7 @@ from engine.checks import checked_count, checked_number
 from engine.rng import seeded
 from midi_utils import Midi, Windows
 from music.clips import Clip, looped
-from music.converter import Programs
+from music.converter import Programs, concatenated
 from music.grid import counted
 from prior import checked_dial, fit_personal, mixed
 from studio.clip_tools import VARIATION, ClipTools
@@ -99,15 +99,14 @@ class NearTools(ClipTools):
     def _different_windows(self, clips: Sequence[Clip]) -> Windows:
         """The windows with an onset that start at the bars of clips, without repetitions."""
         cut = [self._window_at(clip, start) for clip in clips for start in self._window_starts(clip)]
-        found = {windows.labels.tobytes(): windows[:3] for windows in cut if windows is not None}
+        found = {windows.labels.tobytes(): windows for windows in cut if windows is not None}
         if len(found) < LEAST_WINDOWS:
             bars = LEAST_WINDOWS - 1 + self.converter.bars
             raise ValueError(
                 f"to personalize takes {LEAST_WINDOWS} different windows of {counted(self.converter.bars, 'bar')} with "
                 f"notes, and there are {len(found)}: give {bars} bars or more that differ, or more songs"
             )
-        columns = zip(*found.values(), strict=True)
-        return Windows(*(None if parts[0] is None else np.concatenate(parts) for parts in columns))
+        return concatenated(list(found.values()))
 
     def _window_starts(self, clip: Clip) -> range:
         """The steps at which the windows of a clip start, one per bar; 0 for a clip that is shorter than a window."""
