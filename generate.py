@@ -97,6 +97,9 @@ class Encoding(NamedTuple):
 class TrainedModel(NearTools, DirectionTools):
     """A trained model with its preset: music in, music out.
 
+    The methods for clips are in studio/clip_tools.py (`clip`, `continue_clip`, `compose`, `groove` and others), those
+    near a song in studio/near.py (`vary`, `personalize`), and those for attributes in studio/directions.py.
+
     Args:
         model: put into evaluation mode.
         config: the preset; its converter reads and writes the music.
