@@ -69,6 +69,7 @@ MODELS = (  # stages of paper/recipes.py
 PIANOS = ("piano_2bar", "piano_16bar")  # stages, too, of other measurements: see paper/pianos.py
 GROOVES = ("groove_humanize", "groove_tap")  # and paper/grooves.py
 CHORDS = ("mel_2bar_chords",)  # and paper/chord_following.py
+FIRST_CHORDS = "mel_2bar_chords_first.json"  # of the stage before, which is not published
 PUBLISHED = (*MODELS, *CHORDS, *PIANOS, *GROOVES)
 ALSO_MEASURED = (  # in docs/results.md, but not published
     "mel_16bar_first",
@@ -410,8 +411,10 @@ def grooves_table(results: Path) -> str:
 
 
 def chords_table(results: Path) -> str:
-    """How melodies follow the chords that they are given, Markdown."""
-    return chord_table(read_results(results, CHORDS).values())
+    """How melodies follow the chords that they are given, Markdown; the first stage stands below."""
+    first = results / FIRST_CHORDS
+    earlier = json.loads(first.read_text()) if first.is_file() else []
+    return chord_table([*read_results(results, CHORDS).values(), *earlier])
 
 
 def twins(results: Path) -> str:

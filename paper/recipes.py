@@ -46,6 +46,7 @@ LATER = {
 SHORT = LATER | {"steps": 4_000, "decay_rate": 0.9993}
 TEACHER_FORCED = {"sampling_schedule": "constant", "sampling_rate": 0.0}
 RISING = {"steps": 3_000, "beta_rate": 0.9995}  # a price that is high at once makes gradients that are skipped
+CHORDS_LATER = LATER | {"steps": 3_500, "learning_rate": 2e-3, "decay_rate": 0.999, "max_beta": 0.1, "rekeyed": 0.5}
 WITHOUT_Z = SHORT | TEACHER_FORCED | {"max_beta": 100.0}  # a bit of z costs more than it can save
 
 LATER_LONG = TEACHER_FORCED | {
@@ -119,7 +120,8 @@ STAGES = {
     "mel_2bar_beta_0.6": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 0.6}),
     "mel_2bar_beta_1.5": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 1.5}),
     "mel_2bar_without_z": Stage("cat-mel_2bar", "mel_2bar_low", (), WITHOUT_Z),
-    "mel_2bar_chords": Stage("cat-mel_2bar_chords"),
+    "mel_2bar_chords_first": Stage("cat-mel_2bar_chords"),
+    "mel_2bar_chords": Stage("cat-mel_2bar_chords", "mel_2bar_chords_first", (), CHORDS_LATER),
     "drums_2bar_first": Stage("cat-drums_2bar", without_sources=NEWER_SOURCES),
     "drums_2bar": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.09}),
     "drums_2bar_low": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.4}),
