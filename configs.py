@@ -57,7 +57,7 @@ class TrainingConfig:
     transpose_range: tuple[int, int] = (0, 0)  # semitones, both ends included; drawn for each window and epoch
     curriculum: int = 0  # updates over which windows grow from one segment to their whole length
     mixed: float = 0.0  # share of the drum windows that take some of their drums from another window
-    rekeyed: float = 0.0  # share of the windows with chords that are decoded in another key than they are encoded in
+    rekeyed: float = 0.0  # share of the windows with chords that are decoded in a key of their own, drawn at random
 
     __repr__ = one_field_per_line
 
@@ -116,7 +116,7 @@ class Config:
         kind = type(self.converter)
         if self.training.mixed and kind is not DrumsConverter:
             raise ValueError(f"a {kind.__name__} cannot mix windows: leave mixed at 0")
-        if self.training.rekeyed and not self.converter.control_depth:
+        if self.training.rekeyed and not getattr(self.converter, "chords", False):
             raise ValueError(f"the windows of {self.name} have no chords: leave rekeyed at 0")
         if self.training.curriculum and (self.model.whole_steps == self.model.steps or kind is MultitrackConverter):
             raise ValueError(f"the segments of {self.name} are not bars: leave curriculum at 0")
@@ -360,6 +360,8 @@ CONFIGS = _presets(
     _config("hierdec-piano_16bar_tiny", PIANO_16BAR, TINY_LONG_PIANO, 64, (128,), (160,), CONDUCTOR | NOTES),
     _config("hierdec-piano_16bar_mini", PIANO_16BAR, MINI_LONG_PIANO, 256, (192,), (256,), CONDUCTOR | NOTES),
     _config("hierdec-piano_16bar_small", PIANO_16BAR, SMALL_PIANO, 256, (512,), (512,), CONDUCTOR | NOTES),
+    _config("hier-piano_16bar_mini", PIANO_16BAR, MINI_LONG_PIANO, 256, (192,), (256,), TWO_LEVELS | NOTES),
+    _config("hier-piano_16bar_small", PIANO_16BAR, SMALL_PIANO, 256, (512,), (512,), TWO_LEVELS | NOTES),
     _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (800,), TWO_LEVEL_ENCODER),
     _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (512,), TWO_LEVELS),
     _config("flat-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (744,), TWO_LEVEL_ENCODER),

@@ -371,6 +371,7 @@ class TrainedModel(NearTools, DirectionTools):
                 as in `sample`, too.
         """
         source, windows = self._random_source(seed, generator), self._as_windows(music)
+        length = None if length is None else checked_count("length", length)
         if controls is None and self.converter.control_depth:
             controls = self.converter.to_tensors(windows).controls[:, :length]
         z = self.posterior(windows).loc

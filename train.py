@@ -145,8 +145,8 @@ def train(
 
     Raises:
         ValueError: an empty set, windows of another converter, weights of another preset, a run in `out_dir` with
-            another preset, seed, data or first weights, processes that cannot share the run, see `check_processes`, or
-            an `out_dir` that cannot be written, has no room or is another run's now.
+            another preset, seed, first weights, data or held-out songs, processes that cannot share the run, see
+            `check_processes`, or an `out_dir` that cannot be written, has no room or is another run's now.
         TrainingDiverged: the loss or a gradient was NaN or infinite in three updates in a row. Each such update is
             skipped, and its weights are not saved.
     """
@@ -165,7 +165,7 @@ def train(
     join_process_group(device)
     run = start_run(config, train_set, valid_set, beginning, freeze_encoder, path, resume, device, seed, precision)
     plan = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every, "patience": patience}
-    check_processes(plan | {"held-out windows": len(valid_set or ())}, config.training.batch_size)
+    check_processes(plan, config.training.batch_size)
     check_steps(run, beginning, steps)
     valid = labels_on(device, valid_set) if valid_set else None
     reason = patience_reason(run, run.position, steps, patience)

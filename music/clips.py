@@ -15,7 +15,17 @@ from pretty_midi import Instrument, PrettyMIDI
 from engine.checks import checked_count, checked_type, described
 from music.converter import QPM_RANGE, BarsConverter, named_tracks
 from music.drums import DrumTracksConverter
-from music.grid import Part, counted, file_bars, fraction, song_parts, steady_tempo, steps_of_bar, steps_per_second
+from music.grid import (
+    Part,
+    counted,
+    drum_tracks,
+    file_bars,
+    fraction,
+    song_parts,
+    steady_tempo,
+    steps_of_bar,
+    steps_per_second,
+)
 from music.labels import FIRST_PITCH, NO_EVENT, NOTE_OFF
 from music.melody import PitchedTracksConverter
 
@@ -224,7 +234,8 @@ def _why_no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_b
     if not len(part.start):
         stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
         return f"no notes {stretch}: {OTHER_BARS}"
-    remedy = OTHER_DRUMS if isinstance(converter, DrumTracksConverter) else OTHER_TRACK
+    lacks_drums = isinstance(converter, DrumTracksConverter) and not drum_tracks(song).any()
+    remedy = OTHER_DRUMS if lacks_drums else OTHER_TRACK
     return f"{converter.why_no_window(song, [part])}: {remedy if _takes_one(converter) else OTHER_BARS}"
 
 

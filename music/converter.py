@@ -156,7 +156,7 @@ class BarsConverter:
         return labels
 
     def as_line(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
-        """Turns windows of labels into those of a line, the inverse of `as_cut`, whose arguments it has."""
+        """Windows of labels as a line has them: the inverse of `as_cut`, with the same arguments."""
         return labels
 
     def in_time(self, midi: PrettyMIDI) -> PrettyMIDI:

@@ -69,13 +69,15 @@ def with_drum_tracks(midi: PrettyMIDI, tracks: Sequence[int | str]) -> PrettyMID
 
 
 def tracks_of(midi: PrettyMIDI, wanted: int | str) -> list[int]:
-    """The indices of a song's tracks with a number, from 0, or a name, whose case does not count.
+    """The indices of a song's tracks: the one with a number, from 0, or those with a name, whose case does not count.
 
     Raises:
         MidiError: the song has no such track; the message lists its tracks.
     """
-    names = [one.name.strip().casefold() for one in midi.instruments]
-    found = [k for k in range(len(names)) if wanted == k or str(wanted).strip().casefold() == names[k] != ""]
+    names, name = [one.name.strip().casefold() for one in midi.instruments], str(wanted).strip().casefold()
+    if isinstance(wanted, int) and 0 <= wanted < len(names):
+        return [wanted]
+    found = [k for k in range(len(names)) if names[k] == name != ""]
     if not found:
         raise MidiError(f"there is no track {wanted!r}; the song has {named_tracks(midi)}")
     return found

@@ -82,7 +82,7 @@ def fit_ngram(trained: TrainedModel, train_set: SongDataset) -> NGram:
 
 
 def non_overlapping(songs: SongDataset) -> np.ndarray:
-    """The labels of windows of a set that share no bar of a track; trios share tracks."""
+    """The labels of windows of a set that share no bar. Two trios may share a track."""
     return songs.labels[np.flatnonzero(songs.start_bar % songs.converter.bars == 0)]
 
 

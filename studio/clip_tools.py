@@ -120,7 +120,7 @@ class ClipTools:
         """Cuts a clip of any number of bars from a song, with its rests, for the methods below.
 
         Args:
-            music: a song; or windows, which are joined end to end, or a clip, returned as it is, without any other
+            music: a song. Windows are joined end to end, and a clip is returned as it is; both take no other
                 argument.
             track: index of a track, taken whatever its program is; the first that the preset takes when None.
             start_bar: first bar, from 0.
@@ -139,6 +139,8 @@ class ClipTools:
         if isinstance(music, Clip):
             return music
         if isinstance(music, Windows):
+            if not len(music.labels):
+                raise ValueError("there is no window to join")
             labels = self.converter.as_line(as_array(self._as_windows(music).labels))
             chords = music.controls if self._has_chords else None
             return Clip(labels.reshape(-1, *labels.shape[2:]), None if chords is None else as_array(chords).ravel())

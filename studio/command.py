@@ -176,7 +176,7 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
     if tool == "interpolate":
         many = parser.add_mutually_exclusive_group()
         what = f"number of pieces on the line through the clips (default: {STEPS})"
-        many.add_argument("--steps", type=int, default=STEPS, help=what)
+        many.add_argument("--steps", type=int, help=what)
         many.add_argument("--grid", type=int, help="rows and columns of the grid between four clips")
     if tool == "groove":
         parser.add_argument("--strength", type=float, default=1.0, help="0 (as it was) to 1 (default)")
@@ -321,8 +321,6 @@ def uses_seed(options: argparse.Namespace) -> bool:
 def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     """The clips that the options name; says on standard error which bars and tracks they are."""
     cutting = {"start_bar": options.from_bar - 1, "bars": options.clip_bars}
-    own_chords = options.tool in OWN_CHORDS and options.chords is not None
-    cutting |= {"chords": SONG_CHORDS if own_chords else options.chords}
     cutting |= {"fill": options.fill, "rhythm": options.tool == "drumify"}
     if options.programs is not None:
         trained.converter = with_converter(trained.config, programs=read_programs(options.programs)).converter
@@ -332,7 +330,7 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
         try:
             track = None if options.track is None else tracks_of(midi, options.track)[0]
             midi = taken_in(trained, midi, options, track, is_first=not clips)
-            clip = trained.clip(midi, track=track, **cutting)
+            clip = clip_with_chords(trained, midi, options, track=track, **cutting)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         last, tracks = options.from_bar + bars_of(trained, clip) - 1, ", ".join(map(str, clip.tracks))
@@ -340,6 +338,19 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
         tell(f"{path}: {where}; it has {named_tracks(midi)}")
         clips.append(clip)
     return clips
+
+
+def clip_with_chords(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, **cutting) -> Clip:
+    """A clip with the chords that the options give; for OWN_CHORDS with its song's, if these can be found."""
+    given = partial(trained.clip, midi, chords=options.chords, **cutting)
+    if options.tool not in OWN_CHORDS or options.chords in (None, SONG_CHORDS):
+        return given()
+    try:
+        return trained.clip(midi, chords=SONG_CHORDS, **cutting)
+    except ValueError as error:
+        clip = given()
+        tell(f"the clip is read under --chords, too: {error}")
+        return clip
 
 
 def bars_of(trained: ClipTools, clip: Clip) -> int:
@@ -387,6 +398,7 @@ def check_options(options: argparse.Namespace):
         if getattr(options, name, None) is not None:
             check(name.replace("_", "-"), getattr(options, name))
     if options.tool == "interpolate":
+        options.steps = STEPS if options.steps is None else options.steps
         check_clip_count(len(options.clips), options.grid is not None)
     elif options.tool == "compose" and len(options.clips) > 2:
         raise ValueError(f"a piece has a clip at its start and one at its end, got {len(options.clips)} clips")

@@ -12,7 +12,7 @@ from console import tell
 from corpus import load_corpus
 from midi_utils import BUILT_IN, SongDataset, load_songs
 from studio.clip_tools import ClipTools
-from studio.write import write_blind, write_gallery, write_space
+from studio.write import first_window, write_blind, write_gallery, write_space
 
 SONGS = Path(__file__).parents[1] / "midi_songs" / BUILT_IN
 PAGES = ("space", "gallery", "blind")  # in the order in which they are written: the space may refuse its clips
@@ -38,8 +38,8 @@ def page_files(trained: ClipTools, options: argparse.Namespace) -> Iterator[Path
 
 def tempo_of(trained: ClipTools, options: argparse.Namespace) -> float:
     """The tempo of the pages in quarters per minute: as given, or that of the first corner, or 120."""
-    if options.tempo is None and options.clips is not None:
-        return trained.clip(options.clips[0]).qpm
+    if options.tempo is None and options.clips is not None and trained.converter.held_parts is not None:
+        return first_window(trained, options.clips[0]).qpm
     return 120.0 if options.tempo is None else options.tempo
 
 

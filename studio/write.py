@@ -22,6 +22,7 @@ from torch import Tensor
 
 from engine.checks import checked_count, checked_path, described
 from midi_utils import Midi, SongDataset, as_midi
+from music.clips import Clip
 from music.grid import bar_lines
 from studio.nearest import nearest_songs
 
@@ -131,7 +132,7 @@ def write_space(
         ValueError: trained is no TrainedModel, there are not four clips, a clip has no note for this model, a side is
             below 2, or the file cannot be written.
     """
-    if not all(hasattr(trained, name) for name in ("draw_z", "encode", "decode", "converter")):
+    if not all(hasattr(trained, name) for name in ("draw_z", "clip_posterior", "decode", "converter")):
         raise ValueError(f"trained must be a TrainedModel, as TrainedModel.load reads it, got {described(trained)}")
     sides = checked_count("grid", grid, least=2), checked_count("plane", plane, least=2)
     names = [""] * 4 if names is None else _checked_titles(names, 4)
@@ -258,16 +259,33 @@ def blend(vectors: Tensor, weights: Tensor) -> Tensor:
 
 def _corners(trained, clips: Iterable[Midi]) -> Tensor:
     """Posterior means of the first windows of four pieces, [4, Z]."""
-    clips, means = _checked_midis("clips", clips), []
-    if len(clips) != 4:
-        raise ValueError(f"clips must be four pieces, one per corner, got {len(clips)}")
+    clips = list(clips) if isinstance(clips, Iterable) and not isinstance(clips, Midi) else clips
+    midis = _checked_midis("clips", clips)
+    if len(midis) != 4:
+        raise ValueError(f"clips must be four pieces, one per corner, got {len(midis)}")
+    if trained.converter.held_parts is None:  # its windows are no clips
+        return trained.posterior(midis).loc
+    means = []
     for k, clip in enumerate(clips, 1):
         try:
-            window = trained.clip(clip, bars=trained.converter.bars, fill="loop")
+            means.append(trained.clip_posterior(first_window(trained, clip)).loc)
         except ValueError as error:
             raise ValueError(f"clip {k} of 4: {error}") from error
-        means.append(trained.clip_posterior(window).loc)
     return torch.cat(means)
+
+
+def first_window(trained, song: Midi) -> Clip:
+    """The first bars of a song, as many as a model's windows have; a shorter song is repeated.
+
+    Raises:
+        ValueError: the song cannot be read, or has no note there that the model takes; names the song's file.
+    """
+    midi = as_midi(song)
+    try:
+        return trained.clip(midi, bars=trained.converter.bars, fill="loop")
+    except ValueError as error:
+        where = f"{song}: " if isinstance(song, str | os.PathLike) else ""
+        raise ValueError(f"{where}{error}") from error
 
 
 # ---- Checks ----

@@ -185,6 +185,9 @@ def test_each_kind_of_music_has_its_own_augmentations():
         replace(melody, training=replace(melody.training, mixed=0.5))
     with pytest.raises(ValueError, match="the windows of cat-mel_2bar_tiny have no chords: leave rekeyed at 0"):
         replace(melody, training=replace(melody.training, rekeyed=0.5))
+    groove = CONFIGS["groovae_2bar_hits_control"]  # whose controls are no chords
+    with pytest.raises(ValueError, match="have no chords: leave rekeyed at 0"):
+        replace(groove, training=replace(groove.training, rekeyed=0.5))
     with pytest.raises(ValueError, match="a DrumsConverter has no pitch to transpose"):
         replace(drums, training=melody.training)
 

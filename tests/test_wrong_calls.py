@@ -162,6 +162,8 @@ def with_labels(of, value, **changes):
         (with_labels("melody", 0, lengths=None), "lengths of windows must be whole numbers"),
         (with_labels("chords", 0, controls=np.full((2, 32), 49)), "controls of windows .* from -1 to 48"),
         (with_labels("chords", 0, controls=None), "these windows have no chords"),
+        (lambda at: at.chords.trained.reconstruct(at.chords.two, length=16.0), "length must be a whole number"),
+        (lambda at: at.model.clip(take(at.melody.two, slice(0, 0))), "there is no window to join"),
         (lambda at: take(at.melody.two, 0), "part must be a slice"),
         (lambda at: MelodyConverter().to_arrays(str(at.midi)), r"midi must be a PrettyMIDI; load_midi\(path\) reads"),
         (lambda at: MelodyConverter().to_tensors(at.song_labels), "windows must be Windows"),

@@ -16,7 +16,7 @@ from loss import segments_at
 from midi_utils import Converter, SongDataset, Windows
 from music.song_cache import Rows
 
-OTHER_KEYS = (-5, 6)  # semitones from the key of a window to that in which it is decoded, both ends included
+KEYS = (-5, 6)  # semitones from the key of a window to one drawn at random, both ends included
 
 
 @lru_cache(maxsize=4)
@@ -112,8 +112,8 @@ def step_batch(
 ) -> Batch:
     """Makes the batch of a step, or the shard of it that belongs to a process.
 
-    Each window is mixed, transposed and rekeyed by its own draws. Of a rekeyed window only the chords tell the decoder
-    its key, so that the decoder learns to follow them. During a curriculum each window is cut into shorter ones, all of
+    Each window is mixed, transposed and rekeyed by its own draws. z does not tell the decoder the key of a rekeyed
+    window: the chords and the notes so far do. During a curriculum each window is cut into shorter ones, all of
     which stay in the batch.
 
     Args:
@@ -135,7 +135,7 @@ def step_batch(
     current = segments_at(step, segments=segments, curriculum=recipe.curriculum)
     batch = batch_tensors(windows, config.converter, semitones, source, indices)
     if recipe.rekeyed:
-        moved = draw_semitones(*OTHER_KEYS, windows.labels, source)
+        moved = draw_semitones(*KEYS, windows.labels, source)
         chosen = uniform(moved.shape, source, moved.device) < recipe.rekeyed
         key = moved * chosen + (0 if semitones is None else semitones)
         decoded = batch_tensors(windows, config.converter, key, indices=indices)

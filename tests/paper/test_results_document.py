@@ -406,11 +406,11 @@ def test_melodies_follow_chords_as_the_page_says():
         f"of those notes followed, {earlier['others']['mean']:.2f} by chance.",
         f"Now {given['n']:.2f} of the notes follow the new chords, on first steps {new['first']['mean']:.2f}, and the "
         f"old ones as rarely as others ({new['old']['mean']:.2f}).",
-        f"follow as often as songs ({given['d']:.2f} and {given['s']:.2f}), before "
-        f"{earlier_draws['given']['mean']:.2f}.",
+        f"follow as often as songs ({given['d']:.2f} and {given['s']:.2f}). After the first stage, "
+        f"{earlier_draws['given']['mean']:.2f} of their notes followed.",
         f"keep their rhythm (F1 {new['rhythm']['mean']:.2f})",
         f"under their own chords {given['o']:.2f} of the notes follow",
-        f"under the own chords is {accuracy(found):.3f}, at {bits(found)} bits; after the first stage it was "
+        f"under the own chords is {accuracy(found):.3f}, at {bits(found)} bits. After the first stage it was "
         f"{accuracy(first):.3f}, at {bits(first)} bits. -ELBO fell from {first['elbo']['nats']['mean']:.0f} to "
         f"{found['elbo']['nats']['mean']:.0f} nats",
     )

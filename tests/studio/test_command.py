@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mido
 import pytest
-from pretty_midi import Instrument, Note, PrettyMIDI
+from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
 
 import generate
 import prior
@@ -173,6 +173,11 @@ def test_the_chords_of_the_clips_own_song_are_followed(studio, folder, tmp_path)
     assert [text.text for text in load_midi(path).text_events] == ["Am", "F", "C", "G"]
     (path,) = studio(*words, "song", "--bars", 4).values()
     assert [text.text for text in load_midi(path).text_events] == ["Am", "F", "Am", "F"]
+    midi.time_signature_changes = [TimeSignature(8, 8, 0)]  # in which chords are not estimated
+    midi.write(str(tmp_path / "song.mid"))
+    (path,) = studio(*words, "C | G", "--bars", 2).values()
+    assert [text.text for text in load_midi(path).text_events] == ["C", "G"] * 3
+    assert "the clip is read under --chords, too: no chords named, and none guessed in 8/8" in studio.heard
 
 
 def test_continue_starts_with_the_clip(studio, folder):
@@ -374,11 +379,18 @@ def test_a_track_is_named(studio, folder, tmp_path):
     assert "track 1 'Lead' (program 70, Bassoon)" in studio.heard
     with pytest.raises(SystemExit, match="two.mid: there is no track 'solo'; the song has track 0"):
         studio("reconstruct", tmp_path / "two.mid", "--model", "mel", "--track", "solo")
+    midi.instruments[0].name = "1"  # a number is an index first
+    midi.write(str(tmp_path / "two.mid"))
+    studio("reconstruct", tmp_path / "two.mid", "--model", "mel", "--track", "1")
+    assert "track 1, " in studio.heard
 
 
-def test_a_line_has_five_pieces_by_default(studio, folder):
-    files = studio("interpolate", folder / "mel_a.mid", folder / "mel_b.mid", "--model", "mel", "--seed", 0)
-    assert len(files) == 5
+def test_a_line_has_five_pieces_by_default(studio, folder, capsys):
+    words = ("interpolate", folder / "mel_a.mid", folder / "mel_b.mid", "--model", "mel", "--seed", 0)
+    assert len(studio(*words)) == 5
+    with pytest.raises(SystemExit):
+        command.parse_arguments(["interpolate", "a.mid", "b.mid", "--steps", "5", "--grid", "3"])
+    assert "not allowed with argument" in capsys.readouterr().err
 
 
 def test_the_programs_that_fit_are_chosen(studio, folder, tmp_path):

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from pretty_midi import TimeSignature
 
 from corpus import load_corpus
 from generate import TrainedModel, main
@@ -95,6 +96,8 @@ def test_the_clips_are_the_corners_of_the_space(tmp_path, few_songs):
 def test_the_corners_of_the_space_have_any_length_and_the_tempo_of_the_first(tmp_path, few_songs, capsys):
     model, loop = save(tmp_path), tmp_path / "loop.mid"
     midi = TrainedModel.load(model).sample_clips(1, 5, temperature=0.5, seed=1, qpm=60)[0]
+    midi.write(str(loop))
+    midi.time_signature_changes.append(TimeSignature(3, 4, 16.0))  # after the bars that are taken
     midi.write(str(loop))
     write(model, tmp_path / "pages", "--count", "1", "--clips", *[str(loop)] * 4, *few_songs)
     assert data(tmp_path / "pages" / "gallery.html")["pieces"][0]["ms"] == 8000  # two bars

@@ -13,7 +13,7 @@ import torch
 from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
 
 from generate import TrainedModel
-from helpers import made_songs, shrink
+from helpers import made_songs, shrink, untrained
 from midi_utils import load_midi
 from model import MusicVAE
 from music.grid import bar_lines
@@ -326,6 +326,14 @@ def test_corners_that_are_not_four_pieces_for_the_model_are_named(tmp_path, trai
     beat = song((0, 0.1, 36, 80), drums=True)
     with pytest.raises(ValueError, match="clip 4 of 4: no track with a program in 0-31; it has drums"):
         write_space(tmp_path / "page.html", trained, [*clips[:3], beat])
+
+
+def test_the_corners_of_a_multitrack_model_are_its_windows(tmp_path):
+    tracks = untrained("hier-multiperf_vel_1bar_med")
+    bars = [tracks.sample(1, temperature=0.5, seed=k)[0] for k in range(40)]
+    whole = [bar for bar in bars if len(tracks.converter.to_arrays(bar).labels) == 1][:4]
+    write_space(tmp_path / "page.html", tracks, whole, grid=2, plane=2)
+    assert data(tmp_path / "page.html")["grid"]
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path):

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from engine.rng import seeded
-from helpers import made_songs, shrink
+from helpers import made_songs, shrink, untrained
 from music.labels import FIRST_PITCH
-from training.batches import LabelBatch, batch_indices, labels_on, step_batch
+from training.batches import LabelBatch, batch_indices, batch_tensors, labels_on, step_batch
+from training.updates import compute_loss
 
 
 def test_every_epoch_visits_every_window_once():
@@ -75,6 +76,17 @@ def test_rekeyed_windows_are_decoded_in_another_key_with_their_chords():
     assert torch.equal(torch.where(chords[1] > 0, roots, 0), torch.where(chords[1] > 0, moves[:, None] % 12, 0))
     assert 0.4 < (moves != 0).float().mean() < 0.6
     assert set(moves.tolist()) == set(range(-5, 7))
+
+
+def test_the_chords_of_the_targets_are_the_decoders_alone():
+    trained = untrained("cat-mel_2bar_chords_tiny")
+    batch = batch_tensors(labels_on("cpu", made_songs(trained.converter, 8)), trained.converter)
+    plain, moved = (
+        compute_loss(trained.model, one, beta=1.0, free_bits=0.0, source=seeded("cpu", "z"))[0]
+        for one in (batch, batch._replace(target_controls=batch.controls.roll(1, -1)))
+    )
+    assert plain.kl_nats == moved.kl_nats
+    assert plain.reconstruction != moved.reconstruction
 
 
 def test_a_curriculum_cuts_the_windows_of_a_batch_into_bars():
