@@ -18,6 +18,8 @@ from typing import NamedTuple
 from configs import CONFIGS, Config
 from console import errors_in_a_line
 from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits
+from midi_utils import SongDataset
+from paper.made_trios import with_made_trios
 from train import EXIT_INTERRUPTED, TrainingDiverged, train
 
 EVAL_EVERY = 1000  # steps
@@ -33,6 +35,7 @@ class Stage(NamedTuple):
     without_sources: tuple[str, ...] = ()  # of the corpus
     changes: Mapping[str, object] = {}  # of the preset's recipe, see `TrainingConfig`
     seed: int = 0  # of first weights and batches
+    made_trios: bool = False  # whether trios of parts of different songs are among the training windows
 
 
 LATER = {
@@ -61,6 +64,7 @@ LATER_LONG = TEACHER_FORCED | {
     "transpose_range": (-6, 6),
 }
 TRIO_LATER = LATER_LONG | {"steps": 7_000, "decay_rate": 0.9998}
+TRIO_LAST = TRIO_LATER | {"steps": 10_000, "max_beta": 0.015}
 DRUMS_LONG = {name: value for name, value in LATER_LONG.items() if name != "transpose_range"}
 DRUMS_LATER = DRUMS_LONG | {"steps": 5_000, "decay_rate": 0.99975}  # its best weights are published: publish.py --best
 PIANO_FIRST = {"steps": 5_000, "decay_rate": 0.9996, "max_beta": 0.02, "sampling_rate": 1000.0}
@@ -72,7 +76,9 @@ PIANO_LATER = {
     "sampling_schedule": "constant",
     "sampling_rate": 0.25,
 }
-PIANO_LAST = PIANO_LATER | {"steps": 6_000, "learning_rate": 1e-3, "decay_rate": 0.9995, "max_beta": 0.04}
+PIANO_THIRD = PIANO_LATER | {"steps": 6_000, "learning_rate": 1e-3, "decay_rate": 0.9995, "max_beta": 0.04}
+PIANO_FOURTH = PIANO_THIRD | {"steps": 9_000, "learning_rate": 1.5e-3, "decay_rate": 0.9999}
+PIANO_LAST = PIANO_THIRD | {"steps": 4_000, "learning_rate": 6e-4, "decay_rate": 0.9994}
 PIANO_LONG = {
     "batch_size": 8,
     "steps": 3_500,
@@ -129,8 +135,10 @@ STAGES = {
     "drums_2bar_without_z": Stage("cat-drums_2bar", "drums_2bar_low", (), WITHOUT_Z),
     "piano_2bar_first": Stage("piano_2bar", changes=PIANO_FIRST),
     "piano_2bar_second": Stage("piano_2bar", "piano_2bar_first", (), PIANO_LATER),
-    "piano_2bar": Stage("piano_2bar", "piano_2bar_second", (), PIANO_LAST),
-    "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar", (), WITHOUT_Z | RISING),
+    "piano_2bar_third": Stage("piano_2bar", "piano_2bar_second", (), PIANO_THIRD),
+    "piano_2bar_fourth": Stage("piano_2bar", "piano_2bar_third", (), PIANO_FOURTH),
+    "piano_2bar": Stage("piano_2bar", "piano_2bar_fourth", (), PIANO_LAST),
+    "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
     "piano_16bar": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),
@@ -145,7 +153,8 @@ STAGES = {
     "drums_16bar": Stage("hier-drums_16bar", "drums_16bar_first", (), DRUMS_LATER),
     "drums_16bar_flat": Stage("flat-drums_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_first": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
-    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),
+    "trio_16bar_second": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_second", (), TRIO_LAST, made_trios=True),
 }
 STAGES |= {
     f"{name}_short_{seed}": Stage(preset, changes=SHORT_TWINS, seed=seed)
@@ -167,12 +176,22 @@ def train_stage(name: str, options: argparse.Namespace) -> Path:
     """
     stage = STAGES[name]
     config, start = stage_config(stage, options.size), stage.start and train_stage(stage.start, options)
-    songs = load_splits(options, config.converter, ("train", "valid"), stage.without_sources)
+    songs = training_songs(stage, config, options)
     run = {"init_from": start, "eval_every": EVAL_EVERY, "device": options.device, "seed": stage.seed}
     result = train(config, *songs, out_dir=options.runs / name, **run)
     if result.stopped_by:
         raise SystemExit(EXIT_INTERRUPTED)
     return result.checkpoint
+
+
+def training_songs(stage: Stage, config: Config, options: argparse.Namespace) -> list[SongDataset]:
+    """The windows that a stage trains on and those that are held out."""
+    train_set, valid_set = load_splits(options, config.converter, ("train", "valid"), stage.without_sources)
+    if stage.made_trios:
+        presets = (CONFIGS[f"hier-{kind}_16bar_mini"] for kind in ("mel", "drums"))
+        parts = (load_splits(options, one.converter, ("train",), stage.without_sources)[0] for one in presets)
+        train_set = with_made_trios(train_set, *parts)
+    return [train_set, valid_set]
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

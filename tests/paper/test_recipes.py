@@ -8,6 +8,7 @@ import pytest
 
 from checkpoint import load_checkpoint, read_checkpoint
 from configs import CONFIGS
+from helpers import made_songs
 from paper import recipes
 from paper.publish import CHORDS, GROOVES, MODELS, PIANOS
 from paper.recipes import STAGES, Stage, stage_config
@@ -21,7 +22,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_has_its_presets_and_begins_with_a_model_of_the_same_preset(name):
     stage = STAGES[name]
-    for size in (size for size in ("mini", "small") if f"{stage.preset}_{size}" in CONFIGS):
+    sizes = [size for size in ("mini", "small") if f"{stage.preset}_{size}" in CONFIGS]
+    assert "mini" in sizes
+    for size in sizes:
         config = stage_config(stage, size)
         assert config.name == f"{stage.preset}_{size}"
         assert {key: getattr(config.training, key) for key in stage.changes} == stage.changes
@@ -81,6 +84,18 @@ def test_a_stage_is_trained_without_the_sources_that_it_leaves_out(corpus_argume
     with pytest.raises(SystemExit):
         recipes.main(["mel_2bar_first", *corpus_arguments, "--runs", str(tmp_path)])
     assert read == [(("train", "valid"), recipes.GAMES)]
+
+
+def test_a_stage_with_made_trios_reads_melodies_and_drums_too(corpus_arguments, monkeypatch, tmp_path):
+    monkeypatch.setattr(recipes, "load_splits", lambda _, kind, splits, __: [made_songs(kind, 6) for _ in splits])
+    trained = []
+    monkeypatch.setattr(recipes, "train", lambda _, *sets, **more: trained.append(sets) or STOPPED)
+    monkeypatch.setitem(STAGES, "plain", Stage("hier-trio_16bar"))
+    monkeypatch.setitem(STAGES, "made", Stage("hier-trio_16bar", made_trios=True))
+    for name in ("plain", "made"):
+        with pytest.raises(SystemExit):
+            recipes.main([name, *corpus_arguments, "--runs", str(tmp_path)])
+    assert [[len(songs) for songs in sets] for sets in trained] == [[6, 6], [12, 6]]
 
 
 def test_an_unknown_stage_and_size_are_named(corpus_arguments, tmp_path, capsys):
