@@ -250,7 +250,7 @@ def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[
 
 def vary_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Versions of a clip, one by one."""
-    name = file_name(options, Path(options.clips[0]).stem, f"varied{options.amount:g}")
+    name = clip_file_name(options, f"varied{options.amount:g}")
     for k in range(1, options.count + 1):
         (midi,) = trained.vary(clips[0], options.amount, **playing)
         yield Piece(f"{name}_{k}", midi, bars_of(trained, clips[0]))
@@ -259,7 +259,7 @@ def vary_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Cli
 def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A clip with different continuations, one by one."""
     bars = trained.converter.bars if options.bars is None else options.bars
-    name = file_name(options, Path(options.clips[0]).stem, f"continued_{bars}bars")
+    name = clip_file_name(options, f"continued_{bars}bars")
     playing = playing | {"chords": None if options.chords == SONG_CHORDS else options.chords}
     for k in range(1, options.count + 1):
         (midi,) = trained.continue_clip(clips[0], bars, variation=options.variation, **playing)
@@ -282,25 +282,25 @@ def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[C
     """A drum clip with timing and dynamics."""
     tempo = {name: playing[name] for name in ("qpm", "program")}
     midi = trained.groove(clips[0], options.strength, **tempo)
-    yield Piece(file_name(options, Path(options.clips[0]).stem, "groove"), midi, bars_of(trained, clips[0]))
+    yield Piece(clip_file_name(options, "groove"), midi, bars_of(trained, clips[0]))
 
 
 def drumify_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Drums to a rhythm."""
     midi = trained.drumify(clips[0], **playing)
-    yield Piece(file_name(options, Path(options.clips[0]).stem, "drums"), midi, bars_of(trained, clips[0]))
+    yield Piece(clip_file_name(options, "drums"), midi, bars_of(trained, clips[0]))
 
 
 def reharmonize_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A clip under other chords."""
     midi = trained.reconstruct_clip(clips[0], chords=options.chords, **playing)
-    yield Piece(file_name(options, Path(options.clips[0]).stem, "reharmonized"), midi, bars_of(trained, clips[0]))
+    yield Piece(clip_file_name(options, "reharmonized"), midi, bars_of(trained, clips[0]))
 
 
 def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A clip, encoded and decoded."""
     midi = trained.reconstruct_clip(clips[0], **playing)
-    yield Piece(file_name(options, Path(options.clips[0]).stem, "reconstructed"), midi, bars_of(trained, clips[0]))
+    yield Piece(clip_file_name(options, "reconstructed"), midi, bars_of(trained, clips[0]))
 
 
 def file_name(options: argparse.Namespace, *words: str) -> str:
@@ -311,6 +311,11 @@ def file_name(options: argparse.Namespace, *words: str) -> str:
     if uses_seed(options):
         words += (f"seed{options.seed}",)
     return "_".join(words)
+
+
+def clip_file_name(options: argparse.Namespace, *words: str) -> str:
+    """`file_name` with the name of the clip's file before the words."""
+    return file_name(options, Path(options.clips[0]).stem, *words)
 
 
 def uses_seed(options: argparse.Namespace) -> bool:
@@ -488,6 +493,7 @@ def write_new(midi: PrettyMIDI, folder: Path, name: str, bars: int) -> Path:
         path = next(path for path in paths if not path.exists() or path.read_bytes() == draft.read_bytes())
         return draft.replace(path)
     except OSError as error:
+        draft.unlink(missing_ok=True)
         raise ValueError(f"{folder / name}.mid cannot be written ({error.strerror}): give another --out") from error
 
 

@@ -278,13 +278,15 @@ def test_a_piece_never_replaces_another_one(studio, folder, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
-    def full(*arguments):
+    def full(midi, path, bars):
+        path.write_bytes(b"MThd")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(command, "write_midi", full)
     monkeypatch.setattr(command, "PRETRAINED", folder)
     with pytest.raises(SystemExit, match="mel_2bars_seed1_1.mid cannot be written .No space left on device.: give"):
-        main(["generate", "--model", "mel", "--seed", "1", "--out", str(tmp_path)])
+        main(["generate", "--model", "mel", "--seed", "1", "--out", str(tmp_path / "out")])
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_the_model_that_a_tool_uses_by_default_is_not_in_a_name():
