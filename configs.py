@@ -65,34 +65,39 @@ class TrainingConfig:
         check_integers(self, ("batch_size", "steps"), least=1)
         check_integers(self, ("curriculum",), least=0)
         check_numbers(self)
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if not 0 <= self.beta2 < 1:
-            raise ValueError(f"beta2 must be at least 0 and below 1, got {self.beta2}")
-        if min(self.max_beta, self.free_bits) < 0:
-            raise ValueError(f"max_beta and free_bits must be at least 0, got {self.max_beta} and {self.free_bits}")
-        if self.curriculum >= self.steps:
-            raise ValueError(f"curriculum must be below steps, got {self.curriculum} of {self.steps} updates")
-        low_and_high = self.transpose_range
-        if not (isinstance(low_and_high, tuple) and [type(end) for end in low_and_high] == [int, int]):
-            raise ValueError(f"transpose_range must be two whole numbers of semitones, (low, high), got {low_and_high}")
-        if self.transpose_range[0] > self.transpose_range[1]:
-            raise ValueError(f"transpose_range must go from low to high, got {self.transpose_range}")
-        for name in ("mixed", "rekeyed"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a share, 0 to 1, got {getattr(self, name)}")
-        if not self.grad_clip > 0:
-            raise ValueError(f"grad_clip must be above 0, got {self.grad_clip}; 10,000 clips nothing")
-        if not 0 < self.decay_rate <= 1:
-            raise ValueError(f"decay_rate must be above 0 and at most 1, got {self.decay_rate}; 1 keeps learning_rate")
-        if not 0 <= self.beta_rate < 1:
-            raise ValueError(f"beta_rate must be at least 0 and below 1, got {self.beta_rate}")
-        if not self.min_learning_rate >= 0:
-            raise ValueError(f"min_learning_rate must be at least 0, got {self.min_learning_rate}")
+        self._check_limits()
+        self._check_transposition()
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} must be a finite number, got {value}")
         sampling_probability_at(0, schedule=self.sampling_schedule, rate=self.sampling_rate)  # raises ValueError too
+
+    def _check_limits(self):
+        """Raises ValueError for a number that is out of range; names it and the range."""
+        limits = (  # of each number: whether it is in range, the range, and what else to say
+            ("learning_rate", 0 < self.learning_rate < math.inf, "above 0", ""),
+            ("beta2", 0 <= self.beta2 < 1, "at least 0 and below 1", ""),
+            ("max_beta", not self.max_beta < 0, "at least 0", ""),
+            ("free_bits", not self.free_bits < 0, "at least 0", ""),
+            ("curriculum", self.curriculum < self.steps, "below steps", f" of {self.steps} updates"),
+            ("mixed", 0 <= self.mixed <= 1, "a share, 0 to 1", ""),
+            ("rekeyed", 0 <= self.rekeyed <= 1, "a share, 0 to 1", ""),
+            ("grad_clip", self.grad_clip > 0, "above 0", "; 10,000 clips nothing"),
+            ("decay_rate", 0 < self.decay_rate <= 1, "above 0 and at most 1", "; 1 keeps learning_rate"),
+            ("beta_rate", 0 <= self.beta_rate < 1, "at least 0 and below 1", ""),
+            ("min_learning_rate", self.min_learning_rate >= 0, "at least 0", ""),
+        )
+        for name, fits, wanted, more in limits:
+            if not fits:
+                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)}{more}")
+
+    def _check_transposition(self):
+        """Raises ValueError unless `transpose_range` is two whole numbers, the lower one first."""
+        ends = self.transpose_range
+        if not (isinstance(ends, tuple) and [type(end) for end in ends] == [int, int]):
+            raise ValueError(f"transpose_range must be two whole numbers of semitones, (low, high), got {ends}")
+        if ends[0] > ends[1]:
+            raise ValueError(f"transpose_range must go from low to high, got {ends}")
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ LATER_LONG = TEACHER_FORCED | {
 }
 TRIO_LATER = LATER_LONG | {"steps": 7_000, "decay_rate": 0.9998}
 TRIO_LAST = TRIO_LATER | {"steps": 10_000, "max_beta": 0.015}
+SHORT_LONG = {"steps": 2_000, "decay_rate": 0.9985}  # at another price of a bit
 DRUMS_LONG = {name: value for name, value in LATER_LONG.items() if name != "transpose_range"}
 DRUMS_LATER = DRUMS_LONG | {"steps": 5_000, "decay_rate": 0.99975}  # its best weights are published: publish.py --best
 PIANO_FIRST = {"steps": 5_000, "decay_rate": 0.9996, "max_beta": 0.02, "sampling_rate": 1000.0}
@@ -155,6 +156,13 @@ STAGES = {
     "trio_16bar_first": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_second": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),
     "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_second", (), TRIO_LAST, made_trios=True),
+}
+STAGES |= {
+    f"{name}_beta_{beta}": Stage(
+        STAGES[name].preset, name, (), recipe | SHORT_LONG | {"max_beta": beta}, made_trios=made
+    )
+    for name, recipe, made in (("drums_16bar", DRUMS_LONG, False), ("trio_16bar", LATER_LONG, True))
+    for beta in (0.05, 0.1)
 }
 STAGES |= {
     f"{name}_short_{seed}": Stage(preset, changes=SHORT_TWINS, seed=seed)

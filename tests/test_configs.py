@@ -47,7 +47,7 @@ def test_flat_and_hierarchical_twins_have_equal_parameter_counts_and_one_recipe(
         ({"batch_size": 0}, "batch_size must be an int of at least 1, got 0"),
         ({"beta2": 1.0}, "beta2 must be at least 0 and below 1, got 1.0"),
         ({"learning_rate": math.nan}, "learning_rate must be above 0, got nan"),
-        ({"free_bits": -5.0}, "must be at least 0, got 0.2 and -5.0"),
+        ({"free_bits": -5.0}, "free_bits must be at least 0, got -5.0"),
         ({"curriculum": 200_000}, "curriculum must be below steps, got 200000 of 200000 updates"),
         ({"curriculum": -1}, "curriculum must be an int of at least 0, got -1"),
         ({"transpose_range": (3, -3)}, "must go from low to high, got .3, -3."),
