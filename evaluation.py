@@ -22,9 +22,9 @@ from checkpoint import check_file, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import add_corpus_arguments, load_corpus, load_splits
 from engine.checks import checked_count, checked_seed
-from generate import TrainedModel, evenly
+from generate import TrainedModel
 from magenta_checkpoint import is_magenta_checkpoint
-from midi_utils import Converter, SongDataset
+from midi_utils import Converter, SongDataset, evenly
 from music.drums import DRUMS_DEPTH
 from paper.attribute_vectors import AttributeTable, measure_attributes
 from paper.interpolation import Interpolation, measure_interpolation

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from engine.checks import checked_seed
-from generate import TrainedModel, evenly
-from midi_utils import SongDataset
+from generate import TrainedModel
+from midi_utils import SongDataset, evenly
 from music.attributes import (
     ATTRIBUTES,
 )

@@ -21,8 +21,8 @@ from torch import Tensor
 from checkpoint import model_name
 from corpus import load_splits
 from evaluation import describe
-from generate import TrainedModel, evenly
-from midi_utils import SongDataset, Windows
+from generate import TrainedModel
+from midi_utils import SongDataset, Windows, evenly
 from music.attributes import set_f1
 from music.chords import CHORD_DEPTH, ROOTS, TRIAD_TONES
 from music.labels import FIRST_PITCH, MIN_PITCH

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from console import errors_in_a_line, say
 from corpus import add_corpus_arguments, load_splits
-from generate import TrainedModel, evenly
-from midi_utils import SongDataset
+from generate import TrainedModel
+from midi_utils import SongDataset, evenly
 from music.attributes import ATTRIBUTES
 from paper.attribute_vectors import AttributeTable, attribute_means, attribute_vectors
 from paper.json_results import write_json

@@ -18,8 +18,8 @@ import numpy as np
 from checkpoint import model_name
 from corpus import load_splits
 from evaluation import describe
-from generate import TrainedModel, evenly
-from midi_utils import SongDataset, Windows
+from generate import TrainedModel
+from midi_utils import SongDataset, Windows, evenly
 from music.attributes import STEPS_PER_BAR, set_f1
 from music.groove import GrooveConverter
 from music.labels import DRUM_CLASSES

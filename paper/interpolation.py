@@ -7,7 +7,8 @@ import torch
 from torch import Generator, Tensor
 
 from engine.checks import checked_count, checked_number
-from generate import TrainedModel, slerp
+from engine.slerp import slerp
+from generate import TrainedModel
 from music.attributes import (
     NGram,
     hamming,

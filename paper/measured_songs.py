@@ -10,8 +10,8 @@ import torch
 from torch import Generator
 
 from engine.checks import checked_seed, checked_type
-from generate import TrainedModel, evenly
-from midi_utils import Converter, SongDataset, Windows
+from generate import TrainedModel
+from midi_utils import Converter, SongDataset, Windows, evenly
 from music.attributes import (
     NGram,
 )

@@ -18,8 +18,8 @@ from checkpoint import model_name
 from console import say
 from corpus import load_splits
 from evaluation import OTHER_WINDOWS, describe
-from generate import TrainedModel, evenly
-from midi_utils import PianoConverter, SongDataset, load_songs
+from generate import TrainedModel
+from midi_utils import PianoConverter, SongDataset, evenly, load_songs
 from music.attributes import NGram
 from music.labels import MELODY_DEPTH
 from music.piano_measures import (

@@ -11,8 +11,8 @@ import numpy as np
 from torch.distributions import Normal
 
 from engine.checks import checked_type
-from generate import PRIOR_WINDOWS, TrainedModel, evenly
-from midi_utils import SongDataset
+from generate import PRIOR_WINDOWS, TrainedModel
+from midi_utils import SongDataset, evenly
 from music.attributes import (
     NGram,
     hit_density,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from console import errors_in_a_line, say
 from corpus import add_corpus_arguments, load_splits
-from generate import TrainedModel, evenly
-from midi_utils import SongDataset
+from generate import TrainedModel
+from midi_utils import SongDataset, evenly
 from paper.json_results import write_json
 from paper.measured_songs import HeldOut, make_generator
 from paper.prior_choice import HELD_OUT, STANDARD_NORMAL, choose_prior, fit_chosen_prior

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Generator
 
-from generate import TrainedModel, evenly
+from generate import TrainedModel
+from midi_utils import evenly
 from music.attributes import (
     NGram,
     chance_repetition,

@@ -17,8 +17,8 @@ import numpy as np
 
 from checkpoint import model_name, read_checkpoint
 from corpus import load_splits, song_paths
-from generate import TrainedModel, evenly
-from midi_utils import Converter, SongDataset, Windows
+from generate import TrainedModel
+from midi_utils import Converter, SongDataset, Windows, evenly
 from music.attributes import STEPS_PER_BAR, note_density, repetition
 from music.labels import FIRST_PITCH, NO_EVENT
 from music.melody import MelodyConverter

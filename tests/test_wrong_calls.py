@@ -19,14 +19,16 @@ import torch
 import notebook_utils
 from checkpoint import load_checkpoint, save_checkpoint
 from configs import CONFIGS, config_to_dict
+from engine.slerp import slerp
 from evaluation import evaluate
-from generate import TrainedModel, slerp, take
+from generate import TrainedModel
 from helpers import BUILT_IN, MAGENTA, QUIET, made_songs, shrink
 from loss import beta_at, elbo_loss, kl_divergence, reconstruction_loss, sampling_probability_at, segments_at
 from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
 from midi_utils import GrooveConverter, Limits, MelodyConverter, load_midi, load_songs
 from model import MusicVAE
 from music.attributes import note_density
+from music.converter import take
 from paper.reconstruction import bootstrap, decode_teacher_forced, measure_elbo
 from prior import MixturePrior, fit_mixture
 from train import train

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from corpus import load_corpus
-from generate import TrainedModel, evenly
+from generate import TrainedModel
 from helpers import BUILT_IN, shrink
-from midi_utils import PianoConverter, load_songs
+from midi_utils import PianoConverter, evenly, load_songs
 from music.piano_measures import frame_f1, note_f1
 from paper import pianos
 from paper.measured_songs import make_generator

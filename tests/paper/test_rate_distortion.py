@@ -7,8 +7,9 @@ import pytest
 
 import prior
 from corpus import load_corpus
-from generate import TrainedModel, evenly
+from generate import TrainedModel
 from helpers import shrink
+from midi_utils import evenly
 from paper import rate_distortion
 from paper.measured_songs import make_generator
 from paper.rate_distortion import FRONTS
