@@ -64,10 +64,11 @@ LATER_LONG = TEACHER_FORCED | {
     "transpose_range": (-6, 6),
 }
 TRIO_LATER = LATER_LONG | {"steps": 7_000, "decay_rate": 0.9998}
-TRIO_LAST = TRIO_LATER | {"steps": 10_000, "max_beta": 0.015}
-SHORT_LONG = {"steps": 2_000, "decay_rate": 0.9985}  # at another price of a bit
+TRIO_THIRD = TRIO_LATER | {"steps": 10_000, "max_beta": 0.015}
+TRIO_SHORT = LATER_LONG | {"steps": 2_000, "decay_rate": 0.9985}  # at another price of a bit
 DRUMS_LONG = {name: value for name, value in LATER_LONG.items() if name != "transpose_range"}
 DRUMS_LATER = DRUMS_LONG | {"steps": 5_000, "decay_rate": 0.99975}  # its best weights are published: publish.py --best
+DRUMS_SHORT = DRUMS_LONG | {"steps": 2_000, "decay_rate": 0.9985}
 PIANO_FIRST = {"steps": 5_000, "decay_rate": 0.9996, "max_beta": 0.02, "sampling_rate": 1000.0}
 PIANO_LATER = {
     "steps": 2_500,
@@ -155,14 +156,13 @@ STAGES = {
     "drums_16bar_flat": Stage("flat-drums_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_first": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_second": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),
-    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_second", (), TRIO_LAST, made_trios=True),
-}
-STAGES |= {
-    f"{name}_beta_{beta}": Stage(
-        STAGES[name].preset, name, (), recipe | SHORT_LONG | {"max_beta": beta}, made_trios=made
-    )
-    for name, recipe, made in (("drums_16bar", DRUMS_LONG, False), ("trio_16bar", LATER_LONG, True))
-    for beta in (0.05, 0.1)
+    "trio_16bar_third": Stage("hier-trio_16bar", "trio_16bar_second", (), TRIO_THIRD, made_trios=True),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.05}, made_trios=True),
+    "trio_16bar_beta_0.1": Stage(
+        "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.1}, made_trios=True
+    ),
+    "drums_16bar_beta_0.05": Stage("hier-drums_16bar", "drums_16bar", (), DRUMS_SHORT | {"max_beta": 0.05}),
+    "drums_16bar_beta_0.1": Stage("hier-drums_16bar", "drums_16bar", (), DRUMS_SHORT | {"max_beta": 0.1}),
 }
 STAGES |= {
     f"{name}_short_{seed}": Stage(preset, changes=SHORT_TWINS, seed=seed)
