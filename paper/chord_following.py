@@ -114,16 +114,13 @@ def measure_following(
         decoded: the windows that the melodies were decoded from; None for draws.
         old: the chords that these windows were encoded with; None unless the melodies were given new ones.
     """
-    whole, first = labels.shape[1], 1
-    asked = ((given, whole), (given, first), (others, whole), (old, whole))
-    shares = [
-        None if chords is None else share_that_follows(labels[:, :steps], chords[:, :steps], song)
-        for chords, steps in asked
-    ]
+    follows, by_chance = (share_that_follows(labels, chords, song) for chords in (given, others))
+    first = share_that_follows(labels[:, :1], given[:, :1], song)
+    still = None if old is None else share_that_follows(labels, old, song)
     if decoded is None:
-        return Following(*shares, None)
+        return Following(follows, first, by_chance, still, None)
     onsets = ((one >= FIRST_PITCH)[..., None] for one in (labels, decoded))
-    return Following(*shares, bootstrap(set_f1(*onsets), song))
+    return Following(follows, first, by_chance, still, bootstrap(set_f1(*onsets), song))
 
 
 def measure_all(trained: TrainedModel, windows: Windows, song: np.ndarray, mu: Tensor) -> dict[str, Following]:

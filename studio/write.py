@@ -259,12 +259,11 @@ def blend(vectors: Tensor, weights: Tensor) -> Tensor:
 
 def _corners(trained, clips: Iterable[Midi]) -> Tensor:
     """Posterior means of the first windows of four pieces, [4, Z]."""
-    clips = list(clips) if isinstance(clips, Iterable) and not isinstance(clips, Midi) else clips
-    midis = _checked_midis("clips", clips)
-    if len(midis) != 4:
-        raise ValueError(f"clips must be four pieces, one per corner, got {len(midis)}")
+    clips = _checked_pieces("clips", clips)
+    if len(clips) != 4:
+        raise ValueError(f"clips must be four pieces, one per corner, got {len(clips)}")
     if trained.converter.held_parts is None:  # its windows are no clips
-        return trained.posterior(midis).loc
+        return trained.posterior(clips).loc
     means = []
     for k, clip in enumerate(clips, 1):
         try:
@@ -293,9 +292,14 @@ def first_window(trained, song: Midi) -> Clip:
 
 def _checked_midis(name: str, midis: Iterable[Midi]) -> list[PrettyMIDI]:
     """One piece or more, each a `PrettyMIDI` or the path of a MIDI file."""
+    return [as_midi(midi) for midi in _checked_pieces(name, midis)]
+
+
+def _checked_pieces(name: str, midis: Iterable[Midi]) -> list[Midi]:
+    """A list of at least one piece, not read yet."""
     if isinstance(midis, Midi) or not isinstance(midis, Iterable):
         raise ValueError(f"{name} must be a list of PrettyMIDI or paths of MIDI files, got {described(midis)}")
-    found = [as_midi(midi) for midi in midis]
+    found = list(midis)
     if not found:
         raise ValueError(f"{name} must be at least one piece, got none")
     return found
