@@ -107,9 +107,11 @@ class BarsConverter:
 
         `skipped` of the result names what gave no window. If the song gave none at all, the first entry is "song".
         """
-        checked_type("midi", midi, PrettyMIDI, "a PrettyMIDI; load_midi(path) reads a file")
-        midi = self.in_time(midi)
-        parts = song_parts(midi)
+        midi = self.in_time(checked_type("midi", midi, PrettyMIDI, "a PrettyMIDI; load_midi(path) reads a file"))
+        return self.windows_of_parts(midi, song_parts(midi))
+
+    def windows_of_parts(self, midi: PrettyMIDI, parts: Sequence[Part]) -> Windows:
+        """What `to_arrays` returns for a song that is `in_time`, from the `song_parts` of it."""
         skipped = [
             Skipped(_track_name(track, instrument), refusal)
             for track, instrument in enumerate(midi.instruments)

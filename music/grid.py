@@ -15,7 +15,6 @@ from copy import copy
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from pretty_midi import Instrument, Note, PrettyMIDI
 
 from engine.checks import checked_count
@@ -302,21 +301,22 @@ def cut_lines(lines: Iterable[Line], part: Part, bars: int, bar_steps: int, skip
     """
     cuts, steps = [], bars * bar_steps
     for line in lines:
-        first_bar = line.first_step // bar_steps
-        where = f"track {line.track} from bar {file_bars(part, first_bar) + 1}"
-        skipped += _line_skips(line, where, bars, bar_steps)
-        if len(line.labels) >= steps:
-            labels = sliding_window_view(line.labels, steps, axis=0)[::bar_steps]
-            labels = np.moveaxis(labels, -1, 1)  # [n, steps(, voices)]
-            cuts.append(cut(part, labels, line.track, first_bar + np.arange(len(labels))))
+        first_bar, length = line.first_step // bar_steps, len(line.labels) // bar_steps
+        skipped += _line_skips(line, part, first_bar, length, bars)
+        if length >= bars:
+            starts = np.arange(length - bars + 1)
+            labels = line.labels[starts[:, None] * bar_steps + np.arange(steps)]  # [n, steps(, voices)]
+            cuts.append(cut(part, labels, line.track, first_bar + starts))
     return Cut(*map(np.concatenate, zip(*cuts, strict=True))) if cuts else None
 
 
 def unique(cut: Cut) -> Cut:
     """The first of each group of equal windows, in order."""
     rows = np.concatenate([_row_bytes(cut.labels), _row_bytes(cut.controls)], axis=1)
-    rows = rows.view(np.dtype((np.void, rows.shape[1]))).ravel()
-    first = np.sort(np.unique(rows, return_index=True)[1])
+    seen = {}
+    for index, row in enumerate(rows):
+        seen.setdefault(row.tobytes(), index)
+    first = list(seen.values())
     return Cut(*(column[first] for column in cut))
 
 
@@ -346,13 +346,12 @@ def metre_skip(part: Part) -> Skipped:
     return Skipped(f"from bar {file_bars(part, 0) + 1}", f"bars of {fraction(part.time_signature)}")
 
 
-def _line_skips(line: Line, where: str, bars: int, bar_steps: int) -> Iterator[Skipped]:
+def _line_skips(line: Line, part: Part, first_bar: int, length: int, bars: int) -> Iterator[Skipped]:
     """The report entries of a line that is too short for a window of `bars` bars, or too long to be used whole."""
-    length = len(line.labels) // bar_steps
-    if length < bars:
-        yield Skipped(where, f"{counted(length, 'bar')} between rests, shorter than {bars} bars")
-    if line.lost_bars:
-        yield Skipped(where, f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}")
+    reasons = [f"{counted(length, 'bar')} between rests, shorter than {bars} bars"] if length < bars else []
+    reasons += [f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}"] if line.lost_bars else []
+    for reason in reasons:
+        yield Skipped(f"track {line.track} from bar {file_bars(part, first_bar) + 1}", reason)
 
 
 def lost_bars(skipped: Iterable[Skipped]) -> int:

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pretty_midi import PrettyMIDI
 
 from music.converter import BarsConverter
 from music.drums import unusual_drums
-from music.grid import lost_bars, lost_notes, song_parts
+from music.grid import Part, lost_bars, lost_notes, song_parts
 from music.intake import UNCHANGED, Intake
 from music.midi_bytes import DEFAULT_LIMITS, LimitError, Limits, MidiError
 from music.midi_file import parse_midi, read_file, without_garbage_collection
@@ -198,8 +197,9 @@ def _windows_of(path: Path, reading: Reading) -> ReadSong:
         depends_on_limits = isinstance(error, LimitError)
         return ReadSong(Song(None if depends_on_limits else digest, fault=str(error)))
     midi = converter.in_time(intake(midi))
-    off_grid = _share_off_grid(midi) if converter.needs_grid else 0.0
-    columns = columns_of(windows := converter.to_arrays(midi))
+    parts = song_parts(midi)
+    off_grid = _share_off_grid(parts) if converter.needs_grid else 0.0
+    columns = columns_of(windows := converter.windows_of_parts(midi, parts))
     reason = None if len(windows.labels) else windows.skipped[0].reason
     mended = ", ".join(mended).replace("; ", ", ")
     losses = {"lost_bars": lost_bars(windows.skipped), "lost_notes": lost_notes(windows.skipped)}
@@ -207,9 +207,9 @@ def _windows_of(path: Path, reading: Reading) -> ReadSong:
     return ReadSong(song, columns)
 
 
-def _share_off_grid(midi: PrettyMIDI) -> float:
-    """Share of a song's onsets that lie more than OFF_GRID_STEPS from a sixteenth."""
-    offsets = np.concatenate([part.offset for part in song_parts(midi)])
+def _share_off_grid(parts: Sequence[Part]) -> float:
+    """Share of the onsets of a song's parts that lie more than OFF_GRID_STEPS from a sixteenth."""
+    offsets = np.concatenate([part.offset for part in parts])
     return float((np.abs(offsets) > OFF_GRID_STEPS).mean()) if len(offsets) else 0.0
 
 

@@ -195,16 +195,16 @@ def test_an_interrupted_reading_continues_from_the_cache(folder, cache, parsed, 
     plain = read(folder)
     monkeypatch.setattr(song_cache, "CACHE_FILE_SONGS", 4)
     monkeypatch.setattr(song_reader, "CHUNK_FILES", 1)
-    convert = MelodyConverter.to_arrays
+    convert = MelodyConverter.windows_of_parts
 
-    def interrupted(converter, midi):
+    def interrupted(converter, midi, parts):
         if len(parsed) > 9:
             raise KeyboardInterrupt
-        return convert(converter, midi)
+        return convert(converter, midi, parts)
 
     parsed.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(MelodyConverter, "to_arrays", interrupted)
+        patch.setattr(MelodyConverter, "windows_of_parts", interrupted)
         with pytest.raises(KeyboardInterrupt):
             read(folder, cache=cache)
     parsed.clear()
@@ -215,11 +215,11 @@ def test_an_interrupted_reading_continues_from_the_cache(folder, cache, parsed, 
 def test_results_that_may_differ_next_time_are_not_kept(folder, cache, parsed, monkeypatch):
     paths = [folder, folder / "none.mid"]
 
-    def too_large(converter, midi):
+    def too_large(converter, midi, parts):
         raise MemoryError("too large")
 
     with monkeypatch.context() as patch:
-        patch.setattr(MelodyConverter, "to_arrays", too_large)
+        patch.setattr(MelodyConverter, "windows_of_parts", too_large)
         with pytest.raises(ValueError, match="too large"):
             read(folder, cache=cache)
     parsed.clear()

@@ -55,13 +55,13 @@ def test_workers_and_threads_read_what_one_process_reads(many):
 class DeadlyConverter(MelodyConverter):
     """Ends its process at songs of program 20, and raises at those of program 21."""
 
-    def to_arrays(self, midi):
+    def windows_of_parts(self, midi, parts):
         program = midi.instruments[0].program
         if program == 20:
             os.kill(os.getpid(), signal.SIGTERM)
         if program == 21:
             raise MemoryError("too long")
-        return super().to_arrays(midi)
+        return super().windows_of_parts(midi, parts)
 
 
 def test_a_file_that_ends_its_process_is_refused_alone(many):
@@ -150,13 +150,13 @@ def test_the_tasks_submitted_ahead_are_limited(folder, monkeypatch):
 class EndlessConverter(MelodyConverter):
     """Never finishes songs of program 20, and takes any exception there for a reason to try again."""
 
-    def to_arrays(self, midi):
+    def windows_of_parts(self, midi, parts):
         while midi.instruments[0].program == 20:
             try:
                 time.sleep(60)
             except Exception:
                 continue
-        return super().to_arrays(midi)
+        return super().windows_of_parts(midi, parts)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="seconds are counted by a POSIX timer")
