@@ -57,6 +57,7 @@ class TrainingConfig:
     transpose_range: tuple[int, int] = (0, 0)  # semitones, both ends included; drawn for each window and epoch
     curriculum: int = 0  # updates over which windows grow from one segment to their whole length
     mixed: float = 0.0  # share of the drum windows that take some of their drums from another window
+    rearranged: float = 0.0  # share of the windows whose bars are another window's, repeated as their own bars are
     rekeyed: float = 0.0  # share of the windows with chords that are decoded in a key of their own, drawn at random
 
     __repr__ = one_field_per_line
@@ -81,6 +82,7 @@ class TrainingConfig:
             ("free_bits", not self.free_bits < 0, "at least 0", ""),
             ("curriculum", self.curriculum < self.steps, "below steps", f" of {self.steps} updates"),
             ("mixed", 0 <= self.mixed <= 1, "a share, 0 to 1", ""),
+            ("rearranged", 0 <= self.rearranged <= 1, "a share, 0 to 1", ""),
             ("rekeyed", 0 <= self.rekeyed <= 1, "a share, 0 to 1", ""),
             ("grad_clip", self.grad_clip > 0, "above 0", "; 10,000 clips nothing"),
             ("decay_rate", 0 < self.decay_rate <= 1, "above 0 and at most 1", "; 1 keeps learning_rate"),
@@ -121,6 +123,9 @@ class Config:
         kind = type(self.converter)
         if self.training.mixed and kind is not DrumsConverter:
             raise ValueError(f"a {kind.__name__} cannot mix windows: leave mixed at 0")
+        by_step = kind in (MelodyConverter, DrumsConverter, TrioConverter) and not self.model.control_depth
+        if self.training.rearranged and not by_step:
+            raise ValueError(f"the bars of {self.name} cannot be rearranged: leave rearranged at 0")
         if self.training.rekeyed and not getattr(self.converter, "chords", False):
             raise ValueError(f"the windows of {self.name} have no chords: leave rekeyed at 0")
         if self.training.curriculum and (self.model.whole_steps == self.model.steps or kind is MultitrackConverter):

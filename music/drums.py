@@ -153,12 +153,11 @@ class DrumsConverter(DrumTracksConverter):
         """Mixes drums of other windows into a random share of the windows: rhythms that no song has.
 
         Args:
-            labels, others: [n, steps]; in a chosen window about half of each bar's drum classes come from `others`.
+            labels, others: [n, steps]; in a chosen window about half of the drum classes come from `others`.
             share: probability that a window is chosen, 0 to 1.
         """
         chosen = uniform((len(labels), 1), generator, labels.device) < share
-        taken = integers(0, 2**self.classes, (len(labels), self.bars), generator, labels.device) * chosen
-        taken = taken.repeat_interleave(self.steps_per_bar, 1)
+        taken = integers(0, 2**self.classes, chosen.shape, generator, labels.device) * chosen
         return labels & ~taken | others & taken
 
     def no_labels(self) -> np.ndarray:

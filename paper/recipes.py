@@ -19,6 +19,7 @@ from configs import CONFIGS, Config
 from console import errors_in_a_line
 from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits
 from midi_utils import SongDataset
+from model import ModelConfig
 from paper.made_trios import with_made_trios
 from train import EXIT_INTERRUPTED, TrainingDiverged, train
 
@@ -35,6 +36,8 @@ class Stage(NamedTuple):
     without_sources: tuple[str, ...] = ()  # of the corpus
     changes: Mapping[str, object] = {}  # of the preset's recipe, see `TrainingConfig`
     seed: int = 0  # of first weights and batches
+    layers: str | None = None  # the 2-bar stage whose layers it begins with; each of its segments has two bars, too
+    z_size: int | None = None  # of a stage with layers; the preset's when None
     made_trios: bool = False  # whether trios of parts of different songs are among the training windows
 
 
@@ -98,6 +101,23 @@ PIANO_LONG_LATER = PIANO_LONG | {
     "sampling_rate": 0.1,
     "curriculum": 0,
 }
+FROM_LAYERS = TEACHER_FORCED | {
+    "batch_size": 16,
+    "steps": 7_000,
+    "learning_rate": 2e-3,
+    "decay_rate": 0.9997,
+    "max_beta": 0.05,
+    "free_bits": 0.0,
+    "curriculum": 2_000,
+}
+DRUMS_FROM_LAYERS = FROM_LAYERS | {"rearranged": 0.5}
+MEL_FROM_LAYERS = FROM_LAYERS | {
+    "steps": 5_000,
+    "decay_rate": 0.9996,
+    "max_beta": 0.03,
+    "curriculum": 1_500,
+    "transpose_range": (-6, 6),
+}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
     "learning_rate": 3e-3,
@@ -148,7 +168,8 @@ STAGES = {
     "groove_humanize": Stage("groovae_2bar_humanize", without_sources=ALL_BUT_GROOVE),
     "groove_tap": Stage("groovae_2bar_tap_fixed_velocity", without_sources=ALL_BUT_GROOVE),
     "mel_16bar_first": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
-    "mel_16bar": Stage("hier-mel_16bar", "mel_16bar_first", (), LATER_LONG),
+    "mel_16bar_second": Stage("hier-mel_16bar", "mel_16bar_first", (), LATER_LONG),
+    "mel_16bar": Stage("hier-mel_16bar", layers="mel_2bar", changes=MEL_FROM_LAYERS),
     "mel_16bar_flat_first": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_flat": Stage("flat-mel_16bar", "mel_16bar_flat_first", (), LATER_LONG),
     "drums_16bar_first": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),
@@ -172,9 +193,19 @@ STAGES |= {
 
 
 def stage_config(stage: Stage, size: str) -> Config:
-    """The preset of a stage at a size, with the recipe of the stage."""
+    """The preset of a stage at a size, with the recipe of the stage and the sizes of what it begins with."""
     config = CONFIGS[f"{stage.preset}_{size}"]
-    return replace(config, training=replace(config.training, **stage.changes))
+    config = replace(config, training=replace(config.training, **stage.changes))
+    if stage.start:
+        return replace(config, model=stage_config(STAGES[stage.start], size).model)
+    return replace(config, model=_with_sizes_of_layers(config.model, stage, size)) if stage.layers else config
+
+
+def _with_sizes_of_layers(model: ModelConfig, stage: Stage, size: str) -> ModelConfig:
+    short = stage_config(STAGES[stage.layers], size).model
+    segments = dict.fromkeys(("segments", "encoder_segments"), model.steps // short.steps)
+    widths = {name: getattr(short, name) for name in ("enc_rnn_size", "dec_rnn_size", "nade_num_hidden")}
+    return replace(model, z_size=stage.z_size or model.z_size, **widths, **segments)
 
 
 def train_stage(name: str, options: argparse.Namespace) -> Path:
@@ -183,9 +214,16 @@ def train_stage(name: str, options: argparse.Namespace) -> Path:
     An interrupt ends the program, as an interrupted stage is nothing to start from.
     """
     stage = STAGES[name]
-    config, start = stage_config(stage, options.size), stage.start and train_stage(stage.start, options)
+    start, layers = (before and train_stage(before, options) for before in (stage.start, stage.layers))
+    config = stage_config(stage, options.size)
     songs = training_songs(stage, config, options)
-    run = {"init_from": start, "eval_every": EVAL_EVERY, "device": options.device, "seed": stage.seed}
+    run = {
+        "init_from": start,
+        "layers_from": layers,
+        "eval_every": EVAL_EVERY,
+        "device": options.device,
+        "seed": stage.seed,
+    }
     result = train(config, *songs, out_dir=options.runs / name, **run)
     if result.stopped_by:
         raise SystemExit(EXIT_INTERRUPTED)

@@ -52,6 +52,7 @@ def test_flat_and_hierarchical_twins_have_equal_parameter_counts_and_one_recipe(
         ({"curriculum": -1}, "curriculum must be an int of at least 0, got -1"),
         ({"transpose_range": (3, -3)}, "must go from low to high, got .3, -3."),
         ({"mixed": 1.5}, "mixed must be a share, 0 to 1, got 1.5"),
+        ({"rearranged": 2.0}, "rearranged must be a share, 0 to 1, got 2.0"),
         ({"rekeyed": -0.5}, "rekeyed must be a share, 0 to 1, got -0.5"),
         ({"grad_clip": -1}, "grad_clip must be above 0, got -1"),
         ({"grad_clip": 0.0}, "grad_clip must be above 0, got 0.0"),
@@ -185,6 +186,10 @@ def test_each_kind_of_music_has_its_own_augmentations():
         replace(melody, training=replace(melody.training, mixed=0.5))
     with pytest.raises(ValueError, match="the windows of cat-mel_2bar_tiny have no chords: leave rekeyed at 0"):
         replace(melody, training=replace(melody.training, rekeyed=0.5))
+    for name in ("piano_2bar_tiny", "cat-mel_2bar_chords_tiny", "groovae_2bar_humanize_tiny"):
+        config = CONFIGS[name]
+        with pytest.raises(ValueError, match=f"the bars of {name} cannot be rearranged: leave rearranged at 0"):
+            replace(config, training=replace(config.training, rearranged=0.5))
     groove = CONFIGS["groovae_2bar_hits_control"]  # whose controls are no chords
     with pytest.raises(ValueError, match="have no chords: leave rekeyed at 0"):
         replace(groove, training=replace(groove.training, rekeyed=0.5))

@@ -112,9 +112,9 @@ def step_batch(
 ) -> Batch:
     """Makes the batch of a step, or the shard of it that belongs to a process.
 
-    Each window is mixed, transposed and rekeyed by its own draws. z does not tell the decoder the key of a rekeyed
-    window: the chords and the notes so far do. During a curriculum each window is cut into shorter ones, all of
-    which stay in the batch.
+    Each window is mixed, rearranged, transposed and rekeyed by its own draws. z does not tell the decoder the key of a
+    rekeyed window: the chords and the notes so far do. During a curriculum each window is cut into shorter ones, all
+    of which stay in the batch.
 
     Args:
         data: labels of the data set.
@@ -130,6 +130,10 @@ def step_batch(
     if recipe.mixed:
         others = data.labels[own_rows(order.roll(1), source)]
         windows = windows._replace(labels=config.converter.mix(windows.labels, others, recipe.mixed, source))
+    if recipe.rearranged:
+        others = data.labels[own_rows(order.roll(2), source)]
+        changed = rearranged(windows.labels, others, config.converter.bars, recipe.rearranged, source)
+        windows = windows._replace(labels=changed)
     semitones = draw_semitones(*recipe.transpose_range, windows.labels, source)
     segments = config.model.steps // config.model.whole_steps
     current = segments_at(step, segments=segments, curriculum=recipe.curriculum)
@@ -141,6 +145,23 @@ def step_batch(
         decoded = batch_tensors(windows, config.converter, key, indices=indices)
         batch = batch._replace(targets=decoded.targets, target_controls=decoded.controls)
     return cut_windows(batch, segments // current)
+
+
+def rearranged(labels: Tensor, others: Tensor, bars: int, share: float, source: RandomSource) -> Tensor:
+    """Gives a random share of the windows the bars of other windows, repeated as their own bars are repeated.
+
+    A window of bars A A B A, given another of bars C D E F, becomes C C E C: forms and bars that no song combines.
+
+    Args:
+        labels, others: [n, steps] or [n, steps, voices].
+        bars: of a window.
+        share: probability that a window is chosen, 0 to 1.
+    """
+    own, given = labels.reshape(len(labels), bars, -1), others.reshape(len(labels), bars, -1)
+    first = (own[:, :, None] == own[:, None]).all(-1).int().argmax(-1)  # (n, bars), the first bar that is equal
+    changed = given.gather(1, first[..., None].expand_as(given)).reshape(labels.shape)
+    chosen = uniform(labels.shape[:1], source, labels.device) < share
+    return torch.where(chosen.reshape(-1, *[1] * (labels.ndim - 1)), changed, labels)
 
 
 def draw_semitones(low: int, high: int, labels: Tensor, source: RandomSource) -> Tensor | None:

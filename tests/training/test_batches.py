@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from engine.rng import seeded
 from helpers import made_songs, shrink, untrained
 from music.labels import FIRST_PITCH
-from training.batches import LabelBatch, batch_indices, batch_tensors, labels_on, step_batch
+from training.batches import LabelBatch, batch_indices, batch_tensors, labels_on, rearranged, step_batch
 from training.updates import compute_loss
 
 
@@ -39,8 +40,8 @@ def test_transposition_moves_whole_windows(tiny):
     assert moves[0] != moves[1]
 
 
-def test_mixing_takes_drums_of_a_bar_from_the_window_before():
-    """In the given share of windows, some drums of each bar come from another window, over the whole bar."""
+def test_mixing_takes_drums_from_the_window_before():
+    """In the given share of windows, some drums come from another window, over all bars."""
     config = shrink("cat-drums_2bar_tiny", bars=2)
     config = replace(config, training=replace(config.training, batch_size=400, mixed=0.5))
     labels = torch.as_tensor(np.random.default_rng(1).integers(0, 512, (400, config.model.steps)))
@@ -53,7 +54,31 @@ def test_mixing_takes_drums_of_a_bar_from_the_window_before():
     chosen = other.flatten(1).any(1)
     assert 0.4 < chosen.float().mean() < 0.6
     assert 0.45 < other[chosen].float().mean() < 0.55
-    assert 0.45 < (other[chosen, 0] == other[chosen, 1]).float().mean() < 0.55
+    assert torch.equal(other[chosen, 0], other[chosen, 1])
+
+
+@pytest.mark.parametrize("voices", [(), (3,)])
+def test_a_rearranged_window_has_the_bars_of_another_and_the_form_of_its_own(voices):
+    letters = torch.arange(1, 7).reshape(6, *[1] * (1 + len(voices))).expand(6, 4, *voices)  # bars of four steps
+    bars = dict(zip("ABCDEF", letters, strict=True))
+
+    def song(form):
+        return torch.cat([bars[letter] for letter in form])[None]
+
+    changed = rearranged(song("AABA"), song("CDEF"), 4, 1.0, seeded("cpu", "step", 0))
+    assert torch.equal(changed, song("CCEC"))
+
+
+def test_the_given_share_of_windows_is_rearranged():
+    config = shrink("hier-mel_16bar_tiny", bars=2, transpose_range=(0, 0), rearranged=0.5)
+    config = replace(config, training=replace(config.training, batch_size=400))
+    labels = torch.arange(400)[:, None].expand(400, config.model.steps) % 90  # one label throughout
+    batch = step_batch(LabelBatch(labels, None, None), config, 0, 0, seeded("cpu", "step", 0))
+    order = batch_indices(0, 400, 400, 0)
+    found = batch.inputs.argmax(-1)
+    from_others = (found == labels[order.roll(2)]).all(1)
+    assert ((found == labels[order]).all(1) | from_others).all()
+    assert 0.4 < from_others.float().mean() < 0.6
 
 
 def test_rekeyed_windows_are_decoded_in_another_key_with_their_chords():
