@@ -369,6 +369,7 @@ CONFIGS = _presets(
     _config("piano_2bar_keys_small", PIANO_2BAR, replace(MINI_PIANO, batch_size=256), 256, (512,), (656,), KEYS),
     _config("hierdec-piano_16bar_tiny", PIANO_16BAR, TINY_LONG_PIANO, 64, (128,), (160,), CONDUCTOR | NOTES),
     _config("hierdec-piano_16bar_mini", PIANO_16BAR, MINI_LONG_PIANO, 256, (192,), (256,), CONDUCTOR | NOTES),
+    _config("hier-piano_16bar_mini", PIANO_16BAR, MINI_LONG_PIANO, 512, (256,), (320,), TWO_LEVELS | NOTES),
     _config("hierdec-piano_16bar_small", PIANO_16BAR, SMALL_PIANO, 256, (512,), (512,), CONDUCTOR | NOTES),
     _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (800,), TWO_LEVEL_ENCODER),
     _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (512,), TWO_LEVELS),

@@ -229,11 +229,16 @@ class Encoder(nn.Module):
     def forward(self, frames: Tensor, lengths: Tensor | None, drop: Drop) -> Normal:
         """The posterior [B, Z]: frames [B, T, D + C], lengths [B] or [B, S]."""
         if self.upper_layers is None:
-            last = last_outputs(self.layers, frames, lengths, drop)  # (B, 2H)
-        else:
-            segments = self._read_segments(frames, lengths, drop)  # (B * S, 2H)
-            embeddings = segments.unflatten(0, (-1, frames.shape[1] // self.segment_steps))  # (B, S, 2H)
-            last = last_outputs(self.upper_layers, embeddings, None, drop)
+            return self.posterior(last_outputs(self.layers, frames, lengths, drop))
+        segments = self._read_segments(frames, lengths, drop)  # (B * S, 2H)
+        return self.of_segments(segments.unflatten(0, (-1, frames.shape[1] // self.segment_steps)), drop)
+
+    def of_segments(self, outputs: Tensor, drop: Drop = None) -> Normal:
+        """The posterior [B, Z] from what the lower layers found in each segment, [B, S, 2H]."""
+        return self.posterior(last_outputs(self.upper_layers, outputs, None, drop))
+
+    def posterior(self, last: Tensor) -> Normal:
+        """The posterior [N, Z] from the last layer's final outputs [N, 2H]."""
         dtype = self.mu.weight.dtype  # of the posterior, whatever the precision of the products
         return Normal(self.mu(last).to(dtype), F.softplus(self.sigma(last).to(dtype)), validate_args=False)
 

@@ -75,8 +75,7 @@ TRAINING_SPLITS = ("train", "valid")  # the splits of a manifest that training m
 METRICS_UPDATES = 10  # updates between two looks at the metrics, for the progress bar
 EXIT_INTERRUPTED = 130  # status of the command after an interrupt: 128 + SIGINT
 TRAIN_OPTIONS = (  # of the command, which `train` takes as they are
-    *("steps", "minutes", "eval_every", "patience", "init_from", "layers_from", "freeze_encoder"),
-    *("seed", "device", "precision"),
+    *("steps", "minutes", "eval_every", "patience", "init_from", "freeze_encoder", "seed", "device", "precision"),
 )
 
 
@@ -103,7 +102,6 @@ def train(
     patience: int | None = None,
     resume: bool = True,
     init_from: str | Path | MusicVAE | TrainingState | None = None,
-    layers_from: str | Path | MusicVAE | None = None,
     freeze_encoder: bool = False,
     device: torch.device | str | None = None,
     precision: str = "auto",
@@ -134,8 +132,6 @@ def train(
         init_from: first weights, whose sizes the run takes over: a model, the file or folder of one of our checkpoints,
             or what `load_magenta_checkpoint` reads. A `TrainingState` also sets the step and the optimizer. Such a run
             has no curriculum. Without a step, the KL's weight and scheduled sampling start from their beginnings.
-        layers_from: a model, or the file or folder of one, whose layers are first weights where their sizes agree, see
-            `training.start.take_layers`. So a 16-bar model begins with what a 2-bar model knows of notes.
         freeze_encoder: keep the encoder's weights fixed.
         device: where to train; the fastest device when None.
         precision: of the matrix products: 'float32', 'bfloat16' or 'auto', the faster of both as measured once per
@@ -165,7 +161,7 @@ def train(
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
         check_songs(config, dataset)
     check_patience(patience, held_out=bool(valid_set))
-    path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config, layers_from)
+    path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
     run = start_run(config, train_set, valid_set, beginning, freeze_encoder, path, resume, device, seed, precision)
     plan = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every, "patience": patience}
@@ -403,23 +399,12 @@ def stop_line(run: Run, steps: int, reason: StopReason, resume: bool) -> str:
     return f"{why}: saved at step {run.position.step:,} of {steps:,} in {run.path}. To continue, {how}."
 
 
-def read_beginning(
-    init_from: str | Path | MusicVAE | TrainingState | None,
-    config: Config,
-    layers_from: str | Path | MusicVAE | None = None,
-) -> Beginning | None:
+def read_beginning(init_from: str | Path | MusicVAE | TrainingState | None, config: Config) -> Beginning | None:
     """The first weights of a run: those given, or those that a path holds, ours or Magenta's.
 
     Raises:
-        ValueError: no such file, one that holds no weights of the preset, an argument of another type, or both
-            arguments.
+        ValueError: no such file, one that holds no weights of the preset, or an argument of another type.
     """
-    if init_from is not None and layers_from is not None:
-        raise ValueError("give either init_from, all first weights, or layers_from, those of some layers")
-    if layers_from is not None:
-        given = isinstance(layers_from, MusicVAE)
-        model = layers_from if given else load_checkpoint(checked_path("layers_from", layers_from))[0]
-        return Beginning(model, layers_alone=True)
     if init_from is None:
         return None
     if isinstance(init_from, TrainingState):
@@ -461,7 +446,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--valid", type=float, default=0.1, help="share of songs held out, without a manifest (default 0.1)"
     )
     parser.add_argument("--init-from", help="checkpoint to start from, ours or Magenta's; the run takes its sizes")
-    parser.add_argument("--layers-from", help="checkpoint of ours whose layers are first weights where they fit")
     parser.add_argument("--learning-rate", type=float, help="at step 0; the preset's own by default")
     parser.add_argument(
         "--transpose", type=int, nargs=2, metavar=("LOW", "HIGH"), help="semitones; the preset's own by default"
@@ -545,7 +529,7 @@ def main(arguments: list[str] | None = None):
             checked_limits(1 if options.steps is None else options.steps, options.minutes, options.eval_every)
             check_shares(options.valid)
             check_patience(options.patience, held_out=bool(options.manifest) or options.valid > 0)
-            read_beginning(options.init_from, config, options.layers_from)  # names a wrong file before songs are read
+            read_beginning(options.init_from, config)  # so that a wrong file is named before the songs are read
             train_set, valid_set = read_sets(options, config)
             chosen = {name: getattr(options, name) for name in TRAIN_OPTIONS}
             result = train(config, train_set, valid_set, out_dir=options.out, **chosen)

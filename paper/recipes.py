@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from checkpoint import save_checkpoint
 from configs import CONFIGS, Config
 from console import errors_in_a_line
 from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits
@@ -22,8 +23,10 @@ from midi_utils import SongDataset
 from model import ModelConfig
 from paper.made_trios import with_made_trios
 from train import EXIT_INTERRUPTED, TrainingDiverged, train
+from training.two_levels import long_from_short
 
 EVAL_EVERY = 1000  # steps
+START = "start.pt"  # first weights that are made from a short model's, in the folder of their run
 GAMES = ("simutrans", "freedoom")  # sources that the first stage leaves out, so that it can be measured on them
 ALL_BUT_GROOVE = (*GAMES, *NEWER_SOURCES, "openewld", "openhymnal", "nottingham", "examples")  # not played by drummers
 
@@ -36,7 +39,7 @@ class Stage(NamedTuple):
     without_sources: tuple[str, ...] = ()  # of the corpus
     changes: Mapping[str, object] = {}  # of the preset's recipe, see `TrainingConfig`
     seed: int = 0  # of first weights and batches
-    layers: str | None = None  # the 2-bar stage whose layers it begins with; each of its segments has two bars, too
+    layers: str | None = None  # the 2-bar stage that its first weights are made from, see `long_from_short`
     z_size: int | None = None  # of a stage with layers; the preset's when None
     made_trios: bool = False  # whether trios of parts of different songs are among the training windows
 
@@ -101,23 +104,21 @@ PIANO_LONG_LATER = PIANO_LONG | {
     "sampling_rate": 0.1,
     "curriculum": 0,
 }
-FROM_LAYERS = TEACHER_FORCED | {
+FROM_LAYERS = {
     "batch_size": 16,
-    "steps": 7_000,
-    "learning_rate": 2e-3,
-    "decay_rate": 0.9997,
-    "max_beta": 0.05,
+    "steps": 1_500,
+    "learning_rate": 1e-3,
+    "decay_rate": 0.9985,
+    "beta2": 0.99,
+    "max_beta": 0.02,
     "free_bits": 0.0,
-    "curriculum": 2_000,
+    "sampling_schedule": "constant",
+    "sampling_rate": 0.5,
+    "curriculum": 0,
 }
 DRUMS_FROM_LAYERS = FROM_LAYERS | {"rearranged": 0.5}
-MEL_FROM_LAYERS = FROM_LAYERS | {
-    "steps": 5_000,
-    "decay_rate": 0.9996,
-    "max_beta": 0.03,
-    "curriculum": 1_500,
-    "transpose_range": (-6, 6),
-}
+MEL_FROM_LAYERS = FROM_LAYERS | {"max_beta": 0.03, "transpose_range": (-6, 6)}
+PIANO_FROM_LAYERS = FROM_LAYERS | {"max_beta": 0.005, "batch_size": 8, "transpose_range": (-5, 6)}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
     "learning_rate": 3e-3,
@@ -162,18 +163,20 @@ STAGES = {
     "piano_2bar": Stage("piano_2bar", "piano_2bar_fourth", (), PIANO_LAST),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
-    "piano_16bar": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
+    "piano_16bar_second": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
+    "piano_16bar": Stage("hier-piano_16bar", layers="piano_2bar", changes=PIANO_FROM_LAYERS),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),
     "piano_keys": Stage("piano_2bar_keys", changes=COMPARED),
     "groove_humanize": Stage("groovae_2bar_humanize", without_sources=ALL_BUT_GROOVE),
     "groove_tap": Stage("groovae_2bar_tap_fixed_velocity", without_sources=ALL_BUT_GROOVE),
     "mel_16bar_first": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_second": Stage("hier-mel_16bar", "mel_16bar_first", (), LATER_LONG),
-    "mel_16bar": Stage("hier-mel_16bar", layers="mel_2bar", changes=MEL_FROM_LAYERS),
+    "mel_16bar": Stage("hier-mel_16bar", layers="mel_2bar_low", changes=MEL_FROM_LAYERS),
     "mel_16bar_flat_first": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_flat": Stage("flat-mel_16bar", "mel_16bar_flat_first", (), LATER_LONG),
     "drums_16bar_first": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),
-    "drums_16bar": Stage("hier-drums_16bar", "drums_16bar_first", (), DRUMS_LATER),
+    "drums_16bar_second": Stage("hier-drums_16bar", "drums_16bar_first", (), DRUMS_LATER),
+    "drums_16bar": Stage("hier-drums_16bar", layers="drums_2bar", z_size=256, changes=DRUMS_FROM_LAYERS),
     "drums_16bar_flat": Stage("flat-drums_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_first": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_second": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),
@@ -182,8 +185,8 @@ STAGES = {
     "trio_16bar_beta_0.1": Stage(
         "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.1}, made_trios=True
     ),
-    "drums_16bar_beta_0.05": Stage("hier-drums_16bar", "drums_16bar", (), DRUMS_SHORT | {"max_beta": 0.05}),
-    "drums_16bar_beta_0.1": Stage("hier-drums_16bar", "drums_16bar", (), DRUMS_SHORT | {"max_beta": 0.1}),
+    "drums_16bar_beta_0.05": Stage("hier-drums_16bar", "drums_16bar_second", (), DRUMS_SHORT | {"max_beta": 0.05}),
+    "drums_16bar_beta_0.1": Stage("hier-drums_16bar", "drums_16bar_second", (), DRUMS_SHORT | {"max_beta": 0.1}),
 }
 STAGES |= {
     f"{name}_short_{seed}": Stage(preset, changes=SHORT_TWINS, seed=seed)
@@ -213,18 +216,16 @@ def train_stage(name: str, options: argparse.Namespace) -> Path:
 
     An interrupt ends the program, as an interrupted stage is nothing to start from.
     """
-    stage = STAGES[name]
+    stage, out_dir = STAGES[name], options.runs / name
     start, layers = (before and train_stage(before, options) for before in (stage.start, stage.layers))
     config = stage_config(stage, options.size)
     songs = training_songs(stage, config, options)
-    run = {
-        "init_from": start,
-        "layers_from": layers,
-        "eval_every": EVAL_EVERY,
-        "device": options.device,
-        "seed": stage.seed,
-    }
-    result = train(config, *songs, out_dir=options.runs / name, **run)
+    if layers:
+        start = out_dir / START
+        if not start.exists():
+            save_checkpoint(start, long_from_short(config, layers, songs[0], seed=stage.seed), config)
+    run = {"init_from": start, "eval_every": EVAL_EVERY, "device": options.device, "seed": stage.seed}
+    result = train(config, *songs, out_dir=out_dir, **run)
     if result.stopped_by:
         raise SystemExit(EXIT_INTERRUPTED)
     return result.checkpoint

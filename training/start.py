@@ -6,14 +6,12 @@ equal, so that a resumed run has the same bits as an uninterrupted one.
 
 import hashlib
 import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from checkpoint import read_checkpoint
@@ -27,11 +25,7 @@ from training.processes import from_main_process
 
 FINGERPRINT_WINDOWS = 4096  # windows that `fingerprint` reads at a time, since a set may be larger than memory
 # Names of fields of a run's identity in messages
-SHOWN_AS = {"beginning": "start (init_from, layers_from, freeze_encoder)", "held_out": "set of held-out songs"}
-POSTERIOR = ("encoder.mu.", "encoder.sigma.")  # names of the weights that write it
-RECURRENT = "weight_hh"  # in the names of the weights of an LSTM's state
-WIDTHS = ("enc_rnn_size", "dec_rnn_size")
-EMBEDDING_GAIN = 3.0
+SHOWN_AS = {"beginning": "start (init_from, freeze_encoder)", "held_out": "set of held-out songs"}
 SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden")  # what a run takes over from first weights
 
 
@@ -42,7 +36,6 @@ class Beginning(NamedTuple):
     step: int = 0  # global step
     updates: int = 0  # that Adam has made
     moments: dict[str, tuple[Tensor, Tensor]] | None = None  # Adam's first and second, by parameter name
-    layers_alone: bool = False  # whether the run has sizes of its own and takes the layers that fit, see `take_layers`
 
 
 class Run(NamedTuple):
@@ -72,10 +65,10 @@ def start_run(
     """Prepares a run at its first step or, with `resume`, at the checkpoint found at `path`.
 
     Args:
-        config: the preset; sizes come from `beginning`, unless that gives layers alone.
+        config: the preset; sizes come from `beginning`.
         train_set: windows to train on.
         valid_set: held-out windows, if any.
-        beginning: first weights; random ones when None. With all first weights the run has no curriculum.
+        beginning: first weights; random ones when None. With first weights the run has no curriculum.
         freeze_encoder: keep the encoder's weights fixed.
         path: the run's checkpoint.
         resume: continue from that checkpoint if it exists.
@@ -87,7 +80,7 @@ def start_run(
     Raises:
         ValueError: weights of another kind of model, or a checkpoint that is unreadable or belongs to another run.
     """
-    if beginning is not None and not beginning.layers_alone:
+    if beginning is not None:
         model_config = with_sizes_of(config.model, beginning.model.config)
         config = replace(config, model=model_config, training=replace(config.training, curriculum=0))
     identity = {"config": config_to_dict(config), "seed": seed, "data": fingerprint(train_set)}
@@ -160,16 +153,13 @@ def describe_beginning(beginning: Beginning | None, freeze_encoder: bool) -> str
         digest = hashlib.sha1()
         for value in beginning.model.state_dict().values():
             digest.update(value.detach().cpu().float().contiguous().numpy())
-        parts.append(f"{'layers' if beginning.layers_alone else 'weights'} {digest.hexdigest()[:12]}")
+        parts.append(f"weights {digest.hexdigest()[:12]}")
     return ", ".join(parts) or None
 
 
 def load_beginning(model: MusicVAE, optimizer: Adam, beginning: Beginning | None) -> Position:
     """Loads the first weights into a model, and their moments into its optimizer; returns where the run stands."""
     if beginning is None:
-        return Position()
-    if beginning.layers_alone:
-        take_layers(model, beginning.model)
         return Position()
     model.load_state_dict(beginning.model.state_dict())
     if beginning.moments is not None:
@@ -178,42 +168,6 @@ def load_beginning(model: MusicVAE, optimizer: Adam, beginning: Beginning | None
         moments = [dict(zip(("exp_avg", "exp_avg_sq"), beginning.moments[name], strict=True)) for name in names]
         optimizer.load_state_dict({"state": dict(enumerate({"step": updates, **row} for row in moments))})
     return Position(beginning.step)
-
-
-def take_layers(model: MusicVAE, other: MusicVAE):
-    """Copies each weight of another model whose place and shape are those of a weight of this model.
-
-    A hierarchical model takes the layers of a flat one for its segments. Its cores then read, of the conductor's
-    embedding, at first as many values as the flat model has in z.
-
-    Raises:
-        ValueError: no LSTM of the other model has the size of this model's.
-    """
-    own, theirs = model.state_dict(), other.state_dict()
-    if model.conductor and not other.conductor:
-        theirs |= {name: weight for core in range(len(other.cores)) for name, weight in as_core(model, other, core)}
-    if model.config.encoder_segments != other.config.encoder_segments:  # the posterior is read from other layers
-        theirs = {name: weight for name, weight in theirs.items() if not name.startswith(POSTERIOR)}
-    taken = {name: weight for name, weight in theirs.items() if name in own and weight.shape == own[name].shape}
-    if not any(RECURRENT in name for name in taken):
-        sizes = [", ".join(f"{name}={getattr(one.config, name)}" for name in WIDTHS) for one in (other, model)]
-        raise ValueError(f"layers_from has no layer of this model's sizes: it has {sizes[0]}, the model {sizes[1]}")
-    model.load_state_dict(own | taken)
-
-
-def as_core(model: MusicVAE, flat: MusicVAE, core: int) -> Iterator[tuple[str, Tensor]]:
-    """Yields the weights of a flat decoder that read z, by name, as they read a conductor's embedding.
-
-    The values of an embedding lie between -1 and 1, those of z do not: weights are EMBEDDING_GAIN times as large.
-    """
-    decoder, size, z_size = flat.cores[core], model.config.dec_rnn_size[-1], flat.config.z_size
-    more = (0, max(0, size - z_size))  # columns of zeros for the rest of an embedding
-    start = decoder.initial_state.dense.weight
-    yield f"cores.{core}.initial_state.dense.weight", F.pad(EMBEDDING_GAIN * start, more)
-    ends = [decoder.depth, decoder.depth + z_size]
-    of_frame, of_z, of_controls = decoder.layers[0].weight_ih_l0.tensor_split(ends, 1)
-    columns = [of_frame, F.pad(EMBEDDING_GAIN * of_z, more), of_controls]
-    yield f"cores.{core}.layers.0.weight_ih_l0", torch.cat(columns, 1)
 
 
 def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam, device: torch.device) -> tuple[Position, str]:

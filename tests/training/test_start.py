@@ -13,7 +13,7 @@ from helpers import MAGENTA, QUIET, equal_weights, made_songs, needs_bfloat16, s
 from magenta_checkpoint import load_magenta_checkpoint, load_magenta_training_state
 from model import MusicVAE
 from train import train
-from training.start import EMBEDDING_GAIN, start_run, take_layers
+from training.start import start_run
 
 
 def test_a_checkpoint_without_a_newer_recipe_field_continues(tiny, tmp_path):
@@ -174,7 +174,7 @@ def test_a_run_with_other_first_weights_is_refused(tiny, tmp_path):
     a, b = (MusicVAE(config.model) for _ in range(2))
     train(config, songs, out_dir=tmp_path, steps=1, init_from=a, **QUIET)
     for other in ({"init_from": b}, {}, {"init_from": a, "freeze_encoder": True}):
-        with pytest.raises(ValueError, match="a run whose start \\(init_from, layers_from, freeze_encoder\\) differs"):
+        with pytest.raises(ValueError, match="a run whose start \\(init_from, freeze_encoder\\) differs"):
             train(config, songs, out_dir=tmp_path, steps=2, **other, **QUIET)
     assert train(config, songs, out_dir=tmp_path, steps=2, init_from=a, **QUIET).history[-1].step == 2
 
@@ -186,51 +186,6 @@ def test_first_weights_end_the_curriculum(tmp_path):
     assert result.config.training.curriculum == 0
     again = train(config, songs, out_dir=tmp_path, steps=5, init_from=start, **QUIET)
     assert [row.step for row in again.history] == [4, 5]
-
-
-def flat_and_long(**long_sizes):
-    """A model of one bar and a preset of two bars whose segments have layers of the same sizes."""
-    flat, long = shrink("cat-mel_2bar_tiny", bars=1), shrink("hier-mel_16bar_tiny", bars=2, steps=4, curriculum=3)
-    return MusicVAE(replace(flat.model, z_size=5)), replace(long, model=replace(long.model, **long_sizes))
-
-
-def test_a_long_model_takes_the_layers_of_a_short_one(tmp_path):
-    flat, config = flat_and_long()
-    model = MusicVAE(config.model)
-    before, theirs = {name: weight.clone() for name, weight in model.state_dict().items()}, flat.state_dict()
-    take_layers(model, flat)
-    own = model.state_dict()
-    for name in ("encoder.layers.0.weight_ih_l0_reverse", "cores.0.layers.0.weight_hh_l0", "cores.0.output.weight"):
-        assert torch.equal(own[name], theirs[name])
-    for name in ("encoder.mu.weight", "encoder.upper_layers.0.weight_hh_l0", "conductor.layers.0.weight_hh_l0"):
-        assert torch.equal(own[name], before[name])
-
-
-def test_cores_that_took_layers_read_an_embedding_as_z(tmp_path):
-    flat, config = flat_and_long()
-    model = MusicVAE(config.model)
-    take_layers(model, flat)
-    z, unused = torch.randn(3, 5), torch.randn(3, 59)  # an embedding is larger than z
-    frames, none = torch.rand(3, 16, config.model.output_depth), torch.zeros(3, 16, 0)
-    logits = model.cores[0](frames, torch.cat([z / EMBEDDING_GAIN, unused], 1), none, None)
-    torch.testing.assert_close(logits, flat.cores[0](frames, z, none, None))
-
-
-def test_layers_of_other_sizes_are_refused():
-    flat, config = flat_and_long(enc_rnn_size=(7,), dec_rnn_size=(9,))
-    with pytest.raises(ValueError, match=r"no layer of this model's sizes: it has enc_rnn_size=\(64,\)"):
-        take_layers(MusicVAE(config.model), flat)
-
-
-def test_a_run_from_layers_keeps_its_curriculum_and_knows_its_start(tmp_path):
-    flat, config = flat_and_long()
-    songs = made_songs(config.converter)
-    result = train(config, songs, out_dir=tmp_path, layers_from=flat, **QUIET)
-    assert result.config.training.curriculum == 3
-    with pytest.raises(ValueError, match="differs"):
-        train(config, songs, out_dir=tmp_path, steps=5, **QUIET)
-    with pytest.raises(ValueError, match="either init_from"):
-        train(config, songs, out_dir=tmp_path, layers_from=flat, init_from=flat, **QUIET)
 
 
 def test_adam_takes_beta2_from_the_recipe(tiny, tmp_path):
