@@ -73,8 +73,10 @@ FIRST_CHORDS = "mel_2bar_chords_first.json"  # of the stage before, which is not
 PUBLISHED = (*MODELS, *CHORDS, *PIANOS, *GROOVES)
 ALSO_MEASURED = (  # in docs/results.md, but not published
     "mel_16bar_first",
+    "mel_16bar_second",
     "mel_16bar_flat_first",
     "drums_16bar_first",
+    "drums_16bar_second",
     "trio_16bar_first",
     "trio_16bar_second",
     "trio_16bar_third",

@@ -71,10 +71,12 @@ LATER_LONG = TEACHER_FORCED | {
 }
 TRIO_LATER = LATER_LONG | {"steps": 7_000, "decay_rate": 0.9998}
 TRIO_THIRD = TRIO_LATER | {"steps": 10_000, "max_beta": 0.015}
-TRIO_SHORT = LATER_LONG | {"steps": 2_000, "decay_rate": 0.9985}  # at another price of a bit
+AT_ANOTHER_PRICE = {"steps": 2_000, "decay_rate": 0.9985}  # of a bit
+TRIO_SHORT = LATER_LONG | AT_ANOTHER_PRICE
+MEL_SHORT = LATER_LONG | AT_ANOTHER_PRICE | {"max_beta": 0.1}
 DRUMS_LONG = {name: value for name, value in LATER_LONG.items() if name != "transpose_range"}
 DRUMS_LATER = DRUMS_LONG | {"steps": 5_000, "decay_rate": 0.99975}  # its best weights are published: publish.py --best
-DRUMS_SHORT = DRUMS_LONG | {"steps": 2_000, "decay_rate": 0.9985}
+DRUMS_SHORT = DRUMS_LONG | AT_ANOTHER_PRICE
 PIANO_FIRST = {"steps": 5_000, "decay_rate": 0.9996, "max_beta": 0.02, "sampling_rate": 1000.0}
 PIANO_LATER = {
     "steps": 2_500,
@@ -116,8 +118,8 @@ FROM_LAYERS = {
     "sampling_rate": 0.5,
     "curriculum": 0,
 }
-DRUMS_FROM_LAYERS = FROM_LAYERS | {"rearranged": 0.5}
-MEL_FROM_LAYERS = FROM_LAYERS | {"max_beta": 0.03, "transpose_range": (-6, 6)}
+DRUMS_FROM_LAYERS = FROM_LAYERS | {"steps": 500, "rearranged": 0.5}
+DRUMS_LAST = DRUMS_FROM_LAYERS | {"steps": 1_500, "max_beta": 0.05}
 PIANO_FROM_LAYERS = FROM_LAYERS | {"max_beta": 0.005, "batch_size": 8, "transpose_range": (-5, 6)}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
@@ -171,12 +173,13 @@ STAGES = {
     "groove_tap": Stage("groovae_2bar_tap_fixed_velocity", without_sources=ALL_BUT_GROOVE),
     "mel_16bar_first": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_second": Stage("hier-mel_16bar", "mel_16bar_first", (), LATER_LONG),
-    "mel_16bar": Stage("hier-mel_16bar", layers="mel_2bar_low", changes=MEL_FROM_LAYERS),
+    "mel_16bar": Stage("hier-mel_16bar", "mel_16bar_second", (), MEL_SHORT),
     "mel_16bar_flat_first": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_flat": Stage("flat-mel_16bar", "mel_16bar_flat_first", (), LATER_LONG),
     "drums_16bar_first": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),
     "drums_16bar_second": Stage("hier-drums_16bar", "drums_16bar_first", (), DRUMS_LATER),
-    "drums_16bar": Stage("hier-drums_16bar", layers="drums_2bar", z_size=256, changes=DRUMS_FROM_LAYERS),
+    "drums_16bar_layers": Stage("hier-drums_16bar", layers="drums_2bar", z_size=256, changes=DRUMS_FROM_LAYERS),
+    "drums_16bar": Stage("hier-drums_16bar", "drums_16bar_layers", (), DRUMS_LAST),
     "drums_16bar_flat": Stage("flat-drums_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_first": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_second": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),

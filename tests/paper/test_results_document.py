@@ -34,6 +34,10 @@ FIRST = {
 SECOND, THIRD = (
     json.loads((ROOT / "results" / f"trio_16bar_{stage}.json").read_text()) for stage in ("second", "third")
 )
+BEFORE = {  # of the long models that were trained from random weights, in two stages
+    name: json.loads((ROOT / "results" / f"{name}_second.json").read_text())
+    for name in ("mel_16bar", "drums_16bar", "piano_16bar")
+}
 STATISTICS = {name: result["samples"]["statistics"] for name, result in FOUND.items()}
 
 
@@ -146,7 +150,7 @@ def test_bits_are_worth_their_cost_up_to_where_the_page_says():
     assert above == {"mel_2bar", "mel_2bar_beta_0.1", "mel_2bar_low"}
     (d, cheap_d), (t, cheap_t) = (
         [points[start], points[f"{kind}_16bar_beta_0.1"]]
-        for kind, start in (("drums", "drums_16bar"), ("trio", "trio_16bar_third"))
+        for kind, start in (("drums", "drums_16bar_second"), ("trio", "trio_16bar_third"))
     )
     change = max(abs(b["reconstruction"] / a["reconstruction"] - 1) for a, b in ((d, cheap_d), (t, cheap_t)))
     assert_stated(
@@ -166,8 +170,9 @@ def test_the_run_without_the_games_scores_what_the_page_says_on_its_own_sources(
 def earlier_and_present_row(name):
     """The rows of a model whose weights went on from earlier ones, measured on the same windows."""
     rows = []
-    between = {"second stage": SECOND, "third stage": THIRD} if name == "trio_16bar" else {}
-    for words, found in ({"earlier": FIRST[name]} | between | {"present": FOUND[name]}).items():
+    stages = {"second stage": SECOND, "third stage": THIRD, "present": FOUND[name]}
+    stages = stages if name == "trio_16bar" else {"second stage": BEFORE[name]}
+    for words, found in ({"earlier": FIRST[name]} | stages).items():
         shares = {part: shown["mean"] for part, shown in found["reconstruction"]["sampled"]["parts"].items()}
         text = ", ".join(f"{part} {share:.3f}".removeprefix("all ") for part, share in shares.items())
         rows.append(f"| `{name}` | {words} | {text} | {bits(found)} | {nats(found)} |")
@@ -179,11 +184,13 @@ def test_sixteen_bar_models_score_what_the_page_says():
     def above(part):
         return share("trio_16bar", part=part) - FOUND["trio_16bar"]["majority"][part]
 
-    melodies, (_, paper) = FOUND["mel_16bar"], paper_accuracy("hier-mel_16bar", "all")
+    for name, words in (("mel_16bar", "melodies"), ("drums_16bar", "drums")):
+        found, (_, paper) = FOUND[name], paper_accuracy(FOUND[name]["preset"], "all")
+        assert_stated(
+            f"Sampled accuracy of 16-bar {words} is {share(name):.2f}, at {bits(found)} bits. The majority label scores "
+            f"{found['majority']['all']:.2f}, and the paper's model {paper:.2f}."
+        )
     assert_stated(
-        f"Sampled accuracy of 16-bar melodies is {share('mel_16bar'):.2f}, at {bits(melodies)} bits. "
-        f"The majority label scores "
-        f"{melodies['majority']['all']:.2f}, and the paper's model {paper:.2f}.",
         *(earlier_and_present_row(name) for name in FIRST),
         f"It keeps {bits(FOUND['trio_16bar'])} of {bits(THIRD)} bits",
         f"In the trio, at {bits(FOUND['trio_16bar'])} bits, the bass scores {share('trio_16bar', part='bass'):.3f} and "
@@ -199,8 +206,21 @@ def test_sixteen_bar_models_score_what_the_page_says():
     )
     for part, shown in THIRD["reconstruction"]["sampled"]["parts"].items():
         assert share("trio_16bar", part=part) == pytest.approx(shown["mean"], abs=0.01)
-    found, steps = FOUND["drums_16bar"], stage_config(STAGES["drums_16bar"], "mini").training.steps
-    assert_stated(f"the weights after {found['steps']:,} of {steps:,} steps are published")
+    found, steps = BEFORE["drums_16bar"], stage_config(STAGES["drums_16bar_second"], "mini").training.steps
+    assert_stated(f"the weights after {found['steps']:,} of {steps:,} steps are the ones that were measured")
+
+
+@pytest.mark.parametrize(("name", "words"), [("mel_16bar", "melodies"), ("drums_16bar", "drums")])
+def test_long_models_from_short_ones_measure_what_the_page_says(name, words):
+    rows = {"from random weights": BEFORE[name], "from a 2-bar model": FOUND[name]}
+    assert BEFORE[name]["windows"] == FOUND[name]["windows"]
+    assert_stated(
+        *(
+            f"| 16-bar {words} | {kind} | {accuracy(found, 'teacher_forced'):.3f} | {accuracy(found):.3f} | "
+            f"{bits(found)} | {nats(found)} |"
+            for kind, found in rows.items()
+        )
+    )
 
 
 def test_accuracy_depends_on_the_source_as_the_page_says():
@@ -221,14 +241,14 @@ def test_accuracy_depends_on_the_source_as_the_page_says():
 
 def test_earlier_and_present_long_melodies_measure_what_the_page_says_on_the_same_windows():
     assert EARLIER_16["windows"] == OLDER_16["windows"]
-    for name, found in (("earlier", EARLIER_16), ("present", OLDER_16)):
+    for name, found in (("earlier", EARLIER_16), ("second stage", OLDER_16)):
         assert_stated(f"| {name} | {accuracy(found):.3f} | {bits(found)} | {found['elbo']['nats']['mean']:.0f} |")
     (now, real), (then, earlier) = (
         (
             found["priors"]["standard normal"]["cost"],
             found["samples"]["statistics"]["n-gram cost, nats per step"]["data"],
         )
-        for found in (FOUND["mel_16bar"], EARLIER_16)
+        for found in (BEFORE["mel_16bar"], EARLIER_16)
     )
     assert_stated(
         f"from N(0, I) cost {now:.2f} nats per step, where held-out music costs {real:.2f}. "
@@ -238,7 +258,7 @@ def test_earlier_and_present_long_melodies_measure_what_the_page_says_on_the_sam
 
 def gain(music, kind="sampled", group=None):
     """Of a model with a conductor over its flat twin, which was trained alike."""
-    conducted = FIRST["drums_16bar"] if music == "drums" else FOUND[f"{music}_16bar"]
+    conducted = FIRST["drums_16bar"] if music == "drums" else BEFORE[f"{music}_16bar"]
     return accuracy(conducted, kind, group) - share(f"{music}_16bar_flat", kind, group)
 
 
@@ -260,21 +280,21 @@ def test_the_conductor_helps_in_later_bars_and_repeated_tunes_as_the_page_says()
         return np.reshape(steps, (16, 16)).mean(1)
 
     conducted, flat = (
-        f"{bits(found)} bits and {nats(found)} nats" for found in (FOUND["mel_16bar"], FOUND["mel_16bar_flat"])
+        f"{bits(found)} bits and {nats(found)} nats" for found in (BEFORE["mel_16bar"], FOUND["mel_16bar_flat"])
     )
     assert_stated(f"needs {conducted} of -ELBO, its twin {flat}.")
-    for words, found in (("flat", FOUND["mel_16bar_flat"]), ("with a conductor", FOUND["mel_16bar"])):
+    for words, found in (("flat", FOUND["mel_16bar_flat"]), ("with a conductor", BEFORE["mel_16bar"])):
         assert_stated(f"| {words} | {by_bar(found)[0]:.2f} | {np.mean(by_bar(found)[8:]):.2f} |")
     repeated = gain("mel", group="mma_nottingham")
     assert_stated(f"No source loses. The largest gain is on tunes that MMA accompanied: {repeated:+.3f} sampled")
-    sources = [source for source in FOUND["mel_16bar"]["groups"] if source != "new"]
+    sources = [source for source in BEFORE["mel_16bar"]["groups"] if source != "new"]
     assert max(sources, key=lambda source: gain("mel", group=source)) == "mma_nottingham"
     assert min(gain("mel", group=source) for source in sources) > 0
 
 
 def test_twins_decode_on_as_the_page_says():
     pair, *short = json.loads((ROOT / "results" / "twins.json").read_text())
-    assert pair["names"] == ["mel_16bar", "mel_16bar_flat"]
+    assert pair["names"] == ["mel_16bar_second", "mel_16bar_flat"]
     assert [one["names"][0] for one in short] == [f"mel_16bar_short_{seed}" for seed in range(3)]
     assert {one["windows"] for one in (pair, *short)} == {4096}
     assert all(one["kl_bits"]["high"] < 0 > one["nats"]["mean"] and one["forced"]["high"] < 0 for one in (pair, *short))
@@ -297,7 +317,7 @@ def test_the_16_bar_models_have_the_recipes_that_the_page_names():
     configs = [CONFIGS[FOUND[name]["preset"]] for name in MODELS if "16bar" in name]
     assert all(config.model.encoder_segments == 16 and config.training.curriculum for config in configs)
     assert {config.training.mixed for config in configs if "drums" in config.name} == {0.5}
-    assert_stated("The encoders of all 16-bar models read bar by bar.", "In half of the training windows")
+    assert_stated("The encoders of all 16-bar models read segment by segment.", "Half of the training windows")
 
 
 def test_interpolations_and_attribute_vectors_measure_what_the_page_says():
@@ -474,10 +494,11 @@ def test_pianos_measure_what_the_page_says():
     ratio = test["elbo"]["kl_bits"]["mean"] / own_bits
     assert_stated(f"needs {nats:.0f} nats, or {own_bits:.0f} bits, per window", f"is {ratio:.1f} times that")
     long = json.loads((ROOT / "results" / "piano_16bar.json").read_text())["reconstruction"]
-    steps = sum(stage_config(STAGES[name], "mini").training.steps for name in ("piano_16bar_first", "piano_16bar"))
+    before = BEFORE["piano_16bar"]["reconstruction"]
     assert_stated(
-        f"a beginning, with {steps:,} steps in two stages. Its frame F1 is {f1(long, 'frames'):.2f} and its note F1 "
-        f"{f1(long, 'notes'):.2f}, at {bits(long)} bits of KL",
+        f"The frame F1 of `piano_16bar` is {f1(long, 'frames'):.2f} and its note F1 {f1(long, 'notes'):.2f}, at "
+        f"{bits(long)} bits of KL. From random weights they were {f1(before, 'frames'):.2f} and "
+        f"{f1(before, 'notes'):.2f}, at {bits(before)} bits.",
     )
     assert sum(prior["together"][2:6]) == pytest.approx(sum(real["together"][2:6]), abs=0.05)
 

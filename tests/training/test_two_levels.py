@@ -1,0 +1,100 @@
+"""A long model's first weights: the layers of a short one, and layers above them that pass its z on."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from checkpoint import save_checkpoint
+from helpers import QUIET, equal_weights, made_songs, shrink
+from model import MusicVAE
+from train import train
+from training.two_levels import EMBEDDING_GAIN, encode_segments, long_from_short, take_layers, upper_loss
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A run of one-bar drums, whose z is smaller than a conductor is wide."""
+    config = shrink("cat-drums_2bar_tiny", bars=1)
+    config = replace(config, training=replace(config.training, learning_rate=5e-3, max_beta=0.05, free_bits=0.0))
+    folder = tmp_path_factory.mktemp("short")
+    return train(config, made_songs(config.converter), out_dir=folder, steps=60, **QUIET)
+
+
+@pytest.fixture
+def long():
+    config = shrink("hier-drums_16bar_mini", bars=4, steps=2, curriculum=1)
+    return replace(config, training=replace(config.training, max_beta=0.05))
+
+
+def test_a_long_model_takes_the_layers_that_read_and_write_steps(short, long):
+    model = MusicVAE(long.model)
+    before, theirs = {name: weight.clone() for name, weight in model.state_dict().items()}, short.model.state_dict()
+    take_layers(model, short.model)
+    own = model.state_dict()
+    for name in ("encoder.layers.0.weight_ih_l0_reverse", "cores.0.layers.0.weight_hh_l0", "cores.0.output.weight"):
+        assert torch.equal(own[name], theirs[name])
+    for name in ("encoder.mu.weight", "encoder.upper_layers.0.weight_hh_l0", "conductor.layers.0.weight_hh_l0"):
+        assert torch.equal(own[name], before[name])
+
+
+def test_its_cores_read_an_embedding_as_the_short_model_reads_z(short, long):
+    model = MusicVAE(long.model)
+    take_layers(model, short.model)
+    z_size, width = short.config.model.z_size, long.model.dec_rnn_size[-1]
+    z, unused = torch.randn(3, z_size), torch.randn(3, width - z_size)
+    frames, none = torch.rand(3, 16, long.model.output_depth), torch.zeros(3, 16, 0)
+    logits = model.cores[0](frames, torch.cat([z / EMBEDDING_GAIN, unused], 1), none, None)
+    torch.testing.assert_close(logits, short.model.cores[0](frames, z, none, None))
+
+
+def test_segments_are_encoded_as_the_short_model_encodes_them(short, long):
+    long, songs = replace(long, training=replace(long.training, mixed=0.0)), made_songs(long.converter)
+    segments = encode_segments(short.model, 0.05, long, songs, 64, seed=0)
+    frames = long.converter.to_tensors(songs.windows(slice(None))).inputs.unflatten(1, (4, 16)).flatten(0, 1)
+    posterior = short.model.encode(frames)
+    wanted = {tuple(z.tolist()) for z in posterior.loc.half()}
+    assert {tuple(z.tolist()) for z in segments.z.flatten(0, 1)} <= wanted
+    assert segments.z.shape[:2] == segments.outputs.shape[:2] == (64, 4)
+    highest = 0.05 * (1 / posterior.scale.min() ** 2 - 1)
+    assert segments.weights.max().item() == pytest.approx(highest.item(), rel=1e-2)
+
+
+def test_the_upper_layers_learn_to_pass_z_on(short, long):
+    songs = made_songs(long.converter)
+    segments = encode_segments(short.model, 0.05, long, songs, 64, seed=0)
+    segments = segments._replace(**{name: part.float() for name, part in segments._asdict().items()})
+    losses = []
+    for updates in (1, 200):
+        model = long_from_short(long, short.checkpoint, songs, updates=updates, windows=64, progress=False)
+        with torch.no_grad():
+            losses.append(upper_loss(model, segments, 0.0, torch.Generator().manual_seed(0)).item())
+    assert losses[1] < 0.5 * losses[0]
+
+
+def test_a_run_that_starts_with_it_repeats_bit_for_bit(short, long, tmp_path):
+    songs = made_songs(long.converter)
+    one, two = (
+        long_from_short(long, short.checkpoint, songs, updates=3, windows=64, seed=5, progress=False) for _ in range(2)
+    )
+    assert equal_weights(one, two)
+    assert train(long, songs, out_dir=tmp_path, init_from=one, **QUIET).config.training.curriculum == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"enc_rnn_size": (32,)}, r"replace\(config.model, enc_rnn_size=\(64,\)\)"),
+        ({"segments": 2, "encoder_segments": 2}, r"replace\(config.model, segments=4, encoder_segments=4\)"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_with_what_it_needs(short, long, sizes, message):
+    other = replace(long, model=replace(long.model, **sizes))
+    with pytest.raises(ValueError, match=message):
+        long_from_short(other, short.checkpoint, made_songs(other.converter), progress=False)
+
+
+def test_only_a_flat_model_is_a_short_one(long, tmp_path):
+    save_checkpoint(tmp_path / "long.pt", MusicVAE(long.model), long)
+    with pytest.raises(ValueError, match="short must be a flat model"):
+        long_from_short(long, tmp_path / "long.pt", made_songs(long.converter), progress=False)
