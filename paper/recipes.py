@@ -73,7 +73,7 @@ TRIO_LATER = LATER_LONG | {"steps": 7_000, "decay_rate": 0.9998}
 TRIO_THIRD = TRIO_LATER | {"steps": 10_000, "max_beta": 0.015}
 AT_ANOTHER_PRICE = {"steps": 2_000, "decay_rate": 0.9985}  # of a bit
 TRIO_SHORT = LATER_LONG | AT_ANOTHER_PRICE
-MEL_SHORT = LATER_LONG | AT_ANOTHER_PRICE | {"max_beta": 0.1}
+MEL_SHORT = LATER_LONG | AT_ANOTHER_PRICE | {"steps": 1_500, "max_beta": 0.1}
 DRUMS_LONG = {name: value for name, value in LATER_LONG.items() if name != "transpose_range"}
 DRUMS_LATER = DRUMS_LONG | {"steps": 5_000, "decay_rate": 0.99975}  # its best weights are published: publish.py --best
 DRUMS_SHORT = DRUMS_LONG | AT_ANOTHER_PRICE
