@@ -119,7 +119,7 @@ FROM_LAYERS = {
     "curriculum": 0,
 }
 DRUMS_FROM_LAYERS = FROM_LAYERS | {"steps": 500, "rearranged": 0.5}
-DRUMS_LAST = DRUMS_FROM_LAYERS | {"steps": 1_500, "max_beta": 0.05}
+DRUMS_LAST = DRUMS_FROM_LAYERS | {"steps": 1_000, "max_beta": 0.05}
 PIANO_FROM_LAYERS = FROM_LAYERS | {"max_beta": 0.005, "batch_size": 8, "transpose_range": (-5, 6)}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
