@@ -120,7 +120,14 @@ FROM_LAYERS = {
 }
 DRUMS_FROM_LAYERS = FROM_LAYERS | {"steps": 500, "rearranged": 0.5}
 DRUMS_LAST = DRUMS_FROM_LAYERS | {"steps": 1_000, "max_beta": 0.05}
-PIANO_FROM_LAYERS = FROM_LAYERS | {"max_beta": 0.005, "batch_size": 8, "transpose_range": (-5, 6)}
+PIANO_FROM_LAYERS = FROM_LAYERS | {  # at a higher learning rate, the first steps destroy the layers
+    "batch_size": 8,
+    "steps": 1_000,
+    "learning_rate": 2e-4,
+    "decay_rate": 0.998,
+    "max_beta": 0.005,
+    "sampling_rate": 0.0,
+}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
     "learning_rate": 3e-3,
@@ -165,8 +172,8 @@ STAGES = {
     "piano_2bar": Stage("piano_2bar", "piano_2bar_fourth", (), PIANO_LAST),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
-    "piano_16bar_second": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
-    "piano_16bar": Stage("hier-piano_16bar", layers="piano_2bar", changes=PIANO_FROM_LAYERS),
+    "piano_16bar": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
+    "piano_16bar_layers": Stage("hier-piano_16bar", layers="piano_2bar", changes=PIANO_FROM_LAYERS),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),
     "piano_keys": Stage("piano_2bar_keys", changes=COMPARED),
     "groove_humanize": Stage("groovae_2bar_humanize", without_sources=ALL_BUT_GROOVE),

@@ -14,6 +14,7 @@ from paper.publish import CHORDS, GROOVES, MODELS, PIANOS
 from paper.recipes import STAGES, Stage, stage_config
 from train import read_beginning
 from training.start import describe_beginning
+from training.two_levels import long_from_short
 
 STOPPED = SimpleNamespace(stopped_by="interrupt")
 ROOT = Path(__file__).parents[2]
@@ -96,6 +97,28 @@ def test_a_stage_with_made_trios_reads_melodies_and_drums_too(corpus_arguments, 
         with pytest.raises(SystemExit):
             recipes.main([name, *corpus_arguments, "--runs", str(tmp_path)])
     assert [[len(songs) for songs in sets] for sets in trained] == [[6, 6], [12, 6]]
+
+
+def test_a_stage_with_layers_begins_with_a_model_made_from_a_short_one(corpus_arguments, monkeypatch, tmp_path):
+    monkeypatch.setattr(recipes, "load_splits", lambda _, kind, splits, __: [made_songs(kind, 6) for _ in splits])
+    few = {"steps": 1, "batch_size": 2}
+    monkeypatch.setitem(STAGES, "short", Stage("cat-mel_2bar", changes=few))
+    monkeypatch.setitem(STAGES, "long", Stage("hier-mel_16bar", layers="short", changes=few | {"curriculum": 0}))
+    made = []
+
+    def make(config, short, songs, seed):
+        made.append(short)
+        return long_from_short(config, short, songs, seed=seed, updates=1, windows=4, progress=False)
+
+    monkeypatch.setattr(recipes, "long_from_short", make)
+    for _ in range(2):  # the second call continues
+        recipes.main(["long", *corpus_arguments, "--runs", str(tmp_path), "--size", "tiny", "--device", "cpu"])
+    assert made == [tmp_path / "short" / "checkpoint.pt"]
+    start, trained = (load_checkpoint(tmp_path / "long" / file) for file in (recipes.START, "checkpoint.pt"))
+    assert start[1] == trained[1] == stage_config(STAGES["long"], "tiny")
+    assert start[1].model.segments == start[1].model.encoder_segments == 8
+    beginning = describe_beginning(read_beginning(start[0], start[1]), freeze_encoder=False)
+    assert read_checkpoint(tmp_path / "long")["run"]["beginning"] == beginning
 
 
 def test_an_unknown_stage_and_size_are_named(corpus_arguments, tmp_path, capsys):
