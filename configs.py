@@ -123,9 +123,9 @@ class Config:
         kind = type(self.converter)
         if self.training.mixed and kind is not DrumsConverter:
             raise ValueError(f"a {kind.__name__} cannot mix windows: leave mixed at 0")
-        by_step = kind in (MelodyConverter, DrumsConverter, TrioConverter) and not self.model.control_depth
-        if self.training.rearranged and not by_step:
-            raise ValueError(f"the bars of {self.name} cannot be rearranged: leave rearranged at 0")
+        plain = kind in (MelodyConverter, DrumsConverter, TrioConverter) and not self.model.control_depth
+        if self.training.rearranged and not plain:
+            raise ValueError(f"{self.name}: rearranged takes melodies, drums and trios without chords; leave it at 0")
         if self.training.rekeyed and not getattr(self.converter, "chords", False):
             raise ValueError(f"the windows of {self.name} have no chords: leave rekeyed at 0")
         if self.training.curriculum and (self.model.whole_steps == self.model.steps or kind is MultitrackConverter):
@@ -369,7 +369,6 @@ CONFIGS = _presets(
     _config("piano_2bar_keys_small", PIANO_2BAR, replace(MINI_PIANO, batch_size=256), 256, (512,), (656,), KEYS),
     _config("hierdec-piano_16bar_tiny", PIANO_16BAR, TINY_LONG_PIANO, 64, (128,), (160,), CONDUCTOR | NOTES),
     _config("hierdec-piano_16bar_mini", PIANO_16BAR, MINI_LONG_PIANO, 256, (192,), (256,), CONDUCTOR | NOTES),
-    _config("hier-piano_16bar_mini", PIANO_16BAR, MINI_LONG_PIANO, 512, (256,), (320,), TWO_LEVELS | NOTES),
     _config("hierdec-piano_16bar_small", PIANO_16BAR, SMALL_PIANO, 256, (512,), (512,), CONDUCTOR | NOTES),
     _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (800,), TWO_LEVEL_ENCODER),
     _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (512,), TWO_LEVELS),

@@ -12,8 +12,9 @@ Conventions match Magenta's lstm_models.py, so that its weights load and its num
 - Dropout acts on the inputs of every layer. Both directions of an encoder layer share one draw here; Magenta draws for
   each. Here the conductor drops inputs in training mode alone; Magenta's does so in evaluation, too.
 
-Axes: B batch, T steps, S segments (bars or tracks), L steps per segment (T = S * L), D depth of a frame, P parts of a
-frame, C depth of the controls, Z size of z, E size of an embedding, H width of a layer, N any batch, often B * S.
+Axes: B batch, T steps, S segments (of whole bars, or tracks), L steps per segment (T = S * L), D depth of a frame,
+P parts of a frame, C depth of the controls, Z size of z, E size of an embedding, H width of a layer, N any batch, often
+B * S.
 """
 
 import math

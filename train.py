@@ -55,7 +55,7 @@ from training.processes import (
 from training.progress_bar import ProgressBar
 from training.run_folder import check_folder, locked_folder
 from training.skipped import MOST_IN_A_ROW, SkippedUpdates, TrainingDiverged
-from training.start import Beginning, Run, checkpoint_bytes, fingerprint, start_run
+from training.start import Beginning, Run, check_songs, checkpoint_bytes, fingerprint, start_run
 from training.stopping import StopReason, stop_requests
 from training.updates import as_metrics, as_sums, data_parallel, update, valid_batches, validate
 
@@ -198,15 +198,6 @@ def checked_limits(steps: int, minutes: float | None, eval_every: int) -> tuple[
         if is_shared():
             raise ValueError("minutes limits a run of one process: with several, set steps instead")
     return checked_count("steps", steps), checked_count("eval_every", eval_every)
-
-
-def check_songs(config: Config, dataset: SongDataset):
-    """Raises ValueError for an empty data set, one that another converter made, or anything else."""
-    checked_type("a data set", dataset, SongDataset, "a SongDataset, as load_songs and its split make it")
-    if not len(dataset):
-        raise ValueError("there is no window to train on; the data set's report says why")
-    if dataset.converter != config.converter:
-        raise ValueError(f"{config.name} trains on windows of {config.converter}, these are of {dataset.converter}")
 
 
 def check_steps(run: Run, beginning: Beginning | None, steps: int):

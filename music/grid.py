@@ -348,10 +348,13 @@ def metre_skip(part: Part) -> Skipped:
 
 def _line_skips(line: Line, part: Part, first_bar: int, length: int, bars: int) -> Iterator[Skipped]:
     """The report entries of a line that is too short for a window of `bars` bars, or too long to be used whole."""
-    reasons = [f"{counted(length, 'bar')} between rests, shorter than {bars} bars"] if length < bars else []
-    reasons += [f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}"] if line.lost_bars else []
-    for reason in reasons:
-        yield Skipped(f"track {line.track} from bar {file_bars(part, first_bar) + 1}", reason)
+    if length >= bars and not line.lost_bars:
+        return
+    where = f"track {line.track} from bar {file_bars(part, first_bar) + 1}"
+    if length < bars:
+        yield Skipped(where, f"{counted(length, 'bar')} between rests, shorter than {bars} bars")
+    if line.lost_bars:
+        yield Skipped(where, f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}")
 
 
 def lost_bars(skipped: Iterable[Skipped]) -> int:

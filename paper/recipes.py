@@ -1,12 +1,12 @@
-"""How the published models are trained: in stages, each from the weights of the one before.
+"""How the published models are trained: in stages, each from the weights of the one before or from a short model.
 
     python -m paper.recipes mel_2bar --data FOLDER [--runs runs] [--size small]
 
 The command trains the stage of that name into RUNS/NAME, and before it the stages that it starts from, where they are
 not finished. An interrupted command continues. FOLDER holds the songs of corpus.csv, see docs/corpus.md.
 
-The first stage of a family is its preset's recipe; the later ones move its model along the trade between rate and
-distortion, by the price of a bit (`max_beta`).
+The first stage of a family is its preset's recipe, or has layers of a 2-bar stage. The later ones move its model along
+the trade between rate and distortion, by the price of a bit (`max_beta`).
 """
 
 import argparse
@@ -75,7 +75,7 @@ AT_ANOTHER_PRICE = {"steps": 2_000, "decay_rate": 0.9985}  # of a bit
 TRIO_SHORT = LATER_LONG | AT_ANOTHER_PRICE
 MEL_SHORT = LATER_LONG | AT_ANOTHER_PRICE | {"steps": 1_500, "max_beta": 0.1}
 DRUMS_LONG = {name: value for name, value in LATER_LONG.items() if name != "transpose_range"}
-DRUMS_LATER = DRUMS_LONG | {"steps": 5_000, "decay_rate": 0.99975}  # its best weights are published: publish.py --best
+DRUMS_LATER = DRUMS_LONG | {"steps": 5_000, "decay_rate": 0.99975}  # its best weights are measured: publish.py --best
 DRUMS_SHORT = DRUMS_LONG | AT_ANOTHER_PRICE
 PIANO_FIRST = {"steps": 5_000, "decay_rate": 0.9996, "max_beta": 0.02, "sampling_rate": 1000.0}
 PIANO_LATER = {
@@ -120,14 +120,6 @@ FROM_LAYERS = {
 }
 DRUMS_FROM_LAYERS = FROM_LAYERS | {"steps": 500, "rearranged": 0.5}
 DRUMS_LAST = DRUMS_FROM_LAYERS | {"steps": 1_000, "max_beta": 0.05}
-PIANO_FROM_LAYERS = FROM_LAYERS | {  # at a higher learning rate, the first steps destroy the layers
-    "batch_size": 8,
-    "steps": 1_000,
-    "learning_rate": 2e-4,
-    "decay_rate": 0.998,
-    "max_beta": 0.005,
-    "sampling_rate": 0.0,
-}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
     "learning_rate": 3e-3,
@@ -173,7 +165,6 @@ STAGES = {
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
     "piano_16bar": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
-    "piano_16bar_layers": Stage("hier-piano_16bar", layers="piano_2bar", changes=PIANO_FROM_LAYERS),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),
     "piano_keys": Stage("piano_2bar_keys", changes=COMPARED),
     "groove_humanize": Stage("groovae_2bar_humanize", without_sources=ALL_BUT_GROOVE),
@@ -222,17 +213,17 @@ def _with_sizes_of_layers(model: ModelConfig, stage: Stage, size: str) -> ModelC
 
 
 def train_stage(name: str, options: argparse.Namespace) -> Path:
-    """Trains a stage and what it starts from, where that is not finished; returns the stage's checkpoint.
+    """Trains a stage and what it begins with, where that is not finished; returns the stage's checkpoint.
 
     An interrupt ends the program, as an interrupted stage is nothing to start from.
     """
     stage, out_dir = STAGES[name], options.runs / name
-    start, layers = (before and train_stage(before, options) for before in (stage.start, stage.layers))
     config = stage_config(stage, options.size)
+    start, layers = (before and train_stage(before, options) for before in (stage.start, stage.layers))
     songs = training_songs(stage, config, options)
     if layers:
         start = out_dir / START
-        if not start.exists():
+        if not start.exists() or start.stat().st_mtime < layers.stat().st_mtime:
             save_checkpoint(start, long_from_short(config, layers, songs[0], seed=stage.seed), config)
     run = {"init_from": start, "eval_every": EVAL_EVERY, "device": options.device, "seed": stage.seed}
     result = train(config, *songs, out_dir=out_dir, **run)

@@ -131,7 +131,7 @@ def step_batch(
         others = data.labels[own_rows(order.roll(1), source)]
         windows = windows._replace(labels=config.converter.mix(windows.labels, others, recipe.mixed, source))
     if recipe.rearranged:
-        others = data.labels[own_rows(order.roll(2), source)]
+        others = data.labels[own_rows(order.roll(-1), source)]
         changed = rearranged(windows.labels, others, config.converter.bars, recipe.rearranged, source)
         windows = windows._replace(labels=changed)
     semitones = draw_semitones(*recipe.transpose_range, windows.labels, source)
@@ -156,6 +156,10 @@ def rearranged(labels: Tensor, others: Tensor, bars: int, share: float, source: 
         labels, others: [n, steps] or [n, steps, voices].
         bars: of a window.
         share: probability that a window is chosen, 0 to 1.
+        source: random source of the choice.
+
+    Returns:
+        Labels of the shape of `labels`.
     """
     own, given = labels.reshape(len(labels), bars, -1), others.reshape(len(labels), bars, -1)
     first = (own[:, :, None] == own[:, None]).all(-1).int().argmax(-1)  # (n, bars), the first bar that is equal

@@ -17,6 +17,7 @@ from torch import Tensor
 from checkpoint import read_checkpoint
 from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
+from engine.checks import checked_type
 from engine.lstm import supports_bfloat16
 from midi_utils import SongDataset
 from model import ModelConfig, MusicVAE, chosen_precision
@@ -27,6 +28,7 @@ FINGERPRINT_WINDOWS = 4096  # windows that `fingerprint` reads at a time, since 
 # Names of fields of a run's identity in messages
 SHOWN_AS = {"beginning": "start (init_from, freeze_encoder)", "held_out": "set of held-out songs"}
 SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden")  # what a run takes over from first weights
+LEVELS = ("segments", "encoder_segments")  # where both models have several
 
 
 class Beginning(NamedTuple):
@@ -97,6 +99,15 @@ def start_run(
     return Run(config, model, optimizer, path, identity, position, chosen)
 
 
+def check_songs(config: Config, dataset: SongDataset):
+    """Raises ValueError for an empty data set, one that another converter made, or anything else."""
+    checked_type("a data set", dataset, SongDataset, "a SongDataset, as load_songs and its split make it")
+    if not len(dataset):
+        raise ValueError("there is no window to train on; the data set's report says why")
+    if dataset.converter != config.converter:
+        raise ValueError(f"{config.name} trains on windows of {config.converter}, these are of {dataset.converter}")
+
+
 def precision_to_resume(asked: str, stored: str | None, device: torch.device) -> str:
     """Returns the precision of a run: the one that was asked for, or for 'auto' the stored one where that runs."""
     if asked == "auto" and stored == "bfloat16" and not supports_bfloat16(device):
@@ -123,18 +134,19 @@ def new_model(config: ModelConfig, seed: int) -> MusicVAE:
 
 
 def with_sizes_of(config: ModelConfig, other: ModelConfig) -> ModelConfig:
-    """Returns `config` with the sizes of `other`, which must otherwise be equal, except for dropout.
+    """Returns `config` with the sizes and segments of `other`, which must otherwise be equal, except for dropout.
 
     Raises:
         ValueError: they differ in something else; names it.
     """
+    sizes = *SIZES, *(name for name in LEVELS if min(getattr(config, name), getattr(other, name)) > 1)
     ours, theirs = (
-        {name: value for name, value in asdict(c).items() if name not in (*SIZES, "dropout_keep_prob")}
+        {name: value for name, value in asdict(c).items() if name not in (*sizes, "dropout_keep_prob")}
         for c in (config, other)
     )
     if ours != theirs:
         raise ValueError(f"init_from is a model of another kind: {difference(theirs, ours)}")
-    return replace(config, **{name: getattr(other, name) for name in SIZES})
+    return replace(config, **{name: getattr(other, name) for name in sizes})
 
 
 def fingerprint(dataset: SongDataset) -> str:

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from tqdm import tqdm
 
 from checkpoint import load_checkpoint
-from configs import Config
+from configs import Config, TrainingConfig
 from engine.adam import minimise
 from engine.checks import checked_count, checked_path, checked_seed, checked_type
 from engine.rng import normal, seeded
@@ -22,7 +23,7 @@ from loss import kl_divergence
 from midi_utils import SongDataset
 from model import MusicVAE, last_outputs
 from training.batches import labels_on, step_batch
-from training.start import new_model
+from training.start import check_songs, new_model
 
 WINDOWS = 40_000  # that are encoded, each with its own draws of the recipe's augmentations
 BATCH = 64  # windows that are encoded at a time
@@ -32,7 +33,9 @@ LEARNING_RATE = 2e-3
 WARM_UP = 100  # updates
 EMBEDDING_GAIN = 3.0  # of what the cores read: the values of an embedding lie between -1 and 1, those of z do not
 POSTERIOR = ("encoder.mu.", "encoder.sigma.")  # names of the weights that write it from other layers
-SAME = ("input_depth", "output_depth", "enc_rnn_size", "dec_rnn_size", "output", "nade_num_hidden")  # sizes
+MUSIC = ("input_depth", "output", "core_depths", "control_depth")  # what both models have in common
+WIDTHS = ("enc_rnn_size", "dec_rnn_size", "nade_num_hidden")
+MOST_WEIGHT = 10_000.0  # which half precision holds
 LEAST_SCALE = 0.02  # of a short model's posterior, so that no value weighs more than all others
 
 
@@ -56,31 +59,36 @@ def long_from_short(
 ) -> MusicVAE:
     """First weights of a long model: a short model's layers, and layers above them that pass its z on.
 
-    The price of a bit and the augmentations of the songs are those of the recipe.
+    The price of a bit, `max_beta`, and the augmentations are those of the recipe; free bits and schedules do not count.
+    It runs on the CPU.
 
     Args:
         config: the preset of the long model. Its segments are as long as the windows of the short model, and its
-            layers as wide as those; the conductor is at least as wide as the short model's z is large.
-        short: the file or folder of a flat model of the same kind of music.
+            layers as wide as those.
+        short: the file or folder of a flat model of the same kind of music, trained without free bits. Neither has
+            chords or other controls, nor several parts as trios have.
         songs: windows to train on.
         updates: of the upper layers, each with UPDATE_WINDOWS windows.
-        windows: that are drawn from the songs and encoded; they stay in memory, about 16 kB each.
+        windows: that are drawn from the songs and encoded, rounded up to batches of BATCH. Each takes
+            4 * S * (H + Z) bytes of memory, with S, H and Z as in `Segments`.
         seed: of the initial weights and of every draw.
-        progress: show a progress bar.
+        progress: show progress bars.
 
     Returns:
-        A model for `train(init_from=...)`.
+        A model on the CPU, in evaluation mode, for `train(init_from=...)`.
 
     Raises:
-        ValueError: a model that does not fit, or no song.
+        ValueError: an argument out of range, a model that does not fit, no song, or songs of another converter.
     """
     checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     updates, windows, seed = checked_count("updates", updates), checked_count("windows", windows), checked_seed(seed)
+    check_songs(config, songs)
     flat, recipe = load_checkpoint(checked_path("short", short))
     check_fits(config, flat)
+    beta = checked_price(recipe.training)
     model = new_model(config.model, seed)
     take_layers(model, flat)
-    segments = encode_segments(flat, recipe.training.max_beta, config, songs, windows, seed)
+    segments = encode_segments(flat, beta, config, songs, windows, seed, progress)
     source = seeded("cpu", "upper layers", seed)
 
     def loss() -> Tensor:
@@ -90,26 +98,43 @@ def long_from_short(
 
     upper = nn.ModuleList([model.encoder.upper_layers, model.encoder.mu, model.encoder.sigma, model.conductor])
     minimise(upper, loss, updates, LEARNING_RATE, warm_up=WARM_UP, progress="Upper layers" if progress else None)
-    return model
+    return model.eval()
 
 
 def check_fits(config: Config, flat: MusicVAE):
-    """Raises ValueError unless a long model can take the layers of a flat one; says which sizes it needs."""
+    """Raises ValueError unless a long model can take the layers of a flat one; says what it needs."""
     long, short = config.model, flat.config
-    if max(short.segments, short.encoder_segments) > 1 or short.dec_rnn_size[-1] < short.z_size:
-        raise ValueError("short must be a flat model whose decoder is at least as wide as its z is large")
-    if long.steps % short.steps or long.control_depth:
-        raise ValueError(f"{config.name} must have no chords or controls, and a multiple of {short.steps} steps")
-    wanted = {name: getattr(short, name) for name in SAME}
+    if max(short.segments, short.encoder_segments) > 1:
+        raise ValueError(f"short must be a flat model, got one of {short.segments} segments")
+    for name in MUSIC:
+        if getattr(long, name) != getattr(short, name):
+            raise ValueError(f"{name} of {config.name} is {getattr(long, name)}, that of short {getattr(short, name)}")
+    if long.control_depth or len(long.core_depths) > 1:
+        raise ValueError(f"{config.name} has chords, other controls or several parts, which have no short model")
+    if long.steps <= short.steps or long.steps % short.steps:
+        raise ValueError(f"{config.name} must have a multiple of {short.steps} steps, got {long.steps}")
+    wanted = {name: getattr(short, name) for name in WIDTHS}
     wanted |= dict.fromkeys(("segments", "encoder_segments"), long.steps // short.steps)
     wrong = {name: value for name, value in wanted.items() if getattr(long, name) != value}
     if wrong:
         needed = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
         raise ValueError(f"{config.name} cannot take the layers of short: replace(config.model, {needed})")
+    if short.dec_rnn_size[-1] < short.z_size:
+        raise ValueError(f"a conductor of {short.dec_rnn_size[-1]} units cannot write a z of {short.z_size} values")
+
+
+def checked_price(recipe: TrainingConfig) -> float:
+    """The price of a bit that a short model paid; raises ValueError if it paid none, at least for some bits."""
+    if recipe.free_bits or not recipe.max_beta:
+        raise ValueError(
+            f"short was trained with free_bits={recipe.free_bits} and max_beta={recipe.max_beta}: its z must have had "
+            "a price, from the first bit"
+        )
+    return recipe.max_beta
 
 
 def take_layers(model: MusicVAE, flat: MusicVAE):
-    """Copies the layers that read and write the steps of a segment; the cores read an embedding as if it were z."""
+    """Copies the layers of a flat model that read and write steps; the core reads an embedding as if it were z."""
     theirs = {name: weight for name, weight in flat.state_dict().items() if not name.startswith(POSTERIOR)}
     more = (0, model.config.dec_rnn_size[-1] - flat.config.z_size)  # columns of zeros for the rest of an embedding
     core, depth = flat.cores[0], flat.cores[0].depth
@@ -122,29 +147,30 @@ def take_layers(model: MusicVAE, flat: MusicVAE):
 
 @torch.no_grad()
 def encode_segments(
-    flat: MusicVAE, beta: float, config: Config, songs: SongDataset, windows: int, seed: int
+    flat: MusicVAE, beta: float, config: Config, songs: SongDataset, windows: int, seed: int, progress: bool = False
 ) -> Segments:
     """Encodes the segments of windows drawn from songs, as `training.batches.step_batch` draws and changes them.
 
-    Where a model has been trained at a price `beta` of a bit, its posteriors have found the width at which a wider one
-    A model trained at a price `beta` of a bit has posteriors of the width at which reconstruction would lose as much by
-    a wider one as the KL would win. An error e of z therefore costs it beta * (1 / scale ** 2 - 1) * e ** 2 / 2 nats.
+    At a price `beta` of a bit, a trained posterior has the scale at which widening it costs as many nats of
+    reconstruction as it saves of KL. An error e of z therefore costs beta * (1 / scale ** 2 - 1) * e ** 2 / 2 nats.
     """
     config = replace(config, training=replace(config.training, batch_size=BATCH, curriculum=0))
-    data, parts, size = labels_on("cpu", songs), [], (config.model.segments, flat.config.steps)
-    for k in range(-(-windows // BATCH)):
+    data, batches, size = labels_on("cpu", songs), -(-windows // BATCH), (config.model.segments, flat.config.steps)
+    widths = (2 * flat.config.enc_rnn_size[-1], flat.config.z_size, flat.config.z_size)
+    found = Segments(*(torch.empty(batches * BATCH, size[0], width, dtype=torch.half) for width in widths))
+    for k in tqdm(range(batches), "Segments", leave=False, disable=None if progress else True):
         source = seeded("cpu", "segments", seed, k)
         frames = step_batch(data, config, k, seed, source, flat.config.takes_indices).inputs  # [n, T, D or P]
         outputs = last_outputs(flat.encoder.layers, frames.unflatten(1, size).flatten(0, 1), None, None)
         posterior = flat.encoder.posterior(outputs)
         weights = beta * (1 / posterior.scale.clamp(LEAST_SCALE, 1) ** 2 - 1)
-        found = (part.unflatten(0, (-1, size[0])).half() for part in (outputs, posterior.loc, weights))
-        parts.append(Segments(*found))
-    return Segments(*map(torch.cat, zip(*parts, strict=True)))
+        for column, part in zip(found, (outputs, posterior.loc, weights.clamp(max=MOST_WEIGHT)), strict=True):
+            column[k * BATCH : (k + 1) * BATCH] = part.unflatten(0, (-1, size[0]))
+    return found
 
 
 def upper_loss(model: MusicVAE, segments: Segments, beta: float, source: Generator) -> Tensor:
-    """The loss of the upper layers: nats that errors of the segments' z cost, and the price of the long model's z."""
+    """The loss of the upper layers in nats, a scalar: what errors of the segments' z cost, and the price of the KL."""
     posterior = model.encoder.of_segments(segments.outputs)
     z = posterior.loc + posterior.scale * normal(posterior.loc.shape, source, posterior.loc.device)
     written = EMBEDDING_GAIN * model.conductor(z, segments.z.shape[1], None)[..., : segments.z.shape[-1]]

@@ -101,7 +101,7 @@ def test_a_stage_with_made_trios_reads_melodies_and_drums_too(corpus_arguments, 
 
 def test_a_stage_with_layers_begins_with_a_model_made_from_a_short_one(corpus_arguments, monkeypatch, tmp_path):
     monkeypatch.setattr(recipes, "load_splits", lambda _, kind, splits, __: [made_songs(kind, 6) for _ in splits])
-    few = {"steps": 1, "batch_size": 2}
+    few = {"steps": 1, "batch_size": 2, "free_bits": 0.0}
     monkeypatch.setitem(STAGES, "short", Stage("cat-mel_2bar", changes=few))
     monkeypatch.setitem(STAGES, "long", Stage("hier-mel_16bar", layers="short", changes=few | {"curriculum": 0}))
     made = []

@@ -233,17 +233,16 @@ def test_long_drums_begin_with_a_short_model_as_the_page_says():
         stage_config(STAGES[f"drums_16bar{stage}"], "mini").training.steps
         for stage in ("_first", "_second", "_layers", "")
     ]
-    groove = [accuracy(found, group="groove") for found in (BEFORE["drums_16bar"], FOUND["drums_16bar"])]
+    before, now = BEFORE["drums_16bar"], FOUND["drums_16bar"]
+    games, groove = ([f"{accuracy(f, group=of):.2f}" for f in (before, now)] for of in ("simutrans", "groove"))
     assert_stated(
         f"{UPDATES:,} updates of the layers above, and then {sum(steps[2:]):,} steps of the whole model",
-        f"From random weights it had made {steps[0] + BEFORE['drums_16bar']['steps']:,} steps.",
-        f"human drumming (`groove`) gains most: {groove[0]:.2f} of its steps were right, now {groove[1]:.2f}",
+        f"From random weights it had made {steps[0] + before['steps']:,} steps.",
+        f"on human drumming (`groove`) from {groove[0]} to {groove[1]}, on a game's soundtrack (`simutrans`) from "
+        f"{games[0]} to {games[1]}.",
     )
-    gains = {
-        group: accuracy(FOUND["drums_16bar"], group=group) - accuracy(BEFORE["drums_16bar"], group=group)
-        for group in FOUND["drums_16bar"]["groups"]
-    }
-    assert gains["groove"] > 0.03
+    gains = {group: accuracy(now, group=group) - accuracy(before, group=group) for group in now["groups"]}
+    assert {"groove", "simutrans"} == set(sorted(gains, key=gains.get)[-2:])
 
 
 def test_accuracy_depends_on_the_source_as_the_page_says():
@@ -337,10 +336,15 @@ def test_twins_decode_on_as_the_page_says():
 
 
 def test_the_16_bar_models_have_the_recipes_that_the_page_names():
-    configs = [CONFIGS[FOUND[name]["preset"]] for name in MODELS if "16bar" in name]
-    assert all(config.model.encoder_segments == 16 and config.training.curriculum for config in configs)
-    assert {config.training.mixed for config in configs if "drums" in config.name} == {0.5}
-    assert_stated("The encoders of all 16-bar models read segment by segment.", "Half of the training windows")
+    configs = {name: stage_config(STAGES[name], "mini") for name in MODELS if "16bar" in name}
+    assert {name for name, config in configs.items() if config.model.encoder_segments != 16} == {"drums_16bar"}
+    assert configs["drums_16bar"].model.encoder_segments == 8
+    assert all(CONFIGS[config.name].training.curriculum for config in configs.values())
+    assert {config.training.mixed for name, config in configs.items() if "drums" in name} == {0.5}
+    assert_stated(
+        "The encoders of all 16-bar models read segment by segment. A segment has one bar, in `drums_16bar` two.",
+        "Half of the training windows",
+    )
 
 
 def test_interpolations_and_attribute_vectors_measure_what_the_page_says():
@@ -369,7 +373,8 @@ def test_priors_measure_what_the_page_says():
         f"this gap accounts for {EARLIER_16['prior_bits']:.0f} of the {bits(EARLIER_16)} bits of KL of "
         f"`mel_16bar_first`, and for {melodies['prior_bits']:.0f} of the {bits(melodies)} bits of `mel_16bar`",
         f"one per {WINDOWS_PER_GAUSSIAN} windows",
-        f"with its standard deviation scaled, by {FOUND['mel_2bar']['prior_width']} for the 2-bar melodies, by "
+        f"with its standard deviation scaled, by {FOUND['mel_2bar']['prior_width']} for the 2-bar melodies, "
+        "`mel_16bar` and `drums_16bar`, by "
         f"{FOUND['drums_2bar']['prior_width']} for the 2-bar drums and `mel_16bar_flat`, and by "
         f"{PRIOR_WIDTH} for the other 16-bar models",
         f"`trio_16bar` now costs {normal_cost(FOUND['trio_16bar']):.2f} nats per step there, and its earlier weights "
@@ -381,7 +386,8 @@ def test_priors_measure_what_the_page_says():
     )
     widths = {name: found["prior_width"] for name, found in FOUND.items() if "prior_width" in found}
     assert {widths[name] for name in ("drums_2bar", "drums_2bar_low", "mel_16bar_flat")} == {1.0}
-    assert {widths[name] for name in ("mel_16bar", "drums_16bar", "trio_16bar")} == {PRIOR_WIDTH}
+    assert {widths[name] for name in ("mel_2bar", "mel_2bar_low", "mel_16bar", "drums_16bar")} == {0.6}
+    assert widths["trio_16bar"] == PRIOR_WIDTH
     learned = {name for name, found in FOUND.items() if found.get("prior", "").startswith("diffusion")}
     assert learned == {"drums_2bar", "drums_2bar_low", "drums_16bar", "trio_16bar"}
 
@@ -419,15 +425,18 @@ def test_statements_in_words_follow_from_the_numbers():
         f"almost as likely as real melodies ({melodies['samples']:.2f} and {melodies['data']:.2f} nats per step)",
         text=(ROOT / "paper.ipynb").read_text(),
     )
-    assert long["samples"] < long["data"] - 0.1  # plainer
+    assert long["samples"] < long["data"] - 0.3  # plainer
     assert short["samples"] > short["data"] + 0.1  # less likely
-    earlier = FIRST["drums_16bar"]["samples"]["nearest"]["samples"]
+    earlier, copies = (found["drums_16bar"]["samples"] for found in (FIRST, FOUND))
     assert_stated(
-        "16-bar drums are a little plainer than real drums, and they repeat less.",
-        f"Samples of the earlier weights differed in {percent(earlier)} of the steps.",
+        "16-bar drums are plainer than real drums, and they repeat a little less.",
+        f"{percent(copies['copies']['samples'], 1)} are copies, and of held-out drums "
+        f"{percent(copies['copies']['data'], 1)}.",
+        f"Samples of the first weights differed from the nearest window in {percent(earlier['nearest']['samples'])} of "
+        "the steps.",
     )
     repeats = STATISTICS["drums_16bar"]["repetition at 8 bars"]
-    assert repeats["samples"] < repeats["data"] - 0.1
+    assert repeats["data"] - 0.1 < repeats["samples"] < repeats["data"]
 
 
 def test_paper_ipynb_counts_leaps_and_gaps_of_the_melodies_on_its_pages():
@@ -453,7 +462,8 @@ def test_paper_ipynb_states_numbers_of_the_results():
         f"eight bars back in {percent(back['samples'])} of their events, real ones in {percent(back['data'])}",
         f"({percent(bars['samples'])} of the hits, {percent(bars['data'])} in real drums)",
         f"Drums repeat in {percent(drums['samples'])} of their hits, real ones in {percent(drums['data'])}",
-        f"made {EARLIER_16['steps'] + FOUND['mel_16bar']['steps']:,} small updates in two stages",
+        f"made {EARLIER_16['steps'] + BEFORE['mel_16bar']['steps'] + FOUND['mel_16bar']['steps']:,} small updates in "
+        "three stages",
         text=notebook,
     )
 

@@ -76,7 +76,7 @@ def test_the_given_share_of_windows_is_rearranged():
     batch = step_batch(LabelBatch(labels, None, None), config, 0, 0, seeded("cpu", "step", 0))
     order = batch_indices(0, 400, 400, 0)
     found = batch.inputs.argmax(-1)
-    from_others = (found == labels[order.roll(2)]).all(1)
+    from_others = (found == labels[order.roll(-1)]).all(1)
     assert ((found == labels[order]).all(1) | from_others).all()
     assert 0.4 < from_others.float().mean() < 0.6
 
