@@ -163,9 +163,7 @@ def _draw_front(axis: Axes, points: list[dict], colour: str) -> None:
     for point in filter(_is_without_z, points):
         end = min(max(rates), point["nats"] / math.log(2))
         axis.plot((0, end), (point["nats"], point["nats"] - end * math.log(2)), "--", color=GREY)
-    axis.set_xlim(left=0)
-    axis.set_ylim(bottom=0)
-    axis.margins(x=0.15)
+    axis.set(xlim=(0, 1.15 * max(rates)), ylim=(0, 1.08 * max(distortions)))
 
 
 # --- attributes -------------------------------------------------------------------------------------------------------

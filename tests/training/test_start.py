@@ -188,6 +188,16 @@ def test_first_weights_end_the_curriculum(tmp_path):
     assert [row.step for row in again.history] == [4, 5]
 
 
+def test_a_run_takes_over_the_segments_of_its_first_weights(tmp_path):
+    config = shrink("hier-drums_16bar_mini", bars=4, steps=2, curriculum=0)
+    other = MusicVAE(replace(config.model, segments=2, encoder_segments=2))
+    result = train(config, made_songs(config.converter), out_dir=tmp_path, init_from=other, **QUIET)
+    assert result.model.config == other.config
+    flat = MusicVAE(replace(config.model, segments=1))
+    with pytest.raises(ValueError, match="another kind: segments 1, asked for 4"):
+        train(config, made_songs(config.converter), out_dir=tmp_path / "flat", init_from=flat, **QUIET)
+
+
 def test_adam_takes_beta2_from_the_recipe(tiny, tmp_path):
     config, songs = tiny
     config = replace(config, training=replace(config.training, beta2=0.0))
