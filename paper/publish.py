@@ -234,8 +234,7 @@ def card(name: str, found: dict) -> str:
     kind = name.split("_")[0]
     if name in PIANOS:
         found = found | found["reconstruction"] | {"without_sources": []}
-    elbo, left_out, stage = found["elbo"], without(found), STAGES[name]
-    begins = f"weights of `{stage.start}`" if stage.start else f"layers of `{stage.layers}`" if stage.layers else None
+    elbo, left_out, start = found["elbo"], without(found), STAGES[name].start
     parts = f" without {_listed([f'`{source}`' for source in left_out])}" if left_out else ""
     facts = {key: found[key] for key in ("preset", "parameters", "steps", "minutes", "seed", "windows", "songs")}
     return CARD.format(
@@ -248,7 +247,7 @@ def card(name: str, found: dict) -> str:
         kl=elbo["kl_bits"]["mean"],
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
-        start=f"; from the {begins}, see [recipes.py](../paper/recipes.py)" if begins else "",
+        start=f"; from the weights of `{start}`, see [recipes.py](../paper/recipes.py)" if start else "",
         prior=(NO_PRIOR if name in GROOVES else _card_prior(found)) + COMPOSER * (name in COMPOSERS),
         limits=LIMITS[kind],
         styles=DRUMMERS if name in GROOVES else TUNES.format("" if left_out else "art songs, "),

@@ -20,10 +20,9 @@ from configs import CONFIGS, Config
 from console import errors_in_a_line
 from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits
 from midi_utils import SongDataset
-from model import ModelConfig
 from paper.made_trios import with_made_trios
 from train import EXIT_INTERRUPTED, TrainingDiverged, train
-from training.two_levels import long_from_short
+from training.two_levels import long_from_short, sizes_for
 
 EVAL_EVERY = 1000  # steps
 START = "start.pt"  # first weights that are made from a short model's, in the folder of their run
@@ -106,9 +105,9 @@ PIANO_LONG_LATER = PIANO_LONG | {
     "sampling_rate": 0.1,
     "curriculum": 0,
 }
-FROM_LAYERS = {
+DRUMS_FROM_LAYERS = {
     "batch_size": 16,
-    "steps": 1_500,
+    "steps": 500,
     "learning_rate": 1e-3,
     "decay_rate": 0.9985,
     "beta2": 0.99,
@@ -117,8 +116,8 @@ FROM_LAYERS = {
     "sampling_schedule": "constant",
     "sampling_rate": 0.5,
     "curriculum": 0,
+    "rearranged": 0.5,
 }
-DRUMS_FROM_LAYERS = FROM_LAYERS | {"steps": 500, "rearranged": 0.5}
 DRUMS_LAST = DRUMS_FROM_LAYERS | {"steps": 1_000, "max_beta": 0.05}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
@@ -202,14 +201,10 @@ def stage_config(stage: Stage, size: str) -> Config:
     config = replace(config, training=replace(config.training, **stage.changes))
     if stage.start:
         return replace(config, model=stage_config(STAGES[stage.start], size).model)
-    return replace(config, model=_with_sizes_of_layers(config.model, stage, size)) if stage.layers else config
-
-
-def _with_sizes_of_layers(model: ModelConfig, stage: Stage, size: str) -> ModelConfig:
-    short = stage_config(STAGES[stage.layers], size).model
-    segments = dict.fromkeys(("segments", "encoder_segments"), model.steps // short.steps)
-    widths = {name: getattr(short, name) for name in ("enc_rnn_size", "dec_rnn_size", "nade_num_hidden")}
-    return replace(model, z_size=stage.z_size or model.z_size, **widths, **segments)
+    if not stage.layers:
+        return config
+    sizes = sizes_for(config.model, stage_config(STAGES[stage.layers], size).model)
+    return replace(config, model=replace(config.model, z_size=stage.z_size or config.model.z_size, **sizes))
 
 
 def train_stage(name: str, options: argparse.Namespace) -> Path:

@@ -21,7 +21,7 @@ from engine.checks import checked_count, checked_path, checked_seed, checked_typ
 from engine.rng import normal, seeded
 from loss import kl_divergence
 from midi_utils import SongDataset
-from model import MusicVAE, last_outputs
+from model import ModelConfig, MusicVAE, last_outputs
 from training.batches import labels_on, step_batch
 from training.start import check_songs, new_model
 
@@ -113,14 +113,18 @@ def check_fits(config: Config, flat: MusicVAE):
         raise ValueError(f"{config.name} has chords, other controls or several parts, which have no short model")
     if long.steps <= short.steps or long.steps % short.steps:
         raise ValueError(f"{config.name} must have a multiple of {short.steps} steps, got {long.steps}")
-    wanted = {name: getattr(short, name) for name in WIDTHS}
-    wanted |= dict.fromkeys(("segments", "encoder_segments"), long.steps // short.steps)
-    wrong = {name: value for name, value in wanted.items() if getattr(long, name) != value}
+    wrong = {name: value for name, value in sizes_for(long, short).items() if getattr(long, name) != value}
     if wrong:
         needed = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
         raise ValueError(f"{config.name} cannot take the layers of short: replace(config.model, {needed})")
     if short.dec_rnn_size[-1] < short.z_size:
         raise ValueError(f"a conductor of {short.dec_rnn_size[-1]} units cannot write a z of {short.z_size} values")
+
+
+def sizes_for(long: ModelConfig, short: ModelConfig) -> dict[str, int | tuple[int, ...]]:
+    """The sizes, by name, with which a long model has the layers of a short one, and segments of its length."""
+    segments = dict.fromkeys(("segments", "encoder_segments"), long.steps // short.steps)
+    return {name: getattr(short, name) for name in WIDTHS} | segments
 
 
 def checked_price(recipe: TrainingConfig) -> float:
