@@ -47,6 +47,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3  # Adam's, at step 0
     decay_rate: float = 0.9999  # factor on the learning rate per update
     min_learning_rate: float = 1e-5  # what the learning rate decays to
+    warm_up: int = 0  # updates over which the learning rate rises; first updates of Adam disturb trained weights
     beta2: float = 0.999  # Adam's decay of the second moments per update
     grad_clip: float = 1.0  # largest global norm of the gradients
     max_beta: float = 1.0  # final weight of the KL
@@ -64,7 +65,7 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_integers(self, ("batch_size", "steps"), least=1)
-        check_integers(self, ("curriculum",), least=0)
+        check_integers(self, ("curriculum", "warm_up"), least=0)
         check_numbers(self)
         self._check_limits()
         self._check_transposition()

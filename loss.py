@@ -161,11 +161,17 @@ def beta_at(step: int, *, max_beta: float, beta_rate: float) -> float:
     return (1 - power("beta_rate", beta_rate, step)) * checked_number("max_beta", max_beta)
 
 
-def learning_rate_at(step: int, *, learning_rate: float, decay_rate: float, min_learning_rate: float) -> float:
-    """Exponential decay towards a floor: (learning_rate - min) * decay_rate ** step + min."""
+def learning_rate_at(
+    step: int, *, learning_rate: float, decay_rate: float, min_learning_rate: float, warm_up: int = 0
+) -> float:
+    """Exponential decay towards a floor, (learning_rate - min) * decay_rate ** step + min, after a linear rise.
+
+    The rise is a factor (step + 1) / warm_up, up to 1; 0 is no rise.
+    """
     learning_rate = checked_number("learning_rate", learning_rate)
     min_learning_rate = checked_number("min_learning_rate", min_learning_rate)
-    return (learning_rate - min_learning_rate) * power("decay_rate", decay_rate, step) + min_learning_rate
+    rise = min((step + 1) / max(checked_count("warm_up", warm_up, least=0), 1), 1)
+    return rise * ((learning_rate - min_learning_rate) * power("decay_rate", decay_rate, step) + min_learning_rate)
 
 
 def segments_at(step: int, *, segments: int, curriculum: int) -> int:

@@ -309,7 +309,7 @@ def count_skipped(run: Run, position: Position, skipped: SkippedUpdates, saved: 
 def divergence_line(run: Run, step: int, saved: int) -> str:
     """The line that says where a run diverged and what to do; `saved` is the step of its last checkpoint."""
     recipe = run.config.training
-    rates = {name: getattr(recipe, name) for name in ("learning_rate", "decay_rate", "min_learning_rate")}
+    rates = {name: getattr(recipe, name) for name in ("learning_rate", "decay_rate", "min_learning_rate", "warm_up")}
     kept = f"The checkpoint of step {saved:,} in {run.path} is whole: start from it with --init-from (init_from=), in"
     return (
         f"the loss or a gradient was NaN or infinite in {MOST_IN_A_ROW} updates in a row, up to step {step:,}, where "

@@ -50,6 +50,8 @@ def test_flat_and_hierarchical_twins_have_equal_parameter_counts_and_one_recipe(
         ({"free_bits": -5.0}, "free_bits must be at least 0, got -5.0"),
         ({"curriculum": 200_000}, "curriculum must be below steps, got 200000 of 200000 updates"),
         ({"curriculum": -1}, "curriculum must be an int of at least 0, got -1"),
+        ({"warm_up": -1}, "warm_up must be an int of at least 0, got -1"),
+        ({"warm_up": 2.5}, "warm_up must be an int of at least 0, got 2.5"),
         ({"transpose_range": (3, -3)}, "must go from low to high, got .3, -3."),
         ({"mixed": 1.5}, "mixed must be a share, 0 to 1, got 1.5"),
         ({"rearranged": 2.0}, "rearranged must be a share, 0 to 1, got 2.0"),

@@ -150,6 +150,9 @@ def test_schedules_start_and_end_at_their_limits():
     decay = {"learning_rate": 1e-3, "decay_rate": 0.9999, "min_learning_rate": 1e-5}
     assert learning_rate_at(0, **decay) == pytest.approx(1e-3)
     assert learning_rate_at(10**7, **decay) == pytest.approx(1e-5)
+    assert [learning_rate_at(step, warm_up=4, **decay | {"decay_rate": 1.0}) for step in (0, 1, 3, 9)] == pytest.approx(
+        [0.25e-3, 0.5e-3, 1e-3, 1e-3]
+    )
     assert sampling_probability_at(10**7, schedule="inverse_sigmoid", rate=1000) == 1
 
 

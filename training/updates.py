@@ -145,6 +145,7 @@ def update(
         learning_rate=recipe.learning_rate,
         decay_rate=recipe.decay_rate,
         min_learning_rate=recipe.min_learning_rate,
+        warm_up=recipe.warm_up,
     )
     optimizer.step(rate, skip=1.0 - norm.isfinite().float())
     return elbo, correct

@@ -61,6 +61,16 @@ def test_magentas_training_run_continues_with_the_same_updates(magenta_melodies,
     assert continued_optimizer.updates == 4
 
 
+def test_the_learning_rate_rises_over_the_warm_up(tiny, tmp_path):
+    """Adam's first update moves a weight with a gradient by the learning rate, here that of the first of ten steps."""
+    config, songs = tiny
+    config = replace(config, training=replace(config.training, learning_rate=1e-2, warm_up=10))
+    model = MusicVAE(config.model)
+    trained = train(config, songs, out_dir=tmp_path, steps=1, init_from=model, **QUIET).model
+    moved = [(after - old).abs().max() for after, old in zip(trained.parameters(), model.parameters(), strict=True)]
+    assert max(moved).item() == pytest.approx(1e-3, rel=0.01)
+
+
 def test_dropout_is_active_in_training_only(tiny, tmp_path):
     """Held-out songs are measured without it; the model stays in training mode."""
     config, songs = tiny
