@@ -129,6 +129,8 @@ class Config:
             raise ValueError(f"{self.name}: rearranged takes melodies, drums and trios without chords; leave it at 0")
         if self.training.rekeyed and not getattr(self.converter, "chords", False):
             raise ValueError(f"the windows of {self.name} have no chords: leave rekeyed at 0")
+        if self.training.curriculum and self.model.upper == "dense":
+            raise ValueError(f"the dense layers of {self.name} need whole windows: leave curriculum at 0")
         if self.training.curriculum and (self.model.whole_steps == self.model.steps or kind is MultitrackConverter):
             raise ValueError(f"the segments of {self.name} are not bars: leave curriculum at 0")
         if self.training.transpose_range != (0, 0) and kind in (DrumsConverter, GrooveConverter):
@@ -371,6 +373,9 @@ CONFIGS = _presets(
     _config("hierdec-piano_16bar_tiny", PIANO_16BAR, TINY_LONG_PIANO, 64, (128,), (160,), CONDUCTOR | NOTES),
     _config("hierdec-piano_16bar_mini", PIANO_16BAR, MINI_LONG_PIANO, 256, (192,), (256,), CONDUCTOR | NOTES),
     _config("hierdec-piano_16bar_small", PIANO_16BAR, SMALL_PIANO, 256, (512,), (512,), CONDUCTOR | NOTES),
+    _config("hier-piano_16bar_tiny", PIANO_16BAR, TINY_LONG_PIANO, 64, (128,), (160,), TWO_LEVELS | NOTES),
+    _config("hier-piano_16bar_mini", PIANO_16BAR, MINI_LONG_PIANO, 512, (256,), (320,), TWO_LEVELS | NOTES),
+    _config("hier-piano_16bar_small", PIANO_16BAR, SMALL_PIANO, 512, (512,), (512,), TWO_LEVELS | NOTES),
     _config("flat-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (800,), TWO_LEVEL_ENCODER),
     _config("hier-mel_16bar_small", MELODY_16BAR, SMALL_LONG, 256, (512,), (512,), TWO_LEVELS),
     _config("flat-drums_16bar_small", DRUMS_16BAR, SMALL_DRUMS, 256, (512,), (744,), TWO_LEVEL_ENCODER),

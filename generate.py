@@ -227,7 +227,8 @@ class TrainedModel(NearTools, DirectionTools):
         Args:
             n: number of pieces.
             temperature: of the draw at each step; 0 takes the most likely class.
-            length: in steps (sixteenth notes; events of a multitrack preset); the preset's length when None.
+            length: in steps (sixteenth notes; events of a multitrack preset); the preset's length when None. With dense
+                upper layers at most that.
             controls: for a model with conditioning, one of
                 - a list of chord symbols, each of which takes an equal share of the length;
                 - chord classes, [length] or [n, length];

@@ -2,7 +2,9 @@
 
     frames ──Encoder──▶ q(z|x) ──draw──▶ z ──Conductor──▶ embedding per segment ──CoreDecoder──▶ logits per frame
 
-A flat decoder has no conductor: it is a single segment whose embedding is z.
+A flat decoder has no conductor: it is a single segment whose embedding is z. A two-level encoder reads each segment by
+itself. Its upper layers and the conductor are LSTMs, as in the paper, or dense layers with weights for each segment.
+Dense layers pass more of the segments through z, but the number of segments is fixed.
 
 Conventions match Magenta's lstm_models.py, so that its weights load and its numbers can be compared:
 
@@ -99,7 +101,7 @@ def check_numbers(config):
 class ModelConfig:
     """Sizes and structure of a `MusicVAE`."""
 
-    steps: int  # T, sixteenth notes (multitrack: events); a model with segments also takes other whole numbers of them
+    steps: int  # T, sixteenth notes (multitrack: events); a model with segments also takes other numbers of segments
     input_depth: int  # depth of a frame that the encoder reads
     output_depth: int  # D, depth of a frame that the decoder writes and reads back
     z_size: int
@@ -108,7 +110,8 @@ class ModelConfig:
     segments: int = 1  # S of the decoder; 1: flat, more: a conductor writes an embedding per segment
     control_depth: int = 0  # C, depth of the conditioning that encoder and decoder read at every step
     output: str = "categorical"  # kind of output: a name in `outputs.OUTPUTS`
-    encoder_segments: int = 1  # S of the encoder; more than 1: it reads each segment by itself, then their embeddings
+    encoder_segments: int = 1  # S of the encoder; more than 1: it reads each segment by itself, then what it found
+    upper: str = "lstm"  # layers between segments and z: 'lstm', or 'dense' for at most this number of segments
     nade_num_hidden: int = 0  # hidden units of a NADE, or of `notes`
     end_token: int | None = None  # class that ends a segment when it is drawn
     dropout_keep_prob: float = 1.0  # share of each layer's inputs that training keeps
@@ -120,9 +123,14 @@ class ModelConfig:
         check_integers(self, (*sizes, "segments", "encoder_segments"), least=1)
         check_integers(self, ("control_depth", "nade_num_hidden"), least=0)
         check_numbers(self)
-        for count in (self.segments, self.encoder_segments):
+        counts = (self.segments, self.encoder_segments)
+        for count in counts:
             if self.steps % count:
                 raise ValueError(f"{self.steps} steps do not divide into {count} segments")
+        if self.upper not in ("lstm", "dense"):
+            raise ValueError(f"upper must be 'lstm' or 'dense', got {self.upper!r}")
+        if self.upper == "dense" and min(counts) == 1:
+            raise ValueError(f"dense upper layers need segments in encoder and decoder, got {counts}")
         self.output_kind.depths(self.output_depth)  # raises ValueError too
         if (self.nade_num_hidden > 0) != self.output_kind.has_hidden_units:
             raise ValueError(f"nade_num_hidden {self.nade_num_hidden} does not fit output {self.output!r}")
@@ -216,30 +224,37 @@ def last_outputs(layers: nn.ModuleList, frames: Tensor, lengths: Tensor | None, 
 
 
 class Encoder(nn.Module):
-    """Stacked bidirectional LSTM (section 3.1). With segments: one for each segment, one for their embeddings."""
+    """Stacked bidirectional LSTM (section 3.1). With segments it reads each, and upper layers read what it found."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        size, self.segment_steps = 2 * config.enc_rnn_size[-1], config.steps // config.encoder_segments
+        size, segments = 2 * config.enc_rnn_size[-1], config.encoder_segments
+        self.segment_steps = config.steps // segments if segments > 1 else None
         self.layers = lstm_layers(config.input_depth + config.control_depth, config.enc_rnn_size, bidirectional=True)
-        has_segments = config.encoder_segments > 1
-        self.upper_layers = lstm_layers(size, config.enc_rnn_size, bidirectional=True) if has_segments else None
-        self.mu = dense(size, config.z_size, SMALL_STD)
-        self.sigma = dense(size, config.z_size, SMALL_STD)
+        reads_in_turn = segments > 1 and config.upper == "lstm"
+        self.upper_layers = lstm_layers(size, config.enc_rnn_size, bidirectional=True) if reads_in_turn else None
+        read = size if reads_in_turn else segments * size
+        self.mu, self.sigma = (dense(read, config.z_size, SMALL_STD) for _ in range(2))
 
     def forward(self, frames: Tensor, lengths: Tensor | None, drop: Drop) -> Normal:
         """The posterior [B, Z]: frames [B, T, D + C], lengths [B] or [B, S]."""
-        if self.upper_layers is None:
+        if self.segment_steps is None:
             return self.posterior(last_outputs(self.layers, frames, lengths, drop))
         segments = self._read_segments(frames, lengths, drop)  # (B * S, 2H)
         return self.of_segments(segments.unflatten(0, (-1, frames.shape[1] // self.segment_steps)), drop)
 
     def of_segments(self, outputs: Tensor, drop: Drop = None) -> Normal:
-        """The posterior [B, Z] from what the lower layers found in each segment, [B, S, 2H]."""
-        return self.posterior(last_outputs(self.upper_layers, outputs, None, drop))
+        """The posterior [B, Z] from what the lower layers found in each segment, [B, S, 2H].
+
+        Dense layers read segments that are missing at the end as zeros.
+        """
+        if self.upper_layers is not None:
+            return self.posterior(last_outputs(self.upper_layers, outputs, None, drop))
+        outputs = (drop(outputs) if drop else outputs).flatten(1)
+        return self.posterior(F.pad(outputs, (0, self.mu.in_features - outputs.shape[1])))
 
     def posterior(self, last: Tensor) -> Normal:
-        """The posterior [N, Z] from the last layer's final outputs [N, 2H]."""
+        """The posterior [N, Z] from the last layer's final outputs [N, 2H], with dense upper layers of all segments."""
         dtype = self.mu.weight.dtype  # of the posterior, whatever the precision of the products
         return Normal(self.mu(last).to(dtype), F.softplus(self.sigma(last).to(dtype)), validate_args=False)
 
@@ -288,6 +303,18 @@ class Conductor(nn.Module):
 
     def forward(self, z: Tensor, segments: int, drop: Drop) -> Tensor:  # (B, Z) -> (B, S, E)
         return run_layers(self.layers, z.new_zeros(len(z), segments, 1), self.initial_state(z), drop)
+
+
+class DenseConductor(nn.Module):
+    """Writes the embeddings of all segments at once: each from z, with weights of its own."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.sizes = config.segments, config.dec_rnn_size[-1]
+        self.dense = dense(config.z_size, math.prod(self.sizes))
+
+    def forward(self, z: Tensor, segments: int, drop: Drop) -> Tensor:  # (B, Z) -> (B, S, E)
+        return self.dense(drop(z) if drop else z).unflatten(1, self.sizes)[:, :segments]
 
 
 class CoreDecoder(nn.Module):
@@ -478,7 +505,8 @@ class MusicVAE(nn.Module):
         super().__init__()
         self.config = checked_type("config", config, ModelConfig, "a ModelConfig, such as CONFIGS[name].model")
         self.encoder = Encoder(config)
-        self.conductor = Conductor(config) if config.segments > 1 else None
+        conductor = DenseConductor if config.upper == "dense" else Conductor
+        self.conductor = conductor(config) if config.segments > 1 else None
         embedding_size = config.dec_rnn_size[-1] if self.conductor else config.z_size
         self.cores = nn.ModuleList(CoreDecoder(depth, embedding_size, config) for depth in config.core_depths)
         weights = config.output_kind.make_weights(config.output_depth, config.nade_num_hidden)
@@ -505,7 +533,8 @@ class MusicVAE(nn.Module):
 
         Args:
             inputs: [B, T, input_depth], dense; or int64 [B, T, P], the classes of one-hot frames as
-                `outputs.class_indices` counts them. A model with segments takes any number of whole segments.
+                `outputs.class_indices` counts them. A model with segments takes any number of whole segments, with
+                dense upper layers at most S.
             lengths: [B], steps that count, 0 to T; a hierarchical encoder also takes [B, S], steps per segment, 0 to L.
                 All steps count when None.
             controls: [B, T, control_depth], for a model with controls.
@@ -540,8 +569,8 @@ class MusicVAE(nn.Module):
 
         Args:
             z: [B, Z].
-            targets: [B, T, output_depth], dense; or int64 [B, T, P] as in `encode`. A model with segments takes any
-                number of whole segments.
+            targets: [B, T, output_depth], dense; or int64 [B, T, P] as in `encode`. A model with segments takes as many
+                whole segments as there.
             lengths: [B], or [B, S], steps per segment; logits past them are zero.
             controls: [B, T, control_depth], for a model with controls.
             sampling_probability: chance that a step of a sequence is fed the model's own draw of the frame before it.
@@ -588,7 +617,8 @@ class MusicVAE(nn.Module):
             z: [n, Z], see `as_z`; drawn from N(0, I) when None.
             controls: [n, steps, control_depth], for a model with controls.
             temperature: divides the logits of softmaxes and sigmoids; 0 takes the most likely class or bit.
-            steps: length of a sequence; the model's own when None. A conductor writes as many embeddings as that needs.
+            steps: length of a sequence; the model's own when None. A conductor writes as many embeddings as that needs,
+                a dense one at most S.
             generator: all random numbers, on the model's device.
 
         Returns:
@@ -596,10 +626,13 @@ class MusicVAE(nn.Module):
             are zero, up to the end of its segment. A groove has velocities and offsets where there is no hit, too.
 
         Raises:
-            ValueError: a temperature below 0, n or steps below 1, a wrong shape, or z or controls that are not finite.
+            ValueError: a temperature below 0, n or steps out of range, a wrong shape, or z or controls that are not
+                finite.
         """
         temperature, n = checked_temperature(temperature), checked_count("n", n)
         steps = self.config.steps if steps is None else checked_count("steps", steps)
+        if self.config.upper == "dense" and steps > self.config.steps:
+            raise ValueError(f"steps must be at most {self.config.steps} for dense upper layers, got {steps}")
         checked_type("generator", generator, RandomSource, "a torch.Generator or None")
         weight = self.encoder.mu.weight
         z = normal((n, self.config.z_size), generator, weight.device).to(weight.dtype) if z is None else self.as_z(z)
@@ -752,12 +785,13 @@ class MusicVAE(nn.Module):
         """Dense frames in the weights' type, or class indices."""
         steps, whole = self.config.steps, self.config.whole_steps
         shape = list(checked_type(name, frames, Tensor, f"a tensor [batch, {steps}, {depth}]").shape)
-        others = whole < steps  # a model with segments takes other numbers of them
+        others = whole < steps  # a model with segments takes other numbers of them, with dense upper layers fewer
+        most = math.inf if self.config.upper == "lstm" else steps
         kind = self.config.output_kind
         indices = frames.dtype == torch.int64 and depth == self.config.output_depth != shape[-1] and kind.indices(depth)
         fits = len(shape) == 3 and shape[2] == (indices or depth)
-        if not (fits and (shape[1] == steps or (others and shape[1] > 0 and shape[1] % whole == 0))):
-            also = f" or other multiples of {whole} steps" if others else ""
+        if not (fits and (shape[1] == steps or (others and 0 < shape[1] <= most and shape[1] % whole == 0))):
+            also = f" or {'other' if most > steps else 'lower'} multiples of {whole} steps" if others else ""
             raise ValueError(f"{name} must be [batch, {steps}, {depth}]{also}, got {shape}")
         if not indices:
             return self._like_weights(name, frames)

@@ -51,14 +51,14 @@ def encoder_products(config: ModelConfig) -> list[Product]:
     """Products of encoding one sequence."""
     one_hot = config.output_kind.one_hot and config.input_depth == config.output_depth
     width = frame_width(config.input_depth, one_hot, config.control_depth)
-    sizes, last = config.enc_rnn_size, 2 * config.enc_rnn_size[-1]
-    if config.encoder_segments > 1:
-        segment = lstm_products(config.steps // config.encoder_segments, width, sizes, 2, first_state=False)
-        upper = lstm_products(config.encoder_segments, last, sizes, 2, first_state=False)
-        products = [p._replace(times=p.times * config.encoder_segments) for p in segment]
+    sizes, last, segments = config.enc_rnn_size, 2 * config.enc_rnn_size[-1], config.encoder_segments
+    products = lstm_products(config.steps // segments, width, sizes, 2, first_state=False)
+    products = [p._replace(times=p.times * segments) for p in products]
+    if config.upper == "dense":
+        last *= segments
+    elif segments > 1:
+        upper = lstm_products(segments, last, sizes, 2, first_state=False)
         products += [p._replace(input_gradient=True) for p in upper]
-    else:
-        products = lstm_products(config.steps, width, sizes, 2, first_state=False)
     return [*products, Product(1, last, 2 * config.z_size)]
 
 
@@ -66,6 +66,8 @@ def conductor_products(config: ModelConfig) -> list[Product]:
     """Products of computing the segments' embeddings; none for a flat decoder."""
     if config.segments == 1:
         return []
+    if config.upper == "dense":
+        return [Product(1, config.z_size, config.segments * config.dec_rnn_size[-1])]
     layers = lstm_products(config.segments, 0, config.dec_rnn_size, 1, first_state=True)
     return [Product(1, config.z_size, 2 * sum(config.dec_rnn_size)), *layers]
 

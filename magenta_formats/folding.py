@@ -70,9 +70,10 @@ def diagonal_factor(scale: Tensor, sigma: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _fold_decoder(model: MusicVAE, mean: Tensor, factor: Tensor) -> None:
-    """The layers that read z: of a conductor its first state, else of the core decoder its first state and layer."""
+    """The layers that read z: those of a conductor, else of the core decoder its first state and layer."""
     if model.conductor:
-        _fold_input(model.conductor.initial_state.dense.weight, model.conductor.initial_state.dense.bias, mean, factor)
+        reads_z = model.conductor if model.config.upper == "dense" else model.conductor.initial_state
+        _fold_input(reads_z.dense.weight, reads_z.dense.bias, mean, factor)
         return
     for core in model.cores:
         first = core.layers[0]

@@ -180,6 +180,13 @@ def test_a_curriculum_needs_segments_that_are_bars():
         config = CONFIGS[name]
         with pytest.raises(ValueError, match=f"the segments of {name} are not bars"):
             replace(config, training=replace(config.training, curriculum=100))
+    dense = replace(CONFIGS["hier-mel_16bar_mini"].model, upper="dense")
+    with pytest.raises(ValueError, match="the dense layers of hier-mel_16bar_mini need whole windows"):
+        replace(CONFIGS["hier-mel_16bar_mini"], model=dense)
+    with pytest.raises(ValueError, match="upper must be 'lstm' or 'dense', got 'gru'"):
+        replace(dense, upper="gru")
+    with pytest.raises(ValueError, match=r"dense upper layers need segments in encoder and decoder, got \(1, 16\)"):
+        replace(dense, segments=1)
 
 
 def test_each_kind_of_music_has_its_own_augmentations():

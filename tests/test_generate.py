@@ -15,7 +15,7 @@ import prior
 from checkpoint import read_checkpoint
 from configs import CONFIGS
 from generate import PRIOR_WIDTH, TrainedModel
-from helpers import BUILT_IN, PARITY, made_songs, needs_bfloat16, parity_folder, shrink, untrained
+from helpers import BUILT_IN, PARITY, equal_weights, made_songs, needs_bfloat16, parity_folder, shrink, untrained
 from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
 from midi_utils import midi_files
 from model import MusicVAE
@@ -158,6 +158,27 @@ def test_a_saved_model_is_loaded_as_the_same_model(trained, tmp_path):
     assert again.config == trained.config
     assert again.prior is None
     assert [notes(m) for m in again.sample(2, seed=0)] == [notes(m) for m in trained.sample(2, seed=0)]
+
+
+def test_a_model_with_dense_upper_layers_is_a_file_and_a_tool_like_any_other(tmp_path):
+    """A clip of two windows comes back at its length; one z decodes to one window or less."""
+    config = shrink("hier-drums_16bar_mini", bars=4, curriculum=0)
+    config = replace(config, model=replace(config.model, upper="dense"))
+    songs, trained = made_songs(config.converter), TrainedModel(MusicVAE(config.model), config)
+    trained.fit_prior(songs)
+    trained.save(tmp_path / "dense.pt")
+    loaded = TrainedModel.load(tmp_path / "dense.pt")
+    assert loaded.config == config
+    assert equal_weights(loaded.model, trained.model)
+    clip = loaded.clip(one_window(loaded))
+    longer = clip._replace(labels=np.concatenate([clip.labels, clip.labels]))
+    midi = loaded.reconstruct_clip(longer)
+    assert 8.0 < midi.get_end_time() <= 16.0
+    assert loaded.folded(songs).config == config
+    (short,) = loaded.sample(1, length=16, seed=0)
+    assert short.get_end_time() <= 2.0
+    with pytest.raises(ValueError, match="steps must be at most 64 for dense upper layers, got 65"):
+        loaded.sample(1, length=65)
 
 
 def test_a_fitted_prior_has_the_mean_and_covariance_of_the_songs_posteriors_and_is_saved(trained, tmp_path):

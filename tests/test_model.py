@@ -19,10 +19,11 @@ FLAT_TRIO = replace(TRIO, segments=1)
 CONTROLLED = replace(HIERARCHICAL, control_depth=3)
 LEVELS = replace(CONTROLLED, encoder_segments=4)
 TRACKS = replace(HIERARCHICAL, encoder_segments=4, end_token=2)
+DENSE = replace(LEVELS, upper="dense")
 NADE = replace(FLAT, output="nade", nade_num_hidden=6)
 GROOVE = replace(FLAT, output="groove", control_depth=3)
 FLAT_LEVELS = replace(FLAT, encoder_segments=4)
-EVERY = (FLAT, HIERARCHICAL, TRIO, FLAT_TRIO, CONTROLLED, LEVELS, FLAT_LEVELS, TRACKS, NADE, GROOVE)
+EVERY = (FLAT, HIERARCHICAL, TRIO, FLAT_TRIO, CONTROLLED, LEVELS, FLAT_LEVELS, DENSE, TRACKS, NADE, GROOVE)
 ALL = pytest.mark.parametrize("config", EVERY)
 
 
@@ -88,13 +89,14 @@ def test_a_target_changes_later_logits_only(config):
 
 @ALL
 def test_every_trained_parameter_gets_a_gradient(config):
-    """All but the conductor's weight on its input, which is always zero."""
+    """All but the weight on the input of a conductor of LSTMs, which is always zero."""
     model, targets, controls = build(config), frames(config), controls_for(config)
     posterior = model.encode(torch.rand(3, config.steps, config.input_depth), None, controls)
     logits = model.decode(posterior.mean + posterior.stddev, targets, controls=controls)
     reconstruction_loss(logits, targets, **output_of(model)).sum().backward()
     idle = {n for n, p in model.named_parameters() if p.requires_grad and not p.grad.abs().sum() > 0}
-    assert idle == ({"conductor.layers.0.weight_ih_l0"} if config.segments > 1 else set())
+    has_idle = config.segments > 1 and config.upper == "lstm"
+    assert idle == ({"conductor.layers.0.weight_ih_l0"} if has_idle else set())
 
 
 def test_the_last_bit_of_a_nade_does_not_change_the_bits_before_it():
@@ -156,6 +158,25 @@ def test_a_model_takes_other_numbers_of_segments(segments, parts):
     assert torch.equal(model.encode(inputs, lengths).loc, other.encode(inputs, lengths).loc)
     assert torch.equal(model.decode(z, targets, lengths), other.decode(z, targets, lengths))
     assert model.encode(inputs[:0]).loc.shape == (0, own.z_size)
+
+
+def test_dense_layers_read_and_write_each_segment_with_weights_of_its_own():
+    """A shorter sequence is one whose last segments are empty; a longer one is refused."""
+    model = build(replace(DENSE, control_depth=0))
+    inputs, targets, z = torch.rand(3, 8, 10), frames(model.config), torch.randn(3, 4)
+    whole, half = (model.encode(inputs, torch.tensor([steps] * 3)).loc for steps in (8, 4))
+    torch.testing.assert_close(model.encode(inputs[:, :4]).loc, half)
+    assert not torch.isclose(half, whole).any()
+    before = model.decode(z, targets)
+    torch.testing.assert_close(model.decode(z, targets[:, :4]), before[:, :4])
+    model.conductor.dense.weight.data[5:10] += 1  # of the second segment
+    changed = (model.decode(z, targets) != before).any(0).any(1)
+    assert changed.tolist() == [False, False, True, True, False, False, False, False]
+    assert model.sample(z=z, steps=6, temperature=0).shape == (3, 6, 12)
+    with pytest.raises(ValueError, match="steps must be at most 8 for dense upper layers, got 10"):
+        model.sample(z=z, steps=10)
+    with pytest.raises(ValueError, match="or lower multiples of 2 steps, got .3, 10, 10."):
+        model.encode(torch.rand(3, 10, 10))
 
 
 def test_segments_are_encoded_separately_and_an_empty_one_as_zero():
@@ -235,12 +256,22 @@ def test_dropout_keeps_a_share_of_the_inputs_and_their_mean():
     assert inputs.mean().item() == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize("layers", ["encoder.layers", "encoder.upper_layers", "conductor.layers", "cores.0.layers"])
-def test_dropout_reaches_every_layer_in_training_mode_only(layers):
+@pytest.mark.parametrize(
+    ("upper", "name"),
+    [
+        ("lstm", "encoder.layers.1"),
+        ("lstm", "encoder.upper_layers.1"),
+        ("lstm", "conductor.layers.1"),
+        ("lstm", "cores.0.layers.1"),
+        ("dense", "encoder.mu"),
+        ("dense", "conductor.dense"),
+    ],
+)
+def test_dropout_reaches_every_layer_in_training_mode_only(upper, name):
     """Some of the layer's inputs are zero in training. The generator is the only source of random numbers."""
-    model, inputs, targets = build(replace(DROPPED, enc_rnn_size=(6, 6))), torch.rand(3, 8, 10), frames(DROPPED)
-    seen = []
-    layer = model.get_submodule(layers)[-1]
+    model = build(replace(DROPPED, enc_rnn_size=(6, 6), upper=upper))
+    inputs, targets, seen = torch.rand(3, 8, 10), frames(DROPPED), []
+    layer = model.get_submodule(name)
     layer.register_forward_hook(lambda _, given, __: seen.append(getattr(given[0], "data", given[0])))
 
     def run(seed):

@@ -27,7 +27,7 @@ from training.processes import from_main_process
 FINGERPRINT_WINDOWS = 4096  # windows that `fingerprint` reads at a time, since a set may be larger than memory
 # Names of fields of a run's identity in messages
 SHOWN_AS = {"beginning": "start (init_from, freeze_encoder)", "held_out": "set of held-out songs"}
-SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden")  # what a run takes over from first weights
+SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden", "upper")  # that a run takes over
 LEVELS = ("segments", "encoder_segments")  # where both models have several
 
 
@@ -134,7 +134,9 @@ def new_model(config: ModelConfig, seed: int) -> MusicVAE:
 
 
 def with_sizes_of(config: ModelConfig, other: ModelConfig) -> ModelConfig:
-    """Returns `config` with the sizes and segments of `other`, which must otherwise be equal, except for dropout.
+    """Returns `config` with the sizes, segments and upper layers of `other`, which must otherwise be equal.
+
+    Dropout may differ.
 
     Raises:
         ValueError: they differ in something else; names it.

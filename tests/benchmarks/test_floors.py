@@ -37,6 +37,9 @@ def test_flops_of_a_hierarchical_model_equal_a_count_by_hand():
     conductor = 3 * 22 + 2 * 11 * 44
     core = 2 * (11 * 22 + 11 * 44) + 4 * (11 * 44 + 11 * 5)
     assert floors.forward_flops(floors.decoder_products(config)) == 2 * (conductor + core)
+    dense = replace(config, upper="dense")
+    assert floors.forward_flops(floors.encoder_products(dense)) == 2 * (lower + 2 * 14 * 6)
+    assert floors.forward_flops(floors.decoder_products(dense)) == 2 * (3 * 2 * 11 + core)
 
 
 def test_frames_that_are_not_one_hot_count():

@@ -1,6 +1,7 @@
 """A Gaussian in a model's weights, in place of a prior beside them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,14 +15,23 @@ from magenta_formats.javascript import export_magenta_js
 from model import MusicVAE
 from prior import fit_gaussian
 
-PRESETS = ("cat-mel_2bar_tiny", "cat-drums_2bar_tiny", "hier-mel_16bar", "hierdec-trio_16bar", "groovae_4bar")
+PRESETS = (
+    "cat-mel_2bar_tiny",
+    "cat-drums_2bar_tiny",
+    "hier-mel_16bar",
+    "hierdec-trio_16bar",
+    "groovae_4bar",
+    "hier-drums_16bar_mini",
+)
+DENSE = ("hier-drums_16bar_mini",)  # whose upper layers are dense here
 
 
 def made_model(name):
     """A model whose weights are large enough that z matters, and the tensors of a few windows."""
     torch.manual_seed(0)
-    config = shrink(name, bars=4 if "16bar" in name else None)
-    model = MusicVAE(config.model).eval()
+    config = shrink(name, bars=4 if "16bar" in name else None, curriculum=0)
+    upper = "dense" if name in DENSE else "lstm"
+    model = MusicVAE(replace(config.model, upper=upper)).eval()
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.2)

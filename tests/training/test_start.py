@@ -188,9 +188,9 @@ def test_first_weights_end_the_curriculum(tmp_path):
     assert [row.step for row in again.history] == [4, 5]
 
 
-def test_a_run_takes_over_the_segments_of_its_first_weights(tmp_path):
+def test_a_run_takes_over_the_segments_and_upper_layers_of_its_first_weights(tmp_path):
     config = shrink("hier-drums_16bar_mini", bars=4, steps=2, curriculum=0)
-    other = MusicVAE(replace(config.model, segments=2, encoder_segments=2))
+    other = MusicVAE(replace(config.model, segments=2, encoder_segments=2, upper="dense"))
     result = train(config, made_songs(config.converter), out_dir=tmp_path, init_from=other, **QUIET)
     assert result.model.config == other.config
     flat = MusicVAE(replace(config.model, segments=1))
