@@ -8,7 +8,7 @@ notes drawn at temperature 1. Agreement is the F1 of each window, see music/pian
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +47,7 @@ from paper.prior_choice import (
 )
 from paper.reconstruction import Elbo, Interval, bootstrap, decode_sampled, measure_elbo, reconstruction_nats
 from paper.several import add_arguments, facts_of, measure_checkpoints
+from prior import FITS
 
 
 class Agreement(NamedTuple):
@@ -184,9 +185,11 @@ def deviation(samples: PianoSamples, real: PianoSamples) -> float:
     return largest_deviation(zip(samples[:5], real[:5], strict=True))
 
 
-def fit_chosen_piano_prior(trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset) -> None:
-    """Gives the model the prior whose samples resemble the valid split, by the rule of `choose_prior`."""
-    candidates = fit_candidates(trained, train_set)
+def fit_chosen_piano_prior(
+    trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset, kinds: Sequence[str] = tuple(FITS)
+) -> None:
+    """Gives the model the prior of these kinds whose samples resemble the valid split, see `choose_prior`."""
+    candidates = fit_candidates(trained, train_set, kinds)
     held_out = valid_set.labels[evenly(len(valid_set), OTHER_WINDOWS)]
     found = measure_candidates(trained, read_training(train_set), held_out, candidates)
     trained.prior, trained.prior_width = candidates[choose_prior(found, deviation)]

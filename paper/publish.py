@@ -53,7 +53,9 @@ from paper.tables import (
     piano_table,
     rate_distortion_table,
     twins_table,
+    upper_layers_table,
 )
+from prior import FITS
 
 MODELS = (  # stages of paper/recipes.py
     "mel_2bar",
@@ -61,17 +63,18 @@ MODELS = (  # stages of paper/recipes.py
     "drums_2bar",
     "drums_2bar_low",
     "mel_16bar",
-    "mel_16bar_flat",
+    "mel_16bar_high",
     "drums_16bar",
-    "drums_16bar_flat",
     "trio_16bar",
 )
+BASELINES = ("mel_16bar_flat", "drums_16bar_flat")  # flat twins of earlier stages: measured, but without a file
 PIANOS = ("piano_2bar", "piano_16bar")  # stages, too, of other measurements: see paper/pianos.py
 GROOVES = ("groove_humanize", "groove_tap")  # and paper/grooves.py
 CHORDS = ("mel_2bar_chords",)  # and paper/chord_following.py
 FIRST_CHORDS = "mel_2bar_chords_first.json"  # of the stage before, which is not published
 PUBLISHED = (*MODELS, *CHORDS, *PIANOS, *GROOVES)
 ALSO_MEASURED = (  # in docs/results.md, but not published
+    *BASELINES,
     "mel_16bar_first",
     "mel_16bar_second",
     "mel_16bar_flat_first",
@@ -82,6 +85,7 @@ ALSO_MEASURED = (  # in docs/results.md, but not published
     "trio_16bar_third",
     "music21_mel_2bar",
 )
+WITHOUT_DIFFUSION = {"piano_16bar": ("gaussian", "mixture")}  # with that, pretrained/ would be larger than 80 MB
 COMPOSERS = ("mel_2bar_low",)  # whose files hold a prior of sequences, too
 LEFT_OUT = ("mel_2bar_first",)  # measured on sources that it was trained without, but not published
 PRICE = ("KL, bits", "-ELBO, nats per window")
@@ -179,7 +183,7 @@ def fit_priors(
 ) -> None:
     """Gives a model the priors that its file holds."""
     if name in PIANOS:
-        fit_chosen_piano_prior(trained, train_set, valid_set)
+        fit_chosen_piano_prior(trained, train_set, valid_set, WITHOUT_DIFFUSION.get(name, tuple(FITS)))
     elif name in CHORDS:
         trained.fit_prior(train_set)
     elif name not in GROOVES:
@@ -234,7 +238,8 @@ def card(name: str, found: dict) -> str:
     kind = name.split("_")[0]
     if name in PIANOS:
         found = found | found["reconstruction"] | {"without_sources": []}
-    elbo, left_out, start = found["elbo"], without(found), STAGES[name].start
+    elbo, left_out, stage = found["elbo"], without(found), STAGES[name]
+    what, start = ("weights", stage.start) if stage.start else ("layers", stage.layers)
     parts = f" without {_listed([f'`{source}`' for source in left_out])}" if left_out else ""
     facts = {key: found[key] for key in ("preset", "parameters", "steps", "minutes", "seed", "windows", "songs")}
     return CARD.format(
@@ -247,7 +252,7 @@ def card(name: str, found: dict) -> str:
         kl=elbo["kl_bits"]["mean"],
         active=elbo["active_dimensions"],
         dimensions=elbo["dimensions"],
-        start=f"; from the weights of `{start}`, see [recipes.py](../paper/recipes.py)" if start else "",
+        start=f"; from the {what} of `{start}`, see [recipes.py](../paper/recipes.py)" if start else "",
         prior=(NO_PRIOR if name in GROOVES else _card_prior(found)) + COMPOSER * (name in COMPOSERS),
         limits=LIMITS[kind],
         styles=DRUMMERS if name in GROOVES else TUNES.format("" if left_out else "art songs, "),
@@ -427,6 +432,11 @@ def twins(results: Path) -> str:
     return f"{twins_table(found)}\n\n{decoded_on_table(found[0])}"
 
 
+def upper_layers(results: Path) -> str:
+    """LSTMs beside dense layers above the segments of long models, Markdown."""
+    return upper_layers_table(json.loads((results / "upper_layers.json").read_text()))
+
+
 def directions(results: Path) -> str:
     """What directions do to attributes, and how many windows they need, Markdown."""
     found = json.loads((results / "directions.json").read_text())
@@ -440,6 +450,7 @@ TABLES = {  # by the name in their marks
     "left out": left_out_table,
     "rate and distortion": front_table,
     "twins": twins,
+    "upper layers": upper_layers,
     "directions": directions,
     "pianos": pianos_table,
     "samples of pianos": piano_samples,

@@ -105,20 +105,25 @@ PIANO_LONG_LATER = PIANO_LONG | {
     "sampling_rate": 0.1,
     "curriculum": 0,
 }
-DRUMS_FROM_LAYERS = {
-    "batch_size": 16,
-    "steps": 500,
-    "learning_rate": 1e-3,
-    "decay_rate": 0.9985,
+FROM_LAYERS = {  # of a 2-bar stage
+    "steps": 2_500,
+    "learning_rate": 5e-4,
+    "decay_rate": 0.999,
+    "warm_up": 250,
     "beta2": 0.99,
-    "max_beta": 0.02,
     "free_bits": 0.0,
     "sampling_schedule": "constant",
-    "sampling_rate": 0.5,
     "curriculum": 0,
+}
+DRUMS_FROM_LAYERS = FROM_LAYERS | {"batch_size": 16, "max_beta": 0.15, "sampling_rate": 0.5, "rearranged": 0.5}
+MEL_FROM_LAYERS = FROM_LAYERS | {
+    "batch_size": 16,
+    "max_beta": 0.3,
+    "sampling_rate": 0.25,
+    "transpose_range": (-6, 6),
     "rearranged": 0.5,
 }
-DRUMS_LAST = DRUMS_FROM_LAYERS | {"steps": 1_000, "max_beta": 0.05}
+PIANO_FROM_LAYERS = FROM_LAYERS | {"batch_size": 8, "max_beta": 0.2, "sampling_rate": 0.25}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
     "learning_rate": 3e-3,
@@ -163,7 +168,8 @@ STAGES = {
     "piano_2bar": Stage("piano_2bar", "piano_2bar_fourth", (), PIANO_LAST),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
-    "piano_16bar": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
+    "piano_16bar_second": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
+    "piano_16bar": Stage("hier-piano_16bar", layers="piano_2bar", changes=PIANO_FROM_LAYERS),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),
     "piano_keys": Stage("piano_2bar_keys", changes=COMPARED),
     "groove_humanize": Stage("groovae_2bar_humanize", without_sources=ALL_BUT_GROOVE),
@@ -171,12 +177,12 @@ STAGES = {
     "mel_16bar_first": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_second": Stage("hier-mel_16bar", "mel_16bar_first", (), LATER_LONG),
     "mel_16bar": Stage("hier-mel_16bar", "mel_16bar_second", (), MEL_SHORT),
+    "mel_16bar_high": Stage("hier-mel_16bar", layers="mel_2bar_low", changes=MEL_FROM_LAYERS),
     "mel_16bar_flat_first": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_flat": Stage("flat-mel_16bar", "mel_16bar_flat_first", (), LATER_LONG),
     "drums_16bar_first": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),
     "drums_16bar_second": Stage("hier-drums_16bar", "drums_16bar_first", (), DRUMS_LATER),
-    "drums_16bar_layers": Stage("hier-drums_16bar", layers="drums_2bar", z_size=256, changes=DRUMS_FROM_LAYERS),
-    "drums_16bar": Stage("hier-drums_16bar", "drums_16bar_layers", (), DRUMS_LAST),
+    "drums_16bar": Stage("hier-drums_16bar", layers="drums_2bar", z_size=256, changes=DRUMS_FROM_LAYERS),
     "drums_16bar_flat": Stage("flat-drums_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_first": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_second": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),

@@ -169,6 +169,21 @@ def _mean_row(pairs: Sequence[dict]) -> list[str]:
     return [f"mean of {len(pairs)} pairs", number(pairs[0]["steps"], 0), MISSING, MISSING, *gains]
 
 
+def upper_layers_table(found: list[dict]) -> str:
+    """LSTMs and dense layers between the segments and the z of long models, a row per model and kind."""
+    header = ("model", "layers", "parameters", "error, nats per window", "KL, bits", "loss, nats per window", "seconds")
+    return markdown(header, (row for one in found for row in _upper_rows(one)))
+
+
+def _upper_rows(one: dict) -> Iterable[list[str]]:
+    name, unread = f"`{one['name']}`", number(one["unread"], 0)
+    yield [name, "none: *z* taken as 0", MISSING, unread, "0", unread, MISSING]
+    for kind, upper in one["kinds"].items():
+        loss = upper["error"] + one["beta"] * upper["kl_bits"] * math.log(2)
+        shown = (upper["parameters"], upper["error"], upper["kl_bits"], loss, upper["seconds"])
+        yield [name, kind, *(number(value, 0) for value in shown)]
+
+
 def decoded_on_table(pair: dict) -> str:
     """The form of pieces that twins decode on, in the bars that they were trained on and beyond, and of songs."""
     *_, last = pair["form"]["songs"].values()

@@ -1,8 +1,9 @@
 """First weights of a long model from a short one, such as those of a 16-bar model from a 2-bar model.
 
-The short model encodes each segment of a long window to a z, and decodes it. The layers between, the upper encoder and
-the conductor, are trained alone: they pass the z of all segments through the z of the long model. That takes a small
-part of the time of training on frames, as they read a segment where the other layers read its steps.
+The short model encodes each segment of a long window to a z, and decodes it. The layers between are trained alone: they
+pass the z of all segments through the z of the long model. That takes minutes, as they read a segment where the other
+layers read its steps. They are dense: LSTMs, as in the paper, pass less through z after as many updates
+(paper/upper_layers.py).
 """
 
 from dataclasses import replace
@@ -31,7 +32,6 @@ UPDATES = 3_000
 UPDATE_WINDOWS = 128
 LEARNING_RATE = 2e-3
 WARM_UP = 100  # updates
-EMBEDDING_GAIN = 3.0  # of what the cores read: the values of an embedding lie between -1 and 1, those of z do not
 POSTERIOR = ("encoder.mu.", "encoder.sigma.")  # names of the weights that write it from other layers
 MUSIC = ("input_depth", "output", "core_depths", "control_depth")  # what both models have in common
 WIDTHS = ("enc_rnn_size", "dec_rnn_size", "nade_num_hidden")
@@ -63,8 +63,8 @@ def long_from_short(
     It runs on the CPU.
 
     Args:
-        config: the preset of the long model. Its segments are as long as the windows of the short model, and its
-            layers as wide as those.
+        config: the preset of the long model. Its segments are as long as the windows of the short model, its layers as
+            wide as those, and its upper layers dense.
         short: the file or folder of a flat model of the same kind of music, trained without free bits. Neither has
             chords or other controls, nor several parts as trios have.
         songs: windows to train on.
@@ -89,15 +89,7 @@ def long_from_short(
     model = new_model(config.model, seed)
     take_layers(model, flat)
     segments = encode_segments(flat, beta, config, songs, windows, seed, progress)
-    source = seeded("cpu", "upper layers", seed)
-
-    def loss() -> Tensor:
-        chosen = torch.randint(len(segments.z), (UPDATE_WINDOWS,), generator=source)
-        batch = Segments(*(part[chosen].float() for part in segments))
-        return upper_loss(model, batch, config.training.max_beta, source)
-
-    upper = nn.ModuleList([model.encoder.upper_layers, model.encoder.mu, model.encoder.sigma, model.conductor])
-    minimise(upper, loss, updates, LEARNING_RATE, warm_up=WARM_UP, progress="Upper layers" if progress else None)
+    train_upper_layers(model, segments, config.training.max_beta, updates, seed, progress)
     return model.eval()
 
 
@@ -122,9 +114,9 @@ def check_fits(config: Config, flat: MusicVAE):
 
 
 def sizes_for(long: ModelConfig, short: ModelConfig) -> dict[str, int | tuple[int, ...]]:
-    """The sizes, by name, with which a long model has the layers of a short one, and segments of its length."""
+    """The fields, by name, with which a long model has the layers of a short one, and dense ones above its segments."""
     segments = dict.fromkeys(("segments", "encoder_segments"), long.steps // short.steps)
-    return {name: getattr(short, name) for name in WIDTHS} | segments
+    return {name: getattr(short, name) for name in WIDTHS} | segments | {"upper": "dense"}
 
 
 def checked_price(recipe: TrainingConfig) -> float:
@@ -143,9 +135,8 @@ def take_layers(model: MusicVAE, flat: MusicVAE):
     more = (0, model.config.dec_rnn_size[-1] - flat.config.z_size)  # columns of zeros for the rest of an embedding
     core, depth = flat.cores[0], flat.cores[0].depth
     of_frame, of_z = core.layers[0].weight_ih_l0.split([depth, flat.config.z_size], 1)
-    theirs["cores.0.layers.0.weight_ih_l0"] = torch.cat([of_frame, F.pad(EMBEDDING_GAIN * of_z, more)], 1)
-    start = core.initial_state.dense.weight
-    theirs["cores.0.initial_state.dense.weight"] = F.pad(EMBEDDING_GAIN * start, more)
+    theirs["cores.0.layers.0.weight_ih_l0"] = torch.cat([of_frame, F.pad(of_z, more)], 1)
+    theirs["cores.0.initial_state.dense.weight"] = F.pad(core.initial_state.dense.weight, more)
     model.load_state_dict(model.state_dict() | theirs)
 
 
@@ -173,10 +164,32 @@ def encode_segments(
     return found
 
 
-def upper_loss(model: MusicVAE, segments: Segments, beta: float, source: Generator) -> Tensor:
-    """The loss of the upper layers in nats, a scalar: what errors of the segments' z cost, and the price of the KL."""
+def train_upper_layers(
+    model: MusicVAE, segments: Segments, beta: float, updates: int, seed: int, progress: bool = False
+):
+    """Trains the layers of a model between its segments and z, at a price `beta` of a bit; the others stay."""
+    source = seeded("cpu", "upper layers", seed)
+
+    def loss() -> Tensor:
+        chosen = torch.randint(len(segments.z), (UPDATE_WINDOWS,), generator=source)
+        batch = Segments(*(part[chosen].float() for part in segments))
+        errors, kl_nats = upper_losses(model, batch, source)
+        return errors + beta * kl_nats
+
+    upper, text = upper_layers(model), "Upper layers" if progress else None
+    minimise(upper, loss, updates, LEARNING_RATE, warm_up=WARM_UP, progress=text)
+
+
+def upper_layers(model: MusicVAE) -> nn.ModuleList:
+    """The layers of a model between its segments and z."""
+    encoder = [part for name, part in model.encoder.named_children() if name != "layers"]
+    return nn.ModuleList([*encoder, model.conductor])
+
+
+def upper_losses(model: MusicVAE, segments: Segments, source: Generator) -> tuple[Tensor, Tensor]:
+    """What errors of the segments' z cost, and the KL of the long z: means of the windows in nats."""
     posterior = model.encoder.of_segments(segments.outputs)
     z = posterior.loc + posterior.scale * normal(posterior.loc.shape, source, posterior.loc.device)
-    written = EMBEDDING_GAIN * model.conductor(z, segments.z.shape[1], None)[..., : segments.z.shape[-1]]
+    written = model.conductor(z, segments.z.shape[1], None)[..., : segments.z.shape[-1]]
     errors = (segments.weights * (written - segments.z) ** 2).sum((1, 2)) / 2
-    return (errors + beta * kl_divergence(posterior)).mean()
+    return errors.mean(), kl_divergence(posterior).mean()

@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell
 from clean_notebook import clean
 from helpers import table_rows
 from paper import tables
-from paper.publish import MODELS, PIANOS, read_results
+from paper.publish import BASELINES, MODELS, PIANOS, read_results
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = nbformat.read(ROOT / "paper.ipynb", 4)
@@ -56,13 +56,14 @@ def test_the_notebook_runs_in_quick_mode(tmp_path, monkeypatch):
 
 def test_the_committed_tables_are_those_of_the_results():
     stages = {"drums_16bar": "drums_16bar_first", "mel_16bar": "mel_16bar_second"}  # which their twins stand beside
-    found = read_results(ROOT / "results", (*MODELS, *PIANOS, *stages.values()))
+    found = read_results(ROOT / "results", (*MODELS, *BASELINES, *PIANOS, *stages.values()))
     piano, twins = ([found.pop(name) for name in names] for names in (PIANOS, stages.values()))
     by_name, results = dict(zip(stages, twins, strict=True)), list(found.values())
     facts, accuracy = tables.facts_table(results), tables.accuracy_table(results)
     groups = tables.group_table(results)
     others = (tables.bound_table, tables.novelty_table, tables.prior_table)
-    gains = tables.hierarchy_table([by_name.get(result["name"], result) for result in results])
+    alike = [by_name.get(result["name"], result) for result in results if result["name"] != "mel_16bar_high"]
+    gains = tables.hierarchy_table(alike)
     bound, novelty, priors = (make(results) for make in others)
     pianos = f"{tables.piano_table(piano)}\n\n{tables.piano_samples_table(piano)}"
     assert outputs(COMMITTED, "text/markdown") == [facts, accuracy, groups, gains, bound, novelty, priors, pianos]

@@ -9,7 +9,7 @@ from checkpoint import save_checkpoint
 from helpers import QUIET, equal_weights, made_songs, shrink
 from model import MusicVAE
 from train import train
-from training.two_levels import EMBEDDING_GAIN, encode_segments, long_from_short, take_layers, upper_loss
+from training.two_levels import encode_segments, long_from_short, take_layers, upper_losses
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,9 @@ def short(tmp_path_factory):
 
 @pytest.fixture
 def long():
-    config = shrink("hier-drums_16bar_mini", bars=4, steps=2, curriculum=1)
-    return replace(config, training=replace(config.training, max_beta=0.05))
+    config = shrink("hier-drums_16bar_mini", bars=4, steps=2, curriculum=0)
+    dense = replace(config.model, upper="dense")
+    return replace(config, model=dense, training=replace(config.training, max_beta=0.05))
 
 
 def test_a_long_model_takes_the_layers_that_read_and_write_steps(short, long):
@@ -34,7 +35,7 @@ def test_a_long_model_takes_the_layers_that_read_and_write_steps(short, long):
     own = model.state_dict()
     for name in ("encoder.layers.0.weight_ih_l0_reverse", "cores.0.layers.0.weight_hh_l0", "cores.0.output.weight"):
         assert torch.equal(own[name], theirs[name])
-    for name in ("encoder.mu.weight", "encoder.upper_layers.0.weight_hh_l0", "conductor.layers.0.weight_hh_l0"):
+    for name in ("encoder.mu.weight", "encoder.sigma.weight", "conductor.dense.weight"):
         assert torch.equal(own[name], before[name])
 
 
@@ -44,7 +45,7 @@ def test_its_cores_read_an_embedding_as_the_short_model_reads_z(short, long):
     z_size, width = short.config.model.z_size, long.model.dec_rnn_size[-1]
     z, unused = torch.randn(3, z_size), torch.randn(3, width - z_size)
     frames, none = torch.rand(3, 16, long.model.output_depth), torch.zeros(3, 16, 0)
-    logits = model.cores[0](frames, torch.cat([z / EMBEDDING_GAIN, unused], 1), none, None)
+    logits = model.cores[0](frames, torch.cat([z, unused], 1), none, None)
     torch.testing.assert_close(logits, short.model.cores[0](frames, z, none, None))
 
 
@@ -65,11 +66,15 @@ def test_the_upper_layers_learn_to_pass_z_on(short, long):
     segments = encode_segments(short.model, 0.05, long, songs, 64, seed=0)
     segments = segments._replace(**{name: part.float() for name, part in segments._asdict().items()})
     losses = []
-    for updates in (1, 200):
-        model = long_from_short(long, short.checkpoint, songs, updates=updates, windows=64, progress=False)
+    for updates, price in ((1, 0.05), (200, 0.05), (200, 2.0)):
+        config = replace(long, training=replace(long.training, max_beta=price))
+        model = long_from_short(config, short.checkpoint, songs, updates=updates, windows=64, progress=False)
         with torch.no_grad():
-            losses.append(upper_loss(model, segments, 0.0, torch.Generator().manual_seed(0)).item())
-    assert losses[1] < 0.5 * losses[0]
+            losses.append(upper_losses(model, segments, torch.Generator().manual_seed(0)))
+    (before, _), (after, kl_nats), (dearer, fewer_nats) = losses
+    assert after < 0.5 * before
+    assert fewer_nats < 0.8 * kl_nats  # a higher price of a bit buys fewer, at a larger error
+    assert dearer > after
 
 
 def test_the_same_seed_gives_the_same_first_weights(short, long, tmp_path):
@@ -86,6 +91,7 @@ def test_the_same_seed_gives_the_same_first_weights(short, long, tmp_path):
     [
         ({"enc_rnn_size": (32,)}, r"replace\(config.model, enc_rnn_size=\(64,\)\)"),
         ({"segments": 2, "encoder_segments": 2}, r"replace\(config.model, segments=4, encoder_segments=4\)"),
+        ({"upper": "lstm"}, r"replace\(config.model, upper='dense'\)"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused_with_what_it_needs(short, long, sizes, message):
@@ -126,8 +132,9 @@ def test_songs_of_another_converter_and_wrong_numbers_are_refused(short, long, t
 
 def test_a_long_piano_is_made_from_a_short_one(tmp_path):
     """Its output is notes, and its z larger than the short one's."""
-    short, long = shrink("piano_2bar_tiny", bars=1, free_bits=0.0), shrink("hierdec-piano_16bar_tiny", bars=4)
-    long = replace(long, model=replace(long.model, z_size=20, encoder_segments=4))
+    short = shrink("piano_2bar_tiny", bars=1, free_bits=0.0)
+    long = shrink("hier-piano_16bar_tiny", bars=4, curriculum=0)
+    long = replace(long, model=replace(long.model, z_size=20, upper="dense"))
     save_checkpoint(tmp_path / "short.pt", MusicVAE(short.model), short)
     songs = made_songs(long.converter)
     model = long_from_short(long, tmp_path / "short.pt", songs, updates=2, windows=8, progress=False)
