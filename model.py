@@ -569,8 +569,8 @@ class MusicVAE(nn.Module):
 
         Args:
             z: [B, Z].
-            targets: [B, T, output_depth], dense; or int64 [B, T, P] as in `encode`. A model with segments takes as many
-                whole segments as there.
+            targets: [B, T, output_depth], dense; or int64 [B, T, P] as in `encode`. A model with segments takes the
+                numbers of segments that `encode` takes.
             lengths: [B], or [B, S], steps per segment; logits past them are zero.
             controls: [B, T, control_depth], for a model with controls.
             sampling_probability: chance that a step of a sequence is fed the model's own draw of the frame before it.

@@ -614,12 +614,12 @@ def plot_by_bar(curves: Mapping[str, Sequence[float]], title: str, unit: str) ->
 
 
 def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str], rows: int = 32) -> Figure:
-    """The conductor's vectors as heat maps, a column per bar, side by side on one scale.
+    """The conductor's vectors as heat maps, a column per segment, side by side on one scale.
 
     Args:
-        embeddings: [songs, bars, E].
+        embeddings: [songs, segments, E].
         titles: one per song.
-        rows: the number of dimensions to show: those that differ most between bars and songs.
+        rows: the number of dimensions to show: those that differ most between segments and songs.
 
     Raises:
         ValueError: embeddings of another shape or not finite, or not one title each.
@@ -632,7 +632,7 @@ def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str], rows: int = 3
     for axis, song, title in zip(axes[0], shown, titles, strict=True):
         scale = {"cmap": "RdBu_r", "vmin": -np.abs(shown).max(), "vmax": np.abs(shown).max()}
         image = axis.imshow(song.T, aspect="auto", extent=(0.5, len(song) + 0.5, len(chosen), 0), **scale)
-        _label(axis, title, "bar", "dimension" if axis is axes[0, 0] else "")
+        _label(axis, title, "segment", "dimension" if axis is axes[0, 0] else "")
         axis.grid(False)
     figure.colorbar(image, ax=axes, shrink=0.8, label="difference from the mean")
     return finished(figure)

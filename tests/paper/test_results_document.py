@@ -239,17 +239,13 @@ def test_long_models_begin_with_short_ones_as_the_page_says():
     (steps,) = {stage_config(STAGES[name], "mini").training.steps for name in names}
     first = stage_config(STAGES["drums_16bar_first"], "mini").training.steps
     before, now = BEFORE["drums_16bar"], FOUND["drums_16bar"]
-    gained = {
-        of: " to ".join(f"{accuracy(f, group=of):.2f}" for f in (before, now))
-        for of in ("groove", "freedoom", "simutrans")
-    }
+    gained = {of: [f"{accuracy(f, group=of):.2f}" for f in (before, now)] for of in ("groove", "freedoom", "simutrans")}
     assert_stated(
         f"Each model made {UPDATES:,} updates of these layers, and then {steps:,} steps as a whole. "
         f"From random weights the drums had made {first + before['steps']:,} steps.",
-        f"At {bits(now)} bits in place of {bits(before)}, the accuracy of drums rises most on those that resemble no "
-        "training song",
-        f"on human drumming (`groove`) from {gained['groove']}, on soundtracks of games from {gained['freedoom']} "
-        f"(`freedoom`) and from {gained['simutrans']} (`simutrans`).",
+        "The accuracy of drums rises most on those that resemble no training song:",
+        f"| 16-bar drums, sampled | from random weights, {bits(before)} bits | from a 2-bar model, {bits(now)} bits |",
+        *(f"(`{of}`) | {before_of} | {now_of} |" for of, (before_of, now_of) in gained.items()),
     )
     gains = {group: accuracy(now, group=group) - accuracy(before, group=group) for group in now["groups"]}
     assert gained.keys() == set(sorted(gains, key=gains.get)[-3:])
@@ -396,8 +392,9 @@ def test_priors_measure_what_the_page_says():
         f"this gap accounts for {EARLIER_16['prior_bits']:.0f} of the {bits(EARLIER_16)} bits of KL of "
         f"`mel_16bar_first`, and for {melodies['prior_bits']:.0f} of the {bits(melodies)} bits of `mel_16bar`",
         f"one per {WINDOWS_PER_GAUSSIAN} windows",
-        f"with its standard deviation scaled, by {FOUND['mel_2bar']['prior_width']} for the melodies, by "
-        f"{FOUND['drums_2bar']['prior_width']} for the drums, and by {PRIOR_WIDTH} for `trio_16bar`",
+        f"with its standard deviation scaled, by {FOUND['mel_2bar']['prior_width']} for melodies and pianos, "
+        f"by {FOUND['drums_2bar']['prior_width']} for drums, and by {PRIOR_WIDTH} for `trio_16bar` and "
+        "`mel_2bar_chords`",
         f"`trio_16bar` now costs {normal_cost(FOUND['trio_16bar']):.2f} nats per step there, and its earlier weights "
         f"cost {normal_cost(FIRST['trio_16bar']):.2f}, where held-out songs cost "
         f"{FOUND['trio_16bar']['priors'][HELD_OUT]['cost']:.2f}.",
@@ -407,6 +404,8 @@ def test_priors_measure_what_the_page_says():
     )
     for kind, width in (("mel", 0.6), ("drums", 1.0), ("trio", PRIOR_WIDTH)):
         assert {FOUND[name]["prior_width"] for name in MODELS if name.startswith(kind)} == {width}
+    pianos = [json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in PIANOS]
+    assert {found["prior_width"] for found in pianos} == {0.6}
     learned = {name for name in MODELS if FOUND[name].get("prior", "").startswith("diffusion")}
     assert learned == {"drums_2bar", "drums_2bar_low", "drums_16bar", "trio_16bar"}
 
@@ -449,7 +448,7 @@ def test_statements_in_words_follow_from_the_numbers():
     earlier, copies = (found["drums_16bar"]["samples"] for found in (FIRST, FOUND))
     assert_stated(
         "16-bar drums are plainer than real drums, and they repeat as much.",
-        f"{percent(copies['copies']['samples'], 1)} are copies, and of held-out drums "
+        f"{percent(copies['copies']['samples'], 1)} of them are copies, of held-out drums "
         f"{percent(copies['copies']['data'], 1)}.",
         f"Samples of the first weights differed from the nearest window in {percent(earlier['nearest']['samples'])} of "
         "the steps.",
@@ -545,16 +544,13 @@ def test_pianos_measure_what_the_page_says():
     own_bits = own_nats / np.log(2)
     ratio = test["elbo"]["kl_bits"]["mean"] / own_bits
     assert_stated(f"needs {own_nats:.0f} nats, or {own_bits:.0f} bits, per window", f"is {ratio:.1f} times that")
-    (now, samples), (then, _) = (
-        (found["reconstruction"], found["samples"]["prior"])
-        for found in (json.loads((ROOT / "results" / f"piano_16bar{end}.json").read_text()) for end in ("", "_second"))
-    )
+    for words, name in (("from random weights", "piano_16bar_second"), ("from a 2-bar model", "piano_16bar")):
+        found = json.loads((ROOT / "results" / f"{name}.json").read_text())
+        rebuilt = found["reconstruction"]
+        both = f"{f1(rebuilt, 'notes'):.2f} | {f1(rebuilt, 'frames'):.2f}"
+        assert_stated(f"| {words} | {both} | {bits(rebuilt)} | {rebuilt['elbo']['nats']['mean']:,.0f} |")
     assert_stated(
-        f"`piano_16bar` has a frame F1 of {f1(now, 'frames'):.2f} and a note F1 of {f1(now, 'notes'):.2f}, at "
-        f"{bits(now)} bits of KL, and -ELBO is {nats(now)} nats. It begins with `piano_2bar`, as "
-        "[long models](#long-models-begin-with-short-ones) do. From random weights, they were "
-        f"{f1(then, 'frames'):.2f} and {f1(then, 'notes'):.2f}, at {bits(then)} bits and {nats(then)} nats",
-        f"Samples of `piano_16bar` cost {samples['cost_highest']:.2f} nats per step in the highest voice",
+        f"Samples of `piano_16bar` cost {found['samples']['prior']['cost_highest']:.2f} nats per step in the highest"
     )
     assert sum(prior["together"][2:6]) == pytest.approx(sum(real["together"][2:6]), abs=0.05)
 
