@@ -170,9 +170,11 @@ def test_the_run_without_the_games_scores_what_the_page_says_on_its_own_sources(
 def earlier_and_present_row(name):
     """The rows of a model whose weights went on from earlier ones, measured on the same windows."""
     rows = []
-    stages = {"second stage": SECOND, "third stage": THIRD, "present": FOUND[name]}
-    stages = stages if name == "trio_16bar" else {"second stage": BEFORE[name]}
-    for words, found in ({"earlier": FIRST[name]} | stages).items():
+    if name == "trio_16bar":
+        stages = {"earlier": FIRST[name], "second stage": SECOND, "third stage": THIRD, "present": FOUND[name]}
+    else:
+        stages = {f"from random weights, {k} stage": of[name] for k, of in (("first", FIRST), ("second", BEFORE))}
+    for words, found in stages.items():
         shares = {part: shown["mean"] for part, shown in found["reconstruction"]["sampled"]["parts"].items()}
         text = ", ".join(f"{part} {share:.3f}".removeprefix("all ") for part, share in shares.items())
         rows.append(f"| `{name}` | {words} | {text} | {bits(found)} | {nats(found)} |")
