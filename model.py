@@ -153,6 +153,11 @@ class ModelConfig:
         return math.lcm(*segments) if segments else self.steps
 
     @property
+    def most_steps(self) -> float:
+        """Steps of the longest sequence: T with dense upper layers, else infinity."""
+        return self.steps if self.upper == "dense" else math.inf
+
+    @property
     def output_kind(self) -> Output:
         """The kind that `output` names."""
         return output_kind(self.output)
@@ -498,6 +503,11 @@ def chosen_precision(device: torch.device, precision: str) -> str:
     return "bfloat16" if supports_bfloat16(device) and bfloat16_is_faster(device) else "float32"
 
 
+def parameter_count(layers: nn.Module) -> int:
+    """Number of parameters, without the LSTMs' second biases, which stay zero."""
+    return sum(p.numel() for name, p in layers.named_parameters() if "bias_hh" not in name)
+
+
 class MusicVAE(nn.Module):
     """`encode` frames to a distribution over z, `decode` z to logits given the true frames, `sample` new frames."""
 
@@ -515,7 +525,7 @@ class MusicVAE(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Number of parameters, without the LSTMs' second biases, which stay zero."""
-        return sum(p.numel() for name, p in self.named_parameters() if "bias_hh" not in name)
+        return parameter_count(self)
 
     @property
     def output_weights(self) -> nn.Module | None:
@@ -631,7 +641,7 @@ class MusicVAE(nn.Module):
         """
         temperature, n = checked_temperature(temperature), checked_count("n", n)
         steps = self.config.steps if steps is None else checked_count("steps", steps)
-        if self.config.upper == "dense" and steps > self.config.steps:
+        if steps > self.config.most_steps:
             raise ValueError(f"steps must be at most {self.config.steps} for dense upper layers, got {steps}")
         checked_type("generator", generator, RandomSource, "a torch.Generator or None")
         weight = self.encoder.mu.weight
@@ -786,7 +796,7 @@ class MusicVAE(nn.Module):
         steps, whole = self.config.steps, self.config.whole_steps
         shape = list(checked_type(name, frames, Tensor, f"a tensor [batch, {steps}, {depth}]").shape)
         others = whole < steps  # a model with segments takes other numbers of them, with dense upper layers fewer
-        most = math.inf if self.config.upper == "lstm" else steps
+        most = self.config.most_steps
         kind = self.config.output_kind
         indices = frames.dtype == torch.int64 and depth == self.config.output_depth != shape[-1] and kind.indices(depth)
         fits = len(shape) == 3 and shape[2] == (indices or depth)

@@ -129,10 +129,10 @@ def train(
         patience: ends the run after this many rows in which the held-out loss at the final beta has not fallen below
             its lowest. Rows within a curriculum do not count. None makes all steps.
         resume: continue the run in `out_dir`; False starts over and replaces it.
-        init_from: first weights, whose sizes and segments the run takes over: a model, the file or folder of one of our
-            checkpoints, or what `load_magenta_checkpoint` reads. A `TrainingState` also sets the step and the
-            optimizer. Such a run has no curriculum. Without a step, the KL's weight and scheduled sampling start from
-            their beginnings.
+        init_from: first weights, whose sizes, segments and upper layers the run takes over: a model, the file or folder
+            of one of our checkpoints, or what `load_magenta_checkpoint` reads. A `TrainingState` also sets the step and
+            the optimizer. Such a run has no curriculum. Without a step, the KL's weight and scheduled sampling start
+            from their beginnings.
         freeze_encoder: keep the encoder's weights fixed.
         device: where to train; the fastest device when None.
         precision: of the matrix products: 'float32', 'bfloat16' or 'auto', the faster of both as measured once per

@@ -24,7 +24,7 @@ from checkpoint import BEST, CHECKPOINT, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits, song_paths, source_name
 from evaluation import evaluate, summary
-from generate import PRIOR_WIDTH, TrainedModel
+from generate import TrainedModel
 from magenta_formats.javascript import export_magenta_js
 from midi_utils import SongDataset
 from paper.chord_following import evaluate_chords
@@ -85,7 +85,7 @@ ALSO_MEASURED = (  # in docs/results.md, but not published
     "trio_16bar_third",
     "music21_mel_2bar",
 )
-WITHOUT_DIFFUSION = {"piano_16bar": ("gaussian", "mixture")}  # with that, pretrained/ would be larger than 80 MB
+PRIOR_KINDS = {"piano_16bar": ("gaussian", "mixture")}  # a diffusion model would make pretrained/ larger than 80 MB
 COMPOSERS = ("mel_2bar_low",)  # whose files hold a prior of sequences, too
 LEFT_OUT = ("mel_2bar_first",)  # measured on sources that it was trained without, but not published
 PRICE = ("KL, bits", "-ELBO, nats per window")
@@ -183,7 +183,7 @@ def fit_priors(
 ) -> None:
     """Gives a model the priors that its file holds."""
     if name in PIANOS:
-        fit_chosen_piano_prior(trained, train_set, valid_set, WITHOUT_DIFFUSION.get(name, tuple(FITS)))
+        fit_chosen_piano_prior(trained, train_set, valid_set, PRIOR_KINDS.get(name, tuple(FITS)))
     elif name in CHORDS:
         trained.fit_prior(train_set)
     elif name not in GROOVES:
@@ -280,9 +280,9 @@ def _listed(names: Sequence[str]) -> str:
 def _card_prior(found: dict) -> str:
     bits = found.get("prior_bits")
     return PRIOR.format(
-        prior=found.get("prior", "mixture of Gaussians"),
+        prior=found["prior"],
         bits="" if bits is None else f"; KL from N(0, I) {bits:.0f} bits",
-        width=found.get("prior_width", PRIOR_WIDTH),
+        width=found["prior_width"],
     )
 
 

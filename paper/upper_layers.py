@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from checkpoint import load_checkpoint
 from configs import Config
@@ -23,6 +22,7 @@ from console import errors_in_a_line, say
 from corpus import add_corpus_arguments, load_splits
 from engine.checks import checked_count
 from engine.rng import seeded
+from model import parameter_count
 from paper.json_results import to_plain, write_json
 from paper.recipes import STAGES, stage_config
 from paper.tables import upper_layers_table
@@ -31,6 +31,7 @@ from training.two_levels import (
     Segments,
     checked_price,
     encode_segments,
+    error_cost,
     train_upper_layers,
     upper_layers,
     upper_losses,
@@ -82,7 +83,7 @@ def compare(name: str, options: argparse.Namespace) -> UpperLayers:
         updates=options.updates,
         windows=len(known.z),
         held_out=len(held_out.z),
-        unread=(held_out.weights.float() * held_out.z.float() ** 2).sum((1, 2)).mean().item() / 2,
+        unread=error_cost(held_out, 0.0).item(),
         kinds={kind: measure(kind, config, known, held_out, options.updates) for kind in KINDS},
     )
 
@@ -104,11 +105,6 @@ def within_reach(kind: str, segments: Segments) -> Segments:
     """Segments whose z a kind of layers can write; an error costs what it did."""
     reach = REACH if kind == "lstm" else 1.0
     return segments._replace(z=segments.z / reach, weights=segments.weights.float() * reach**2)
-
-
-def parameter_count(layers: nn.ModuleList) -> int:
-    """Number of parameters, without the LSTMs' second biases, which stay zero."""
-    return sum(parameter.numel() for name, parameter in layers.named_parameters() if "bias_hh" not in name)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -191,5 +191,9 @@ def upper_losses(model: MusicVAE, segments: Segments, source: Generator) -> tupl
     posterior = model.encoder.of_segments(segments.outputs)
     z = posterior.loc + posterior.scale * normal(posterior.loc.shape, source, posterior.loc.device)
     written = model.conductor(z, segments.z.shape[1], None)[..., : segments.z.shape[-1]]
-    errors = (segments.weights * (written - segments.z) ** 2).sum((1, 2)) / 2
-    return errors.mean(), kl_divergence(posterior).mean()
+    return error_cost(segments, written), kl_divergence(posterior).mean()
+
+
+def error_cost(segments: Segments, written: Tensor | float) -> Tensor:
+    """What it costs to read `written` in place of the segments' z: mean of the windows in nats, a scalar."""
+    return (segments.weights.float() * (written - segments.z.float()) ** 2).sum((1, 2)).mean() / 2

@@ -256,6 +256,8 @@ def test_long_models_begin_with_short_ones_as_the_page_says():
 def test_dense_layers_lose_less_and_learn_faster_as_the_page_says():
     found = json.loads((ROOT / "results" / "upper_layers.json").read_text())
     assert {one["name"] for one in found} == {"mel_16bar_high", "drums_16bar", "piano_16bar"}
+    ((windows, updates),) = {(one["windows"], one["updates"]) for one in found}
+    assert_stated(f"finds in the segments of {windows:,} windows, in {updates} updates at the same price of a bit")
     for one in found:
         lstm, dense = one["kinds"]["lstm"], one["kinds"]["dense"]
         losses = [upper["error"] + one["beta"] * upper["kl_bits"] * np.log(2) for upper in (dense, lstm)]

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from helpers import shrink
+from model import parameter_count
 from paper import upper_layers as command
 from paper.tables import upper_layers_table
-from paper.upper_layers import KINDS, measure, parameter_count
+from paper.upper_layers import KINDS, measure
 from training.start import new_model
 from training.two_levels import Segments, upper_layers
 
