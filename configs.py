@@ -181,6 +181,7 @@ MELODY_2BAR = MelodyConverter(bars=2)  # General MIDI programs 0-31
 MELODY_16BAR = MelodyConverter(bars=16, programs=None)  # any program
 DRUMS_2BAR = DrumsConverter(bars=2)
 DRUMS_16BAR = DrumsConverter(bars=16)
+TRIO_2BAR = TrioConverter(bars=2)
 TRIO_16BAR = TrioConverter(bars=16)
 CHORDS_2BAR = MelodyConverter(bars=2, programs=None, chords=True)
 ROLL_2BAR = DrumsConverter(bars=2, output="roll")
@@ -202,6 +203,7 @@ CONDUCTOR = {"segments": 16}
 TWO_LEVEL_ENCODER = {"encoder_segments": 16}
 TWO_LEVELS = CONDUCTOR | TWO_LEVEL_ENCODER
 TRIO = {"output": "trio"}
+SHORT_TRIO = TRIO | {"core_per_part": True}
 NADE = {"output": "nade", "nade_num_hidden": 128}
 NOTES = {"output": "notes", "nade_num_hidden": 128}
 KEYS = {"output": "keys"}
@@ -269,6 +271,9 @@ MINI_PIANO = replace(
     decay_rate=0.99975,
     sampling_rate=1500.0,
     transpose_range=(-5, 6),
+)
+MINI_SHORT_TRIO = replace(
+    MINI_MELODY, steps=8_000, decay_rate=0.99963, max_beta=0.1, sampling_rate=1200.0, transpose_range=(-6, 6)
 )
 MINI_DRUMS = replace(
     SCHEDULED,
@@ -364,6 +369,9 @@ CONFIGS = _presets(
     _config("flat-drums_16bar_mini", DRUMS_16BAR, MINI_LONG_DRUMS, 192, (160,), (280,), TWO_LEVEL_ENCODER),
     _config("hier-drums_16bar_mini", DRUMS_16BAR, MINI_LONG_DRUMS, 192, (160,), (224,), TWO_LEVELS),
     _config("hier-trio_16bar_mini", TRIO_16BAR, MINI_TRIO, 160, (112,), (144,), TWO_LEVELS | TRIO),
+    _config("trio_2bar_tiny", TRIO_2BAR, TINY_MELODY, 64, (128,), (160,), SHORT_TRIO),
+    _config("trio_2bar_mini", TRIO_2BAR, MINI_SHORT_TRIO, 160, (144,), (176,), SHORT_TRIO),
+    _config("trio_2bar_small", TRIO_2BAR, replace(MINI_SHORT_TRIO, batch_size=256), 256, (512,), (512,), SHORT_TRIO),
     _config("piano_2bar_tiny", PIANO_2BAR, TINY_PIANO, 64, (128,), (192,), NOTES),
     _config("piano_2bar_mini", PIANO_2BAR, MINI_PIANO, 192, (256,), (320,), NOTES),
     _config("piano_2bar_small", PIANO_2BAR, replace(MINI_PIANO, batch_size=256), 256, (512,), (640,), NOTES),

@@ -112,6 +112,7 @@ class ModelConfig:
     output: str = "categorical"  # kind of output: a name in `outputs.OUTPUTS`
     encoder_segments: int = 1  # S of the encoder; more than 1: it reads each segment by itself, then what it found
     upper: str = "lstm"  # layers between segments and z: 'lstm', or 'dense' for at most this number of segments
+    core_per_part: bool = False  # one core decoder per part of a frame also in a flat model, as a long one has
     nade_num_hidden: int = 0  # hidden units of a NADE, or of `notes`
     end_token: int | None = None  # class that ends a segment when it is drawn
     dropout_keep_prob: float = 1.0  # share of each layer's inputs that training keeps
@@ -175,7 +176,7 @@ class ModelConfig:
     @property
     def core_depths(self) -> tuple[int, ...]:
         """Depth that each core decoder reads and writes: a hierarchical model has one core per part of a frame."""
-        return self.output_depths if self.segments > 1 else (self.output_depth,)
+        return self.output_depths if self.segments > 1 or self.core_per_part else (self.output_depth,)
 
 
 # ---- Small pieces ----

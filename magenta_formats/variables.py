@@ -118,12 +118,14 @@ def tensorflow_variables(model: MusicVAE) -> Variables:
     """A model's weights as Magenta's variables, float32; `fill_state` is the inverse.
 
     Raises:
-        ValueError: Magenta has no such output, or no such upper layers.
+        ValueError: Magenta has no such output, no such upper layers, or no such core decoders.
     """
     if model.config.output in OWN_OUTPUTS:
         raise ValueError(f"Magenta has no output {model.config.output!r}")
     if model.config.upper != "lstm":
         raise ValueError(f"Magenta has no {model.config.upper} layers above segments")
+    if model.config.core_per_part:
+        raise ValueError("Magenta has no flat model with a core decoder per part")
     state = {name: value.detach().cpu().float() for name, value in model.state_dict().items()}
     return {name: value.numpy() for name, value in _to_variables(model.config, state).items()}
 

@@ -123,6 +123,7 @@ MEL_FROM_LAYERS = FROM_LAYERS | {
     "transpose_range": (-6, 6),
     "rearranged": 0.5,
 }
+TRIO_FROM_LAYERS = MEL_FROM_LAYERS | {"max_beta": 0.15}
 PIANO_FROM_LAYERS = FROM_LAYERS | {"batch_size": 8, "max_beta": 0.2, "sampling_rate": 0.25}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
@@ -184,6 +185,7 @@ STAGES = {
     "drums_16bar_second": Stage("hier-drums_16bar", "drums_16bar_first", (), DRUMS_LATER),
     "drums_16bar": Stage("hier-drums_16bar", layers="drums_2bar", z_size=256, changes=DRUMS_FROM_LAYERS),
     "drums_16bar_flat": Stage("flat-drums_16bar", without_sources=NEWER_SOURCES),
+    "trio_2bar": Stage("trio_2bar"),
     "trio_16bar_first": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_second": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),
     "trio_16bar_third": Stage("hier-trio_16bar", "trio_16bar_second", (), TRIO_THIRD, made_trios=True),

@@ -25,7 +25,7 @@ PARITY = (Path(__file__).parent / "fixtures" / "parity", SHARED / "parity")  # w
 MAGENTA = PARITY[0] / "cat-mel_2bar_small"  # checkpoints of Magenta's small melody model
 
 # What the names of presets end in that Magenta has not.
-OWN_SIZES = ("_tiny", "_mini", "16bar_small", "piano_2bar_small", "piano_2bar_keys_small")
+OWN_SIZES = ("_tiny", "_mini", "16bar_small", "piano_2bar_small", "piano_2bar_keys_small", "trio_2bar_small")
 
 BAR = 16  # steps of 4/4
 

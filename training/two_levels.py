@@ -66,7 +66,7 @@ def long_from_short(
         config: the preset of the long model. Its segments are as long as the windows of the short model, its layers as
             wide as those, and its upper layers dense.
         short: the file or folder of a flat model of the same kind of music, trained without free bits. Neither has
-            chords or other controls, nor several parts as trios have.
+            chords or other controls. A trio has a core decoder per part (`core_per_part`).
         songs: windows to train on.
         updates: of the upper layers, each with UPDATE_WINDOWS windows.
         windows: that are drawn from the songs and encoded, rounded up to batches of BATCH. Each takes
@@ -101,8 +101,8 @@ def check_fits(config: Config, flat: MusicVAE):
     for name in MUSIC:
         if getattr(long, name) != getattr(short, name):
             raise ValueError(f"{name} of {config.name} is {getattr(long, name)}, that of short {getattr(short, name)}")
-    if long.control_depth or len(long.core_depths) > 1:
-        raise ValueError(f"{config.name} has chords, other controls or several parts, which have no short model")
+    if long.control_depth:
+        raise ValueError(f"{config.name} has chords or other controls, which have no short model")
     if long.steps <= short.steps or long.steps % short.steps:
         raise ValueError(f"{config.name} must have a multiple of {short.steps} steps, got {long.steps}")
     wrong = {name: value for name, value in sizes_for(long, short).items() if getattr(long, name) != value}
@@ -130,13 +130,13 @@ def checked_price(recipe: TrainingConfig) -> float:
 
 
 def take_layers(model: MusicVAE, flat: MusicVAE):
-    """Copies the layers of a flat model that read and write steps; the core reads an embedding as if it were z."""
+    """Copies the layers of a flat model that read and write steps; the cores read an embedding as if it were z."""
     theirs = {name: weight for name, weight in flat.state_dict().items() if not name.startswith(POSTERIOR)}
     more = (0, model.config.dec_rnn_size[-1] - flat.config.z_size)  # columns of zeros for the rest of an embedding
-    core, depth = flat.cores[0], flat.cores[0].depth
-    of_frame, of_z = core.layers[0].weight_ih_l0.split([depth, flat.config.z_size], 1)
-    theirs["cores.0.layers.0.weight_ih_l0"] = torch.cat([of_frame, F.pad(of_z, more)], 1)
-    theirs["cores.0.initial_state.dense.weight"] = F.pad(core.initial_state.dense.weight, more)
+    for k, core in enumerate(flat.cores):
+        of_frame, of_z = core.layers[0].weight_ih_l0.split([core.depth, flat.config.z_size], 1)
+        theirs[f"cores.{k}.layers.0.weight_ih_l0"] = torch.cat([of_frame, F.pad(of_z, more)], 1)
+        theirs[f"cores.{k}.initial_state.dense.weight"] = F.pad(core.initial_state.dense.weight, more)
     model.load_state_dict(model.state_dict() | theirs)
 
 

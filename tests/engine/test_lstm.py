@@ -33,7 +33,7 @@ DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)]
 FAMILIES = (
     "cat-mel_2bar_tiny", "cat-mel_2bar_chords_tiny", "cat-drums_2bar_tiny", "nade-drums_2bar_tiny",
     "groovae_2bar_humanize_tiny", "flat-trio_16bar_tiny", "hierdec-trio_16bar_tiny", "hier-mel_16bar_tiny",
-    "piano_2bar_tiny",
+    "trio_2bar_tiny", "piano_2bar_tiny",
 )  # fmt: skip
 DEPTHS = (90, 90, 512)  # classes of the parts of a trio: melody, bass and drums
 needs_kernels = pytest.mark.skipif(lstm.kernels() is None, reason="no C++ compiler, or no oneDNN, on this machine")
@@ -240,6 +240,7 @@ ONE_CALL = {  # sizes of a frame's parts, of layers and segments
     "flat, one layer": replace(CONFIGS["cat-mel_2bar_tiny"].model, dec_rnn_size=(80,)),
     "flat, two layers": replace(CONFIGS["cat-drums_2bar_tiny"].model, dec_rnn_size=(80, 72)),
     "flat, three parts": replace(CONFIGS["flat-trio_16bar_tiny"].model, steps=32, dec_rnn_size=(80, 33)),
+    "flat, a core per part": replace(CONFIGS["trio_2bar_tiny"].model, dec_rnn_size=(80, 33)),
     "conductor": replace(CONFIGS["hierdec-mel_16bar_tiny"].model, steps=32, segments=4, dec_rnn_size=(72, 80)),
     "conductor, three parts": replace(
         CONFIGS["hierdec-trio_16bar_tiny"].model, steps=32, segments=4, dec_rnn_size=(80, 40)

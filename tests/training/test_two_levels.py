@@ -130,6 +130,20 @@ def test_songs_of_another_converter_and_wrong_numbers_are_refused(short, long, t
             long_from_short(long, short.checkpoint, songs, progress=False, **wrong)
 
 
+def test_a_long_trio_is_made_from_a_short_one_with_a_core_per_part(tmp_path):
+    short, long = shrink("trio_2bar_tiny", bars=1, free_bits=0.0), shrink("hier-trio_16bar_tiny", bars=4, curriculum=0)
+    long = replace(long, model=replace(long.model, upper="dense", dec_rnn_size=(64,)))
+    flat = MusicVAE(short.model)
+    save_checkpoint(tmp_path / "short.pt", flat, short)
+    songs = made_songs(long.converter)
+    model = long_from_short(long, tmp_path / "short.pt", songs, updates=2, windows=8, progress=False).train()
+    z, frames, none = torch.randn(3, short.model.z_size), torch.rand(3, 16, 692), torch.zeros(3, 16, 0)
+    embedding = torch.cat([z, torch.randn(3, 64 - short.model.z_size)], 1)
+    for own, theirs, part in zip(model.cores, flat.cores, frames.split([90, 90, 512], -1), strict=True):
+        torch.testing.assert_close(own(part, embedding, none, None), theirs(part, z, none, None))
+    assert train(long, songs, out_dir=tmp_path / "run", init_from=model, steps=2, **QUIET).history[-1].step == 2
+
+
 def test_a_long_piano_is_made_from_a_short_one(tmp_path):
     """Its output is notes, and its z larger than the short one's."""
     short = shrink("piano_2bar_tiny", bars=1, free_bits=0.0)
