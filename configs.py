@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import get_args
 
-from engine.checks import checked_type, described
+from engine.checks import check_integers, check_numbers, checked_type, described, one_field_per_line
 from loss import sampling_probability_at
 from midi_utils import (
     Converter,
@@ -29,7 +29,7 @@ from midi_utils import (
     PianoConverter,
     TrioConverter,
 )
-from model import ModelConfig, check_integers, check_numbers, one_field_per_line
+from model import ModelConfig
 from music.converter import BarsConverter
 from music.labels import VOICES
 from music.melody import MELODY_PROGRAMS

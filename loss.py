@@ -47,7 +47,7 @@ def reconstruction_loss(
         logits: [B, T, logit depth], raw, as `MusicVAE.decode` returns them.
         targets: [B, T, D], as the decoder reads them: one-hot in each part, bits, or a groove's hits (0 or 1),
             velocities (0 to 1) and offsets (-1 to 1). Or int64 [B, T, P], as `Output.compact` makes them, for a
-            kind with `indices`.
+            kind with an `index_count`.
         lengths: [B] or [B, S], number of steps that count; all of them when None.
         output: name of the kind of output, see `outputs.OUTPUTS`.
         output_weights: parameters of that kind, as `MusicVAE.output_weights` has them; None for a kind without any.
@@ -79,7 +79,7 @@ def _fitting_kind(output: str, logits: Tensor, targets: Tensor, lengths: Tensor 
             raise ValueError(f"{name} must be [B, T, depth], got {list(tensor.shape)}")
     batch, steps, depth = targets.shape
     indexed = kind.indexed_depth(logits.shape[2])
-    if targets.dtype == torch.int64 and depth == kind.indices(indexed):
+    if targets.dtype == torch.int64 and depth == kind.index_count(indexed):
         depth = indexed
     elif not targets.is_floating_point():
         raise ValueError(f"targets must be floats, or int64 class indices, got {described(targets)}")

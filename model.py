@@ -20,12 +20,11 @@ B * S.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from textwrap import indent
 from typing import NamedTuple
 
 import numpy as np
@@ -36,28 +35,28 @@ from torch.distributions import Normal
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.overrides import TorchFunctionMode
 
-from engine.checks import checked_count, checked_share, checked_temperature, checked_type, finite_floats
+from engine.checks import (
+    check_integers,
+    check_numbers,
+    checked_count,
+    checked_share,
+    checked_temperature,
+    checked_type,
+    finite_floats,
+    one_field_per_line,
+)
+from engine.core_steps import CoreSteps, step_layers
 from engine.cuda_graph import run_as_graph
 from engine.lstm import (
     LstmLayer,
-    LstmShares,
     LstmState,
     LstmTrace,
-    StepLayer,
     compute_dtype,
     draw_steps,
     insert_constant,
-    lstm_cell,
     lstm_layers,
-    matmul,
-    new_trace,
     one_hot_frames,
-    one_kernel_per_layer,
     one_kernel_per_roll_out,
-    packed_cell,
-    packed_matrix,
-    prepare_linear,
-    row_table,
     supports_bfloat16,
 )
 from engine.precision import bfloat16_is_faster
@@ -69,32 +68,6 @@ SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (
 
 
 # ---- Sizes ----
-
-
-def one_field_per_line(config) -> str:
-    """A dataclass as Python code, one field per line."""
-    lines = [f"{field.name}={getattr(config, field.name)!r}," for field in fields(config)]
-    return "\n".join([f"{type(config).__name__}(", *(indent(line, "    ") for line in lines), ")"])
-
-
-def check_integers(config, names: Iterable[str], least: int):
-    """Checks fields of a dataclass, each an int or, by its annotation, a tuple of ints, of at least `least`."""
-    annotations = {field.name: field.type for field in fields(config)}
-    for name in names:
-        value, is_tuple = getattr(config, name), annotations[name] is not int
-        values = value if is_tuple and isinstance(value, tuple) else (value,)
-        fits = is_tuple == isinstance(value, tuple) and values
-        if not (fits and all(type(one) is int and one >= least for one in values)):
-            kind = "a tuple of ints, each" if is_tuple else "an int"
-            raise ValueError(f"{name} must be {kind} of at least {least}, got {value!r}")
-
-
-def check_numbers(config):
-    """Raises ValueError if a field of a dataclass that is a float by its annotation holds something else."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ValueError(f"{field.name} must be a number, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -158,6 +131,11 @@ class ModelConfig:
         """Steps of the longest sequence: T with dense upper layers, else infinity."""
         return self.steps if self.upper == "dense" else math.inf
 
+    def takes_steps(self, steps: int) -> bool:
+        """Whether a sequence may have this length: T or, in a model with segments, some other number of segments."""
+        whole = self.whole_steps < self.steps and steps % self.whole_steps == 0
+        return steps == self.steps or (whole and 0 < steps <= self.most_steps)
+
     @property
     def output_kind(self) -> Output:
         """The kind that `output` names."""
@@ -166,7 +144,7 @@ class ModelConfig:
     @property
     def takes_indices(self) -> bool:
         """Whether class indices can stand for its output's frames, with which it is faster."""
-        return self.output_kind.indices(self.output_depth) is not None
+        return self.output_kind.index_count(self.output_depth) is not None
 
     @property
     def output_depths(self) -> tuple[int, ...]:
@@ -352,108 +330,6 @@ class CoreDecoder(nn.Module):
 
 
 # ---- Decoder, one step at a time ----
-
-
-class PackedLayer(NamedTuple):
-    """The weights of a layer that one kernel takes through steps."""
-
-    weight: Tensor  # [4H, F]
-    bias: Tensor  # [4H]
-    recurrent: Tensor  # see `packed_matrix`
-
-
-class CoreSteps:
-    """A core decoder that goes one step at a time, without gradient.
-
-    Whatever does not change from step to step is computed once: the initial states, the contribution of each embedding
-    to the first layer's gates, and weights laid out for the products. Later changes of the weights have no effect.
-
-    Args:
-        core: the decoder.
-        embeddings: [N, S, E], of all segments to come.
-        before, after: depth of the parts of a frame on either side of the core's own part.
-        traced_steps: length of `traces`, which keep what the steps of a single segment compute; none if 0.
-    """
-
-    def __init__(self, core: CoreDecoder, embeddings: Tensor, before: int, after: int, traced_steps: int):
-        dtype, batch, others = compute_dtype(core.output.weight), len(embeddings), core.layers[1:]
-        of_frame, recurrent, self.of_controls, self.shares = first_layer(core, embeddings, dtype)
-        self.table = row_table(of_frame, before, after)  # (D + 1, 4H)
-        upper = (joint_product(layer, dtype, batch) for layer in others)
-        self.products = [prepare_linear(recurrent, None, batch), *upper]  # one per layer
-        self.output = prepare_linear(core.output.weight.to(dtype), core.output.bias.to(dtype), batch)
-        self.starts = initial_states(core, embeddings, dtype)
-        self.traces = [new_trace(traced_steps, h[0]) if traced_steps else None for h, _ in self.starts]
-        self.packed = [trace and self._packed(layer, dtype, batch) for layer, trace in zip(core.layers, self.traces)]
-
-    @staticmethod
-    def _packed(layer: LstmLayer, dtype: torch.dtype, batch: int) -> PackedLayer | None:
-        """The layer for the kernel that takes it through all steps in `decode`, so that both make the same sums."""
-        weight, recurrent, bias, _ = (w.to(dtype) for w in layer.weights())
-        at_once = one_kernel_per_layer(batch, layer.hidden_size, dtype)
-        return PackedLayer(weight, bias, packed_matrix(recurrent.t())) if at_once else None
-
-    def begin(self, segment: int, controls: Tensor):
-        """Sets the states to the start of a segment; controls [N, L, C], where C may be 0."""
-        self.states = [LstmState(h[segment], c[segment]) for h, c in self.starts]
-        self.gates = self.shares[segment].expand(controls.shape[1], -1, -1)  # (L, N, 4H)
-        if controls.shape[-1]:
-            self.gates = self.gates + F.linear(controls.to(self.table.dtype).transpose(0, 1), self.of_controls)
-
-    def step(self, frame: Tensor, t: int) -> Tensor:
-        """Logits [N, logits] of the segment's step t from the frame before it, dense [N, D] or class indices [N, P]."""
-        is_dense = frame.is_floating_point()
-        table = frame.to(self.table.dtype) @ self.table[:-1] if is_dense else self.table
-        kept = [trace and LstmTrace(*(part[t] for part in trace)) for trace in self.traces]
-        if packed := self.packed[0]:
-            shares = LstmShares(table, None if is_dense else frame[None], self.gates[t])
-            self.states[0] = packed_cell(shares, packed.recurrent, self.states[0], kept[0])
-        else:
-            recurrent = self.products[0](self.states[0].h, self.gates[t])  # (N, 4H)
-            self.states[0] = lstm_cell(table, None if is_dense else frame, recurrent, self.states[0].c, kept[0])
-        for k in range(1, len(self.states)):
-            if packed := self.packed[k]:
-                shares = LstmShares(matmul(self.states[k - 1].h, packed.weight.t()), None, packed.bias)
-                self.states[k] = packed_cell(shares, packed.recurrent, self.states[k], kept[k])
-            else:
-                recurrent = self.products[k](self.states[k - 1].h, self.states[k].h)
-                self.states[k] = lstm_cell(None, None, recurrent, self.states[k].c, kept[k])
-        return self.output(self.states[-1].h)
-
-
-def first_layer(core: CoreDecoder, embeddings: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The first layer's weights of the frame, the state and the controls, and the embeddings' gates, [S, N, 4H]."""
-    weight, recurrent, bias, _ = (w.to(dtype) for w in core.layers[0].weights())
-    ends = [core.depth, core.depth + embeddings.shape[-1]]
-    of_frame, of_embedding, of_controls = weight.tensor_split(ends, 1)
-    return of_frame, recurrent, of_controls, F.linear(embeddings.transpose(0, 1).to(dtype), of_embedding, bias)
-
-
-def initial_states(core: CoreDecoder, embeddings: Tensor, dtype: torch.dtype) -> list[LstmState]:
-    """States [S, N, H] of each layer at the start of each segment."""
-    states = core.initial_state(embeddings.transpose(0, 1))
-    return [LstmState(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in states]
-
-
-def step_layers(core: CoreDecoder, embeddings: Tensor) -> list[StepLayer]:
-    """A core decoder without controls, as one kernel takes it through the steps of a single sequence [1, S, E]."""
-    dtype = compute_dtype(core.output.weight)
-    of_frame, recurrent, _, shares = first_layer(core, embeddings, dtype)
-    upper = ((w.to(dtype) for w in layer.weights()[:3]) for layer in core.layers[1:])
-    (h, c), *starts = initial_states(core, embeddings, dtype)
-    layers = [StepLayer(None, shares, recurrent, row_table(of_frame), h, c)]
-    layers += [StepLayer(w, bias, r, None, h, c) for (w, r, bias), (h, c) in zip(upper, starts, strict=True)]
-    return [*layers, StepLayer(core.output.weight.to(dtype), core.output.bias.to(dtype))]
-
-
-def joint_product(layer: LstmLayer, dtype: torch.dtype, batch: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of a layer's input [batch, F] and state h [batch, H] that sums both products and the bias."""
-    weight, recurrent, bias, _ = (w.to(dtype) for w in layer.weights())
-    if batch == 1:  # joining the weights would cost a copy and save nothing
-        of_input, of_state = prepare_linear(weight, bias), prepare_linear(recurrent)
-        return lambda inputs, state: of_state(state, of_input(inputs))
-    both = prepare_linear(torch.cat([weight, recurrent], 1), bias, batch)
-    return lambda inputs, state: both(torch.cat([inputs, state], -1))
 
 
 class RollOut(NamedTuple):
@@ -796,15 +672,13 @@ class MusicVAE(nn.Module):
         """Dense frames in the weights' type, or class indices."""
         steps, whole = self.config.steps, self.config.whole_steps
         shape = list(checked_type(name, frames, Tensor, f"a tensor [batch, {steps}, {depth}]").shape)
-        others = whole < steps  # a model with segments takes other numbers of them, with dense upper layers fewer
-        most = self.config.most_steps
-        kind = self.config.output_kind
-        indices = frames.dtype == torch.int64 and depth == self.config.output_depth != shape[-1] and kind.indices(depth)
-        fits = len(shape) == 3 and shape[2] == (indices or depth)
-        if not (fits and (shape[1] == steps or (others and 0 < shape[1] <= most and shape[1] % whole == 0))):
-            also = f" or {'other' if most > steps else 'lower'} multiples of {whole} steps" if others else ""
+        may_be_indices = frames.dtype == torch.int64 and depth == self.config.output_depth and shape[-1:] != [depth]
+        parts = self.config.output_kind.index_count(depth) if may_be_indices else None
+        if len(shape) != 3 or shape[2] != (parts or depth) or not self.config.takes_steps(shape[1]):
+            others = "other" if self.config.most_steps > steps else "lower"
+            also = f" or {others} multiples of {whole} steps" if whole < steps else ""
             raise ValueError(f"{name} must be [batch, {steps}, {depth}]{also}, got {shape}")
-        if not indices:
+        if parts is None:
             return self._like_weights(name, frames)
         if frames.device.type == "cpu" and frames.numel() and not 0 <= frames.min() <= frames.max() <= depth:
             raise ValueError(f"{name} must be class indices from 0 to {depth}, got {frames.min()} to {frames.max()}")

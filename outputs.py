@@ -45,7 +45,7 @@ class Output(ABC):
     has_hidden_units: bool = False  # whether the kind needs ModelConfig.nade_num_hidden
     scheduled_temperature: float = 1.0  # of the draws that scheduled sampling feeds back to the decoder
 
-    def indices(self, depth: int) -> int | None:
+    def index_count(self, depth: int) -> int | None:
         """How many class indices can stand for a frame of this depth; None if they cannot."""
         return None
 
@@ -73,7 +73,7 @@ class Output(ABC):
     def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
         """Negative log-likelihood of each frame: logits [N, logit_depth] and targets [N, D] -> nats [N].
 
-        Of a kind with `indices` the targets may be int64 [N, P].
+        Of a kind with an `index_count` the targets may be int64 [N, P].
         """
 
     @abstractmethod
@@ -112,7 +112,7 @@ class Softmaxes(Output):
         """Args: depths: classes of each part; a frame is a single part when empty."""
         self.parts, self.part_depths = parts, depths
 
-    def indices(self, depth: int) -> int:
+    def index_count(self, depth: int) -> int:
         return len(self.depths(depth))
 
     def depths(self, depth: int) -> tuple[int, ...]:
@@ -237,7 +237,7 @@ def nade_logits(logits: Tensor, bits: Tensor, weights: NadeWeights | tuple[Tenso
 class Lists(Output):
     """A piano's frames: lists of VOICES codes from low to high, see `PianoConverter`, or held keys | onsets."""
 
-    def indices(self, depth: int) -> int:
+    def index_count(self, depth: int) -> int:
         return VOICES
 
     def indexed_depth(self, logit_depth: int) -> int:

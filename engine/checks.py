@@ -6,9 +6,11 @@ a value enters, once per call and never in a loop over steps.
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from numbers import Integral, Real
 from pathlib import Path
+from textwrap import indent
 
 import numpy as np
 import torch
@@ -149,3 +151,32 @@ def finite_array(name: str, values, axes: int) -> np.ndarray:
     if array.ndim != axes:
         raise ValueError(f"{name} must be numbers of {axes} axes, got {described(array)}")
     return array
+
+
+# ---- Frozen dataclasses of sizes and recipes ----
+
+
+def one_field_per_line(config) -> str:
+    """A dataclass as Python code, one field per line."""
+    lines = [f"{field.name}={getattr(config, field.name)!r}," for field in fields(config)]
+    return "\n".join([f"{type(config).__name__}(", *(indent(line, "    ") for line in lines), ")"])
+
+
+def check_integers(config, names: Iterable[str], least: int):
+    """Checks fields of a dataclass, each an int or, by its annotation, a tuple of ints, of at least `least`."""
+    annotations = {field.name: field.type for field in fields(config)}
+    for name in names:
+        value, is_tuple = getattr(config, name), annotations[name] is not int
+        values = value if is_tuple and isinstance(value, tuple) else (value,)
+        fits = is_tuple == isinstance(value, tuple) and values
+        if not (fits and all(type(one) is int and one >= least for one in values)):
+            kind = "a tuple of ints, each" if is_tuple else "an int"
+            raise ValueError(f"{name} must be {kind} of at least {least}, got {value!r}")
+
+
+def check_numbers(config):
+    """Raises ValueError if a field of a dataclass that is a float by its annotation holds something else."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.type is float and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ValueError(f"{field.name} must be a number, got {value!r}")
