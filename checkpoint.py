@@ -183,11 +183,6 @@ def stored_sequence_prior(content: dict) -> SequencePrior | None:
     return SequencePrior(**parts) if parts else None
 
 
-def stored_width(content: dict) -> float | None:
-    """The width at which z is drawn from the prior in a checkpoint's content; None where it has none."""
-    return content.get("prior_width")
-
-
 def _plain_prior(prior: Prior, dtype: torch.dtype) -> tuple | dict:
     """A prior as `stored_prior` reads it: a mixture as a plain tuple, another with its kind and its fields by name."""
     if isinstance(prior, MixturePrior):

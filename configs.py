@@ -5,12 +5,12 @@ places: it trains 2-bar melodies with 48 free bits, a KL weight of 0.2 and a sam
 
 This project's own presets have names that end in:
 
-    _tiny         trains in minutes on a laptop
-    _mini         trains in minutes to hours on a laptop, see docs/results.md
-    16bar_small   needs an accelerator; so do the pianos' _small presets
+    _tiny    trains in minutes on a laptop
+    _mini    trains in minutes to hours on a laptop, see docs/results.md
+    _small   needs an accelerator (`cat-mel_2bar_small` and `cat-drums_2bar_small` are Magenta's)
 
-A flat preset of the latter two has the same encoder and as many parameters as its hierarchical twin, `flat-` in place
-of `hier-`. Change a preset with `dataclasses.replace`.
+`flat-mel_16bar` and `flat-drums_16bar` in _mini and _small have the encoder of their `hier-` twin, and within 1 % as
+many parameters. Change a preset with `dataclasses.replace`.
 """
 
 import math
@@ -72,7 +72,7 @@ class TrainingConfig:
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} must be a finite number, got {value}")
-        sampling_probability_at(0, schedule=self.sampling_schedule, rate=self.sampling_rate)  # raises ValueError too
+        sampling_probability_at(0, schedule=self.sampling_schedule, rate=self.sampling_rate)  # raises ValueError
 
     def _check_limits(self):
         """Raises ValueError for a number that is out of range; names it and the range."""
@@ -324,6 +324,8 @@ def _config(name, converter, training, z_size, enc_rnn_size, dec_rnn_size, famil
 # fmt: off
 CONFIGS = _presets(
     # name, converter, recipe, z, encoder, decoder, family
+
+    # Magenta's
     _config("cat-mel_2bar_small", MELODY_2BAR, MELODY, 256, (512,), (256, 256)),
     _config("cat-mel_2bar_big", MELODY_2BAR, BIG_MELODY, 512, (2048,), (2048, 2048, 2048)),
     _config("cat-mel_2bar_med_chords", CHORDS_2BAR, CHORDS, 256, (1024,), (512, 512, 512)),
@@ -347,6 +349,8 @@ CONFIGS = _presets(
     _config("groovae_2bar_tap_fixed_velocity_note_dropout", TAP_DROPOUT, GROOVES, 256, (512,), (256, 256), GROOVE),
     _config("groovae_2bar_add_closed_hh", CLOSED_HH, GROOVES, 256, (512,), (256, 256), GROOVE),
     _config("groovae_2bar_hits_control_tfds", HITS_CONTROL, GROOVES, 256, (512,), (256, 256), GROOVE),
+
+    # this project's
     _config("cat-mel_2bar_tiny", MELODY_2BAR, TINY_MELODY, 24, (128,), (192,)),
     _config("cat-mel_2bar_chords_tiny", CHORDS_2BAR, TINY_MELODY, 24, (128,), (192,)),
     _config("cat-drums_2bar_tiny", DRUMS_2BAR, TINY_DRUMS, 24, (128,), (192,)),

@@ -255,14 +255,20 @@ def main(arguments: list[str] | None = None):
         if options.out:
             check_file(Path(options.out))
         trained = TrainedModel.load(options.checkpoint, options.device)
-        options.without_sources = sorted({*options.without_sources, *options.other_sources})
-        songs = load_splits(options, trained.converter, ("train", options.split), options.without_sources)
+        without = sorted({*options.without_sources, *options.other_sources})
+        songs = load_splits(options, trained.converter, ("train", options.split), without)
         run = {} if is_magenta_checkpoint(options.checkpoint) else read_checkpoint(options.checkpoint)["run"] or {}
         check_training_songs(run, songs[0])
-        sources = {"other_sources": load_other_sources(options, trained.converter)}
-        sources["without_sources"] = options.without_sources
-        measured = {name: getattr(options, name) for name in ("split", "limit", "seed")}
-        found = evaluate(trained, *songs, run=run, **sources, **measured)
+        found = evaluate(
+            trained,
+            *songs,
+            split=options.split,
+            other_sources=load_other_sources(options, trained.converter),
+            without_sources=without,
+            run=run,
+            limit=options.limit,
+            seed=options.seed,
+        )
     say(summary(found))
     if options.out:
         write_json(options.out, found)

@@ -1,8 +1,7 @@
 """Makes music with a trained model: sample, encode, decode, reconstruct, interpolate (paper, section 5).
 
-The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMIDI in place of NoteSequence. The methods
-for clips of any length are in studio/clip_tools.py and studio/near.py, those for directions in studio/directions.py,
-the command in studio/command.py.
+The names are those of Magenta's TrainedModel (trained_model.py), with PrettyMIDI in place of NoteSequence. The command
+is in studio/command.py.
 
 Axes: n windows or pieces, Z size of z.
 """
@@ -29,7 +28,6 @@ from checkpoint import (
     save_checkpoint,
     stored_prior,
     stored_sequence_prior,
-    stored_width,
 )
 from configs import Config
 from engine.checks import (
@@ -60,7 +58,7 @@ from midi_utils import (
     as_midi,
     evenly,
 )
-from model import MusicVAE, autocast
+from model import MusicVAE, autocast, chosen_precision
 from music.chords import chords_to_controls
 from music.converter import Programs, as_array, concatenated, take
 from music.labels import NO_NOTE
@@ -98,7 +96,8 @@ class TrainedModel(NearTools, DirectionTools):
     """A trained model with its preset: music in, music out.
 
     The methods for clips are in studio/clip_tools.py (`clip`, `continue_clip`, `compose`, `groove` and others), those
-    near a song in studio/near.py (`vary`, `personalize`), and those for attributes in studio/directions.py.
+    near a song in studio/near.py (`vary`, `personalize`; NearTools extends ClipTools), and those for attributes in
+    studio/directions.py.
 
     Args:
         model: put into evaluation mode.
@@ -133,7 +132,7 @@ class TrainedModel(NearTools, DirectionTools):
             )
         self.model = model.eval()
         self.config = config
-        autocast(self.device, precision)  # raises ValueError too
+        chosen_precision(self.device, precision)  # raises ValueError for one that does not run here
         self.precision = precision
         self.prior = None if prior is None else self._checked_prior(prior)
         width = getattr(prior, "default_width", PRIOR_WIDTH) if prior_width is None else prior_width
@@ -174,7 +173,7 @@ class TrainedModel(NearTools, DirectionTools):
         model, config = rebuild(content, path)
         if config_name not in (None, config.name):
             raise ValueError(f"{path} is a model of {config.name}, not of {config_name}: omit config_name (--config)")
-        priors = stored_prior(content), stored_width(content), stored_sequence_prior(content)
+        priors = stored_prior(content), content.get("prior_width"), stored_sequence_prior(content)
         return cls(model.to(device), config, precision, *priors)
 
     def save(self, path: str | os.PathLike, run: dict | None = None) -> None:

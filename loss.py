@@ -83,7 +83,7 @@ def _fitting_kind(output: str, logits: Tensor, targets: Tensor, lengths: Tensor 
         depth = indexed
     elif not targets.is_floating_point():
         raise ValueError(f"targets must be floats, or int64 class indices, got {described(targets)}")
-    kind.depths(depth)  # raises ValueError too
+    kind.depths(depth)  # raises ValueError for a depth that this kind never has
     hidden = logits.shape[2] - depth if kind.has_hidden_units else 0
     if logits.shape != (batch, steps, kind.logit_depth(depth, hidden)) or hidden < 0:
         wanted = [batch, steps, kind.logit_depth(depth, max(hidden, 0))]
@@ -192,8 +192,9 @@ def sampling_probability_at(step: int, *, schedule: str, rate: float) -> float:
 
     Args:
         step: global step.
-        schedule: 'constant' (rate), 'exponential' (1 - rate ** step), 'inverse_sigmoid' (1 - k / (k + e^(step / k))).
-        rate: in [0, 1], in (0, 1), k of at least 1.
+        schedule: 'constant', with the probability `rate`; 'exponential', 1 - rate ** step; or 'inverse_sigmoid',
+            1 - k / (k + e ** (step / k)) with k = rate.
+        rate: from 0 to 1 for 'constant', between 0 and 1 for 'exponential', at least 1 for 'inverse_sigmoid'.
 
     Raises:
         ValueError: an unknown schedule, or a rate outside its interval.

@@ -5,16 +5,26 @@ does both for a folder and reports what became of every file. To add a represent
 `music/` and add it to `Converter` below.
 
 Labels equal those of Magenta's converters (music_vae/data.py, data_hierarchical.py) on every song that both read
-alike, with five exceptions: a change of tempo that nobody hears does not end a window; tracks of one program stay in
-the file's order within a bar; a pedal that is left down does not cut off drums; a tempo or time signature that changes
-after the last note does not cost a groove; and of two chords on one step the later holds, where Magenta gives no
-window. PianoConverter has no counterpart there. Unlike Magenta, this module mends files that pretty_midi refuses, drops
-windows that occur twice in a set, and names the reason if a song gives no window.
+alike, with these exceptions:
 
-Songs are read as pretty_midi reads them, with these exceptions: tempo and metre count in every track; notes that end
-where they begin, or never, are kept; a program holds in all tracks of its channel that set none; ticks are divided
-where there are too many; wrong track lengths and negative delta times are mended; and a type 2 file gives its first
-song. docs/reliability.md lists them all, with the songs that they concern.
+- A change of tempo that nobody hears does not end a window.
+- Tracks of one program stay in the file's order within a bar.
+- A pedal that is left down does not cut off drums.
+- A tempo or time signature that changes after the last note does not cost a groove its windows.
+- Of two chords on one step the later one holds; Magenta gives no window there.
+- PianoConverter has no counterpart in Magenta.
+
+Songs are read as pretty_midi reads them, with these exceptions:
+
+- Tempo and metre count in every track.
+- Notes that end where they begin, or never, are kept.
+- A program change applies to every track of its channel that sets no program.
+- Ticks are divided if a beat has too many of them.
+- Wrong track lengths and negative delta times are mended.
+- A type 2 file gives its first song.
+
+docs/reliability.md lists all of them, with the songs that they concern. This module also drops windows that occur twice
+in a set, and names the reason if a song gives no window.
 """
 
 import itertools
@@ -22,8 +32,9 @@ import os
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -358,18 +369,27 @@ def load_songs(
     checked_type("intake", intake, Intake, "an Intake, such as Intake(straighten=True)")
     changes = None if intake == UNCHANGED else intake
     folder = None if cache is None else converter_folder(checked_path("cache", cache), converter, changes)
+    read = partial(read_songs, converter=converter, workers=workers, executor=executor, limits=limits, intake=intake)
+    files, places = _read_files(paths, folder, converter, read, progress)
+    return _dataset(source, names, places, files, converter)
+
+
+def _read_files(
+    paths: list[Path], folder: Path | None, converter: Converter, read: Callable[[list[Path]], Iterable], progress: bool
+) -> tuple[list[CacheFile], list[int]]:
+    """The songs of all paths, from a converter's folder of a cache or read now, and the index of each path's song."""
     keys = [(folder and file_digest(path)) or k for k, path in enumerate(paths)]  # equal for equal contents
     files, places = find_songs(folder, keys) if folder else ([], {})
     missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in places}
-    read = read_songs(list(missing.values()), converter, workers, executor, limits, intake)
     known = len(paths) - len(missing)
-    read = tqdm(read, "Reading MIDI", len(paths), initial=known, unit="file", disable=not progress)
+    shown = {"initial": known, "unit": "file", "disable": not progress}
+    songs = tqdm(read(list(missing.values())), "Reading MIDI", len(paths), **shown)
     places |= zip(missing, itertools.count(sum(len(file.songs) for file in files)))  # songs come in this order
-    for file in group_songs(read, columns_of(as_windows((), converter.no_windows(), ()))):
+    for file in group_songs(songs, columns_of(as_windows((), converter.no_windows(), ()))):
         is_kept = folder and any(song.digest for song in file.songs)
         files.append(write_cache_file(folder, file) if is_kept else file)
         del file  # what is written need not stay in memory while the next songs are read
-    return _dataset(source, names, [places[key] for key in keys], files, converter)
+    return files, [places[key] for key in keys]
 
 
 def _find_files(folder_or_paths: str | os.PathLike | Iterable) -> tuple[str, list[str], list[Path]]:

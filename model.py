@@ -105,7 +105,7 @@ class ModelConfig:
             raise ValueError(f"upper must be 'lstm' or 'dense', got {self.upper!r}")
         if self.upper == "dense" and min(counts) == 1:
             raise ValueError(f"dense upper layers need segments in encoder and decoder, got {counts}")
-        self.output_kind.depths(self.output_depth)  # raises ValueError too
+        self.output_kind.depths(self.output_depth)  # raises ValueError for a depth that this kind never has
         if (self.nade_num_hidden > 0) != self.output_kind.has_hidden_units:
             raise ValueError(f"nade_num_hidden {self.nade_num_hidden} does not fit output {self.output!r}")
         if not 0 < self.dropout_keep_prob <= 1:

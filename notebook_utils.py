@@ -49,6 +49,7 @@ FADE_SECONDS = 0.05  # at the end of a clip that is cut short
 SILENCE_SECONDS = 0.5  # clip of a song without notes
 MU_LAW = 7  # number of the format in a WAV header
 MU_LAW_CLIP, MU_LAW_BIAS = 32_635, 132  # of 16-bit samples (ITU-T G.711)
+SHOWN_DIMENSIONS = 32  # of a conductor's vectors
 MOST_PLAYERS = 3  # in a row: a browser's player needs about 300 pixels
 PLAYER_PIXELS = 340  # widest
 
@@ -86,17 +87,17 @@ def even_columns(count: int, most: int) -> int:
 # --- songs ------------------------------------------------------------------------------------------------------------
 
 
-def as_songs(songs: Midi | Iterable[Midi], name: str = "songs") -> list[pretty_midi.PrettyMIDI]:
+def as_songs(songs: Midi | Iterable[Midi]) -> list[pretty_midi.PrettyMIDI]:
     """One song or several, each a `PrettyMIDI` or the path of a MIDI file.
 
     Raises:
-        ValueError: something else, no song, or a file that cannot be read; `name` is the argument's.
+        ValueError: something else, no song, or a file that cannot be read.
     """
     if not isinstance(songs, Midi | Iterable):
-        raise ValueError(f"{name} must be a PrettyMIDI, the path of a MIDI file or a list of these, got {songs!r}")
+        raise ValueError(f"songs must be a PrettyMIDI, the path of a MIDI file or a list of these, got {songs!r}")
     found = [as_midi(song) for song in ([songs] if isinstance(songs, Midi) else songs)]
     if not found:
-        raise ValueError(f"{name} must be at least one song, got none")
+        raise ValueError("songs must be at least one song, got none")
     return found
 
 
@@ -613,20 +614,21 @@ def plot_by_bar(curves: Mapping[str, Sequence[float]], title: str, unit: str) ->
     return finished(figure)
 
 
-def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str], rows: int = 32) -> Figure:
+def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str]) -> Figure:
     """The conductor's vectors as heat maps, a column per segment, side by side on one scale.
+
+    They show the SHOWN_DIMENSIONS dimensions that differ most between segments and songs.
 
     Args:
         embeddings: [songs, segments, E].
         titles: one per song.
-        rows: the number of dimensions to show: those that differ most between segments and songs.
 
     Raises:
         ValueError: embeddings of another shape or not finite, or not one title each.
     """
-    embeddings, rows = finite_array("embeddings", embeddings, 3), checked_count("rows", rows)
+    embeddings = finite_array("embeddings", embeddings, 3)
     titles = checked_titles(titles, len(embeddings))
-    chosen = np.sort(embeddings.var(axis=(0, 1)).argsort()[-rows:])
+    chosen = np.sort(embeddings.var(axis=(0, 1)).argsort()[-SHOWN_DIMENSIONS:])
     shown = embeddings[..., chosen] - embeddings[..., chosen].mean(axis=(0, 1))
     figure, axes = plt.subplots(1, len(shown), figsize=(WIDTH_INCHES, 3), layout="constrained", squeeze=False)
     for axis, song, title in zip(axes[0], shown, titles, strict=True):

@@ -160,11 +160,10 @@ def class_indices(frames: Tensor, depths: tuple[int, ...]) -> Tensor:
     Returns:
         [N, P], int64.
     """
-    indices, first = [], 0
-    for part in frames.split(depths, -1):
+    indices = []
+    for part, first in zip(frames.split(depths, -1), starts(depths), strict=True):
         value, index = part.max(-1)
         indices.append(torch.where(value > 0, index + first, frames.shape[-1]))
-        first += part.shape[-1]
     return torch.stack(indices, -1)
 
 

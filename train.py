@@ -34,13 +34,12 @@ from engine.adam import Adam
 from engine.checks import checked_count, checked_path, checked_positive, checked_seed, checked_type
 from engine.memory import keep_freed_memory
 from engine.rng import seeded
-from loss import learning_rate_at
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, check_shares, load_songs
-from model import MusicVAE, autocast
+from model import MusicVAE, chosen_precision
 from music.intake import add_intake_arguments, read_intake, read_programs, read_time_signature
 from training.batches import LabelBatch, labels_on, step_batch
-from training.best import check_patience, is_best, lost_patience, out_of_patience
+from training.best import check_patience, is_best, out_of_patience, patience_line
 from training.history import HistoryRow, Metrics, Position, position_to_dict
 from training.processes import (
     check_processes,
@@ -57,7 +56,15 @@ from training.run_folder import check_folder, locked_folder
 from training.skipped import MOST_IN_A_ROW, SkippedUpdates, TrainingDiverged
 from training.start import Beginning, Run, check_songs, checkpoint_bytes, fingerprint, start_run
 from training.stopping import StopReason, stop_requests
-from training.updates import as_metrics, as_sums, data_parallel, update, valid_batches, validate
+from training.updates import (
+    as_metrics,
+    as_sums,
+    data_parallel,
+    recipe_learning_rate,
+    update,
+    valid_batches,
+    validate,
+)
 
 __all__ = [  # what notebooks and scripts import
     "HistoryRow",
@@ -88,6 +95,9 @@ class TrainingResult(NamedTuple):
     checkpoint: Path
     stopped_by: StopReason | None = None  # if the run did not make all its steps
     skipped: int = 0  # updates of the run that were skipped because the loss or a gradient was NaN or infinite
+
+
+# ---- The run ----
 
 
 def train(
@@ -153,11 +163,11 @@ def train(
     """
     checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     steps = config.training.steps if steps is None else steps
-    steps, eval_every = checked_limits(steps, minutes, eval_every)
+    steps, eval_every = checked_durations(steps, minutes, eval_every)
     seed = checked_seed(seed)
     check_folder(checked_path("out_dir", out_dir))
     device = process_device(device)
-    autocast(device, precision)  # raises ValueError too
+    chosen_precision(device, precision)  # raises ValueError for one that does not run here
     checked_type("valid_set", valid_set, SongDataset | None, "a SongDataset, as its split makes it, or None")
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
         check_songs(config, dataset)
@@ -192,7 +202,7 @@ def train(
     return TrainingResult(run.model.eval(), run.config, history, path, reason, run.position.skipped)
 
 
-def checked_limits(steps: int, minutes: float | None, eval_every: int) -> tuple[int, int]:
+def checked_durations(steps: int, minutes: float | None, eval_every: int) -> tuple[int, int]:
     """`steps` and `eval_every`; raises ValueError for a run without an update, or `minutes` in a shared run."""
     if minutes is not None:
         checked_positive("minutes", minutes)
@@ -306,17 +316,7 @@ def count_skipped(run: Run, position: Position, skipped: SkippedUpdates, saved: 
     return position._replace(updates=position.updates - count, skipped=position.skipped + count)
 
 
-def divergence_line(run: Run, step: int, saved: int) -> str:
-    """The line that says where a run diverged and what to do; `saved` is the step of its last checkpoint."""
-    recipe = run.config.training
-    rates = {name: getattr(recipe, name) for name in ("learning_rate", "decay_rate", "min_learning_rate", "warm_up")}
-    kept = f"The checkpoint of step {saved:,} in {run.path} is whole: start from it with --init-from (init_from=), in"
-    return (
-        f"the loss or a gradient was NaN or infinite in {MOST_IN_A_ROW} updates in a row, up to step {step:,}, where "
-        f"the learning rate was {learning_rate_at(step - 1, **rates):.3g}. "
-        f"{kept if saved and run.path.exists() else 'No checkpoint was written: start again, in'} another folder, "
-        "with a lower learning rate: --learning-rate, or learning_rate in the preset's TrainingConfig"
-    )
+# ---- Rows of the history, and files ----
 
 
 def new_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None) -> HistoryRow:
@@ -368,6 +368,21 @@ def write(run: Run, path: Path, position: Position, optimizer: Adam | None):
         ) from fault
 
 
+# ---- Lines for the user ----
+
+
+def divergence_line(run: Run, step: int, saved: int) -> str:
+    """The line that says where a run diverged and what to do; `saved` is the step of its last checkpoint."""
+    rate = recipe_learning_rate(run.config.training, step - 1)
+    kept = f"The checkpoint of step {saved:,} in {run.path} is whole: start from it with --init-from (init_from=), in"
+    return (
+        f"the loss or a gradient was NaN or infinite in {MOST_IN_A_ROW} updates in a row, up to step {step:,}, where "
+        f"the learning rate was {rate:.3g}. "
+        f"{kept if saved and run.path.exists() else 'No checkpoint was written: start again, in'} another folder, "
+        "with a lower learning rate: --learning-rate, or learning_rate in the preset's TrainingConfig"
+    )
+
+
 def finished_line(run: Run, steps: int, reason: StopReason | None) -> str | None:
     """The line that says that a run has nothing left to do, at its last step or out of patience; None if it has."""
     if run.position.step >= steps:
@@ -375,7 +390,7 @@ def finished_line(run: Run, steps: int, reason: StopReason | None) -> str | None
             f"{run.path} is finished: {run.position.step} steps of {steps}. Ask for more steps, or use another folder."
         )
     if reason:
-        why = lost_patience(run.position.history, run.config.training)
+        why = patience_line(run.position.history, run.config.training)
         return f"{run.path} is finished: {why}. Ask for more patience, or use another folder."
     return None
 
@@ -383,12 +398,15 @@ def finished_line(run: Run, steps: int, reason: StopReason | None) -> str | None
 def stop_line(run: Run, steps: int, reason: StopReason, resume: bool) -> str:
     """The line that says where a run stopped and how to continue it, or why it is finished."""
     if reason == "patience":
-        why = lost_patience(run.position.history, run.config.training)
+        why = patience_line(run.position.history, run.config.training)
         saved, best = f"Saved at step {run.position.step:,} of {steps:,} in {run.path}", run.path.with_name(BEST)
         return f"Out of patience: {why}. {saved}{f'; the best weights are in {best}' if best.exists() else ''}."
     why = {"interrupt": "Interrupted", "time": "Out of time"}[reason]
     how = "run the same cell or command again" if resume else "train with resume=True and the same arguments"
     return f"{why}: saved at step {run.position.step:,} of {steps:,} in {run.path}. To continue, {how}."
+
+
+# ---- First weights ----
 
 
 def read_beginning(init_from: str | Path | MusicVAE | TrainingState | None, config: Config) -> Beginning | None:
@@ -417,6 +435,9 @@ def check_exists(checkpoint: str | Path):
     """Raises ValueError if neither a file or folder nor a TensorFlow checkpoint has that name."""
     if not (Path(checkpoint).exists() or Path(f"{checkpoint}.index").exists()):
         raise ValueError(f"{checkpoint}: there is no such checkpoint, ours or Magenta's")
+
+
+# ---- The command ----
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -509,19 +530,33 @@ def chosen_config(options: argparse.Namespace) -> Config:
     return replace(with_converter(config, **fields), training=replace(config.training, **changes))
 
 
+def check_options(options: argparse.Namespace, config: Config):
+    """Raises ValueError for a wrong option, before any song is read."""
+    read_intake(options)
+    check_seed(options.seed)
+    check_folder(checked_path("--out", options.out))
+    checked_durations(1 if options.steps is None else options.steps, options.minutes, options.eval_every)
+    check_shares(options.valid)
+    check_patience(options.patience, held_out=bool(options.manifest) or options.valid > 0)
+    read_beginning(options.init_from, config)
+
+
+def report(result: TrainingResult):
+    """Prints where a run ended."""
+    last = result.history[-1]
+    why = ", out of patience" if result.stopped_by == "patience" else ""
+    say(f"{result.checkpoint} after {last.step} steps{why}: {last.valid or last.train}")
+    if result.skipped:
+        say(f"updates skipped: {result.skipped}, because the loss or a gradient was NaN or infinite")
+
+
 def main(arguments: list[str] | None = None):
     """Runs the command: reads a folder, prints the data set's report, and trains."""
     options = parse_arguments(arguments)
     try:
         with errors_in_a_line(ValueError, KeyError, TrainingDiverged):
             config = chosen_config(options)
-            read_intake(options)  # so that a wrong option is named before anything is read
-            check_seed(options.seed)
-            check_folder(checked_path("--out", options.out))
-            checked_limits(1 if options.steps is None else options.steps, options.minutes, options.eval_every)
-            check_shares(options.valid)
-            check_patience(options.patience, held_out=bool(options.manifest) or options.valid > 0)
-            read_beginning(options.init_from, config)  # so that a wrong file is named before the songs are read
+            check_options(options, config)
             train_set, valid_set = read_sets(options, config)
             chosen = {name: getattr(options, name) for name in TRAIN_OPTIONS}
             result = train(config, train_set, valid_set, out_dir=options.out, **chosen)
@@ -530,11 +565,7 @@ def main(arguments: list[str] | None = None):
             "\nInterrupted; the same command continues from the last checkpoint, if there is one."
         ) from None
     if is_main_process():
-        last = result.history[-1]
-        why = ", out of patience" if result.stopped_by == "patience" else ""
-        say(f"{result.checkpoint} after {last.step} steps{why}: {last.valid or last.train}")
-        if result.skipped:
-            say(f"updates skipped: {result.skipped}, because the loss or a gradient was NaN or infinite")
+        report(result)
     if process_count() > 1:
         dist.destroy_process_group()
     if result.stopped_by == "interrupt":

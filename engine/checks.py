@@ -77,11 +77,11 @@ def checked_temperature(value) -> float:
     return checked_number("temperature", value, "0 (the most likely class) or a larger number", low=0)
 
 
-def checked_seed(value, name: str = "seed") -> int:
+def checked_seed(value) -> int:
     """A seed of PyTorch's generators."""
     number = plain(value)
     if not isinstance(number, Integral) or isinstance(number, bool) or int(number) not in SEEDS:
-        raise ValueError(f"{name} must be a whole number from -2^63 to 2^64 - 1, got {described(value)}")
+        raise ValueError(f"seed must be a whole number from -2^63 to 2^64 - 1, got {described(value)}")
     return int(number)
 
 

@@ -84,6 +84,25 @@ class LstmTrace(NamedTuple):
     cells: Tensor  # [T, N, H], float32
 
 
+class LstmShares(NamedTuple):
+    """What the gates of a layer receive beside the product of its state."""
+
+    table: Tensor  # rows of class indices [K, 4H], or the products of dense frames [T, N, 4H]
+    indices: Tensor | None  # [T, N, P]
+    gate_bias: Tensor  # [N, 4H] or [4H]
+
+
+def new_trace(steps: int, h: Tensor) -> LstmTrace | None:
+    """Buffers for a number of steps of a layer with outputs like h [N, H]; None for a layer that is not fused."""
+    if not is_fused(*h.shape, h.device, h.dtype):
+        return None
+    (batch, hidden), cells = h.shape, h.new_empty(steps, *h.shape, dtype=torch.float32)
+    return LstmTrace(h.new_empty(steps, batch, 4 * hidden), h.new_empty(steps, batch, hidden), cells)
+
+
+# ---- The layer ----
+
+
 class LstmLayer(nn.LSTM):
     """One LSTM layer over [N, T, F], with the initial weights and the single bias of TensorFlow's LSTMBlockCell.
 
@@ -210,6 +229,9 @@ class LstmLayer(nn.LSTM):
         return [getattr(self, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
 
+# ---- Frames, tables and precision ----
+
+
 def one_hot_frames(indices: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
     """Frames [N, D] from the positions [N, P] of their ones; D stands for none."""
     zeros = torch.zeros(*indices.shape[:-1], depth + 1, dtype=dtype, device=indices.device)
@@ -273,6 +295,9 @@ def supports_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and cudnn_supports_bfloat16()
 
 
+# ---- All steps with gradient, on the CPU ----
+
+
 class FusedLstm(Function):
     """All steps of one direction of a layer on the CPU; all floats but c and cells are in the products' dtype."""
 
@@ -329,14 +354,6 @@ class FusedLstm(Function):
             d_bias = d_gates.sum(0 if len(ctx.bias_shape) == 2 else (0, 1))
         d_frames = matmul(flat, weight).view_as(frames) if ctx.needs_input_grad[0] else None
         return d_frames, d_bias, d_weight, d_recurrent, d_h, d_c, None, None
-
-
-class LstmShares(NamedTuple):
-    """What the gates of a layer receive beside the product of its state."""
-
-    table: Tensor  # rows of class indices [K, 4H], or the products of dense frames [T, N, 4H]
-    indices: Tensor | None  # [T, N, P]
-    gate_bias: Tensor  # [N, 4H] or [4H]
 
 
 def _run_at_once(shares: LstmShares, recurrent: Tensor, state: LstmState, trace: LstmTrace, reverse: bool):
@@ -442,16 +459,11 @@ def _table_gradient(d_gates: Tensor, indices: Tensor, depth: int) -> Tensor:
     return d_table
 
 
-def new_trace(steps: int, h: Tensor) -> LstmTrace | None:
-    """Buffers for a number of steps of a layer with outputs like h [N, H]; None for a layer that is not fused."""
-    if not is_fused(*h.shape, h.device, h.dtype):
-        return None
-    (batch, hidden), cells = h.shape, h.new_empty(steps, *h.shape, dtype=torch.float32)
-    return LstmTrace(h.new_empty(steps, batch, 4 * hidden), h.new_empty(steps, batch, hidden), cells)
-
-
 def _step_order(steps: int, reverse: bool) -> range:
     return range(steps - 1, -1, -1) if reverse else range(steps)
+
+
+# ---- Matrix products ----
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -502,6 +514,9 @@ def packed_linear(weight: Tensor, bias: Tensor | None, batch_size: int) -> Calla
         return linear_add(x, summand, packed, None, "add")
 
     return multiply
+
+
+# ---- One step ----
 
 
 def lstm_cell(
@@ -563,6 +578,9 @@ def step_backward(
     call_kernel("backward", activated.dtype, (activated, previous, c, d_output, d_h, d_c, d_gates), c.shape)
 
 
+# ---- Drawing classes ----
+
+
 def draw_classes(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
     """Draws a class from the softmax of each part of the logits, by inverse transform sampling.
 
@@ -601,6 +619,9 @@ def _draw_by_kernel(logits: Tensor, depths: tuple[int, ...], temperature: float,
     arrays = (logits, (SIZE * len(depths))(*depths), uniforms, classes)
     call_kernel("draw", logits.dtype, arrays, (temperature, len(depths), *logits.shape))
     return classes
+
+
+# ---- A whole roll-out in one kernel ----
 
 
 class StepLayer(NamedTuple):
@@ -655,6 +676,9 @@ def _step_fields(layer: StepLayer, parts: int) -> list[int]:
     addresses = [0 if tensor is None else tensor.data_ptr() for tensor in layer]
     read = (0, 0) if layer.table is None else (parts, len(layer.table) - 1)
     return [*addresses, inputs, outputs, outputs if layer.added.ndim > 1 else 0, *read]
+
+
+# ---- Which kernels run, and how they are built ----
 
 
 def fused_available(device: torch.device, dtype: torch.dtype) -> bool:

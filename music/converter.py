@@ -70,7 +70,7 @@ class BarsConverter:
     chords = False  # whether the windows have the chord of each step as controls
     cut_at_changes = True  # False: a song whose tempo or time signature changes gives no window
     needs_grid = True  # whether a song whose notes lie off the sixteenths makes poor windows
-    held_parts: int | None = None  # parts of a label whose notes last until the next event; None: see `line`
+    held_parts: int | None = None  # voices whose notes last until the next event; None: windows cannot be joined
 
     def __post_init__(self) -> None:
         for field, value in vars(self).items():  # fields given as lists, as from JSON, become tuples
@@ -137,7 +137,7 @@ class BarsConverter:
         The labels are empty if the part has no note that is taken. See clips.py.
 
         Args:
-            part: with the ends of notes that `sustained` gives.
+            part: as `sustained` returns it.
 
         Raises:
             ValueError: the converter has no such line; its windows cannot be joined.

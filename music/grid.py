@@ -286,7 +286,7 @@ def file_bars(part: Part, bars: np.ndarray | int) -> np.ndarray:
     return np.floor(min(part.first_bar, MAX_FILE_BARS) + bars + BAR_SLACK).astype(np.int64)
 
 
-def cut(part: Part, labels: np.ndarray, track: np.ndarray | int, first_bar: np.ndarray) -> Cut:
+def full_windows(part: Part, labels: np.ndarray, track: np.ndarray | int, first_bar: np.ndarray) -> Cut:
     """Windows without controls that use all their steps; first_bar [n] tells where in the part each starts."""
     n = len(labels)
     lengths = np.full(n, labels.shape[1], np.int32)
@@ -306,7 +306,7 @@ def cut_lines(lines: Iterable[Line], part: Part, bars: int, bar_steps: int, skip
         if length >= bars:
             starts = np.arange(length - bars + 1)
             labels = line.labels[starts[:, None] * bar_steps + np.arange(steps)]  # [n, steps(, voices)]
-            cuts.append(cut(part, labels, line.track, first_bar + starts))
+            cuts.append(full_windows(part, labels, line.track, first_bar + starts))
     return Cut(*map(np.concatenate, zip(*cuts, strict=True))) if cuts else None
 
 

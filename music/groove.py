@@ -19,8 +19,8 @@ from music.grid import (
     Skipped,
     Windows,
     counted,
-    cut,
     drum_tracks,
+    full_windows,
     note_table,
     round_half_up,
     seconds_per_step,
@@ -165,7 +165,7 @@ class GrooveConverter(DrumTracksConverter):
         inside = hits[0] < count * self.steps
         labels = _paint_groove(tuple(column[inside] for column in hits), part.qpm, count * self.steps)
         track = np.flatnonzero(drum_tracks(midi))[:1].sum()
-        yield cut(part, labels.reshape(count, self.steps, GROOVE_DEPTH), track, self.bars * np.arange(count))
+        yield full_windows(part, labels.reshape(count, self.steps, GROOVE_DEPTH), track, self.bars * np.arange(count))
 
     def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
         tracks = drum_tracks(midi)
@@ -208,11 +208,23 @@ def _groove_line(part: Part, kind: np.ndarray) -> np.ndarray:
     order = np.lexsort((-part.velocity, part.start))[::-1]  # of one place the last stays: the loudest
     order = order[kind[order] >= 0]
     step, kind = part.start[order], kind[order]
-    labels = np.zeros((int(step.max(initial=-1)) + 1, 3, DRUM_CLASSES), np.float32)
+    return _painted(step, kind, part.velocity[order], -2 * part.offset[order], int(step.max(initial=-1)) + 1)
+
+
+def _paint_groove(hits: tuple[np.ndarray, ...], qpm: float, length: int) -> np.ndarray:
+    """Labels float32 [length, 27] of the hits that `_groove_hits` finds."""
+    step, kind, velocity, time = hits
+    step_seconds = seconds_per_step(qpm)
+    return _painted(step, kind, velocity, (step_seconds * step - time) / step_seconds * 2, length)
+
+
+def _painted(step: np.ndarray, kind: np.ndarray, velocity: np.ndarray, early: np.ndarray, length: int) -> np.ndarray:
+    """Labels float32 [length, 27] of hits, `early` by this many half steps; of two hits in one place the last stays."""
+    labels = np.zeros((length, 3, DRUM_CLASSES), np.float32)
     labels[step, 0, kind] = 1
-    labels[step, 1, kind] = part.velocity[order] / 127
-    labels[step, 2, kind] = -2 * part.offset[order]
-    return labels.reshape(-1, GROOVE_DEPTH)
+    labels[step, 1, kind] = velocity / 127
+    labels[step, 2, kind] = early
+    return labels.reshape(length, GROOVE_DEPTH)
 
 
 def with_feel(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -255,14 +267,3 @@ def on_taps(taps: np.ndarray, logits: np.ndarray, temperature: float, uniforms: 
     hits = hits | ~hits.any(-1, keepdims=True) & (likely == likely.max(-1, keepdims=True))
     hits = (hits & taps[..., None]).astype(np.float32)
     return with_feel(hits, logits)
-
-
-def _paint_groove(hits: tuple[np.ndarray, ...], qpm: float, length: int) -> np.ndarray:
-    """Labels float32 [length, 27] of the hits that `_groove_hits` finds."""
-    step, kind, velocity, time = hits
-    step_seconds = seconds_per_step(qpm)
-    labels = np.zeros((length, 3, DRUM_CLASSES))
-    labels[step, 0, kind] = 1
-    labels[step, 1, kind] = velocity / 127
-    labels[step, 2, kind] = (step_seconds * step - time) / step_seconds * 2
-    return labels.reshape(length, GROOVE_DEPTH).astype(np.float32)

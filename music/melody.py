@@ -163,8 +163,9 @@ class MelodyConverter(PitchedTracksConverter):
         return np.zeros((0, self.steps), np.uint8)
 
     def song_facts(self, midi: PrettyMIDI) -> MelodyFacts:
-        taken = np.array([self.programs is None or track.program in self.programs for track in midi.instruments], bool)
-        return MelodyFacts(self.tracks_taken(midi), taken, song_chords(midi) if self.chords else None)
+        programs = [track.program for track in midi.instruments]
+        guessed_from = np.array([self.programs is None or program in self.programs for program in programs], bool)
+        return MelodyFacts(self.tracks_taken(midi), guessed_from, song_chords(midi) if self.chords else None)
 
     def cut_part(self, part: Part, song: MelodyFacts, skipped: list[Skipped]) -> Iterator[Cut]:
         lines = melody_lines(part, song.tracks, self.steps_per_bar)
@@ -175,7 +176,7 @@ class MelodyConverter(PitchedTracksConverter):
 
     def _with_chords(self, cut: Cut, part: Part, song: MelodyFacts, skipped: list[Skipped]) -> Iterator[Cut]:
         """The different windows of a part with their chords as controls; none if the part has no chords."""
-        heard = song.guessed_from[part.track] & (part.pitch >= MIN_PITCH) & (part.pitch <= MAX_PITCH)
+        heard = song.guessed_from[part.track] & on_keys(part)
         notes = Notes(part.times[heard], part.pitch[heard], part.track[heard], part.velocity[heard])
         seconds = part.times[:, 1].max(initial=0.0)
         harmony = part_harmony(part, song.chords, notes, seconds, STEPS_PER_QUARTER, skipped)
@@ -209,9 +210,14 @@ class MelodyConverter(PitchedTracksConverter):
 # ---- Notes to labels ----
 
 
+def on_keys(part: Part) -> np.ndarray:
+    """[notes] bool: whether a note of a part is on the piano's keys."""
+    return (part.pitch >= MIN_PITCH) & (part.pitch <= MAX_PITCH)
+
+
 def melody_voice(part: Part, tracks: np.ndarray) -> tuple[np.ndarray, ...]:
     """Track, start, end and pitch of the notes on the tracks [tracks] bool; of equal starts only the highest pitch."""
-    kept = np.flatnonzero(tracks[part.track] & (part.pitch >= MIN_PITCH) & (part.pitch <= MAX_PITCH))
+    kept = np.flatnonzero(tracks[part.track] & on_keys(part))
     order = kept[np.lexsort((-part.pitch[kept], part.start[kept], part.track[kept]))]
     track, start = part.track[order], part.start[order]
     top = np.ones(len(order), bool)
@@ -266,7 +272,7 @@ def melody_track(labels: np.ndarray, program: int, qpm: float) -> pretty_midi.In
 
 
 def transpose_voices(labels: Tensor, semitones: Tensor) -> Tensor:
-    """Moves the notes of windows [n, steps, voices] by semitones [n]; one that would leave the keys is not moved."""
+    """Moves the notes of windows [n, steps, voices] by semitones [n], except windows that would leave the keys."""
     wide = labels.int()
     moved = wide + semitones.to(wide)[:, None, None]
     fits = _stays_on_keys(labels, semitones)[:, None, None]

@@ -33,9 +33,9 @@ from music.grid import (
     Skipped,
     Windows,
     counted,
-    cut,
     drum_tracks,
     file_bars,
+    full_windows,
     round_half_up,
     seconds_per_step,
     steps_per_second,
@@ -131,7 +131,7 @@ class MultitrackConverter(BarsConverter):
         return torch.where((outputs != 0).any(-1), outputs.argmax(-1), performance.PADDING)
 
     def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
-        """Moves the notes of bars [n, 512] by semitones [n], drums excepted; one that leaves 0-127 is not moved."""
+        """Moves the pitches of bars [n, 512], except drums, by semitones [n], except bars that would leave 0-127."""
         moved, fits = self._moved(labels, semitones)
         return torch.where(fits[:, None], moved, labels)
 
@@ -173,7 +173,7 @@ class MultitrackConverter(BarsConverter):
         if not len(bars.tokens):
             return
         labels = bars.tokens.reshape(-1, self.steps)
-        found = cut(part, labels, bars.first_track, bars.bar)._replace(lengths=bars.lengths)
+        found = full_windows(part, labels, bars.first_track, bars.bar)._replace(lengths=bars.lengths)
         if not self.chords:
             yield found
         elif harmony := part_harmony(part, song.chords, notes, seconds, performance.STEPS_PER_QUARTER, skipped):

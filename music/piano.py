@@ -37,7 +37,7 @@ from music.grid import (
     unique,
 )
 from music.labels import FIRST_PITCH, KEYS, MAX_PITCH, MIN_PITCH, NO_EVENT, NO_NOTE, NOTE_OFF, PIANO_DEPTH, VOICES
-from music.melody import PitchedTracksConverter
+from music.melody import PitchedTracksConverter, on_keys
 from music.pedal import held_times, pedal_changes
 
 TRACKS = ("together", "each")
@@ -153,7 +153,7 @@ class PianoConverter(PitchedTracksConverter):
         return code_lists(checked_outputs(outputs, PIANO_DEPTH) > 0.5, self.voices)
 
     def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
-        """Moves the notes of windows [n, steps, voices] by semitones [n]; one that leaves the keys is not moved."""
+        """Moves the notes of windows [n, steps, voices] by semitones [n], except windows that would leave the keys."""
         wide, semitones = labels.int(), semitones.to(labels.device).int()[:, None, None]
         is_note, key = wide < NO_NOTE, wide % KEYS + semitones
         fits = ((key >= 0) & (key < KEYS) | ~is_note).flatten(1).all(1)[:, None, None]
@@ -168,7 +168,7 @@ class PianoConverter(PitchedTracksConverter):
 
     def cut_part(self, part: Part, song: PianoFacts, skipped: list[Skipped]) -> Iterator[Cut]:
         notes, where = self._key_notes(part, song), f"notes from bar {file_bars(part, 0) + 1}"
-        if outside := np.count_nonzero(song.tracks[part.track] & ~_on_keys(part)):
+        if outside := np.count_nonzero(song.tracks[part.track] & ~on_keys(part)):
             skipped.append(Skipped(where, f"{counted(outside, 'note')} outside the pitches {MIN_PITCH}-{MAX_PITCH}"))
         if len(notes.key):
             lines = self._lines(notes, len(part.start) == song.notes, where, skipped)
@@ -219,7 +219,7 @@ class PianoConverter(PitchedTracksConverter):
     def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
         """Events uint8 [steps, 88], see `key_events`; of tracks each by itself, the first one with notes."""
         song = self.song_facts(midi)
-        taken = song.tracks[part.track] & _on_keys(part)
+        taken = song.tracks[part.track] & on_keys(part)
         if self.tracks == "each":
             taken &= part.track == part.track[taken].min(initial=len(midi.instruments))
         if not taken.any():
@@ -241,7 +241,7 @@ class PianoConverter(PitchedTracksConverter):
     def _key_notes(self, part: Part, song: PianoFacts) -> KeyNotes:
         """The notes of a part that are taken, as long as the pedal holds them."""
         end, stays = held_ends(part, song)
-        return self._notes_of(part._replace(end=end), song, song.tracks[part.track] & _on_keys(part) & stays)
+        return self._notes_of(part._replace(end=end), song, song.tracks[part.track] & on_keys(part) & stays)
 
     def _notes_of(self, part: Part, song: PianoFacts, taken: np.ndarray) -> KeyNotes:
         """The notes of a part that are taken, [notes] bool."""
@@ -249,11 +249,6 @@ class PianoConverter(PitchedTracksConverter):
         track = part.track[kept] if self.tracks == "each" else np.full(len(kept), np.flatnonzero(song.tracks)[:1])
         kept = kept[np.lexsort((part.start[kept], track))]
         return KeyNotes(np.sort(track), part.pitch[kept] - MIN_PITCH, part.start[kept], part.end[kept])
-
-
-def _on_keys(part: Part) -> np.ndarray:
-    """[notes] bool: whether a note of a part is on the piano's keys."""
-    return (part.pitch >= MIN_PITCH) & (part.pitch <= MAX_PITCH)
 
 
 def held_ends(part: Part, song: PianoFacts) -> tuple[np.ndarray, np.ndarray | bool]:

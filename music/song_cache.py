@@ -196,7 +196,7 @@ def write_cache_file(folder: Path, content: CacheFile) -> CacheFile:
     except OSError as fault:
         with suppress(OSError):
             partial.unlink()
-        warnings.warn(f"{folder} cannot be written ({fault.strerror}): its songs are not cached", stacklevel=3)
+        warnings.warn(f"{folder} cannot be written ({fault.strerror}): its songs are not cached", stacklevel=4)
         return content
 
 

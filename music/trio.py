@@ -24,7 +24,7 @@ from music.converter import (
     one_hot,
 )
 from music.drums import drum_hits, drum_track, paint_drums
-from music.grid import Cut, Part, Skipped, Windows, cut, drum_tracks
+from music.grid import Cut, Part, Skipped, Windows, drum_tracks, full_windows
 from music.labels import TRIO_DEPTHS
 from music.melody import (
     MELODY_PROGRAMS,
@@ -97,7 +97,7 @@ class TrioConverter(BarsConverter):
         return largest_classes(outputs, *TRIO_DEPTHS)
 
     def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
-        """Moves melody and bass of windows [n, steps, 3] by semitones [n]; one that leaves the keys is not moved."""
+        """Moves melody and bass of windows [n, steps, 3] by semitones [n], except windows that would leave the keys."""
         return torch.cat([transpose_voices(labels[..., :2], semitones), labels[..., 2:]], -1)
 
     def no_labels(self) -> np.ndarray:
@@ -164,7 +164,7 @@ def _trio_cuts(part: Part, kinds: np.ndarray, bar_steps: int, bars: int) -> Iter
         if len(starts):
             labels = np.stack([lines[t].astype(np.uint16) for t in trio], -1)  # [steps, 3]
             windows = sliding_window_view(labels, bars * bar_steps, axis=0)[starts * bar_steps]
-            yield cut(part, windows.swapaxes(1, 2), trio[0], starts)  # [n, steps, 3]
+            yield full_windows(part, windows.swapaxes(1, 2), trio[0], starts)  # [n, steps, 3]
 
 
 def _track_lines(part: Part, kinds: np.ndarray, length: int) -> dict[int, np.ndarray]:

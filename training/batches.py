@@ -16,7 +16,7 @@ from loss import segments_at
 from midi_utils import Converter, SongDataset, Windows
 from music.song_cache import Rows
 
-KEYS = (-5, 6)  # semitones from the key of a window to one drawn at random, both ends included
+REKEY_RANGE = (-5, 6)  # semitones from the key of a window to one drawn at random, both ends included
 
 
 @lru_cache(maxsize=4)
@@ -71,9 +71,13 @@ def as_tensor(array: np.ndarray) -> Tensor:
 def labels_on(device: torch.device, dataset: SongDataset) -> LabelBatch:
     """Moves the integer labels of a data set to a device, where one-hot frames are made batch by batch."""
     full = bool((np.asarray(dataset.lengths) == dataset.converter.steps).all())
-    arrays = (dataset.labels, None if full else dataset.lengths, dataset.controls)
-    held = (array if array is None or isinstance(array, Rows) else as_tensor(array).to(device) for array in arrays)
-    return LabelBatch(*(OnDisk(array, device) if isinstance(array, Rows) else array for array in held))
+    columns = (dataset.labels, None if full else dataset.lengths, dataset.controls)
+    return LabelBatch(*(None if column is None else _on(device, column) for column in columns))
+
+
+def _on(device: torch.device, column: np.ndarray | Rows) -> Tensor | OnDisk:
+    """A column of a data set on a device, or what reads its rows from the disk."""
+    return OnDisk(column, device) if isinstance(column, Rows) else as_tensor(column).to(device)
 
 
 def labels_at(data: LabelBatch, indices: Tensor) -> LabelBatch:
@@ -126,7 +130,18 @@ def step_batch(
     """
     recipe = config.training
     order = batch_indices(step, recipe.batch_size, len(data.labels), seed)
-    windows = labels_at(data, own_rows(order, source))
+    windows = recombined(data, order, config, source)
+    semitones = draw_semitones(*recipe.transpose_range, windows.labels, source)
+    batch = batch_tensors(windows, config.converter, semitones, source, indices)
+    if recipe.rekeyed:
+        batch = rekeyed(batch, windows, semitones, config, source, indices)
+    segments = config.model.steps // config.model.whole_steps
+    return cut_windows(batch, segments // segments_at(step, segments=segments, curriculum=recipe.curriculum))
+
+
+def recombined(data: LabelBatch, order: Tensor, config: Config, source: RandomSource) -> LabelBatch:
+    """The windows of a process's share of `order`, some of them mixed with or rearranged by others of the batch."""
+    windows, recipe = labels_at(data, own_rows(order, source)), config.training
     if recipe.mixed:
         others = data.labels[own_rows(order.roll(1), source)]
         windows = windows._replace(labels=config.converter.mix(windows.labels, others, recipe.mixed, source))
@@ -134,17 +149,18 @@ def step_batch(
         others = data.labels[own_rows(order.roll(-1), source)]
         changed = rearranged(windows.labels, others, config.converter.bars, recipe.rearranged, source)
         windows = windows._replace(labels=changed)
-    semitones = draw_semitones(*recipe.transpose_range, windows.labels, source)
-    segments = config.model.steps // config.model.whole_steps
-    current = segments_at(step, segments=segments, curriculum=recipe.curriculum)
-    batch = batch_tensors(windows, config.converter, semitones, source, indices)
-    if recipe.rekeyed:
-        moved = draw_semitones(*KEYS, windows.labels, source)
-        chosen = uniform(moved.shape, source, moved.device) < recipe.rekeyed
-        key = moved * chosen + (0 if semitones is None else semitones)
-        decoded = batch_tensors(windows, config.converter, key, indices=indices)
-        batch = batch._replace(targets=decoded.targets, target_controls=decoded.controls)
-    return cut_windows(batch, segments // current)
+    return windows
+
+
+def rekeyed(
+    batch: Batch, windows: LabelBatch, semitones: Tensor | None, config: Config, source: RandomSource, indices: bool
+) -> Batch:
+    """A batch whose targets and chords are, in a random share of the windows, in a key that is drawn at random."""
+    moved = draw_semitones(*REKEY_RANGE, windows.labels, source)
+    chosen = uniform(moved.shape, source, moved.device) < config.training.rekeyed
+    key = moved * chosen + (0 if semitones is None else semitones)
+    decoded = batch_tensors(windows, config.converter, key, indices=indices)
+    return batch._replace(targets=decoded.targets, target_controls=decoded.controls)
 
 
 def rearranged(labels: Tensor, others: Tensor, bars: int, share: float, source: RandomSource) -> Tensor:

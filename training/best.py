@@ -57,7 +57,7 @@ def rows_since_best(history: Sequence[HistoryRow], recipe: TrainingConfig) -> li
     return [row for row in history if row.step > since]
 
 
-def lost_patience(history: Sequence[HistoryRow], recipe: TrainingConfig) -> str:
+def patience_line(history: Sequence[HistoryRow], recipe: TrainingConfig) -> str:
     """Says how long a run has got no better."""
     best, count = best_row(history, recipe), len(rows_since_best(history, recipe))
     if best is None:

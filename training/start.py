@@ -27,8 +27,9 @@ from training.processes import from_main_process
 FINGERPRINT_WINDOWS = 4096  # windows that `fingerprint` reads at a time, since a set may be larger than memory
 # Names of fields of a run's identity in messages
 SHOWN_AS = {"beginning": "start (init_from, freeze_encoder)", "held_out": "set of held-out songs"}
-SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden", "upper")  # that a run takes over
-LEVELS = ("segments", "encoder_segments")  # where both models have several
+# Fields that a run takes from its first weights
+SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden", "upper")
+LEVELS = ("segments", "encoder_segments")  # if both models have more than one
 
 
 class Beginning(NamedTuple):
@@ -120,7 +121,7 @@ def precision_to_resume(asked: str, stored: str | None, device: torch.device) ->
 
 
 def checkpoint_bytes(run: Run, best: bool = False) -> int:
-    """Returns about how large the checkpoint of a run is: the weights, the state of Adam and, with `best`, weights."""
+    """Returns about how many bytes a run writes: weights, Adam's state and, with `best`, the weights of best.pt."""
     weights, optimizer = (*run.model.state_dict().values(),), run.optimizer
     tensors = (*weights, *optimizer.first_moments, *optimizer.second_moments, *(weights if best else ()))
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -32,8 +32,8 @@ UPDATES = 3_000
 UPDATE_WINDOWS = 128
 LEARNING_RATE = 2e-3
 WARM_UP = 100  # updates
-POSTERIOR = ("encoder.mu.", "encoder.sigma.")  # names of the weights that write it from other layers
-MUSIC = ("input_depth", "output", "core_depths", "control_depth")  # what both models have in common
+POSTERIOR = ("encoder.mu.", "encoder.sigma.")  # prefixes of weights that are not copied: they read other layers
+SHARED_FIELDS = ("input_depth", "output", "core_depths", "control_depth")  # what both models have in common
 WIDTHS = ("enc_rnn_size", "dec_rnn_size", "nade_num_hidden")
 MOST_WEIGHT = 10_000.0  # which half precision holds
 LEAST_SCALE = 0.02  # of a short model's posterior, so that no value weighs more than all others
@@ -98,7 +98,7 @@ def check_fits(config: Config, flat: MusicVAE):
     long, short = config.model, flat.config
     if max(short.segments, short.encoder_segments) > 1:
         raise ValueError(f"short must be a flat model, got one of {short.segments} segments")
-    for name in MUSIC:
+    for name in SHARED_FIELDS:
         if getattr(long, name) != getattr(short, name):
             raise ValueError(f"{name} of {config.name} is {getattr(long, name)}, that of short {getattr(short, name)}")
     if long.control_depth:
@@ -120,7 +120,7 @@ def sizes_for(long: ModelConfig, short: ModelConfig) -> dict[str, int | tuple[in
 
 
 def checked_price(recipe: TrainingConfig) -> float:
-    """The price of a bit that a short model paid; raises ValueError if it paid none, at least for some bits."""
+    """The KL weight of a short model's recipe, `max_beta`; raises ValueError if it is 0 or some bits were free."""
     if recipe.free_bits or not recipe.max_beta:
         raise ValueError(
             f"short was trained with free_bits={recipe.free_bits} and max_beta={recipe.max_beta}: its z must have had "

@@ -101,6 +101,22 @@ def clip_gradients(parameters: list[Tensor], limit: float) -> Tensor:
     return norm
 
 
+def recipe_beta(recipe: TrainingConfig, step: int) -> float:
+    """The recipe's weight of the KL at a step."""
+    return beta_at(step, max_beta=recipe.max_beta, beta_rate=recipe.beta_rate)
+
+
+def recipe_learning_rate(recipe: TrainingConfig, step: int) -> float:
+    """The recipe's learning rate at a step."""
+    names = ("learning_rate", "decay_rate", "min_learning_rate", "warm_up")
+    return learning_rate_at(step, **{name: getattr(recipe, name) for name in names})
+
+
+def recipe_sampling(recipe: TrainingConfig, step: int) -> float:
+    """The recipe's probability of scheduled sampling at a step."""
+    return sampling_probability_at(step, schedule=recipe.sampling_schedule, rate=recipe.sampling_rate)
+
+
 def update(
     model: MusicVAE | DistributedDataParallel,
     optimizer: Adam,
@@ -129,25 +145,16 @@ def update(
     objective = model if isinstance(model, DistributedDataParallel) else partial(compute_loss, model)
     elbo, correct = objective(
         batch,
-        beta=beta_at(step, max_beta=recipe.max_beta, beta_rate=recipe.beta_rate),
+        beta=recipe_beta(recipe, step),
         free_bits=recipe.free_bits,
-        sampling_probability=sampling_probability_at(
-            step, schedule=recipe.sampling_schedule, rate=recipe.sampling_rate
-        ),
+        sampling_probability=recipe_sampling(recipe, step),
         source=source,
         precision=precision,
     )
     optimizer.zero_grad()
     elbo.loss.backward(torch.where(elbo.loss.isfinite(), 1.0, math.nan))  # NaN gradients tell the other processes
     norm = clip_gradients(optimizer.parameters, recipe.grad_clip)
-    rate = learning_rate_at(
-        step,
-        learning_rate=recipe.learning_rate,
-        decay_rate=recipe.decay_rate,
-        min_learning_rate=recipe.min_learning_rate,
-        warm_up=recipe.warm_up,
-    )
-    optimizer.step(rate, skip=1.0 - norm.isfinite().float())
+    optimizer.step(recipe_learning_rate(recipe, step), skip=1.0 - norm.isfinite().float())
     return elbo, correct
 
 
@@ -188,7 +195,7 @@ def validate(
     batches = valid_batches(n, recipe.batch_size)
     generator = seeded(data.labels.device, "valid")
     sums = torch.zeros(4, device=data.labels.device)
-    beta = beta_at(step, max_beta=recipe.max_beta, beta_rate=recipe.beta_rate)
+    beta = recipe_beta(recipe, step)
     for indices in batches:
         source = process_shard(generator, len(indices))
         own = own_rows(indices, source)
