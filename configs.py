@@ -9,8 +9,8 @@ This project's own presets have names that end in:
     _mini    trains in minutes to hours on a laptop, see docs/results.md
     _small   needs an accelerator (`cat-mel_2bar_small` and `cat-drums_2bar_small` are Magenta's)
 
-`flat-mel_16bar` and `flat-drums_16bar` in _mini and _small have the encoder of their `hier-` twin, and within 1 % as
-many parameters. Change a preset with `dataclasses.replace`.
+`flat-mel_16bar` and `flat-drums_16bar` in _mini and _small have the encoder of their `hier-` twin and as many
+parameters, within 1 %. Change a preset with `dataclasses.replace`.
 """
 
 import math
@@ -272,9 +272,7 @@ MINI_PIANO = replace(
     sampling_rate=1500.0,
     transpose_range=(-5, 6),
 )
-MINI_SHORT_TRIO = replace(
-    MINI_MELODY, steps=8_000, decay_rate=0.99963, max_beta=0.1, sampling_rate=1200.0, transpose_range=(-6, 6)
-)
+MINI_SHORT_TRIO = replace(MINI_MELODY, steps=6_000, decay_rate=0.99963, max_beta=0.1, sampling_rate=1200.0)
 MINI_DRUMS = replace(
     SCHEDULED,
     batch_size=64,

@@ -47,7 +47,7 @@ def reconstruction_loss(
         logits: [B, T, logit depth], raw, as `MusicVAE.decode` returns them.
         targets: [B, T, D], as the decoder reads them: one-hot in each part, bits, or a groove's hits (0 or 1),
             velocities (0 to 1) and offsets (-1 to 1). Or int64 [B, T, P], as `Output.compact` makes them, for a
-            kind with an `index_count`.
+            kind whose `index_count` is not None.
         lengths: [B] or [B, S], number of steps that count; all of them when None.
         output: name of the kind of output, see `outputs.OUTPUTS`.
         output_weights: parameters of that kind, as `MusicVAE.output_weights` has them; None for a kind without any.

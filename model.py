@@ -85,7 +85,7 @@ class ModelConfig:
     output: str = "categorical"  # kind of output: a name in `outputs.OUTPUTS`
     encoder_segments: int = 1  # S of the encoder; more than 1: it reads each segment by itself, then what it found
     upper: str = "lstm"  # layers between segments and z: 'lstm', or 'dense' for at most this number of segments
-    core_per_part: bool = False  # one core decoder per part of a frame also in a flat model, as a long one has
+    core_per_part: bool = False  # of a flat model of several parts: a core decoder for each, as a hierarchical one has
     nade_num_hidden: int = 0  # hidden units of a NADE, or of `notes`
     end_token: int | None = None  # class that ends a segment when it is drawn
     dropout_keep_prob: float = 1.0  # share of each layer's inputs that training keeps
@@ -106,6 +106,11 @@ class ModelConfig:
         if self.upper == "dense" and min(counts) == 1:
             raise ValueError(f"dense upper layers need segments in encoder and decoder, got {counts}")
         self.output_kind.depths(self.output_depth)  # raises ValueError for a depth that this kind never has
+        checked_type("core_per_part", self.core_per_part, bool, "True or False")
+        if self.core_per_part and (self.segments > 1 or len(self.output_depths) == 1):
+            raise ValueError(
+                "core_per_part is for flat models of several parts, such as trio_2bar_mini: leave it False"
+            )
         if (self.nade_num_hidden > 0) != self.output_kind.has_hidden_units:
             raise ValueError(f"nade_num_hidden {self.nade_num_hidden} does not fit output {self.output!r}")
         if not 0 < self.dropout_keep_prob <= 1:
@@ -153,7 +158,7 @@ class ModelConfig:
 
     @property
     def core_depths(self) -> tuple[int, ...]:
-        """Depth that each core decoder reads and writes: a hierarchical model has one core per part of a frame."""
+        """Depth that each core decoder reads and writes; one core per part of a frame, or one for all."""
         return self.output_depths if self.segments > 1 or self.core_per_part else (self.output_depth,)
 
 

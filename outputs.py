@@ -73,7 +73,7 @@ class Output(ABC):
     def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
         """Negative log-likelihood of each frame: logits [N, logit_depth] and targets [N, D] -> nats [N].
 
-        Of a kind with an `index_count` the targets may be int64 [N, P].
+        Of a kind whose `index_count` is not None the targets may be int64 [N, P].
         """
 
     @abstractmethod

@@ -7,8 +7,7 @@ The variables have TensorFlow's names and layout, see variables.py. magenta.js r
 - the same with a NADE or groove output;
 - for music in segments, the two-level encoder and a conductor, with one core decoder per part.
 
-magenta.js therefore plays neither the presets named `hierdec-`, which encode without segments, nor flat trios, which
-have one decoder for three parts.
+magenta.js therefore plays neither the presets named `hierdec-`, which encode without segments, nor flat trios.
 
 magenta.js differs from Magenta in three ways:
 
@@ -382,8 +381,8 @@ def client_config(config: Config) -> dict:
         )
     if model.segments == 1 and len(model.output_depths) > 1:
         raise ValueError(
-            f"magenta.js does not support the decoder of {config.name}: a trio needs one decoder per part, as in "
-            "hier-trio_16bar"
+            f"magenta.js does not support the decoder of {config.name}: a trio needs a conductor and one decoder per "
+            "part, as in hier-trio_16bar"
         )
     kind, args = _client_converter(converter)
     args = {"numSteps": model.steps} | ({"numSegments": model.segments} if model.segments > 1 else {}) | args

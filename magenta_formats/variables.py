@@ -100,9 +100,9 @@ def _encoder_scope(config: ModelConfig, level: int) -> str:
 
 def _core_scope(config: ModelConfig, core: int) -> str:
     """Scope of a core decoder."""
-    if config.segments == 1:
-        return "decoder"
-    return f"core_decoder/core_decoder_{core}/decoder" if len(config.core_depths) > 1 else "core_decoder/decoder"
+    if len(config.core_depths) > 1:
+        return f"core_decoder/core_decoder_{core}/decoder"
+    return "decoder" if config.segments == 1 else "core_decoder/decoder"
 
 
 def model_variables(variables: Variables) -> Variables:

@@ -131,7 +131,7 @@ class MultitrackConverter(BarsConverter):
         return torch.where((outputs != 0).any(-1), outputs.argmax(-1), performance.PADDING)
 
     def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
-        """Moves the pitches of bars [n, 512], except drums, by semitones [n], except bars that would leave 0-127."""
+        """Moves the notes of bars [n, 512] by semitones [n], not drums. Bars that would leave 0-127 stay."""
         moved, fits = self._moved(labels, semitones)
         return torch.where(fits[:, None], moved, labels)
 

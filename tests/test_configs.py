@@ -183,6 +183,10 @@ def test_a_curriculum_needs_segments_that_are_bars():
     dense = replace(CONFIGS["hier-mel_16bar_mini"].model, upper="dense")
     with pytest.raises(ValueError, match="the dense layers of hier-mel_16bar_mini need whole windows"):
         replace(CONFIGS["hier-mel_16bar_mini"], model=dense)
+    with pytest.raises(ValueError, match="core_per_part is for flat models of several parts"):
+        replace(dense, core_per_part=True)
+    with pytest.raises(ValueError, match="core_per_part must be True or False, got 1"):
+        replace(CONFIGS["trio_2bar_tiny"].model, core_per_part=1)
     with pytest.raises(ValueError, match="upper must be 'lstm' or 'dense', got 'gru'"):
         replace(dense, upper="gru")
     with pytest.raises(ValueError, match=r"dense upper layers need segments in encoder and decoder, got \(1, 16\)"):

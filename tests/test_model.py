@@ -23,7 +23,8 @@ DENSE = replace(LEVELS, upper="dense")
 NADE = replace(FLAT, output="nade", nade_num_hidden=6)
 GROOVE = replace(FLAT, output="groove", control_depth=3)
 FLAT_LEVELS = replace(FLAT, encoder_segments=4)
-EVERY = (FLAT, HIERARCHICAL, TRIO, FLAT_TRIO, CONTROLLED, LEVELS, FLAT_LEVELS, DENSE, TRACKS, NADE, GROOVE)
+CORES = replace(FLAT_TRIO, core_per_part=True)
+EVERY = (FLAT, HIERARCHICAL, TRIO, FLAT_TRIO, CORES, CONTROLLED, LEVELS, FLAT_LEVELS, DENSE, TRACKS, NADE, GROOVE)
 ALL = pytest.mark.parametrize("config", EVERY)
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from configs import TrainingConfig
 from engine.checks import checked_count
-from loss import beta_at
 from music.grid import counted
 from training.history import HistoryRow
+from training.updates import recipe_beta
 
 
 def final_loss(row: HistoryRow, recipe: TrainingConfig) -> float:
@@ -25,7 +25,7 @@ def final_loss(row: HistoryRow, recipe: TrainingConfig) -> float:
     """
     if row.valid is None:
         return math.nan
-    beta = beta_at(row.step, max_beta=recipe.max_beta, beta_rate=recipe.beta_rate)
+    beta = recipe_beta(recipe, row.step)
     if not recipe.free_bits or not beta:
         return row.valid.reconstruction + recipe.max_beta * row.valid.kl_bits * math.log(2)
     return row.valid.reconstruction + (row.valid.loss - row.valid.reconstruction) * recipe.max_beta / beta

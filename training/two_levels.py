@@ -100,7 +100,11 @@ def check_fits(config: Config, flat: MusicVAE):
         raise ValueError(f"short must be a flat model, got one of {short.segments} segments")
     for name in SHARED_FIELDS:
         if getattr(long, name) != getattr(short, name):
-            raise ValueError(f"{name} of {config.name} is {getattr(long, name)}, that of short {getattr(short, name)}")
+            more = (
+                ": train short with core_per_part=True" if name == "core_depths" and len(long.core_depths) > 1 else ""
+            )
+            values = getattr(long, name), getattr(short, name)
+            raise ValueError(f"{name} of {config.name} is {values[0]}, that of short {values[1]}{more}")
     if long.control_depth:
         raise ValueError(f"{config.name} has chords or other controls, which have no short model")
     if long.steps <= short.steps or long.steps % short.steps:

@@ -52,11 +52,12 @@ def test_frames_that_are_not_one_hot_count():
     assert more == 2 * 4 * 2 * 44
 
 
-def test_a_trio_counts_three_core_decoders():
-    model = CONFIGS["hierdec-trio_16bar_tiny"].model
+@pytest.mark.parametrize("name", ["hierdec-trio_16bar_tiny", "trio_2bar_tiny"])
+def test_a_trio_counts_three_core_decoders(name):
+    model = CONFIGS[name].model
     cores = [floors.forward_flops(floors.core_products(model, depth)) for depth in model.core_depths]
     assert len(cores) == 3
-    logits = 2 * 256 * 160
+    logits = 2 * model.steps * 160
     assert cores[2] - cores[0] == logits * (512 - 90)
     conductor = floors.forward_flops(floors.conductor_products(model))
     assert floors.forward_flops(floors.decoder_products(model)) == conductor + sum(cores)

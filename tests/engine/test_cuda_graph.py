@@ -9,6 +9,7 @@ from model import MusicVAE
 PRESETS = (
     "cat-mel_2bar_tiny", "cat-mel_2bar_chords_tiny", "cat-drums_2bar_tiny", "nade-drums_2bar_tiny",
     "groovae_2bar_humanize_tiny", "flat-trio_16bar_tiny", "hierdec-trio_16bar_tiny", "hier-mel_16bar_tiny",
+    "trio_2bar_tiny",
 )  # fmt: skip
 
 

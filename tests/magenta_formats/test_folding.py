@@ -20,6 +20,7 @@ PRESETS = (
     "cat-drums_2bar_tiny",
     "hier-mel_16bar",
     "hierdec-trio_16bar",
+    "trio_2bar_tiny",
     "groovae_4bar",
     "hier-drums_16bar_mini",
 )

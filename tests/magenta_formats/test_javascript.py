@@ -195,10 +195,10 @@ def test_a_failed_export_leaves_the_earlier_one_in_place(folder):
         ("hierdec-mel_16bar", {}, "does not support the encoder of hierdec-mel_16bar"),
         ("hierdec-trio_16bar", {}, "does not support the encoder of hierdec-trio_16bar"),
         ("flat-trio_16bar", {}, "does not support the decoder of flat-trio_16bar"),
+        ("trio_2bar_tiny", {}, "does not support the decoder of trio_2bar_tiny: a trio needs a conductor and one"),
         ("flat-mel_16bar", {"enc_rnn_size": (8, 8)}, r"one layer in an encoder, this one has widths \(8, 8\)"),
         ("cat-mel_2bar_small", {"enc_rnn_size": (8, 8)}, r"one layer in an encoder, this one has widths \(8, 8\)"),
         ("hier-mel_16bar", {"upper": "dense"}, "Magenta has no dense layers above segments"),
-        ("cat-mel_2bar_tiny", {"core_per_part": True}, "Magenta has no flat model with a core decoder per part"),
         ("cat-mel_2bar_small", {"dec_rnn_size": (8, 9)}, r"decoder layers of one width, this one has \(8, 9\)"),
     ],
 )
