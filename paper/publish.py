@@ -77,12 +77,15 @@ ALSO_MEASURED = (  # in docs/results.md, but not published
     *BASELINES,
     "mel_16bar_first",
     "mel_16bar_second",
+    "mel_16bar_high_first",
     "mel_16bar_flat_first",
     "drums_16bar_first",
     "drums_16bar_second",
+    "drums_16bar_third",
     "trio_16bar_first",
     "trio_16bar_second",
     "trio_16bar_third",
+    "trio_16bar_fourth",
     "music21_mel_2bar",
 )
 PRIOR_KINDS = {"piano_16bar": ("gaussian", "mixture")}  # a diffusion model would make pretrained/ larger than 80 MB
@@ -182,12 +185,13 @@ def fit_priors(
     name: str, trained: TrainedModel, train_set: SongDataset, valid_set: SongDataset, options: argparse.Namespace
 ) -> None:
     """Gives a model the priors that its file holds."""
+    kinds = PRIOR_KINDS.get(name, tuple(FITS))
     if name in PIANOS:
-        fit_chosen_piano_prior(trained, train_set, valid_set, PRIOR_KINDS.get(name, tuple(FITS)))
+        fit_chosen_piano_prior(trained, train_set, valid_set, kinds)
     elif name in CHORDS:
         trained.fit_prior(train_set)
     elif name not in GROOVES:
-        fit_chosen_prior(trained, train_set, valid_set)
+        fit_chosen_prior(trained, train_set, valid_set, kinds=kinds)
     if name in COMPOSERS:
         paths = song_paths(options.data, "train", options.manifest, without=STAGES[name].without_sources)
         trained.fit_sequence_prior(paths.values())

@@ -34,7 +34,7 @@ FRONTS = {  # stages of paper/recipes.py by family, from many bits to none
     "drums_2bar": ("drums_2bar_beta_0.06", "drums_2bar", "drums_2bar_low", "drums_2bar_without_z"),
     "mel_16bar": ("mel_16bar_second", "mel_16bar"),
     "drums_16bar_second": ("drums_16bar_second", "drums_16bar_beta_0.05", "drums_16bar_beta_0.1"),
-    "trio_16bar": ("trio_16bar_third", "trio_16bar", "trio_16bar_beta_0.1"),
+    "trio_16bar_third": ("trio_16bar_third", "trio_16bar_fourth", "trio_16bar_beta_0.1"),
 }
 WINDOWS = 1024  # of the valid split, evenly spaced
 

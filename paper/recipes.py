@@ -5,8 +5,8 @@
 The command trains the stage of that name into RUNS/NAME, and before it the stages that it starts from, where they are
 not finished. An interrupted command continues. FOLDER holds the songs of corpus.csv, see docs/corpus.md.
 
-The first stage of a family is its preset's recipe, or has layers of a 2-bar stage. The later ones move its model along
-the trade between rate and distortion, by the price of a bit (`max_beta`).
+The first stage of a family is its preset's recipe, or has layers of a 2-bar stage. The later ones train on at another
+learning rate, or move its model along the trade between rate and distortion, by the price of a bit (`max_beta`).
 """
 
 import argparse
@@ -123,8 +123,20 @@ MEL_FROM_LAYERS = FROM_LAYERS | {
     "transpose_range": (-6, 6),
     "rearranged": 0.5,
 }
-TRIO_FROM_LAYERS = MEL_FROM_LAYERS | {"max_beta": 0.15}
+TRIO_FROM_LAYERS = MEL_FROM_LAYERS | {"steps": 1_000, "learning_rate": 1e-3, "max_beta": 0.25, "sampling_rate": 0.5}
 PIANO_FROM_LAYERS = FROM_LAYERS | {"batch_size": 8, "max_beta": 0.2, "sampling_rate": 0.25}
+TRIO_CHEAPER = TRIO_FROM_LAYERS | {"steps": 2_000, "learning_rate": 8e-4, "decay_rate": 0.9987, "max_beta": 0.12}
+FASTER = {"learning_rate": 1e-3}
+DRUMS_FASTER = DRUMS_FROM_LAYERS | FASTER | {"steps": 2_000, "decay_rate": 0.9993}
+MEL_FASTER = MEL_FROM_LAYERS | FASTER | {"decay_rate": 0.9994, "max_beta": 0.22, "sampling_rate": 0.5}
+LAST = {  # at a price that leaves fewer bits
+    "steps": 1_500,
+    "decay_rate": 0.9985,
+    "warm_up": 50,
+}
+DRUMS_DEARER = DRUMS_FASTER | LAST | {"learning_rate": 3e-4, "max_beta": 0.2}
+MEL_DEARER = MEL_FASTER | LAST | {"learning_rate": 2.5e-4, "max_beta": 0.25}
+MEL_LAST = MEL_DEARER | {"learning_rate": 5e-4, "warm_up": 100, "max_beta": 0.225}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
     "learning_rate": 3e-3,
@@ -178,18 +190,29 @@ STAGES = {
     "mel_16bar_first": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_second": Stage("hier-mel_16bar", "mel_16bar_first", (), LATER_LONG),
     "mel_16bar": Stage("hier-mel_16bar", "mel_16bar_second", (), MEL_SHORT),
-    "mel_16bar_high": Stage("hier-mel_16bar", layers="mel_2bar_low", changes=MEL_FROM_LAYERS),
+    "mel_16bar_high_first": Stage("hier-mel_16bar", layers="mel_2bar_low", changes=MEL_FROM_LAYERS),
+    "mel_16bar_high_second": Stage("hier-mel_16bar", "mel_16bar_high_first", (), MEL_FASTER),
+    "mel_16bar_high_third": Stage("hier-mel_16bar", "mel_16bar_high_second", (), MEL_DEARER),
+    "mel_16bar_high": Stage("hier-mel_16bar", "mel_16bar_high_third", (), MEL_LAST),
     "mel_16bar_flat_first": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_flat": Stage("flat-mel_16bar", "mel_16bar_flat_first", (), LATER_LONG),
     "drums_16bar_first": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),
     "drums_16bar_second": Stage("hier-drums_16bar", "drums_16bar_first", (), DRUMS_LATER),
-    "drums_16bar": Stage("hier-drums_16bar", layers="drums_2bar", z_size=256, changes=DRUMS_FROM_LAYERS),
+    "drums_16bar_third": Stage("hier-drums_16bar", layers="drums_2bar", z_size=256, changes=DRUMS_FROM_LAYERS),
+    "drums_16bar_fourth": Stage("hier-drums_16bar", "drums_16bar_third", (), DRUMS_FASTER),
+    "drums_16bar": Stage("hier-drums_16bar", "drums_16bar_fourth", (), DRUMS_DEARER),
     "drums_16bar_flat": Stage("flat-drums_16bar", without_sources=NEWER_SOURCES),
-    "trio_2bar": Stage("trio_2bar"),
+    "trio_2bar": Stage("trio_2bar", changes={"free_bits": 0.0}),
     "trio_16bar_first": Stage("hier-trio_16bar", without_sources=NEWER_SOURCES),
     "trio_16bar_second": Stage("hier-trio_16bar", "trio_16bar_first", (), TRIO_LATER),
     "trio_16bar_third": Stage("hier-trio_16bar", "trio_16bar_second", (), TRIO_THIRD, made_trios=True),
-    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.05}, made_trios=True),
+    "trio_16bar_fourth": Stage(
+        "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.05}, made_trios=True
+    ),
+    "trio_16bar_fifth": Stage(
+        "hier-trio_16bar", layers="trio_2bar", z_size=224, changes=TRIO_FROM_LAYERS, made_trios=True
+    ),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_fifth", (), TRIO_CHEAPER, made_trios=True),
     "trio_16bar_beta_0.1": Stage(
         "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.1}, made_trios=True
     ),

@@ -1,6 +1,6 @@
 """Compares LSTMs with dense layers between the segments of a 16-bar model and its z.
 
-    python -m paper.upper_layers drums_16bar piano_16bar --data FOLDER --out results/upper_layers.json
+    python -m paper.upper_layers drums_16bar_third piano_16bar --data FOLDER --out results/upper_layers.json
 
 Each stage begins with a published 2-bar model, see `training.two_levels`. Both kinds of layers learn alike, from the
 same segments of the train split, at the stage's price of a bit: to pass the z of all segments through one z. They make
@@ -24,6 +24,7 @@ from engine.checks import checked_count
 from engine.rng import seeded
 from model import parameter_count
 from paper.json_results import to_plain, write_json
+from paper.publish import PUBLISHED
 from paper.recipes import STAGES, stage_config
 from paper.tables import upper_layers_table
 from training.start import new_model
@@ -110,7 +111,7 @@ def within_reach(kind: str, segments: Segments) -> Segments:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = argparse.ArgumentParser(description="Compare LSTMs with dense layers above the segments of long models.")
-    names = [name for name, stage in STAGES.items() if stage.layers]
+    names = [name for name, stage in STAGES.items() if stage.layers in PUBLISHED]
     parser.add_argument("names", nargs="+", choices=names, metavar="NAME", help=f"stages: {', '.join(names)}")
     add_corpus_arguments(parser, sources=False)
     parser.add_argument("--out", type=Path, required=True, help="file to write, JSON")

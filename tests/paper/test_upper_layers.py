@@ -50,13 +50,13 @@ def test_parameters_between_the_segments_and_z_are_those_that_steps_do_not_need(
 
 def test_the_command_compares_both_kinds(tmp_path, corpus_arguments, capsys):
     few = ["--windows", "64", "--held-out", "64", "--updates", "2"]
-    command.main(["drums_16bar", *corpus_arguments, *few, "--out", str(tmp_path / "found.json")])
+    command.main(["drums_16bar_third", *corpus_arguments, *few, "--out", str(tmp_path / "found.json")])
     (found,) = json.loads((tmp_path / "found.json").read_text())
-    assert (found["name"], found["windows"], found["held_out"], found["updates"]) == ("drums_16bar", 64, 64, 2)
+    assert (found["name"], found["windows"], found["held_out"], found["updates"]) == ("drums_16bar_third", 64, 64, 2)
     assert found["kinds"].keys() == {"lstm", "dense"}
     assert upper_layers_table([found]) in capsys.readouterr().out
     with pytest.raises(SystemExit, match="--updates must be a whole number of at least 1, got 0"):
-        command.main(["drums_16bar", *corpus_arguments, "--updates", "0", "--out", str(tmp_path / "found.json")])
+        command.main(["drums_16bar_third", *corpus_arguments, "--updates", "0", "--out", str(tmp_path / "found.json")])
 
 
 def test_the_table_shows_what_both_pay():
