@@ -129,13 +129,9 @@ TRIO_CHEAPER = TRIO_FROM_LAYERS | {"steps": 2_000, "learning_rate": 8e-4, "decay
 FASTER = {"learning_rate": 1e-3}
 DRUMS_FASTER = DRUMS_FROM_LAYERS | FASTER | {"steps": 2_000, "decay_rate": 0.9993}
 MEL_FASTER = MEL_FROM_LAYERS | FASTER | {"decay_rate": 0.9994, "max_beta": 0.22, "sampling_rate": 0.5}
-LAST = {  # at a price that leaves fewer bits
-    "steps": 1_500,
-    "decay_rate": 0.9985,
-    "warm_up": 50,
-}
-DRUMS_DEARER = DRUMS_FASTER | LAST | {"learning_rate": 3e-4, "max_beta": 0.2}
-MEL_DEARER = MEL_FASTER | LAST | {"learning_rate": 2.5e-4, "max_beta": 0.25}
+SETTLING = {"steps": 1_500, "decay_rate": 0.9985, "warm_up": 50}
+DRUMS_DEARER = DRUMS_FASTER | SETTLING | {"learning_rate": 3e-4, "max_beta": 0.2}
+MEL_DEARER = MEL_FASTER | SETTLING | {"learning_rate": 2.5e-4, "max_beta": 0.25}
 MEL_LAST = MEL_DEARER | {"learning_rate": 5e-4, "warm_up": 100, "max_beta": 0.225}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
