@@ -78,6 +78,7 @@ ALSO_MEASURED = (  # in docs/results.md, but not published
     "mel_16bar_first",
     "mel_16bar_second",
     "mel_16bar_high_first",
+    "mel_16bar_high_third",
     "mel_16bar_flat_first",
     "drums_16bar_first",
     "drums_16bar_second",

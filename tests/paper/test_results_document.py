@@ -249,6 +249,15 @@ def test_the_newest_long_models_measure_what_the_page_says(name, words, kinds):
     )
 
 
+def test_a_stage_that_was_added_after_a_test_measurement_is_named_as_such():
+    third = json.loads((ROOT / "results" / "mel_16bar_high_third.json").read_text())
+    assert_stated(
+        f"After its third stage `mel_16bar_high` scored {accuracy(third):.3f} on the test split, at {bits(third)} "
+        "bits. The fourth stage was added after this measurement"
+    )
+    assert third["windows"] == FOUND["mel_16bar_high"]["windows"]
+
+
 def first_with_layers(name):
     """The stage with which a model began, where it begins with the layers of a 2-bar model; else None."""
     stage = STAGES[name]
