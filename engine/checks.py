@@ -1,7 +1,8 @@
-"""Checks of what a caller gives. Each returns the value in the type that the code uses.
+"""Checks of what a caller gives, and of the fields of frozen dataclasses.
 
-Every function raises a ValueError that names the argument, what it must be, and what was given. They are called where
-a value enters, once per call and never in a loop over steps.
+A check raises a ValueError that names the argument, what it must be, and what was given. A function `checked_...` also
+returns the value in the type that the code uses. They are called where a value enters, once per call and never in a
+loop over steps.
 """
 
 import math

@@ -33,7 +33,7 @@ UPDATE_WINDOWS = 128
 LEARNING_RATE = 2e-3
 WARM_UP = 100  # updates
 POSTERIOR = ("encoder.mu.", "encoder.sigma.")  # prefixes of weights that are not copied: they read other layers
-SHARED_FIELDS = ("input_depth", "output", "core_depths", "control_depth")  # what both models have in common
+SHARED_FIELDS = ("input_depth", "output_depth", "output", "control_depth")  # what both models have in common
 WIDTHS = ("enc_rnn_size", "dec_rnn_size", "nade_num_hidden")
 MOST_WEIGHT = 10_000.0  # which half precision holds
 LEAST_SCALE = 0.02  # of a short model's posterior, so that no value weighs more than all others
@@ -100,11 +100,10 @@ def check_fits(config: Config, flat: MusicVAE):
         raise ValueError(f"short must be a flat model, got one of {short.segments} segments")
     for name in SHARED_FIELDS:
         if getattr(long, name) != getattr(short, name):
-            more = (
-                ": train short with core_per_part=True" if name == "core_depths" and len(long.core_depths) > 1 else ""
-            )
-            values = getattr(long, name), getattr(short, name)
-            raise ValueError(f"{name} of {config.name} is {values[0]}, that of short {values[1]}{more}")
+            raise ValueError(f"{name} of {config.name} is {getattr(long, name)}, that of short {getattr(short, name)}")
+    if long.core_depths != short.core_depths:
+        depths = f"core_depths of {config.name} is {long.core_depths}, that of short {short.core_depths}"
+        raise ValueError(f"{depths}: train short with core_per_part=True")
     if long.control_depth:
         raise ValueError(f"{config.name} has chords or other controls, which have no short model")
     if long.steps <= short.steps or long.steps % short.steps:
