@@ -30,7 +30,7 @@ PICKLE = "data.pkl"  # the record that holds everything but the values of the te
 PICKLE_BYTES = 8 * 2**20  # most of that record; a run of the largest preset takes about 0.1 MB
 HISTORY = ("steps", "train", "valid", "measured")  # the columns of a run's history
 END, END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q4sLQL")  # the last records of an archive
-MOST_CALLS = 10_000  # tensors and ordered dictionaries in a file; a run of the largest preset has about 500
+MAX_CALLS = 10_000  # tensors and ordered dictionaries in a file; a run of the largest preset has about 500
 STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 ALLOWED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", *(f"torch {kind}Storage" for kind in STORAGES)}
 UNKNOWN_STORAGE = re.compile(r"/data/(?![0-9]+$)")  # values of a tensor under letters, whose case PyTorch ignores
@@ -40,7 +40,7 @@ PRIORS = {  # by the kind that a file names; a plain tuple is a mixture
     "personal": PersonalPrior,
 }
 Prior = MixturePrior | DiffusionPrior | PersonalPrior
-MOST_FAULTS = 5  # that an error message lists
+MAX_FAULTS = 5  # that an error message lists
 
 
 def save_checkpoint(
@@ -90,6 +90,10 @@ def save_checkpoint(
         content["sequence_prior"] = _fields(sequence_prior, dtype)
     if name := _not_finite(_weights(content) | _tensors("optimizer", content.get("optimizer"))):
         raise ValueError(f"{name} of this {config.name} holds NaN or infinity: nothing is written to {path}")
+    _write_atomically(path, content)
+
+
+def _write_atomically(path: Path, content: dict):
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         torch.save(content, file)
@@ -156,9 +160,9 @@ def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
     """What `load_checkpoint` returns, from content that `read_checkpoint` has read; error messages name the path."""
     config = config_from_dict(content["config"])
     if faults := _shape_faults(content["model"], config.model):
-        more = f"; and {len(faults) - MOST_FAULTS} more" * (len(faults) > MOST_FAULTS)
+        more = f"; and {len(faults) - MAX_FAULTS} more" * (len(faults) > MAX_FAULTS)
         raise ValueError(
-            f"{path} holds weights that do not fit its own preset: {'; '.join(faults[:MOST_FAULTS])}{more}"
+            f"{path} holds weights that do not fit its own preset: {'; '.join(faults[:MAX_FAULTS])}{more}"
         )
     prior = stored_prior(content)
     for one in filter(None, (prior, stored_sequence_prior(content))):
@@ -288,7 +292,7 @@ def _pickle_fault(pickled: bytes) -> str | None:
         if code.name.endswith("GLOBAL") and argument not in ALLOWED:
             return f"is no checkpoint of ours: it holds {argument}"
         calls += code.name in ("REDUCE", "NEWOBJ")
-    return f"is no checkpoint of ours: it holds over {MOST_CALLS:,} tensors" if calls > MOST_CALLS else None
+    return f"is no checkpoint of ours: it holds over {MAX_CALLS:,} tensors" if calls > MAX_CALLS else None
 
 
 def _foreign(path: Path) -> str:

@@ -131,7 +131,7 @@ class Config:
             raise ValueError(f"the windows of {self.name} have no chords: leave rekeyed at 0")
         if self.training.curriculum and self.model.upper == "dense":
             raise ValueError(f"the dense layers of {self.name} need whole windows: leave curriculum at 0")
-        if self.training.curriculum and (self.model.whole_steps == self.model.steps or kind is MultitrackConverter):
+        if self.training.curriculum and (self.model.min_steps == self.model.steps or kind is MultitrackConverter):
             raise ValueError(f"the segments of {self.name} are not bars: leave curriculum at 0")
         if self.training.transpose_range != (0, 0) and kind in (DrumsConverter, GrooveConverter):
             raise ValueError(f"a {kind.__name__} has no pitch to transpose: leave transpose_range at (0, 0)")

@@ -275,7 +275,7 @@ class TrainedModel(NearTools, DirectionTools):
         """
         self.check_songs("songs", songs)
         width = checked_non_negative("width", width)
-        if kind not in tuple(FITS):  # which compares, so that it need not be hashable
+        if kind not in tuple(FITS):  # a tuple compares by ==, so that a kind that cannot be hashed is refused alike
             raise ValueError(f"kind must be one of {', '.join(FITS)}, got {described(kind)}")
         posterior = self.posterior(songs.windows(evenly(len(songs), PRIOR_WINDOWS)))
         self.prior, self.prior_width = FITS[kind](posterior.loc, posterior.scale), width

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from engine.checks import checked_count, checked_non_negative, checked_number, checked_share, checked_type, described
+from engine.masks import step_mask
 from outputs import Output, output_kind
 
 
@@ -23,13 +24,6 @@ class ElboLoss(NamedTuple):
     loss: Tensor  # nats
     reconstruction: Tensor  # nats
     kl_nats: Tensor  # before free bits
-
-
-def step_mask(lengths: Tensor, steps: int) -> Tensor:
-    """True at the steps within each sequence, or within each segment: lengths [B] or [B, S] -> [B, steps]."""
-    lengths = lengths if lengths.ndim == 2 else lengths[:, None]
-    segment = torch.arange(steps // lengths.shape[1], device=lengths.device)
-    return (segment < lengths[..., None]).flatten(1)
 
 
 def reconstruction_loss(
@@ -67,7 +61,7 @@ def reconstruction_loss(
 
 
 def _like(targets: Tensor, logits: Tensor) -> Tensor:
-    """Logits in the type of dense targets; beside class indices as they are."""
+    """Logits in the dtype of dense targets; unchanged if the targets are class indices."""
     return logits.to(targets.dtype) if targets.is_floating_point() else logits
 
 

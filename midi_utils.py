@@ -27,7 +27,6 @@ docs/reliability.md lists all of them, with the songs that they concern. This mo
 in a set, and names the reason if a song gives no window.
 """
 
-import itertools
 import os
 import re
 import warnings
@@ -378,13 +377,15 @@ def _read_files(
     paths: list[Path], folder: Path | None, converter: Converter, read: Callable[[list[Path]], Iterable], progress: bool
 ) -> tuple[list[CacheFile], list[int]]:
     """The songs of all paths, from a converter's folder of a cache or read now, and the index of each path's song."""
-    keys = [(folder and file_digest(path)) or k for k, path in enumerate(paths)]  # equal for equal contents
+    # Equal contents share a key, so that they are read once; without a cache or a digest the index is the key
+    keys = [(folder and file_digest(path)) or k for k, path in enumerate(paths)]
     files, places = find_songs(folder, keys) if folder else ([], {})
     missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in places}
     known = len(paths) - len(missing)
     shown = {"initial": known, "unit": "file", "disable": not progress}
     songs = tqdm(read(list(missing.values())), "Reading MIDI", len(paths), **shown)
-    places |= zip(missing, itertools.count(sum(len(file.songs) for file in files)))  # songs come in this order
+    first = sum(len(file.songs) for file in files)  # songs that are read now come after those of the cache
+    places |= {key: first + k for k, key in enumerate(missing)}
     for file in group_songs(songs, columns_of(as_windows((), converter.no_windows(), ()))):
         is_kept = folder and any(song.digest for song in file.songs)
         files.append(write_cache_file(folder, file) if is_kept else file)

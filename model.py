@@ -45,24 +45,15 @@ from engine.checks import (
     finite_floats,
     one_field_per_line,
 )
-from engine.core_steps import CoreSteps, step_layers
+from engine.core_steps import CoreSteps
 from engine.cuda_graph import run_as_graph
-from engine.lstm import (
-    LstmLayer,
-    LstmState,
-    LstmTrace,
-    compute_dtype,
-    draw_steps,
-    insert_constant,
-    lstm_layers,
-    one_hot_frames,
-    one_kernel_per_roll_out,
-    supports_bfloat16,
-)
+from engine.fused_lstm import LstmState, LstmTrace
+from engine.lstm import LstmLayer, compute_dtype, insert_constant, lstm_layers, one_hot_frames, supports_bfloat16
+from engine.masks import step_mask
 from engine.precision import bfloat16_is_faster
 from engine.rng import RandomSource, normal, uniform
-from loss import step_mask
-from outputs import Output, output_kind
+from engine.roll_out import draw_steps, one_kernel_per_roll_out, step_layers
+from outputs import Output, output_kind, starts
 
 SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (base_model.py, lstm_utils.py)
 
@@ -83,9 +74,9 @@ class ModelConfig:
     segments: int = 1  # S of the decoder; 1: flat, more: a conductor writes an embedding per segment
     control_depth: int = 0  # C, depth of the conditioning that encoder and decoder read at every step
     output: str = "categorical"  # kind of output: a name in `outputs.OUTPUTS`
-    encoder_segments: int = 1  # S of the encoder; more than 1: it reads each segment by itself, then what it found
-    upper: str = "lstm"  # layers between segments and z: 'lstm', or 'dense' for at most this number of segments
-    core_per_part: bool = False  # of a flat model of several parts: a core decoder for each, as a hierarchical one has
+    encoder_segments: int = 1  # S of the encoder; more than 1: lower layers read segments, upper ones their outputs
+    upper: str = "lstm"  # layers between segments and z: 'lstm', or 'dense': weights for each of at most S segments
+    core_per_part: bool = False  # of a flat model: a core decoder for each part, as hierarchical models have
     nade_num_hidden: int = 0  # hidden units of a NADE, or of `notes`
     end_token: int | None = None  # class that ends a segment when it is drawn
     dropout_keep_prob: float = 1.0  # share of each layer's inputs that training keeps
@@ -126,20 +117,20 @@ class ModelConfig:
         return self.steps // self.segments
 
     @property
-    def whole_steps(self) -> int:
+    def min_steps(self) -> int:
         """Steps of the shortest sequence that divides into whole segments; T for a model without segments."""
         segments = [self.steps // count for count in (self.segments, self.encoder_segments) if count > 1]
         return math.lcm(*segments) if segments else self.steps
 
     @property
-    def most_steps(self) -> float:
+    def max_steps(self) -> float:
         """Steps of the longest sequence: T with dense upper layers, else infinity."""
         return self.steps if self.upper == "dense" else math.inf
 
     def takes_steps(self, steps: int) -> bool:
         """Whether a sequence may have this length: T or, in a model with segments, some other number of segments."""
-        whole = self.whole_steps < self.steps and steps % self.whole_steps == 0
-        return steps == self.steps or (whole and 0 < steps <= self.most_steps)
+        whole = self.min_steps < self.steps and steps % self.min_steps == 0
+        return steps == self.steps or (whole and 0 < steps <= self.max_steps)
 
     @property
     def output_kind(self) -> Output:
@@ -213,7 +204,7 @@ def last_outputs(layers: nn.ModuleList, frames: Tensor, lengths: Tensor | None, 
 
 
 class Encoder(nn.Module):
-    """Stacked bidirectional LSTM (section 3.1). With segments it reads each, and upper layers read what it found."""
+    """Stacked bidirectional LSTM (section 3.1). With segments, upper layers read what the lower ones output."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -441,7 +432,7 @@ class MusicVAE(nn.Module):
         inputs = self._checked_frames("inputs", inputs, self.config.input_depth)
         self._check_lengths(lengths, inputs, self.config.encoder_segments)
         controls, drop = self._controls_for(inputs, controls), self._drop(generator)
-        if drop or lengths is not None or controls.shape[-1]:
+        if drop or lengths is not None or controls.shape[-1]:  # which need dense frames
             inputs = dense_frames(inputs, self.config.input_depth, controls.dtype)
         return self.encoder(join_parts([inputs, controls]), lengths, drop)
 
@@ -479,10 +470,9 @@ class MusicVAE(nn.Module):
         self._check_lengths(lengths, targets, self.config.segments)
         z, drop = self._checked_z(z, len(targets)), self._drop(generator)
         embedding = self._embed(z, targets.shape[1], drop).flatten(0, 1)  # (B * S, E)
-        # a segment starts from the frame before it, which is zero where the segment before was not full
-        zero = 0 if targets.is_floating_point() else self.config.output_depth
-        frames = self._by_segment(F.pad(targets, (0, 0, 1, -1), value=zero))  # (B * S, L, D or P)
-        controls, traces = self._by_segment(self._controls_for(targets, controls)), [()] * len(self.cores)
+        frames = self._by_segment(self._frames_before(targets))  # (B * S, L, D or P)
+        controls = self._by_segment(self._controls_for(targets, controls))
+        traces = [()] * len(self.cores)
         if sampling_probability > 0 and frames.shape[1] > 1:
             traced = not drop and torch.is_grad_enabled() and z.device.type == "cpu"
             frames, traces = self._scheduled(frames, embedding, controls, sampling_probability, generator, traced)
@@ -523,7 +513,7 @@ class MusicVAE(nn.Module):
         """
         temperature, n = checked_temperature(temperature), checked_count("n", n)
         steps = self.config.steps if steps is None else checked_count("steps", steps)
-        if steps > self.config.most_steps:
+        if steps > self.config.max_steps:
             raise ValueError(f"steps must be at most {self.config.steps} for dense upper layers, got {steps}")
         checked_type("generator", generator, RandomSource, "a torch.Generator or None")
         weight = self.encoder.mu.weight
@@ -632,9 +622,8 @@ class MusicVAE(nn.Module):
             return frames.split(depths, -1)
         if len(depths) == 1:
             return [frames]
-        starts = accumulate((0, *depths))
-        parts = zip(frames.split(1, -1), starts, depths, strict=False)
-        return [(part - start).clamp(0, depth) for part, start, depth in parts]
+        parts = zip(frames.split(1, -1), starts(depths), depths, strict=True)
+        return [(part - first).clamp(0, depth) for part, first, depth in parts]  # D, no class, becomes the part's depth
 
     def _core_steps(self, embeddings: Tensor, traced_steps: int = 0) -> list[CoreSteps]:
         """Every core, set up to go one step at a time."""
@@ -660,6 +649,11 @@ class MusicVAE(nn.Module):
         segments = math.ceil(steps / self.config.segment_steps)
         return self.conductor(z, segments, drop) if self.conductor else z[:, None]
 
+    def _frames_before(self, targets: Tensor) -> Tensor:
+        """The frame before each target [B, T, D or P]; zero before the first one and after a frame that is zero."""
+        zero = 0 if targets.is_floating_point() else self.config.output_depth  # the index of no class
+        return F.pad(targets, (0, 0, 1, -1), value=zero)
+
     def _by_segment(self, frames: Tensor) -> Tensor:  # (B, T, D) -> (B * S, L, D)
         return frames.unflatten(1, (-1, self.config.segment_steps)).flatten(0, 1) if self.conductor else frames
 
@@ -675,12 +669,12 @@ class MusicVAE(nn.Module):
 
     def _checked_frames(self, name: str, frames: Tensor, depth: int) -> Tensor:
         """Dense frames in the weights' type, or class indices."""
-        steps, whole = self.config.steps, self.config.whole_steps
+        steps, whole = self.config.steps, self.config.min_steps
         shape = list(checked_type(name, frames, Tensor, f"a tensor [batch, {steps}, {depth}]").shape)
         may_be_indices = frames.dtype == torch.int64 and depth == self.config.output_depth and shape[-1:] != [depth]
         parts = self.config.output_kind.index_count(depth) if may_be_indices else None
         if len(shape) != 3 or shape[2] != (parts or depth) or not self.config.takes_steps(shape[1]):
-            others = "other" if self.config.most_steps > steps else "lower"
+            others = "other" if self.config.max_steps > steps else "lower"
             also = f" or {others} multiples of {whole} steps" if whole < steps else ""
             raise ValueError(f"{name} must be [batch, {steps}, {depth}]{also}, got {shape}")
         if parts is None:

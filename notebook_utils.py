@@ -50,7 +50,7 @@ SILENCE_SECONDS = 0.5  # clip of a song without notes
 MU_LAW = 7  # number of the format in a WAV header
 MU_LAW_CLIP, MU_LAW_BIAS = 32_635, 132  # of 16-bit samples (ITU-T G.711)
 SHOWN_DIMENSIONS = 32  # of a conductor's vectors
-MOST_PLAYERS = 3  # in a row: a browser's player needs about 300 pixels
+MAX_PLAYERS = 3  # in a row: a browser's player needs about 300 pixels
 PLAYER_PIXELS = 340  # widest
 
 # Colours that people with any colour vision can tell apart (Okabe and Ito, 2008)
@@ -64,7 +64,7 @@ BLACK_KEYS = (1, 3, 6, 8, 10)
 DRUM_NAMES = ("kick", "snare", "closed hat", "open hat", "low tom", "mid tom", "high tom", "crash", "ride")
 DRUM_ROWS = tuple(zip(DRUM_NAMES, DRUM_PITCHES, strict=True))  # from the lowest row up
 WIDTH_INCHES = 10.0  # of the widest figure: a notebook's cell shows it at its full size
-MOST_COLUMNS = 4  # of piano rolls
+MAX_COLUMNS = 4  # of piano rolls
 BARS_PER_ROW = 12  # of piano rolls side by side, at most
 STRIP_INCHES = 0.17  # height of a row of the drum strip
 ROW_GAP, COLUMN_GAP, BOTTOM = 0.42, 0.12, 0.5  # inches around the piano rolls, for titles and labels
@@ -256,7 +256,7 @@ def side_by_side(songs: Iterable[Midi], titles: Sequence[str], seconds: float | 
     songs = as_songs(songs)
     titles = checked_titles(titles, len(songs))
     players = [_player(midi, title, seconds) for midi, title in zip(songs, titles, strict=True)]
-    columns = even_columns(len(players), MOST_PLAYERS)
+    columns = even_columns(len(players), MAX_PLAYERS)
     grid = f"display: grid; gap: 1em; grid-template-columns: repeat({columns}, minmax(0, {PLAYER_PIXELS}px))"
     return HTML(f'<div style="{grid}">{"".join(players)}</div>')
 
@@ -372,7 +372,7 @@ def plot_piano_roll(
     longest = max([1, *(int(np.ceil(track.ends.max() - 0.01)) for song in tracks for track in song)])
     bars = min(bars or longest, longest)
     tracks = [_first_bars(song, bars) for song in tracks]
-    columns = min(columns or even_columns(len(songs), int(np.clip(BARS_PER_ROW // bars, 1, MOST_COLUMNS))), len(songs))
+    columns = min(columns or even_columns(len(songs), int(np.clip(BARS_PER_ROW // bars, 1, MAX_COLUMNS))), len(songs))
     scale = RollScale(bars, columns, *_pitch_range(tracks), _drum_rows(tracks), _colours(tracks))
     return _draw_songs(tracks, titles, scale)
 

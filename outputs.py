@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from engine.bit_lists import code_lists
 from engine.list_draws import above, draw_lists, is_predicted, list_units
-from engine.lstm import draw_classes, one_hot_frames
-from engine.softmax import class_nats, likely_classes
+from engine.lstm import one_hot_frames
+from engine.softmax import class_nats, draw_classes, likely_classes
 from music.labels import NO_NOTE, PIANO_DEPTH, TRIO_DEPTHS, VOICES
 
 NADE_EPSILON = 1e-6  # added to a probability before its logarithm (magenta/common/nade.py)
@@ -73,7 +73,7 @@ class Output(ABC):
     def nats(self, logits: Tensor, targets: Tensor, weights: nn.Module | None = None) -> Tensor:
         """Negative log-likelihood of each frame: logits [N, logit_depth] and targets [N, D] -> nats [N].
 
-        Of a kind whose `index_count` is not None the targets may be int64 [N, P].
+        If `index_count` is not None, targets may also be class indices, int64 [N, P].
         """
 
     @abstractmethod
@@ -133,6 +133,7 @@ class Softmaxes(Output):
         if targets.is_floating_point():
             targets = torch.stack([part.argmax(-1) for part in targets.split(depths, -1)], -1)
             targets = targets + targets.new_tensor(starts(depths))
+        # a part without class counts as its first class, as the arg-max of an all-zero dense target does
         targets = torch.where(targets == logits.shape[-1], targets.new_tensor(starts(depths)), targets)
         return (likely_classes(logits.flatten(0, -2), depths).view(targets.shape) == targets).float()
 
@@ -295,9 +296,9 @@ class NotesWeights(nn.Module):
 class Notes(Lists):
     """The codes of a list one by one, each given those below it, until NO_NOTE: a NADE over lists.
 
-    Where `Keys` draws each key by itself, this draws a chord note by note, as PianoTree VAE does (Wang et al. 2020). A
-    recurrent layer tells the notes below there; here it is the sum of their rows. Logits: biases of the hidden units |
-    of the codes.
+    Where `Keys` draws each key by itself, this draws a chord note by note, as PianoTree VAE does (Wang et al. 2020).
+    PianoTree VAE encodes the lower notes with an RNN; here each adds its row of `enc` to the hidden units, as in a
+    NADE. Logits: biases of the hidden units | of the codes.
     """
 
     has_hidden_units = True

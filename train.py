@@ -53,7 +53,7 @@ from training.processes import (
 )
 from training.progress_bar import ProgressBar
 from training.run_folder import check_folder, locked_folder
-from training.skipped import MOST_IN_A_ROW, SkippedUpdates, TrainingDiverged
+from training.skipped import MAX_IN_A_ROW, SkippedUpdates, TrainingDiverged
 from training.start import Beginning, Run, check_songs, checkpoint_bytes, fingerprint, start_run
 from training.stopping import StopReason, stop_requests
 from training.updates import (
@@ -81,9 +81,9 @@ __all__ = [  # what notebooks and scripts import
 TRAINING_SPLITS = ("train", "valid")  # the splits of a manifest that training may read
 METRICS_UPDATES = 10  # updates between two looks at the metrics, for the progress bar
 EXIT_INTERRUPTED = 130  # status of the command after an interrupt: 128 + SIGINT
-TRAIN_OPTIONS = (  # of the command, which `train` takes as they are
-    *("steps", "minutes", "eval_every", "patience", "init_from", "freeze_encoder", "seed", "device", "precision"),
-)
+# Of the command, which `train` takes as they are
+TRAIN_OPTIONS = ("steps", "minutes", "eval_every", "patience", "init_from", "freeze_encoder")
+TRAIN_OPTIONS += ("seed", "device", "precision")
 
 
 class TrainingResult(NamedTuple):
@@ -175,8 +175,8 @@ def train(
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
     run = start_run(config, train_set, valid_set, beginning, freeze_encoder, path, resume, device, seed, precision)
-    plan = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every, "patience": patience}
-    check_processes(plan, config.training.batch_size)
+    shared = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every, "patience": patience}
+    check_processes(shared, config.training.batch_size)
     check_steps(run, beginning, steps)
     valid = labels_on(device, valid_set) if valid_set else None
     reason = patience_reason(run, run.position, steps, patience)
@@ -184,16 +184,8 @@ def train(
     if not finished:
         with locked_folder(path.parent, checkpoint_bytes(run, best=valid is not None)):
             data = labels_on(device, train_set)
-            run, reason = run_steps(
-                run,
-                data,
-                valid,
-                steps=steps,
-                minutes=minutes,
-                eval_every=eval_every,
-                patience=patience,
-                progress=progress,
-            )
+            durations = {"steps": steps, "minutes": minutes, "eval_every": eval_every, "patience": patience}
+            run, reason = run_steps(run, data, valid, **durations, progress=progress)
     if is_main_process() and (finished or reason):
         say(finished or stop_line(run, steps, reason, resume))
     history = list(run.position.history)
@@ -248,31 +240,36 @@ def run_steps(
     shown = progress and is_main_process()
     bar = ProgressBar(run.config.name, position.step, steps, eval_every, batches, shown, minutes)
     skipped, saved = SkippedUpdates(position.step), position.step
-    if not position.history and is_main_process():
-        run.path.with_name(BEST).unlink(missing_ok=True)  # of a run that this one replaces
+    remove_stale_best(run)
     with bar, stop_requests(minutes) as stop_reason:
         for step in range(position.step, steps):
             sums += make_update(run, model, data, step)
             skipped.add(run.optimizer.skipped)
             position = position._replace(step=step + 1, updates=position.updates + 1)
-            is_last, is_shown = position.step == steps, position.step % METRICS_UPDATES == 0
-            is_row = is_last or position.step % eval_every == 0
+            is_last, reads_metrics = position.step == steps, position.step % METRICS_UPDATES == 0
+            evaluates = is_last or position.step % eval_every == 0
             reason = None if is_last else stop_reason()
             bar.advance()
-            if is_row or is_shown or reason:
+            if evaluates or reads_metrics or reason:
                 position = count_skipped(run, position, skipped, saved)
-            if is_shown:
+            if reads_metrics:
                 bar.show(as_metrics(sums, position.updates * process_count()))
-            if is_row:
+            if evaluates:
                 position, sums = add_row(run, position, sums, valid, began), torch.zeros_like(sums)
                 reason = patience_reason(run, position, steps, patience) or reason
-            if is_last or reason or (is_row and not skipped.in_a_row):
+            if is_last or reason or (evaluates and not skipped.in_a_row):
                 position = position._replace(seconds=time.monotonic() - began, sums=tuple(sums.tolist()))
                 save(run, position)
                 saved = position.step
             if reason:
                 break
     return run._replace(position=position), reason
+
+
+def remove_stale_best(run: Run):
+    """Removes the best weights of a run that this one replaces."""
+    if not run.position.history and is_main_process():
+        run.path.with_name(BEST).unlink(missing_ok=True)
 
 
 def add_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None, began: float) -> Position:
@@ -376,7 +373,7 @@ def divergence_line(run: Run, step: int, saved: int) -> str:
     rate = recipe_learning_rate(run.config.training, step - 1)
     kept = f"The checkpoint of step {saved:,} in {run.path} is whole: start from it with --init-from (init_from=), in"
     return (
-        f"the loss or a gradient was NaN or infinite in {MOST_IN_A_ROW} updates in a row, up to step {step:,}, where "
+        f"the loss or a gradient was NaN or infinite in {MAX_IN_A_ROW} updates in a row, up to step {step:,}, where "
         f"the learning rate was {rate:.3g}. "
         f"{kept if saved and run.path.exists() else 'No checkpoint was written: start again, in'} another folder, "
         "with a lower learning rate: --learning-rate, or learning_rate in the preset's TrainingConfig"

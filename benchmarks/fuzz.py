@@ -53,9 +53,9 @@ from music.performance import DEPTH, END, EVENTS, PADDING
 from music.song_reader import OutOfTimeError, time_limit
 
 LONGEST = 10  # seconds per input; far more than any takes
-MOST_SEED_BYTES = 4000  # per seed file: small ones are mutated, so that inputs are many
-MOST_WINDOWS = 4  # per input and converter that are written and read back
-MOST_CHANGES = 4  # per mutated input
+MAX_SEED_BYTES = 4000  # per seed file: small ones are mutated, so that inputs are many
+MAX_WINDOWS = 4  # per input and converter that are written and read back
+MAX_CHANGES = 4  # per mutated input
 SEMITONES = 12  # the farthest transposition
 GAP_BARS = 8  # of rest between concatenated songs; a multiple of every converter's need
 INTERESTING = (0, 1, 0x2F, 0x40, 0x51, 0x58, 0x7F, 0x80, 0x90, 0x99, 0xB0, 0xC0, 0xF0, 0xF7, 0xFF)
@@ -73,7 +73,7 @@ CONVERTERS: tuple[Converter, ...] = (
     PianoConverter(bars=2, tracks="each", voices=3, pedal=False, loop=True),
 )
 WITH_CHORDS: tuple[Converter, ...] = (MelodyConverter(bars=2, programs=None, chords=True), MultitrackConverter(True))
-MOST_OFFSET = 2 * MAX_OFFSET_STEPS  # half steps; a hit that was played farther off is written nearer
+MAX_OFFSET = 2 * MAX_OFFSET_STEPS  # half steps; a hit that was played farther off is written nearer
 CHORDS_EVERY = 16  # inputs; guessing chords takes longer than all else
 
 
@@ -91,7 +91,7 @@ class Finding(NamedTuple):
 def seed_files() -> list[bytes]:
     """Small files that inputs are mutated from; longer built-in songs are cut off."""
     paths = [path for folder in SEED_FOLDERS for path in sorted((ROOT / folder).glob("*.*i*"))]
-    return [path.read_bytes()[:MOST_SEED_BYTES] for path in paths if path.suffix != ".md"]
+    return [path.read_bytes()[:MAX_SEED_BYTES] for path in paths if path.suffix != ".md"]
 
 
 def input_of(number: int) -> bytes:
@@ -103,7 +103,7 @@ def input_of(number: int) -> bytes:
 def mutated(seeds: Sequence[bytes], rng: np.random.Generator) -> bytes:
     """One of the seeds after a few changes: bytes set, removed, repeated or taken from another seed."""
     data = bytearray(seeds[rng.integers(len(seeds))])
-    for _ in range(rng.integers(1, MOST_CHANGES + 1)):
+    for _ in range(rng.integers(1, MAX_CHANGES + 1)):
         at = int(rng.integers(len(data) + 1))
         until = at + int(rng.integers(1, 9))
         other = seeds[rng.integers(len(seeds))]
@@ -265,8 +265,8 @@ def expect(holds: bool, otherwise: str) -> None:
 
 def first_windows(windows: Windows) -> Windows:
     """The first few windows."""
-    controls = None if windows.controls is None else windows.controls[:MOST_WINDOWS]
-    return Windows(windows.labels[:MOST_WINDOWS], windows.lengths[:MOST_WINDOWS], controls)
+    controls = None if windows.controls is None else windows.controls[:MAX_WINDOWS]
+    return Windows(windows.labels[:MAX_WINDOWS], windows.lengths[:MAX_WINDOWS], controls)
 
 
 # ---- What is promised ----
@@ -342,10 +342,10 @@ def joined(songs: Sequence[PrettyMIDI], seconds: float, merged: bool) -> PrettyM
 
 
 def same(converter: Converter, ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """Whether labels are equal; of grooves, velocities to one 127th, and offsets to one 600th up to MOST_OFFSET."""
+    """Whether labels are equal; of grooves, velocities to one 127th, and offsets to one 600th up to MAX_OFFSET."""
     if not isinstance(converter, GrooveConverter):
         return np.array_equal(ours, theirs)
-    most = np.repeat([1, 1, MOST_OFFSET], DRUM_CLASSES)
+    most = np.repeat([1, 1, MAX_OFFSET], DRUM_CLASSES)
     apart = np.abs(ours.clip(-most, most) - theirs.clip(-most, most))
     return bool((apart <= np.repeat([0, 1 / 127, 1 / 600], DRUM_CLASSES)).all())
 

@@ -37,7 +37,7 @@ from train import train
 TRAINING_KILLS, READING_KILLS, DISKS = 200, 50, 20  # attempts for the table
 STEPS, EVAL_EVERY = 40, 2  # of a run; every second step writes a checkpoint
 LONGEST_DELAY = 0.5  # before a kill, as a share of the duration of a run
-MOST_SECONDS = 600  # that a run which nothing kills may take
+MAX_SECONDS = 600  # that a run which nothing kills may take
 GRACE_SECONDS = 10  # in which the workers of a killed process must end
 DISK_SHARES = (0.1, 2.5)  # smallest and largest disk, as a share of what the files take
 ROOM_BYTES = 2**28  # of a disk with room
@@ -81,7 +81,7 @@ def state_of(folder: Path) -> list[bytes]:
 # ---- Kills ----
 
 
-def attempt(task: Callable, delay: float = MOST_SECONDS) -> ForkProcess:
+def attempt(task: Callable, delay: float = MAX_SECONDS) -> ForkProcess:
     """Runs a task in a process that leads a group, and kills the process, not its group, after some seconds."""
     process = multiprocessing.get_context("fork").Process(target=lead_group, args=(task,))
     process.start()

@@ -38,7 +38,7 @@ from training.updates import update
 
 IMPORTED = time.perf_counter()
 SLOW = 1.0  # seconds; two calls that each take longer are enough, and the warm-up counts as one of them
-MOST_CALLS = 50
+MAX_CALLS = 50
 ROOT = Path(__file__).resolve().parents[1]
 SONGS = ROOT / "midi_songs" / "built_in"
 
@@ -190,7 +190,7 @@ def durations(call: Call, device: torch.device, budget: float) -> list[float]:
     """Seconds of each of several calls: as many as the budget in seconds allows, and at least three (two if slow)."""
     warm = floors.seconds_of(call, device)
     least, seconds = (2, [warm]) if warm > SLOW else (3, [])
-    while len(seconds) < least or (sum(seconds) < budget and len(seconds) < MOST_CALLS):
+    while len(seconds) < least or (sum(seconds) < budget and len(seconds) < MAX_CALLS):
         seconds.append(floors.seconds_of(call, device))
     return seconds
 

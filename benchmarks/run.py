@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from benchmarks import floors
-from benchmarks.measure import MOST_CALLS, ROOT, SLOW, SONGS, Measurement, processor_name, write_loops
+from benchmarks.measure import MAX_CALLS, ROOT, SLOW, SONGS, Measurement, processor_name, write_loops
 from benchmarks.page import write_page
 from benchmarks.rows import MODELS, OURS_ALONE, Row, all_rows, config_of, select
 from benchmarks.tables import (
@@ -45,7 +45,7 @@ MAGENTA = Path(__file__).with_name("magenta.py")
 ROUNDS = 3  # with Magenta: ours and theirs alternate this many times
 BUDGET = 1.5  # seconds of timed calls per row, shared by its rounds
 QUICK_BUDGET = 0.1
-MOST_APART = 1.5  # ratio of two measurements of one machine's rates
+MAX_APART = 1.5  # ratio of two measurements of one machine's rates
 
 
 class ProcessFailed(RuntimeError):
@@ -83,7 +83,7 @@ def magenta_task(row: Row, budget: float, folder: Path) -> dict:
         "files": [str(path) for path in loops or sorted(SONGS.glob("*.mid"))],
         "budget": budget,  # seconds
         "slow": SLOW,
-        "most_calls": MOST_CALLS,
+        "most_calls": MAX_CALLS,
     }
 
 
@@ -194,7 +194,7 @@ def benchmark(rows: list[Row], options: Options, devices: tuple[str, ...]) -> Re
 
 def is_same_machine(one: Machine, other: Machine) -> bool:
     """Whether two descriptions are of one machine; processors of one name may differ in speed."""
-    near = all(1 / MOST_APART < rate / other.rates.get(key, rate) < MOST_APART for key, rate in one.rates.items())
+    near = all(1 / MAX_APART < rate / other.rates.get(key, rate) < MAX_APART for key, rate in one.rates.items())
     return near and one._replace(rates={}) == other._replace(rates={})
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 SEEDS = range(-(2**63), 2**64)  # what `torch.Generator.manual_seed` takes
-MOST_LETTERS = 60  # of a value that a message shows
+MAX_LETTERS = 60  # of a value that a message shows
 
 
 def described(value) -> str:
@@ -26,7 +26,7 @@ def described(value) -> str:
     if isinstance(value, Tensor | np.ndarray) and value.ndim:
         return f"{type(value).__name__} of {value.dtype}, shape {list(value.shape)}"
     text = repr(value)
-    return text if len(text) <= MOST_LETTERS and "\n" not in text else f"a value of type {type(value).__name__}"
+    return text if len(text) <= MAX_LETTERS and "\n" not in text else f"a value of type {type(value).__name__}"
 
 
 def checked_type(name: str, value, kinds: type | tuple[type, ...], wanted: str):
@@ -146,9 +146,8 @@ def finite_floats(name: str, values, wanted: str, like: Tensor) -> Tensor:
 
 def finite_array(name: str, values, axes: int) -> np.ndarray:
     """Finite numbers as a float64 array with this many axes, from an array, a tensor or a list."""
-    array = (
-        finite_floats(name, values, f"numbers of {axes} axes", torch.zeros((), dtype=torch.float64)).detach().numpy()
-    )
+    like = torch.zeros((), dtype=torch.float64)
+    array = finite_floats(name, values, f"numbers of {axes} axes", like).detach().numpy()
     if array.ndim != axes:
         raise ValueError(f"{name} must be numbers of {axes} axes, got {described(array)}")
     return array

@@ -12,22 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.lstm import (
-    LstmLayer,
-    LstmShares,
+from engine.fused_lstm import (
+    GateInputs,
     LstmState,
     LstmTrace,
-    StepLayer,
-    compute_dtype,
     lstm_cell,
-    matmul,
     new_trace,
     one_kernel_per_layer,
     packed_cell,
     packed_matrix,
-    prepare_linear,
     row_table,
 )
+from engine.kernels import matmul, prepare_linear
+from engine.lstm import LstmLayer, compute_dtype
 
 
 class PackedLayer(NamedTuple):
@@ -53,7 +50,7 @@ class CoreSteps:
 
     def __init__(self, core: nn.Module, embeddings: Tensor, before: int, after: int, traced_steps: int):
         dtype, batch, others = compute_dtype(core.output.weight), len(embeddings), core.layers[1:]
-        of_frame, recurrent, self.of_controls, self.shares = first_layer(core, embeddings, dtype)
+        of_frame, recurrent, self.of_controls, self.embedding_gates = first_layer(core, embeddings, dtype)
         self.table = row_table(of_frame, before, after)  # (D + 1, 4H)
         upper = (joint_product(layer, dtype, batch) for layer in others)
         self.products = [prepare_linear(recurrent, None, batch), *upper]  # one per layer
@@ -64,7 +61,7 @@ class CoreSteps:
 
     @staticmethod
     def _packed(layer: LstmLayer, dtype: torch.dtype, batch: int) -> PackedLayer | None:
-        """The layer for the kernel that takes it through all steps in `decode`, so that both make the same sums."""
+        """The weights as `decode`'s kernel for all steps reads them, if it has one, so that both round alike."""
         weight, recurrent, bias, _ = (w.to(dtype) for w in layer.weights())
         at_once = one_kernel_per_layer(batch, layer.hidden_size, dtype)
         return PackedLayer(weight, bias, packed_matrix(recurrent.t())) if at_once else None
@@ -72,7 +69,7 @@ class CoreSteps:
     def begin(self, segment: int, controls: Tensor):
         """Sets the states to the start of a segment; controls [N, L, C], where C may be 0."""
         self.states = [LstmState(h[segment], c[segment]) for h, c in self.starts]
-        self.gates = self.shares[segment].expand(controls.shape[1], -1, -1)  # (L, N, 4H)
+        self.gates = self.embedding_gates[segment].expand(controls.shape[1], -1, -1)  # (L, N, 4H)
         if controls.shape[-1]:
             self.gates = self.gates + F.linear(controls.to(self.table.dtype).transpose(0, 1), self.of_controls)
 
@@ -81,20 +78,28 @@ class CoreSteps:
         is_dense = frame.is_floating_point()
         table = frame.to(self.table.dtype) @ self.table[:-1] if is_dense else self.table
         kept = [trace and LstmTrace(*(part[t] for part in trace)) for trace in self.traces]
-        if packed := self.packed[0]:
-            shares = LstmShares(table, None if is_dense else frame[None], self.gates[t])
-            self.states[0] = packed_cell(shares, packed.recurrent, self.states[0], kept[0])
-        else:
-            recurrent = self.products[0](self.states[0].h, self.gates[t])  # (N, 4H)
-            self.states[0] = lstm_cell(table, None if is_dense else frame, recurrent, self.states[0].c, kept[0])
+        self.states[0] = self._first_state(table, None if is_dense else frame, self.gates[t], kept[0])
         for k in range(1, len(self.states)):
-            if packed := self.packed[k]:
-                shares = LstmShares(matmul(self.states[k - 1].h, packed.weight.t()), None, packed.bias)
-                self.states[k] = packed_cell(shares, packed.recurrent, self.states[k], kept[k])
-            else:
-                recurrent = self.products[k](self.states[k - 1].h, self.states[k].h)
-                self.states[k] = lstm_cell(None, None, recurrent, self.states[k].c, kept[k])
+            self.states[k] = self._upper_state(k, self.states[k - 1].h, kept[k])
         return self.output(self.states[-1].h)
+
+    def _first_state(
+        self, table: Tensor, indices: Tensor | None, gates: Tensor, kept: LstmTrace | None
+    ) -> LstmState:
+        """The next state of the first layer, see `lstm_cell`; gates [N, 4H] of embedding and controls."""
+        state = self.states[0]
+        if packed := self.packed[0]:
+            inputs = GateInputs(table, None if indices is None else indices[None], gates)
+            return packed_cell(inputs, packed.recurrent, state, kept)
+        return lstm_cell(table, indices, self.products[0](state.h, gates), state.c, kept)
+
+    def _upper_state(self, k: int, below: Tensor, kept: LstmTrace | None) -> LstmState:
+        """The next state of layer k from the output [N, F] of the layer below."""
+        state = self.states[k]
+        if packed := self.packed[k]:
+            inputs = GateInputs(matmul(below, packed.weight.t()), None, packed.bias)
+            return packed_cell(inputs, packed.recurrent, state, kept)
+        return lstm_cell(None, None, self.products[k](below, state.h), state.c, kept)
 
 
 def first_layer(core: nn.Module, embeddings: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -109,17 +114,6 @@ def initial_states(core: nn.Module, embeddings: Tensor, dtype: torch.dtype) -> l
     """States [S, N, H] of each layer at the start of each segment."""
     states = core.initial_state(embeddings.transpose(0, 1))
     return [LstmState(h.to(dtype), c.to(torch.promote_types(dtype, torch.float32))) for h, c in states]
-
-
-def step_layers(core: nn.Module, embeddings: Tensor) -> list[StepLayer]:
-    """A core decoder without controls, as one kernel takes it through the steps of a single sequence [1, S, E]."""
-    dtype = compute_dtype(core.output.weight)
-    of_frame, recurrent, _, shares = first_layer(core, embeddings, dtype)
-    upper = ((w.to(dtype) for w in layer.weights()[:3]) for layer in core.layers[1:])
-    (h, c), *starts = initial_states(core, embeddings, dtype)
-    layers = [StepLayer(None, shares, recurrent, row_table(of_frame), h, c)]
-    layers += [StepLayer(w, bias, r, None, h, c) for (w, r, bias), (h, c) in zip(upper, starts, strict=True)]
-    return [*layers, StepLayer(core.output.weight.to(dtype), core.output.bias.to(dtype))]
 
 
 def joint_product(layer: LstmLayer, dtype: torch.dtype, batch: int) -> Callable[[Tensor, Tensor], Tensor]:

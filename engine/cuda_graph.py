@@ -26,11 +26,8 @@ class CapturedGraph:
 
     def __init__(self, function: Callable[..., Tensor], tensors: TensorArgs, constants: tuple):
         self.inputs = tuple(None if tensor is None else tensor.clone() for tensor in tensors)
-        stream, dtype, enabled = (
-            torch.cuda.Stream(),
-            torch.get_autocast_dtype("cuda"),
-            torch.is_autocast_enabled("cuda"),
-        )
+        stream = torch.cuda.Stream()
+        dtype, enabled = torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda")
         stream.wait_stream(torch.cuda.current_stream())
         # cache_enabled=False: a replay has to cast the weights that the model has then, not those of the capture
         with torch.no_grad(), torch.autocast("cuda", dtype, enabled, cache_enabled=False):

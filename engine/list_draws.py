@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from engine.lstm import call_kernel, draw_classes, fused_available
+from engine.kernels import call_kernel, fused_available
+from engine.softmax import draw_classes
 
 
 def draw_lists(

@@ -1,4 +1,4 @@
-"""How the process holds memory between the steps of a training."""
+"""Keeps freed memory in the process between training steps (glibc)."""
 
 import ctypes
 
@@ -17,4 +17,6 @@ def keep_freed_memory():
     except (AttributeError, TypeError):  # another C library; Windows
         return
     for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-        any(mallopt(parameter, size) for size in KEPT_BYTES)  # 1 if it was set
+        for size in KEPT_BYTES:
+            if mallopt(parameter, size):  # 1 if it was set
+                break

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.lstm import matmul
+from engine.kernels import matmul
 
 PRODUCT = (64, 256, 1024)  # rows, inputs and outputs of the timed product: a step of a layer of 256 units
 ROUNDS = 8  # timings of each precision, the best of which counts
-MOST_SECONDS = 0.008  # of timed products; a slow machine makes fewer rounds
+MAX_SECONDS = 0.008  # of timed products; a slow machine makes fewer rounds
 CACHE = Path(__file__).parent / "__pycache__"
 CPU_FACTS = ("model name", "flags", "CPU part", "Features")  # lines of /proc/cpuinfo that tell processors apart
 
@@ -44,7 +44,7 @@ def product_seconds(dtype: torch.dtype) -> float:
     a, b = torch.ones(rows, inputs, dtype=dtype), torch.ones(inputs, outputs, dtype=dtype)
     matmul(a, b)  # the first product sets up oneDNN
     seconds = [_timed(a, b)]
-    while len(seconds) < ROUNDS and sum(seconds) < MOST_SECONDS / 2:
+    while len(seconds) < ROUNDS and sum(seconds) < MAX_SECONDS / 2:
         seconds.append(_timed(a, b))
     return min(seconds)
 

@@ -1,7 +1,7 @@
-"""The cost and the choice of classes by softmaxes, with compiled kernels on the CPU.
+"""The cost of classes under softmaxes, and draws of classes from them, with compiled kernels on the CPU.
 
-PyTorch's functions copy bfloat16 logits to float32, write their log-softmax, and take its gradient back. The kernels
-read the logits once per direction.
+For the cost, PyTorch's functions copy bfloat16 logits to float32, write their log-softmax, and take its gradient back.
+The kernels read the logits once per direction.
 
 Axes: M rows, D logits, P parts of a row, each with a softmax of its own.
 """
@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from engine.lstm import SIZE, call_kernel, draw_classes, fused_available
+from engine.kernels import SIZE, call_kernel, fused_available
+
+# ---- Cost ----
 
 
 def class_nats(logits: Tensor, classes: Tensor, depths: tuple[int, ...]) -> Tensor:
@@ -31,11 +33,6 @@ def class_nats(logits: Tensor, classes: Tensor, depths: tuple[int, ...]) -> Tens
     if fused_available(logits.device, logits.dtype):
         return ClassNats.apply(logits.contiguous(), classes.contiguous(), depths)
     return sum(_part_nats(x, y) for x, y in _parts(logits, classes, depths))
-
-
-def likely_classes(logits: Tensor, depths: tuple[int, ...]) -> Tensor:
-    """Returns the position of the largest logit of each part among all logits: [M, D] -> [M, P]."""
-    return draw_classes(logits, depths, 0.0, logits.new_zeros(len(logits), len(depths)))
 
 
 class ClassNats(Function):
@@ -69,3 +66,51 @@ def _parts(logits: Tensor, classes: Tensor, depths: tuple[int, ...]) -> Iterator
 
 def _part_nats(logits: Tensor, classes: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), classes, ignore_index=logits.shape[-1], reduction="none")
+
+
+# ---- Draws ----
+
+
+def likely_classes(logits: Tensor, depths: tuple[int, ...]) -> Tensor:
+    """Returns the position of the largest logit of each part among all logits: [M, D] -> [M, P]."""
+    return draw_classes(logits, depths, 0.0, logits.new_zeros(len(logits), len(depths)))
+
+
+def draw_classes(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
+    """Draws a class from the softmax of each part of the logits, by inverse transform sampling.
+
+    Args:
+        logits: [M, D].
+        depths: number of classes of each of the P parts; their sum is D.
+        temperature: divides the logits; 0 takes the most likely class.
+        uniforms: [M, P], in [0, 1).
+
+    Returns:
+        [M, P], int64: positions of the drawn classes among the D logits.
+    """
+    if fused_available(logits.device, logits.dtype):
+        return _draw_by_kernel(logits, depths, temperature, uniforms)
+    drawn, first = [], 0
+    for part, number in zip(logits.float().split(depths, -1), uniforms.split(1, -1), strict=True):
+        index = _draw_part(part, number, temperature)
+        drawn.append(index + first if first else index)
+        first += part.shape[-1]
+    return torch.cat(drawn, -1) if len(drawn) > 1 else drawn[0]
+
+
+def _draw_part(logits: Tensor, number: Tensor, temperature: float) -> Tensor:
+    """Classes [M, 1] of one part."""
+    if temperature == 0:
+        return logits.argmax(-1, keepdim=True)
+    scaled = logits if temperature == 1 else (logits - logits.amax(-1, keepdim=True)) / temperature
+    cumulative = scaled.softmax(-1).cumsum(-1)
+    drawn = torch.searchsorted(cumulative, number * cumulative[:, -1:], right=True)
+    return drawn.clamp(max=logits.shape[-1] - 1)
+
+
+def _draw_by_kernel(logits: Tensor, depths: tuple[int, ...], temperature: float, uniforms: Tensor) -> Tensor:
+    logits, uniforms = logits.contiguous(), uniforms.float().contiguous()
+    classes = torch.empty(uniforms.shape, dtype=torch.int64)
+    arrays = (logits, (SIZE * len(depths))(*depths), uniforms, classes)
+    call_kernel("draw", logits.dtype, arrays, (temperature, len(depths), *logits.shape))
+    return classes

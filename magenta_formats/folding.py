@@ -26,7 +26,7 @@ from engine.checks import checked_positive, checked_type
 from model import MusicVAE
 from prior import checked_posteriors, fit_gaussian
 
-LEAST_SIGMA = 1e-12  # so that a standard deviation of 0 has a logarithm
+MIN_SIGMA = 1e-12  # so that a standard deviation of 0 has a logarithm
 
 
 def fold_gaussian(model: MusicVAE, mu: Tensor, sigma: Tensor, width: float = 1.0) -> MusicVAE:
@@ -107,5 +107,5 @@ def _lead_on(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
 
 
 def _inverse_softplus(values: Tensor) -> Tensor:
-    values = values.clamp(min=LEAST_SIGMA)
+    values = values.clamp(min=MIN_SIGMA)
     return values + torch.log(-torch.expm1(-values))

@@ -53,7 +53,7 @@ WEIGHTS_MANIFEST = "weights_manifest.json"
 CLIENT_CONFIG = "config.json"
 DIGESTS = "SHA256SUMS"
 SHARD = "group1-shard{}of{}"
-MOST_JSON_BYTES = 4 * 2**20  # of a manifest or config; the largest published model needs 20 kB
+MAX_JSON_BYTES = 4 * 2**20  # of a manifest or config; the largest published model needs 20 kB
 SHARD_BYTES = 4 * 2**20  # as in TensorFlow.js's own converter
 FLOAT32 = np.dtype("<f4")
 QUANTIZED = {"uint8": np.dtype("<u1"), "uint16": np.dtype("<u2")}  # how Magenta's converter can store a float32
@@ -112,8 +112,8 @@ def read_shards(folder: str | Path) -> Variables:
 def _read_json(path: Path, kind: type):
     if not path.is_file():
         raise ValueError(f"no file {path}; a magenta.js folder holds {WEIGHTS_MANIFEST}, {CLIENT_CONFIG} and shards")
-    if path.stat().st_size > MOST_JSON_BYTES:
-        raise ValueError(f"{path} takes more than {MOST_JSON_BYTES:,} bytes, far more than a model of magenta.js needs")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ValueError(f"{path} takes more than {MAX_JSON_BYTES:,} bytes, far more than a model of magenta.js needs")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as fault:

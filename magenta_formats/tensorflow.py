@@ -36,11 +36,11 @@ VARINT_BITS = 64  # of the longest number in a table or a message
 DATA_SUFFIX = re.compile(r"\.data-\d{5}-of-\d{5}$")
 
 # Limits far above what a checkpoint of Magenta's needs, so that a small file cannot take much memory or time
-MOST_VARIABLES = 10_000  # the largest training run has about 200
+MAX_VARIABLES = 10_000  # the largest training run has about 200
 RECORD_BYTES = 1_000  # name and description of a variable
-MOST_SIZE = 2**31  # of a dimension
+MAX_SIZE = 2**31  # of a dimension
 STATE_BYTES = 2**16  # read of the file `checkpoint`, whose first line counts
-MOST_MEMBERS = 10_000  # files and folders in an archive
+MAX_MEMBERS = 10_000  # files and folders in an archive
 UNPACKED_RATIO = 16  # of an archive to its compressed file: weights reach 1.1, those with a fresh optimizer 3.3
 UNPACKED_BYTES = 2**20  # that any archive may unpack to, whatever its size
 
@@ -199,8 +199,8 @@ def _unpack(path: Path) -> io.BytesIO | None:
 
 
 def _check_member(path: Path, member: tarfile.TarInfo, count: int):
-    if count >= MOST_MEMBERS:
-        raise ValueError(f"{path} holds more than {MOST_MEMBERS:,} files; give an archive of a single checkpoint")
+    if count >= MAX_MEMBERS:
+        raise ValueError(f"{path} holds more than {MAX_MEMBERS:,} files; give an archive of a single checkpoint")
     name = PurePosixPath(member.name.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
         raise ValueError(f"{path} holds {member.name!r}, a path that leads out of the archive")
@@ -261,9 +261,9 @@ def read_index(file: Span, name: str) -> tuple[dict[str, BundleEntry], int]:
     try:
         records = {}
         for key, value in _table_records(table):
-            if len(records) >= MOST_VARIABLES or len(key) + len(value) > RECORD_BYTES:
+            if len(records) >= MAX_VARIABLES or len(key) + len(value) > RECORD_BYTES:
                 raise IndexError(
-                    f"more than {MOST_VARIABLES:,} variables, or one that takes over {RECORD_BYTES:,} bytes"
+                    f"more than {MAX_VARIABLES:,} variables, or one that takes over {RECORD_BYTES:,} bytes"
                 )
             records[key] = value
         shards = _message(records.pop(b"")).get(1, 1)
@@ -352,7 +352,7 @@ def _entry(data: bytes, shards: int) -> BundleEntry:
     if fields[1] not in DTYPES:
         raise KeyError(f"values of TensorFlow's type {fields[1]}")
     shape = tuple(_message(dim).get(1, 0) for number, dim in _fields(fields.get(2, b"")) if number == 2)
-    if any(size >= MOST_SIZE for size in shape):
+    if any(size >= MAX_SIZE for size in shape):
         raise IndexError(f"a shape of {shape}")
     places = (fields.get(k, 0) for k in (3, 4, 5))
     return BundleEntry(DTYPES[fields[1]], shape, *places, struct.unpack("<I", fields[6])[0])

@@ -212,8 +212,9 @@ def self_similarity(labels: np.ndarray, steps_per_bar: int = STEPS_PER_BAR) -> n
 
 def set_f1(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """2 TP / (2 TP + FP + FN) of sets [n, steps, K] bool: [n]; 1 where both are empty."""
-    both, all_of_them = ((found & wanted).sum((1, 2)), found.sum((1, 2)) + wanted.sum((1, 2)))
-    return np.where(all_of_them > 0, 2 * both / np.maximum(all_of_them, 1), 1.0)
+    true_positives = (found & wanted).sum((1, 2))
+    total = found.sum((1, 2)) + wanted.sum((1, 2))
+    return np.where(total > 0, 2 * true_positives / np.maximum(total, 1), 1.0)
 
 
 def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:

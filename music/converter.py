@@ -18,6 +18,7 @@ from pretty_midi import PrettyMIDI
 from torch import Tensor
 
 from engine.checks import checked_type, described, plain, whole_numbers
+from engine.masks import step_mask
 from music.chords import CHORD_DEPTH, chord_symbol
 from music.grid import (
     Cut,
@@ -371,9 +372,7 @@ def label_tensors(windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
 def length_mask(labels: Tensor, lengths: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
     """Lengths int64 [n] or [n, segments], and a mask [n, steps] float32: 1 before a window's or segment's length."""
     lengths = torch.as_tensor(lengths, device=labels.device).long()
-    segments = lengths[:, None] if lengths.ndim == 1 else lengths
-    mask = torch.arange(labels.shape[1] // segments.shape[1], device=labels.device) < segments[..., None]
-    return lengths, mask.flatten(1).float()
+    return lengths, step_mask(lengths, labels.shape[1]).float()
 
 
 def one_hot(labels: Tensor, mask: Tensor, *depths: int, indices: bool = False) -> Tensor:
@@ -422,10 +421,11 @@ def take(windows: Windows, part: slice | np.ndarray) -> Windows:
     """Some windows, by a slice or their indices, without their positions in their song."""
     checked_type("windows", windows, Windows, "windows, as converter.to_arrays makes them")
     checked_type("part", part, slice | np.ndarray, "a slice, such as slice(k, k + 1)")
-    return Windows(*(None if array is None else array[part] for array in windows[:3]))
+    columns = windows.labels, windows.lengths, windows.controls
+    return Windows(*(None if column is None else column[part] for column in columns))
 
 
 def concatenated(parts: Sequence[Windows]) -> Windows:
     """The windows of several songs in one, without their positions in the songs."""
-    columns = zip(*(part[:3] for part in parts), strict=True)
+    columns = zip(*((part.labels, part.lengths, part.controls) for part in parts), strict=True)
     return Windows(*(None if arrays[0] is None else np.concatenate(arrays) for arrays in columns))

@@ -49,9 +49,8 @@ SINGLE_DRUM_PITCHES = tuple((pitch,) for pitch in (  # 61 classes of one pitch e
 # fmt: on
 DRUM_SETS = {len(pitches): pitches for pitches in (DRUM_PITCHES, SINGLE_DRUM_PITCHES)}  # by number of classes
 DRUM_LABELS = {DRUM_CLASSES: np.uint16, len(SINGLE_DRUM_PITCHES): np.int64}  # types that hold 2^classes
-DRUM_NAME = re.compile(
-    r"(?<![a-z])(drum|perc|kit(?![a-z])|batterie|schlagzeug)", re.IGNORECASE
-)  # in the name of a track
+# In the name of a track
+DRUM_NAME = re.compile(r"(?<![a-z])(drum|perc|kit(?![a-z])|batterie|schlagzeug)", re.IGNORECASE)
 PERCUSSIVE_PROGRAMS = range(112, 120)  # General MIDI, from 0: steel drums and others that play pitches
 KIT_PITCHES = frozenset((35, 36, 38, 40, 42, 44, 46))  # General MIDI's bass drums, snares and hi-hats
 MIN_KIT_HITS = 16  # of a song whose drums are expected to have one of them

@@ -25,7 +25,7 @@ GAP_BARS = 1  # a rest of this many bars ends a melody line or drum line
 
 NAMES_SHOWN = 5  # names per line of a report
 TEMPO_TOLERANCE = 1e-3  # relative; listeners notice a few hundredths, so a change below it alone is not heard
-DRIFT_STEPS = 0.1  # by which such changes may move a note from where it is heard to lie
+DRIFT_STEPS = 0.1  # total drift of a note that ignored changes of tempo may add up to
 BAR_SLACK = 1e-6  # bars; tolerance of a sum of floats that should equal a whole number of bars
 MAX_FILE_BARS = 2**31 - 2**20  # bars counted in a file; absurd time signatures have more
 

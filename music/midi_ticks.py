@@ -9,7 +9,7 @@ from music.midi_repair import SET_TEMPO, Track
 
 MAX_TICK = 9_999_999  # pretty_midi takes files of up to ten million ticks
 LONG_REST_QUARTERS = 256  # in a file with more ticks, silences are shortened to about this many quarter notes
-FEWEST_TICKS_PER_QUARTER = 96  # that are left where ticks are divided
+MIN_TICKS_PER_QUARTER = 96  # that are left where ticks are divided
 FALLBACK_TICKS_PER_QUARTER = 480  # for a file that says zero
 
 
@@ -80,9 +80,9 @@ def _fewer_ticks(division: int, tracks: list[Track], mended: list[str]) -> tuple
 def _divided(division: int, last: int) -> int | None:
     """Ticks per quarter with which the last tick is at most MAX_TICK, a divisor of the present ones if there is one."""
     most = division * MAX_TICK // last
-    if most < FEWEST_TICKS_PER_QUARTER:
+    if most < MIN_TICKS_PER_QUARTER:
         return None
-    return next((fewer for fewer in range(most, FEWEST_TICKS_PER_QUARTER - 1, -1) if division % fewer == 0), most)
+    return next((fewer for fewer in range(most, MIN_TICKS_PER_QUARTER - 1, -1) if division % fewer == 0), most)
 
 
 def _shorten_rests(tracks: list[Track], division: int, mended: list[str]) -> list[Track]:

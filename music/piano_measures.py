@@ -12,7 +12,7 @@ from music.labels import FIRST_PITCH, KEYS, MIN_PITCH, NO_EVENT, NO_NOTE, NOTE_O
 from music.piano import key_bits
 
 PITCH_CLASSES = 12
-MOST_TOGETHER = 10  # notes that begin together; more count as this many
+MAX_TOGETHER = 10  # notes that begin together; more count as this many
 
 
 def piano_rolls(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,9 +41,9 @@ def frame_f1(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def together_histogram(labels: np.ndarray) -> np.ndarray:
-    """Of the steps where two notes or more begin, the share where k begin, at index k: [MOST_TOGETHER + 1]."""
-    counts = piano_rolls(labels)[0].sum(-1).clip(max=MOST_TOGETHER)
-    found = np.bincount(counts[counts >= 2], minlength=MOST_TOGETHER + 1)
+    """Of the steps where two notes or more begin, the share where k begin, at index k: [MAX_TOGETHER + 1]."""
+    counts = piano_rolls(labels)[0].sum(-1).clip(max=MAX_TOGETHER)
+    found = np.bincount(counts[counts >= 2], minlength=MAX_TOGETHER + 1)
     return found / max(found.sum(), 1)
 
 

@@ -35,7 +35,7 @@ MIN_POOL_BYTES = 2**17  # of files; for fewer, worker processes take longer to s
 CHUNK_FILES = 4  # per task
 QUEUED_CHUNKS = 4  # per worker, submitted and not yet yielded
 MAX_WORKERS = 61  # processes that Windows can wait for
-OFF_GRID_STEPS = 0.125  # an onset is off the grid beyond this; of random onsets three in four are
+OFF_GRID_STEPS = 0.125  # an onset is off the grid beyond this; 75 % of uniformly random onsets would be
 EXECUTOR_WORKERS = 64  # assumed number of workers of a caller's executor
 
 

@@ -17,12 +17,12 @@ from music.grid import STEPS_PER_QUARTER
 from music.midi_output import SWING_UNITS, checked_swing
 
 STRAIGHT = 50.0  # per cent
-LEAST_SWING = 52.0  # per cent; less moves an eighth by under 0.08 steps, which the grid does not tell from straight
-MOST_SWING = 73.0  # per cent; beyond, the off-beat is a dotted eighth's sixteenth, which lies on the grid
+MIN_SWING = 52.0  # per cent; less moves an eighth by under 0.08 steps, which the grid does not tell from straight
+MAX_SWING = 73.0  # per cent; beyond, the off-beat is a dotted eighth's sixteenth, which lies on the grid
 OFF_BEATS = (0.45, 0.74)  # of a pair: where an off-beat is looked for
-LEAST_OFF_BEATS = 8  # onsets, from which a swing is estimated
+MIN_OFF_BEATS = 8  # onsets, from which a swing is estimated
 BIN, BLUR = 0.005, 3  # of a pair: width of a histogram's bins; bins: standard deviation of its smoothing
-NEAR, LEAST_NEAR = 0.05, 0.5  # of a pair: distance from the mode; share of the off-beats that lie so near
+NEAR, MIN_NEAR = 0.05, 0.5  # of a pair: distance from the mode; share of the off-beats that lie so near
 
 
 class Swing(NamedTuple):
@@ -34,7 +34,7 @@ class Swing(NamedTuple):
     @property
     def is_straight(self) -> bool:
         """Whether the off-beats lie on the grid of sixteenths as they are."""
-        return not LEAST_SWING <= self.swing <= MOST_SWING
+        return not MIN_SWING <= self.swing <= MAX_SWING
 
 
 class Straightened(NamedTuple):
@@ -111,13 +111,13 @@ def _mode(places: np.ndarray) -> float:
     """The most frequent place of the off-beats in per cent; STRAIGHT if there are few, or none is frequent."""
     low, high = OFF_BEATS
     late = places[(places >= low) & (places <= high)]
-    if len(late) < LEAST_OFF_BEATS:
+    if len(late) < MIN_OFF_BEATS:
         return STRAIGHT
     counts, edges = np.histogram(late, round((high - low) / BIN), OFF_BEATS)
     bell = np.exp(-0.5 * (np.arange(-3 * BLUR, 3 * BLUR + 1) / BLUR) ** 2)
     peak = edges[np.convolve(counts, bell, "same").argmax()] + BIN / 2
     near = late[np.abs(late - peak) <= NEAR]
-    return float(100 * np.median(near)) if len(near) >= max(LEAST_OFF_BEATS, LEAST_NEAR * len(late)) else STRAIGHT
+    return float(100 * np.median(near)) if len(near) >= max(MIN_OFF_BEATS, MIN_NEAR * len(late)) else STRAIGHT
 
 
 class _Beats:

@@ -25,7 +25,7 @@ from paper.attribute_vectors import AttributeTable, attribute_means, attribute_v
 from paper.json_results import write_json
 from paper.measured_songs import make_generator
 from paper.reconstruction import decode_sampled
-from studio.directions import MOST_WINDOWS, Directions
+from studio.directions import MAX_WINDOWS, Directions
 
 MODEL = "mel_2bar_low"
 HELD_OUT_WINDOWS = 1024  # of the test split, evenly spaced
@@ -34,7 +34,7 @@ DRAWS = 20  # sets of so many windows
 
 
 class Agreement(NamedTuple):
-    """How directions of a number of windows agree with those of MOST_WINDOWS windows of other songs."""
+    """How directions of a number of windows agree with those of MAX_WINDOWS windows of other songs."""
 
     windows: int
     cosines: list[float]  # of each attribute, mean over DRAWS random sets of windows
@@ -72,7 +72,7 @@ def measure_agreement(labels: np.ndarray, mu: np.ndarray, song: np.ndarray, seed
     """
     random, names = np.random.default_rng(seed), np.unique(song)
     in_half = np.isin(song, random.permutation(names)[: len(names) // 2])
-    (half,), others = np.nonzero(in_half), random.permutation(np.flatnonzero(~in_half))[:MOST_WINDOWS]
+    (half,), others = np.nonzero(in_half), random.permutation(np.flatnonzero(~in_half))[:MAX_WINDOWS]
     all_others, found = attribute_vectors(labels[others], mu[others]), []
     for count in (count for count in COUNTS if count <= len(half)):
         sets = [random.permutation(half)[:count] for _ in range(DRAWS)]
@@ -92,10 +92,10 @@ def measure(name: str, trained: TrainedModel, train_set: SongDataset, test_set: 
     directions.save(folder / "pretrained" / f"{name}_directions.json")
     held_out = test_set.windows(evenly(len(test_set), HELD_OUT_WINDOWS))
     effects = measure_effects(directions, trained.encode(held_out).mu)
-    chosen = evenly(len(train_set), 3 * MOST_WINDOWS)  # so that each half of the songs has MOST_WINDOWS
+    chosen = evenly(len(train_set), 3 * MAX_WINDOWS)  # so that each half of the songs has MAX_WINDOWS
     windows = train_set.windows(chosen)
     agreement = measure_agreement(windows.labels, trained.encode(windows).mu.cpu().numpy(), train_set.song[chosen])
-    return Measured(name, min(len(train_set), MOST_WINDOWS), len(held_out.labels), effects, agreement)
+    return Measured(name, min(len(train_set), MAX_WINDOWS), len(held_out.labels), effects, agreement)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

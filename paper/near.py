@@ -3,7 +3,7 @@
     python -m paper.near pretrained/mel_2bar.pt --data FOLDER --out results/near.json
 
 It takes songs of the test split of corpus.csv, in a fixed order. Of each, the clip is the first track that the model
-reads, up to MOST_BARS. The seeds are the same for every song.
+reads, up to MAX_BARS. The seeds are the same for every song.
 
 - The distance of a version is the share of its steps that differ from the clip's, and 1 minus the F1 of its notes, by
   onset step and pitch.
@@ -32,7 +32,7 @@ from paper.reconstruction import decode_sampled
 from paper.tables import markdown, number
 
 SONGS = 20
-LEAST_BARS, MOST_BARS = 16, 32  # of a song's clip
+MIN_BARS, MAX_BARS = 16, 32  # of a song's clip
 AMOUNTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SAMPLES = 64  # per song and dial
@@ -84,11 +84,11 @@ def clips_of_songs(trained: TrainedModel, options: argparse.Namespace) -> dict[s
             clip = trained.clip(load_midi(path))
         except ValueError:
             continue  # nothing that the model reads
-        if len(clip.labels) >= LEAST_BARS * trained.converter.steps_per_bar:
-            found[name] = clip._replace(labels=clip.labels[: MOST_BARS * trained.converter.steps_per_bar])
+        if len(clip.labels) >= MIN_BARS * trained.converter.steps_per_bar:
+            found[name] = clip._replace(labels=clip.labels[: MAX_BARS * trained.converter.steps_per_bar])
         if len(found) == options.songs:
             return found
-    raise ValueError(f"{options.data} has {len(found)} test songs of {LEAST_BARS} bars, of {options.songs}: add songs")
+    raise ValueError(f"{options.data} has {len(found)} test songs of {MIN_BARS} bars, of {options.songs}: add songs")
 
 
 # ---- Versions ----

@@ -29,7 +29,7 @@ SAMPLES = 256  # pieces drawn from the prior; the paper adds attribute vectors t
 PRIOR_WIDTHS = (1.0, 0.8, 0.6)  # factors on a fitted prior's standard deviation at which samples are compared
 PRIOR_DRAWS = 8192  # draws that estimate the KL of a fitted prior from N(0, I)
 STANDARD_NORMAL, HELD_OUT = "standard normal", "held-out music"  # names in `measure_priors`
-MOST_DEVIATION = 0.1  # from real windows, of a prior that `choose_prior` takes for its few copies
+MAX_DEVIATION = 0.1  # from real windows, of a prior that `choose_prior` takes for its few copies
 
 
 class Candidate(NamedTuple):
@@ -190,7 +190,7 @@ def fit_candidates(
 def choose_prior(found: Mapping[str, PriorSamples], deviation: Callable = deviation) -> str:
     """The name of the prior whose samples resemble real windows, of what `measure_priors` found with `data`.
 
-    Among the priors within MOST_DEVIATION of real windows it is the one with the fewest copies, then with the least
+    Among the priors within MAX_DEVIATION of real windows it is the one with the fewest copies, then with the least
     deviation. If there is none, it is the one with the least deviation.
 
     Args:
@@ -203,7 +203,7 @@ def choose_prior(found: Mapping[str, PriorSamples], deviation: Callable = deviat
     if HELD_OUT not in found or len(found) < 2:
         raise ValueError(f"the choice needs {HELD_OUT} and at least one prior, got {list(found)}")
     away = {name: deviation(samples, found[HELD_OUT]) for name, samples in found.items() if name != HELD_OUT}
-    near = [name for name in away if away[name] <= MOST_DEVIATION]
+    near = [name for name in away if away[name] <= MAX_DEVIATION]
     return min(near or away, key=lambda name: (found[name].copies if near else 0, away[name]))
 
 

@@ -3,7 +3,7 @@
 - `MixturePrior`: a mixture of Gaussians.
 - `DiffusionPrior`: a diffusion model.
 - `SequencePrior`: the codes of the consecutive windows of a piece.
-- `PersonalPrior`: a small VAE of a few songs, with a dial to anything.
+- `PersonalPrior`: a small VAE of a few songs; its width mixes its draws with those of the model's own prior.
 
 Each is a `NamedTuple` of tensors with a method `draw`.
 """

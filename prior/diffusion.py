@@ -35,7 +35,7 @@ BETA2 = 0.99  # of Adam
 WARM_UP = 200  # updates in which the learning rate rises; it falls to 0 by a cosine
 NOISE_MEAN, NOISE_SPREAD = -0.5, 1.0  # of the log of the noise levels in training (Karras et al., table 1: -1.2, 1.2)
 NOISE_LEVELS = 18  # of sampling; two evaluations of the MLP each
-MOST_NOISE, LEAST_NOISE = 4.0, 0.03  # standard deviations, of whitened z
+MAX_NOISE, MIN_NOISE = 4.0, 0.03  # standard deviations, of whitened z
 NOISE_POWER = 7  # spaces the levels (Karras et al., equation 5)
 
 
@@ -137,7 +137,7 @@ def _normalised(hidden: Tensor, features: Tensor, weight: Tensor) -> Tensor:
 
 def _noise_levels() -> Tensor:
     """The noise levels of sampling, falling: [NOISE_LEVELS] (Karras et al. 2022, equation 5)."""
-    ends = MOST_NOISE ** (1 / NOISE_POWER), LEAST_NOISE ** (1 / NOISE_POWER)
+    ends = MAX_NOISE ** (1 / NOISE_POWER), MIN_NOISE ** (1 / NOISE_POWER)
     return torch.linspace(*ends, NOISE_LEVELS, dtype=torch.float64) ** NOISE_POWER
 
 

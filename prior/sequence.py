@@ -36,7 +36,7 @@ CHOICE_BATCH = 512  # most windows per update
 CHOICE_RATE = 5e-3  # learning rate at its highest
 BETA2 = 0.99  # of Adam
 WARM_UP = 200  # updates in which the learning rate rises; it falls to 0 by a cosine
-MIDDLES = 16  # drawn between a start and an end; the end goes on best from the one that is taken
+MIDDLES = 16  # candidates drawn between a start and an end; the one after which the end is most likely is taken
 
 
 class Codes(NamedTuple):
@@ -141,9 +141,9 @@ class SequencePrior(NamedTuple):
 
     def _choices(self, codes: Codes, length: int, shift: int, width: float) -> Tensor:
         """The probability of each choice for the window after `codes`: [L + 1, 2], as in `choose`."""
-        past = likeness(codes, width * self.apart)  # the narrower the draws, the nearer: chosen by trial
+        past = likeness(codes, width * self.apart)  # narrower draws lie closer, so the threshold scales with the width
         features = choice_features(torch.cat([past, past.new_zeros(1, LAGS + 1)]), length, shift)
-        logits = choice_logits(*(part[-1:] for part in features), *self[-4:])[0]
+        logits = choice_logits(*(part[-1:] for part in features), self.lags, self.own, self.place, self.choose)[0]
         logits[len(codes.z) + 1 :] = -torch.inf
         if not codes.sounds.any():
             logits[0, 0] = -torch.inf  # a piece starts with a note

@@ -104,7 +104,7 @@ def whole_songs(songs: str | os.PathLike | Iterable[Midi | Clip], converter: Con
 
 
 class ClipTools:
-    """What `generate.TrainedModel` does with clips; it has the methods that are used here and not defined."""
+    """The part of `generate.TrainedModel` for clips: a mixin, whose other attributes are defined there."""
 
     def clip(
         self,

@@ -29,8 +29,8 @@ from music.attributes import ATTRIBUTES
 from music.clips import Clip
 from music.converter import as_array
 
-MOST_WINDOWS = 8192  # that are encoded for directions, evenly spaced
-LEAST_GROUP = 128  # windows with most, and with least, of an attribute: a quarter of 512
+MAX_WINDOWS = 8192  # that are encoded for directions, evenly spaced
+MIN_GROUP = 128  # windows with most, and with least, of an attribute: a quarter of 512
 FORMAT = 1  # version of a file of directions
 FIELDS = ("format", "preset", "weights", "vectors")  # of such a file
 
@@ -92,24 +92,24 @@ class Directions(NamedTuple):
 
 
 class DirectionTools:
-    """What `generate.TrainedModel` does with directions; it has the methods that are used here and not defined."""
+    """The part of `generate.TrainedModel` for directions: a mixin, whose other attributes are defined there."""
 
     def directions(self, songs: SongDataset, measures: Mapping[str, Measure] | None = None) -> Directions:
         """Finds the directions that raise attributes of music.
 
         Args:
-            songs: such as the training set; at most MOST_WINDOWS windows of it are used, evenly spaced.
+            songs: such as the training set; at most MAX_WINDOWS windows of it are used, evenly spaced.
             measures: functions by name, which take the windows' labels [n, steps] or [n, steps, parts] and return one
                 number per window, [n], as those of music/attributes.py do; nan where undefined. `of_midi` makes one
                 of a function of a song. The paper's five, of melodies and of a trio's melody, when None.
 
         Raises:
             ValueError: songs of another converter; a function that does not return [n] finite numbers or nan; or fewer
-                than LEAST_GROUP windows that have most, or least, of an attribute.
+                than MIN_GROUP windows that have most, or least, of an attribute.
         """
         self.check_songs("songs", songs)
         measures = self._melodic_measures() if measures is None else checked_measures(measures)
-        windows = songs.windows(evenly(len(songs), MOST_WINDOWS))
+        windows = songs.windows(evenly(len(songs), MAX_WINDOWS))
         quarters = {name: _quarters(name, measure, as_array(windows.labels)) for name, measure in measures.items()}
         mu = self.posterior(windows).loc
         means = {name: [mu[torch.from_numpy(mask)].mean(0) for mask in masks] for name, masks in quarters.items()}
@@ -172,10 +172,10 @@ def _quarters(name: str, measure: Measure, labels: np.ndarray) -> tuple[np.ndarr
     defined = int((~np.isnan(values)).sum())
     quarters = outer_quarters(values) if defined else (values > 0, values > 0)
     counts = [int(mask.sum()) for mask in quarters]
-    if min(counts) < LEAST_GROUP:
+    if min(counts) < MIN_GROUP:
         found = f"got {counts[0]} with most and {counts[1]} with least of {name!r}, of {defined} where it is defined"
         raise ValueError(
-            f"a direction needs {LEAST_GROUP} windows with most and {LEAST_GROUP} with least, so {4 * LEAST_GROUP} "
+            f"a direction needs {MIN_GROUP} windows with most and {MIN_GROUP} with least, so {4 * MIN_GROUP} "
             f"windows or more, {found}: give more songs, or songs that differ in it"
         )
     return quarters

@@ -17,7 +17,7 @@ from music.grid import counted
 from prior import checked_dial, fit_personal, mixed
 from studio.clip_tools import VARIATION, ClipTools
 
-LEAST_WINDOWS = 8  # different ones, to which a small VAE is trained
+MIN_WINDOWS = 8  # different ones, to which a small VAE is trained
 OWN_DRAWS = 4096  # of the model's own prior, which the dial moves to
 DIAL = 0.25  # of the command
 
@@ -80,7 +80,7 @@ class NearTools(ClipTools):
         network with this model, which stays as it is.
 
         Args:
-            songs: one or several, as in `reconstruct_clip`. A window starts at every bar; at least LEAST_WINDOWS of
+            songs: one or several, as in `reconstruct_clip`. A window starts at every bar; at least MIN_WINDOWS of
                 them must differ.
             dial: from 0 (these songs) to 1 (what this model draws); the `prior_width` of the new model, where it can be
                 changed.
@@ -100,10 +100,10 @@ class NearTools(ClipTools):
         """The windows with an onset that start at the bars of clips, without repetitions."""
         cut = [self._window_at(clip, start) for clip in clips for start in self._window_starts(clip)]
         found = {windows.labels.tobytes(): windows for windows in cut if windows is not None}
-        if len(found) < LEAST_WINDOWS:
-            bars = LEAST_WINDOWS - 1 + self.converter.bars
+        if len(found) < MIN_WINDOWS:
+            bars = MIN_WINDOWS - 1 + self.converter.bars
             raise ValueError(
-                f"to personalize takes {LEAST_WINDOWS} different windows of {counted(self.converter.bars, 'bar')} with "
+                f"to personalize takes {MIN_WINDOWS} different windows of {counted(self.converter.bars, 'bar')} with "
                 f"notes, and there are {len(found)}: give {bars} bars or more that differ, or more songs"
             )
         return concatenated(list(found.values()))

@@ -34,7 +34,7 @@ README, PRESETS, MAGENTA, TRAINING = (
     (ROOT / name).read_text() for name in ("README.md", "docs/presets.md", "docs/magenta.md", "docs/training.md")
 )
 NOTEBOOKS = [ROOT / "main.ipynb", ROOT / "paper.ipynb"]
-MOST_LINES, MOST_WORDS = 150, 1400  # of the README
+MAX_LINES, MAX_WORDS = 150, 1400  # of the README
 COMMAND = re.compile(r"^ *(?:python|torchrun) [^#\n]*", re.M)  # in a code block
 INLINE_COMMAND = re.compile(r"`((?:python|torchrun) [^`]+)`")
 
@@ -70,8 +70,8 @@ def anchors(path: Path) -> set[str]:
 
 
 def test_the_readme_is_short():
-    assert len(README.splitlines()) <= MOST_LINES
-    assert len(README.split()) <= MOST_WORDS
+    assert len(README.splitlines()) <= MAX_LINES
+    assert len(README.split()) <= MAX_WORDS
 
 
 def test_the_walk_through_is_short():
@@ -294,7 +294,7 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tables = [(table, dict(table)) for table in (ATTRIBUTES, CONFIGS, CONVERTERS, OUTPUTS)]
     monkeypatch.setattr(magenta_checkpoint, "FORMATS", magenta_checkpoint.FORMATS)
-    monkeypatch.setattr(directions, "LEAST_GROUP", 16)
+    monkeypatch.setattr(directions, "MIN_GROUP", 16)
     monkeypatch.setattr(prior.sequence, "CHOICE_UPDATES", 10)
     (tmp_path / "pretrained").symlink_to(ROOT / "pretrained")
     for folder in ("midi_songs", "lmd_full"):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from configs import CONFIGS
-from engine.lstm import draw_classes
+from engine.softmax import draw_classes
 from loss import accuracy, reconstruction_loss, step_mask
 from model import ModelConfig, MusicVAE, dropped
 from outputs import class_indices, draw_bits, one_hot_frames
@@ -357,7 +357,7 @@ def test_bits_are_drawn_with_their_probability():
 def either_way(request, monkeypatch):
     """Draws with the compiled kernel, where it is available, and without it."""
     if not request.param:
-        monkeypatch.setattr("engine.lstm.fused_available", lambda device, dtype: False)
+        monkeypatch.setattr("engine.kernels.compiled_kernels", lambda: None)
 
 
 def test_classes_are_drawn_with_their_probability(either_way):

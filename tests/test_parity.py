@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from configs import CONFIGS
-from engine import lstm
+from engine import fused_lstm
 from engine.adam import Adam
 from helpers import PARITY, parity_folder
 from loss import (
@@ -56,7 +56,7 @@ UNSTABLE = {"flat-mel_16bar": 2e-2}  # its gradients explode (norms of 4769, 405
 @pytest.fixture(autouse=True, params=[0, math.inf], ids=["own layers", "PyTorch's layers"])
 def layers(request, monkeypatch):
     """The same LSTM implementation for layers of every size."""
-    monkeypatch.setattr(lstm, "FUSED_MIN_SIZE", request.param)
+    monkeypatch.setattr(fused_lstm, "FUSED_MIN_SIZE", request.param)
 
 
 @cache

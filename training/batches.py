@@ -135,7 +135,7 @@ def step_batch(
     batch = batch_tensors(windows, config.converter, semitones, source, indices)
     if recipe.rekeyed:
         batch = rekeyed(batch, windows, semitones, config, source, indices)
-    segments = config.model.steps // config.model.whole_steps
+    segments = config.model.steps // config.model.min_steps
     return cut_windows(batch, segments // segments_at(step, segments=segments, curriculum=recipe.curriculum))
 
 

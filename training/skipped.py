@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-MOST_IN_A_ROW = 3  # skipped updates that stop a run
+MAX_IN_A_ROW = 3  # skipped updates that stop a run
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss or a gradient was NaN or infinite in `MOST_IN_A_ROW` updates in a row."""
+    """The loss or a gradient was NaN or infinite in `MAX_IN_A_ROW` updates in a row."""
 
 
 class SkippedUpdates:
@@ -30,6 +30,6 @@ class SkippedUpdates:
         for flag in flags:
             self.step += 1
             self.in_a_row = self.in_a_row + 1 if flag else 0
-            if self.in_a_row == MOST_IN_A_ROW and self.diverged_at is None:
+            if self.in_a_row == MAX_IN_A_ROW and self.diverged_at is None:
                 self.diverged_at = self.step
         return int(sum(flags))

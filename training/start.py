@@ -48,7 +48,7 @@ class Run(NamedTuple):
     model: MusicVAE
     optimizer: Adam
     path: Path  # of its checkpoint
-    identity: dict  # what it is made of, by name
+    identity: dict  # what a resumed run must share: preset, seed, data, first weights
     position: Position
     precision: str  # of the matrix products, 'float32' or 'bfloat16'
 

@@ -35,8 +35,8 @@ WARM_UP = 100  # updates
 POSTERIOR = ("encoder.mu.", "encoder.sigma.")  # prefixes of weights that are not copied: they read other layers
 SHARED_FIELDS = ("input_depth", "output_depth", "output", "control_depth")  # what both models have in common
 WIDTHS = ("enc_rnn_size", "dec_rnn_size", "nade_num_hidden")
-MOST_WEIGHT = 10_000.0  # which half precision holds
-LEAST_SCALE = 0.02  # of a short model's posterior, so that no value weighs more than all others
+MAX_WEIGHT = 10_000.0  # which half precision holds
+MIN_SCALE = 0.02  # of a short model's posterior, so that no value weighs more than all others
 
 
 class Segments(NamedTuple):
@@ -161,8 +161,8 @@ def encode_segments(
         frames = step_batch(data, config, k, seed, source, flat.config.takes_indices).inputs  # [n, T, D or P]
         outputs = last_outputs(flat.encoder.layers, frames.unflatten(1, size).flatten(0, 1), None, None)
         posterior = flat.encoder.posterior(outputs)
-        weights = beta * (1 / posterior.scale.clamp(LEAST_SCALE, 1) ** 2 - 1)
-        for column, part in zip(found, (outputs, posterior.loc, weights.clamp(max=MOST_WEIGHT)), strict=True):
+        weights = beta * (1 / posterior.scale.clamp(MIN_SCALE, 1) ** 2 - 1)
+        for column, part in zip(found, (outputs, posterior.loc, weights.clamp(max=MAX_WEIGHT)), strict=True):
             column[k * BATCH : (k + 1) * BATCH] = part.unflatten(0, (-1, size[0]))
     return found
 

@@ -28,7 +28,7 @@ from prior import MixturePrior
 
 PRESET = "cat-mel_2bar_small"
 WHOLE = "a model of half of SIZE"
-MOST_GROWTH = 40 * 2**20  # bytes; each of the hostile files would take SIZE
+MAX_GROWTH = 40 * 2**20  # bytes; each of the hostile files would take SIZE
 
 
 def small_targets(folder):
@@ -101,11 +101,11 @@ def attempts(tmp_path_factory):
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_small_file_does_not_take_much_memory(attempts, name):
     assert attempts[name].message
-    assert attempts[name].memory < MOST_GROWTH
+    assert attempts[name].memory < MAX_GROWTH
     assert attempts[name].seconds < 10
 
 
 @needs_peak
 def test_the_measurement_sees_memory_that_is_taken(attempts):
     assert attempts[WHOLE].message is None
-    assert attempts[WHOLE].memory > MOST_GROWTH
+    assert attempts[WHOLE].memory > MAX_GROWTH

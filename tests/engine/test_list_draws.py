@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from engine import list_draws
+from engine.kernels import compiled_kernels
 from engine.list_draws import draw_lists, is_predicted, list_units
-from engine.lstm import kernels
 
 PLACES, WIDTH, LENGTH = 12, 20, 6
-needs_kernels = pytest.mark.skipif(kernels() is None, reason="no C++ compiler, or no oneDNN, on this machine")
+needs_kernels = pytest.mark.skipif(compiled_kernels() is None, reason="no C++ compiler, or no oneDNN, on this machine")
 
 
 @needs_kernels

@@ -1,7 +1,6 @@
 """Fused LSTM functions against PyTorch's: outputs, gradients, single steps, draws, and the fallback without kernels."""
 
 import math
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -10,19 +9,13 @@ import torch.nn.functional as F
 
 import model
 from configs import CONFIGS
-from engine import lstm
-from engine.lstm import (
-    LstmLayer,
-    LstmState,
-    LstmTrace,
-    draw_classes,
-    draw_steps,
-    lstm_cell,
-    new_trace,
-    one_hot_frames,
-    prepare_linear,
-)
+from engine import fused_lstm, kernels, lstm
+from engine.fused_lstm import LstmState, LstmTrace, lstm_cell, new_trace
+from engine.kernels import prepare_linear
+from engine.lstm import LstmLayer, one_hot_frames
 from engine.rng import Shard, seeded
+from engine.roll_out import draw_steps
+from engine.softmax import draw_classes
 from helpers import made_songs, needs_bfloat16
 from model import MusicVAE, autocast
 from training.batches import Batch
@@ -36,18 +29,18 @@ FAMILIES = (
     "trio_2bar_tiny", "piano_2bar_tiny",
 )  # fmt: skip
 DEPTHS = (90, 90, 512)  # classes of the parts of a trio: melody, bass and drums
-needs_kernels = pytest.mark.skipif(lstm.kernels() is None, reason="no C++ compiler, or no oneDNN, on this machine")
+needs_kernels = pytest.mark.skipif(kernels.compiled_kernels() is None, reason="no C++ compiler, or no oneDNN, here")
 
 
 @pytest.fixture(autouse=True)
 def fuse_small_layers(monkeypatch):
-    monkeypatch.setattr(lstm, "FUSED_MIN_SIZE", 0)
+    monkeypatch.setattr(fused_lstm, "FUSED_MIN_SIZE", 0)
 
 
 @pytest.fixture
 def disable_fused(monkeypatch):
     """A function that switches to PyTorch's layers and products."""
-    return lambda: monkeypatch.setattr(lstm, "fused_available", lambda device, dtype: False)
+    return lambda: monkeypatch.setattr(kernels, "compiled_kernels", lambda: None)
 
 
 def error(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -70,8 +63,8 @@ def run(
 @pytest.fixture(params=[True, False], ids=["at once", "step by step"])
 def at_once(request, monkeypatch):
     """Whether one kernel takes a layer through all steps."""
-    sizes = dict.fromkeys(lstm.AT_ONCE_SIZE, math.inf if request.param else 0)
-    monkeypatch.setattr(lstm, "AT_ONCE_SIZE", sizes)
+    sizes = dict.fromkeys(fused_lstm.AT_ONCE_SIZE, math.inf if request.param else 0)
+    monkeypatch.setattr(fused_lstm, "AT_ONCE_SIZE", sizes)
     return request.param
 
 
@@ -143,17 +136,17 @@ def test_a_layer_goes_at_once_with_the_same_bits_for_a_part_of_the_batch(dtype):
     """A sequence does not depend on those beside it, so that processes that share a batch compute the same."""
     torch.manual_seed(0)
     layer, frames = LstmLayer(9, 33), torch.randn(21, 6, 9)
-    assert lstm.one_kernel_per_layer(21, 33, dtype)
+    assert fused_lstm.one_kernel_per_layer(21, 33, dtype)
     whole = run(layer, dtype, frames)[0]
     assert all(torch.equal(run(layer, dtype, frames[k : k + 2].clone())[0], whole[k : k + 2]) for k in (0, 7, 19))
 
 
 @needs_kernels
 def test_wide_layers_and_large_ones_in_bfloat16_go_step_by_step():
-    assert lstm.one_kernel_per_layer(512, 256, torch.float32)
-    assert not lstm.one_kernel_per_layer(1, 257, torch.float32)
-    assert lstm.one_kernel_per_layer(16, 128, torch.bfloat16)
-    assert not lstm.one_kernel_per_layer(64, 128, torch.bfloat16)
+    assert fused_lstm.one_kernel_per_layer(512, 256, torch.float32)
+    assert not fused_lstm.one_kernel_per_layer(1, 257, torch.float32)
+    assert fused_lstm.one_kernel_per_layer(16, 128, torch.bfloat16)
+    assert not fused_lstm.one_kernel_per_layer(64, 128, torch.bfloat16)
 
 
 @needs_kernels
@@ -326,33 +319,14 @@ def test_float64_layers_are_pytorchs():
 @needs_kernels
 @pytest.mark.parametrize("min_size, fused", [(0, True), (7, True), (8, False)])
 def test_layers_above_the_minimum_size_are_fused(monkeypatch, min_size, fused):
-    monkeypatch.setattr(lstm, "FUSED_MIN_SIZE", min_size)
-    monkeypatch.setattr(lstm, "AT_ONCE_SIZE", {})
+    monkeypatch.setattr(fused_lstm, "FUSED_MIN_SIZE", min_size)
+    monkeypatch.setattr(fused_lstm, "AT_ONCE_SIZE", {})
     outputs, _ = LstmLayer(3, 4)(torch.randn(2, 5, 3))
     names, node = [], outputs.grad_fn
     while node is not None:
         names.append(type(node).__name__)
         node = node.next_functions[0][0] if node.next_functions else None
     assert ("FusedLstmBackward" in names) == fused
-
-
-@pytest.mark.parametrize("fault", ["no compiler", "failing compiler", "no folder", "changed oneDNN", "Windows"])
-def test_layers_fall_back_to_pytorchs_without_kernels(monkeypatch, tmp_path, fault):
-    lstm.kernels.cache_clear()
-    source = lstm.SOURCE_FILE.read_text() + ("#error" if fault == "failing compiler" else "//")
-    (tmp_path / "lstm.cpp").write_text(source)
-    (tmp_path / "__pycache__").write_text("a file instead of the folder") if fault == "no folder" else None
-    monkeypatch.setattr(lstm, "SOURCE_FILE", tmp_path / "lstm.cpp")
-    if fault == "no compiler":
-        monkeypatch.setattr(lstm.shutil, "which", lambda name: None)
-    if fault == "changed oneDNN":
-        monkeypatch.setattr(lstm, "packed_linear", lambda weight, bias, batch_size: lambda *x: torch.zeros(2, 3))
-    if fault == "Windows":
-        monkeypatch.setattr(lstm.platform, "system", lambda: "Windows")
-    assert lstm.kernels() is None
-    outputs, _ = LstmLayer(3, 4)(torch.randn(2, 5, 3))
-    outputs.sum().backward()
-    lstm.kernels.cache_clear()
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -369,14 +343,14 @@ def test_forward_in_dtype_equals_pytorchs_layer(bidirectional):
 
 def test_without_bfloat16_auto_takes_float32_and_bfloat16_is_refused(monkeypatch):
     cpu = torch.device("cpu")
-    for module in (lstm, model):
-        monkeypatch.setattr(module, "supports_bfloat16", lambda device: False)
+    monkeypatch.setattr(kernels, "cpu_supports_bfloat16", lambda: False)
+    monkeypatch.setattr(model, "supports_bfloat16", lambda device: False)
     with pytest.raises(ValueError, match="no LSTM runs in bfloat16 on cpu here: choose precision 'float32' or 'auto'"):
         autocast(cpu, "bfloat16")
     with autocast(cpu, "auto"):
         assert not torch.is_autocast_enabled("cpu")
-    assert not lstm.fused_available(cpu, torch.bfloat16)
-    assert lstm.fused_available(cpu, torch.float32) == (lstm.kernels() is not None)
+    assert not kernels.fused_available(cpu, torch.bfloat16)
+    assert kernels.fused_available(cpu, torch.float32) == (kernels.compiled_kernels() is not None)
 
 
 @pytest.mark.gpu
@@ -389,13 +363,3 @@ def test_cudnn_runs_layers_in_the_chosen_precision(precision):
         outputs, _ = layer(frames)
     assert lstm.runs_on_cudnn(outputs)
     assert outputs.dtype == dtype
-
-
-@needs_kernels
-def test_the_library_is_compiled_once_per_source(monkeypatch, tmp_path):
-    (tmp_path / "lstm.cpp").write_text(lstm.SOURCE_FILE.read_text())
-    monkeypatch.setattr(lstm, "SOURCE_FILE", tmp_path / "lstm.cpp")
-    first = lstm.build_library("c++")
-    monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("compiled again"))
-    assert lstm.build_library("c++") == first
-    assert [path.name for path in first.parent.iterdir()] == [first.name]

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from engine import lstm, softmax
+from engine import softmax
+from engine.kernels import compiled_kernels
 from engine.softmax import class_nats, likely_classes
 from helpers import needs_bfloat16
 
@@ -54,7 +55,7 @@ def test_very_large_and_small_logits_have_a_finite_cost():
     assert gradient.isfinite().all()
 
 
-@pytest.mark.skipif(lstm.kernels() is None, reason="no C++ compiler, or no oneDNN, on this machine")
+@pytest.mark.skipif(compiled_kernels() is None, reason="no C++ compiler, or no oneDNN, on this machine")
 @pytest.mark.parametrize("kernels", [True], indirect=True)
 def test_a_cost_near_0_keeps_its_digits():
     """The probability of another class than the likely one, e^-20, is smaller than a unit in the last place of 1."""

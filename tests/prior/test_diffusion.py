@@ -13,7 +13,7 @@ from model import MusicVAE
 from prior.diffusion import DiffusionPrior, fit_diffusion
 from prior.mixture import WINDOWS_PER_GAUSSIAN, fit_gaussian, fit_mixture
 
-MOST_PARAMETERS = 2_000_000
+MAX_PARAMETERS = 2_000_000
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_diffusion_model_has_at_most_two_million_parameters(z_size):
     mu = torch.randn(300, z_size, generator=seeded())
     prior = fit_diffusion(mu, torch.ones_like(mu), updates=1)
     most = prior._replace(centres=torch.zeros(384, z_size), weights=torch.zeros(384))
-    assert sum(part.numel() for part in most) <= MOST_PARAMETERS
+    assert sum(part.numel() for part in most) <= MAX_PARAMETERS
     assert [list(part.shape) for part in prior] == list(prior.wanted_shapes(z_size))
 
 

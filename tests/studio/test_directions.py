@@ -16,10 +16,10 @@ from model import MusicVAE
 from music.attributes import ATTRIBUTES, note_density
 from music.melody import FIRST_PITCH
 from notebook_utils import count_pitches
-from studio.directions import LEAST_GROUP, outer_quarters
+from studio.directions import MIN_GROUP, outer_quarters
 
 ROOT = Path(__file__).parents[2]
-WINDOWS = 5 * LEAST_GROUP
+WINDOWS = 5 * MIN_GROUP
 
 
 @cache

@@ -12,7 +12,7 @@ from helpers import BAR, made_clip, made_songs, untrained
 from music.clips import Clip
 from prior import PersonalPrior, fit_personal, mixed
 from studio import near
-from studio.near import LEAST_WINDOWS
+from studio.near import MIN_WINDOWS
 
 PRESETS = {
     "melody": "cat-mel_2bar_tiny",
@@ -206,7 +206,7 @@ def test_too_few_windows_are_counted_and_the_bars_that_it_takes_are_named(short)
     loop = clip_of("melody", bars=4)
     for songs in (loop, [loop, loop], loop._replace(labels=np.tile(loop.labels, 9))):
         with pytest.raises(
-            ValueError, match=f"takes {LEAST_WINDOWS} different windows of 2 bars .* are [34]: give 9 bars"
+            ValueError, match=f"takes {MIN_WINDOWS} different windows of 2 bars .* are [34]: give 9 bars"
         ):
             model("melody").personalize(songs)
     silent = Clip(np.zeros(20 * BAR, np.uint8))
@@ -215,7 +215,7 @@ def test_too_few_windows_are_counted_and_the_bars_that_it_takes_are_named(short)
 
 
 def test_the_bars_that_the_message_names_are_enough(short):
-    clip = clip_of("melody", bars=LEAST_WINDOWS + 1)
+    clip = clip_of("melody", bars=MIN_WINDOWS + 1)
     assert model("melody").personalize(clip).prior.others.shape == (64, 16)
     with pytest.raises(ValueError, match="and there are 7"):
         model("melody").personalize(clip._replace(labels=clip.labels[:-BAR]))
