@@ -281,7 +281,7 @@ class TrainedModel(NearTools, DirectionTools):
         self.prior, self.prior_width = FITS[kind](posterior.loc, posterior.scale), width
 
     def folded(self, songs: SongDataset, width: float = PRIOR_WIDTH) -> "TrainedModel":
-        """A model that makes from N(0, I) what this one makes from a single Gaussian fitted to songs.
+        """A model whose samples from N(0, I) are those of this one from a Gaussian fitted to songs.
 
         Clients that draw z from N(0, I) alone, as magenta.js does, then play music: give it to `export_magenta_js`. The
         latent vectors of the two models are not interchangeable. Decoding and posterior means are exact, posterior

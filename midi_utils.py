@@ -139,7 +139,7 @@ def as_midi(song: Midi) -> PrettyMIDI:
     """A song as it is, or read from the path of a MIDI file.
 
     Raises:
-        ValueError: neither of both; a MidiError if the file cannot be read.
+        ValueError: `song` is neither a PrettyMIDI nor a path; a MidiError if the file cannot be read.
     """
     if isinstance(song, str | os.PathLike):
         return load_midi(song)

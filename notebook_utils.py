@@ -10,6 +10,7 @@ import struct
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -26,7 +27,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from engine.checks import checked_count, checked_non_negative, checked_positive, described, finite_array
-from midi_utils import Midi, as_midi
+from midi_utils import Midi, SongDataset, as_midi, load_songs
 from music import soundfont
 from music.drums import DRUM_PITCHES
 from music.grid import bar_lines
@@ -35,6 +36,8 @@ from music.trio import BASS_PROGRAMS
 
 if TYPE_CHECKING:
     import ipywidgets
+
+    from configs import Config
 
 GIB = 2**30  # bytes
 # Free memory of a GPU in bytes, from the largest down, and the hierarchical melody preset that trains in it.
@@ -75,6 +78,21 @@ def pick_preset(free_bytes: int | None) -> str:
     """The largest hierarchical melody preset that a GPU with this much free memory trains; None is a CPU."""
     free_bytes = None if free_bytes is None else checked_count("free_bytes", free_bytes, least=0)
     return next((name for least, name in GPU_PRESETS if free_bytes and free_bytes >= least), CPU_PRESET)
+
+
+def first_with_songs(presets: Sequence["Config"], folder: str | Path) -> tuple["Config", SongDataset]:
+    """The first of some presets for which two songs of a folder or more have windows, else the last one, and its songs.
+
+    Raises:
+        ValueError: no song has a window of the last preset, or the folder cannot be read; see `load_songs`.
+    """
+    *others, last = presets
+    for preset in others:
+        with suppress(ValueError):
+            songs = load_songs(folder, preset.converter)
+            if len(songs.names) > 1:
+                return preset, songs
+    return last, load_songs(folder, last.converter)
 
 
 def even_columns(count: int, most: int) -> int:
@@ -643,7 +661,7 @@ def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str]) -> Figure:
 def plot_form(matrices: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
     """The similarity of all pairs of bars of pieces, as `music.attributes.self_similarity` gives it, on one scale.
 
-    Lines beside the diagonal are what comes back after as many bars; a pair of bars that rest is blank.
+    A line k bars off the diagonal is music that comes back after k bars; pairs of silent bars are blank.
 
     Args:
         matrices: one per piece, [bars, bars].

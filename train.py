@@ -282,7 +282,7 @@ def add_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None
 
 
 def patience_reason(run: Run, position: Position, steps: int, patience: int | None) -> StopReason | None:
-    """Returns 'patience' if a run stops before its last step because its held-out loss falls no more."""
+    """Returns 'patience' if a run stops before its last step because its held-out loss no longer falls."""
     lost = position.step < steps and out_of_patience(position.history, run.config.training, patience)
     return "patience" if lost else None
 

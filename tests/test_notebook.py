@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import pretty_midi
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -21,7 +22,7 @@ SAME_FOR_ALL = (  # sections that do the same for every preset
     "Fine-tune on one style",
     "Longer pieces",
     "Chord conditioning",
-    "Piano: several notes at a time",
+    "Chords: several notes at a time",
 )
 
 
@@ -85,6 +86,28 @@ def test_the_notebook_asks_for_a_second_song(tmp_path):
     others = [heading[3:] for heading in headings if heading != "## Your songs"]
     with pytest.raises(CellExecutionError, match="midi_songs must have two or more songs with windows of cat-mel_2bar"):
         execute("PRESET = 'cat-mel_2bar_tiny'", others, tmp_path)
+
+
+def test_loops_take_the_preset_of_two_bars(tmp_path):
+    """A folder of loops, none of which has sixteen bars, needs no setting."""
+    (tmp_path / "midi_songs").mkdir()
+    for k in range(3):
+        loop = pretty_midi.PrettyMIDI(initial_tempo=120)
+        loop.instruments.append(pretty_midi.Instrument(0))
+        loop.instruments[0].notes = [pretty_midi.Note(80, 60 + k + n % 5, n / 4, n / 4 + 0.25) for n in range(16)]
+        loop.write(str(tmp_path / "midi_songs" / f"loop_{k}.mid"))
+    headings = (cell.source.splitlines()[0] for cell in COMMITTED.cells if cell.source.startswith("## "))
+    others = [heading[3:] for heading in headings if heading != "## Your songs"]
+    notebook = execute("MINUTES = 0.001", others, tmp_path)
+    text = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
+    assert "preset cat-mel_2bar_mini" in text
+
+
+def test_guides_name_sections_that_exist():
+    headings = {cell.source.splitlines()[0][3:] for cell in COMMITTED.cells if cell.source.startswith("## ")}
+    for path in (ROOT / "docs").rglob("*.md"):
+        named = re.findall(r"section \*([^*]+)\* of \[main\.ipynb\]", path.read_text())
+        assert headings.issuperset(named), path.name
 
 
 def test_the_sections_that_are_run_once_are_there():

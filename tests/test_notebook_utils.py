@@ -25,6 +25,7 @@ from notebook_utils import (
     concatenate,
     count_onsets,
     even_columns,
+    first_with_songs,
     mu_law,
     pick_preset,
     play,
@@ -57,7 +58,7 @@ def add_track(midi, *notes, program=0, is_drum=False, name="", velocity=80) -> p
 
 
 def trio(bars: int = 2) -> pretty_midi.PrettyMIDI:
-    midi = song(*((60 + beat, beat / 2, beat / 2 + 0.5) for beat in range(4 * bars)))
+    midi = song(*((60 + beat % 40, beat / 2, beat / 2 + 0.5) for beat in range(4 * bars)))
     add_track(midi, *((36, 2 * bar, 2 * bar + 1) for bar in range(bars)), program=33)
     hits = ((pitch, beat / 2, beat / 2 + 0.1) for beat in range(4 * bars) for pitch in (36, 42))
     return add_track(midi, *hits, is_drum=True)
@@ -214,6 +215,21 @@ def test_typical_songs_are_neither_empty_nor_crowded_nor_on_one_pitch():
 def test_the_preset_is_the_largest_that_the_device_holds(free_gib, preset):
     assert pick_preset(free_gib and int(free_gib * GIB)) == preset
     assert CONFIGS[preset].model.segments == 16
+
+
+def test_short_songs_take_the_preset_that_has_windows_of_them(tmp_path):
+    """A folder of loops has no window of sixteen bars; one long song among them is too few."""
+    presets = [CONFIGS["hier-mel_16bar_tiny"], CONFIGS["cat-mel_2bar_tiny"]]
+    for name, bars in (("a", 2), ("b", 3), ("long", 16)):
+        trio(bars).write(str(tmp_path / f"{name}.mid"))
+    found, songs = first_with_songs(presets, tmp_path)
+    assert (found.name, len(songs.names)) == ("cat-mel_2bar_tiny", 3)
+    trio(20).write(str(tmp_path / "longer.mid"))
+    found, songs = first_with_songs(presets, tmp_path)
+    assert (found.name, len(songs.names)) == ("hier-mel_16bar_tiny", 2)
+    with pytest.raises(ValueError, match="missing"):
+        first_with_songs(presets, tmp_path / "missing")
+
 
 
 # --- sliders ----------------------------------------------------------------------------------------------------------
