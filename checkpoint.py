@@ -65,8 +65,8 @@ def save_checkpoint(
         sequence_prior: a fitted prior of sequences of z, written in the weights' precision.
 
     Raises:
-        ValueError: a prior of another class, which `stored_prior` could not restore; or a weight that is not finite in
-            the precision that it is written in. An earlier file stays as it was.
+        ValueError: a prior of another class, which `stored_prior` could not restore, or of another size; or a weight
+            that is not finite in the precision that it is written in. An earlier file stays as it was.
     """
     path = checked_path("path", path)
     checked_type("model", model, MusicVAE, "a MusicVAE")
@@ -88,6 +88,9 @@ def save_checkpoint(
     if sequence_prior:
         checked_type("sequence_prior", sequence_prior, SequencePrior, "a prior.SequencePrior")
         content["sequence_prior"] = _fields(sequence_prior, dtype)
+    for one in filter(None, (prior, sequence_prior)):
+        if faults := _prior_faults(one, model.config.z_size):
+            raise ValueError(f"this prior does not fit its model: {'; '.join(faults)}; nothing is written to {path}")
     if name := _not_finite(_weights(content) | _tensors("optimizer", content.get("optimizer"))):
         raise ValueError(f"{name} of this {config.name} holds NaN or infinity: nothing is written to {path}")
     _write_atomically(path, content)

@@ -110,7 +110,7 @@ class TrainedModel(NearTools, DirectionTools):
 
     Raises:
         ValueError: the model's length or depths are not those of the config's converter, the device does not run the
-            precision, the prior is of another size of z, or the width is below 0.
+            precision, the prior is of another size of z or holds NaN or infinity, or the width is below 0.
     """
 
     def __init__(
@@ -448,6 +448,9 @@ class TrainedModel(NearTools, DirectionTools):
         z_size = self.model.config.z_size
         if isinstance(prior, Prior | SequencePrior) and prior.z_size != z_size:
             raise ValueError(f"prior must be of z_size {z_size}, as the model, got {prior}")
+        for name, tensor in zip(prior._fields, prior, strict=True):
+            if not tensor.isfinite().all():
+                raise ValueError(f"prior.{name} must be finite, but holds NaN or infinity")
         return prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
 
     def _outputs(

@@ -52,6 +52,7 @@ from paper.tables import (
     piano_samples_table,
     piano_table,
     rate_distortion_table,
+    samples_table,
     twins_table,
     upper_layers_table,
 )
@@ -106,7 +107,7 @@ CARD = """# {name}
 | command | `python -m paper.recipes {name} --data FOLDER` |
 | measured on | {windows:,} windows of {songs} songs of the test split{without} |
 {accuracies}
-| -ELBO | {nats:.1f} nats per window ({bits:.3f} bits per step), of which the KL is {kl:.0f} bits |
+{others}| -ELBO | {nats:.1f} nats per window ({bits:.3f} bits per step), of which the KL is {kl:.0f} bits |
 | dimensions of z | {dimensions}, of which {active} are active |
 {prior}
 
@@ -238,20 +239,21 @@ def publish_and_measure(name: str, run: Path, options: argparse.Namespace) -> No
 # --- documents --------------------------------------------------------------------------------------------------------
 
 
-def card(name: str, found: dict) -> str:
-    """The card of a model from its measurements, Markdown."""
+def card(name: str, found: dict, left_out: dict | None = None) -> str:
+    """The card of a model from its measurements, Markdown; `left_out` has those of `first_left_out`."""
     kind = name.split("_")[0]
     if name in PIANOS:
         found = found | found["reconstruction"] | {"without_sources": []}
-    elbo, left_out, stage = found["elbo"], without(found), STAGES[name]
+    elbo, missing, stage = found["elbo"], without(found), STAGES[name]
     what, start = ("weights", stage.start) if stage.start else ("layers", stage.layers)
-    parts = f" without {_listed([f'`{source}`' for source in left_out])}" if left_out else ""
+    parts = f" without {_listed([f'`{source}`' for source in missing])}" if missing else ""
     facts = {key: found[key] for key in ("preset", "parameters", "steps", "minutes", "seed", "windows", "songs")}
     return CARD.format(
         name=name,
         bars=_bars(found),
         music=MUSIC[kind],
         accuracies="\n".join(f"| {label} | {text} |" for label, text in _card_accuracies(found)),
+        others="".join(f"| {label} | {text} |\n" for label, text in _card_others(found, left_out)),
         nats=elbo["nats"]["mean"],
         bits=elbo["bits_per_step"],
         kl=elbo["kl_bits"]["mean"],
@@ -260,8 +262,8 @@ def card(name: str, found: dict) -> str:
         start=f"; from the {what} of `{start}`, see [recipes.py](../paper/recipes.py)" if start else "",
         prior=(NO_PRIOR if name in GROOVES else _card_prior(found)) + COMPOSER * (name in COMPOSERS),
         limits=LIMITS[kind],
-        styles=DRUMMERS if name in GROOVES else TUNES.format("" if left_out else "art songs, "),
-        licences=_licences(left_out),
+        styles=DRUMMERS if name in GROOVES else TUNES.format("" if missing else "art songs, "),
+        licences=_licences(missing),
         without=", `groove` alone" if name in GROOVES else parts,
         **facts,
     )
@@ -292,15 +294,36 @@ def _card_prior(found: dict) -> str:
 
 
 def _card_accuracies(found: dict) -> Iterator[tuple[str, str]]:
-    for part, majority in found.get("majority", {}).items():
-        forced, sampled = _accuracies(found, part)
-        text = f"{forced:.3f} teacher-forced, {sampled:.3f} sampled (majority label: {majority:.3f})"
-        yield "accuracy" if part == "all" else f"accuracy, {part}", text
+    for part in found.get("majority", {}):
+        yield "accuracy" if part == "all" else f"accuracy, {part}", _accuracy_text(found, part)
     if "baseline" in found:
         yield from _card_errors(found)
     for of in ("notes", "frames") if "most_likely" in found else ():
         likely, drawn = (found[kind][of]["mean"] for kind in ("most_likely", "drawn"))
         yield f"F1 of {of}", f"{likely:.3f} free-running from the posterior mean, {drawn:.3f} drawn at temperature 1"
+
+
+def _accuracy_text(found: dict, part: str) -> str:
+    forced, sampled = _accuracies(found, part)
+    return f"{forced:.3f} teacher-forced, {sampled:.3f} sampled (majority label: {found['majority'][part]:.3f})"
+
+
+def _card_others(found: dict, left_out: dict | None) -> Iterator[tuple[str, str]]:
+    """Songs of sources that the model, or the stage that it begins with, was not trained on."""
+    for source, other in found.get("others", {}).items():
+        notes, frames = (other["most_likely"][of]["mean"] for of in ("notes", "frames"))
+        bits = other["elbo"]["kl_bits"]["mean"]
+        yield f"`{source}`, not trained on", f"F1 of notes {notes:.3f}, of frames {frames:.3f}, KL {bits:.0f} bits"
+    for source, other in (left_out or {}).get("other_sources", {}).items():
+        accuracies, bits = _accuracy_text(other, "all"), other["elbo"]["kl_bits"]["mean"]
+        yield f"`{left_out['name']}` on `{source}`, not trained on", f"{accuracies}, KL {bits:.0f} bits"
+
+
+def first_left_out(name: str) -> str | None:
+    """The stage of LEFT_OUT with whose weights or layers a model begins, or None."""
+    stage = STAGES[name]
+    before = stage.start or stage.layers
+    return name if name in LEFT_OUT else before and first_left_out(before)
 
 
 def _card_errors(found: dict) -> Iterator[tuple[str, str]]:
@@ -403,6 +426,11 @@ def front_table(results: Path) -> str:
     return rate_distortion_table(json.loads((results / "rate_distortion.json").read_text()))
 
 
+def sample_costs(results: Path) -> str:
+    """Samples of the published models beside real music, Markdown."""
+    return samples_table(read_results(results, MODELS).values())
+
+
 def pianos_table(results: Path) -> str:
     """Agreement and the ELBO of the models of pianos, Markdown."""
     return piano_table(read_results(results, PIANOS).values())
@@ -454,6 +482,7 @@ TABLES = {  # by the name in their marks
     "training": training_table,
     "left out": left_out_table,
     "rate and distortion": front_table,
+    "samples": sample_costs,
     "twins": twins,
     "upper layers": upper_layers,
     "directions": directions,
@@ -483,8 +512,10 @@ def with_tables(text: str, results: Path) -> str:
 
 def write_documents(folder: Path) -> None:
     """Rewrites the cards and the documents' tables from the results in a folder."""
+    left_out = read_results(folder / "results", LEFT_OUT)
     for name, found in read_results(folder / "results", PUBLISHED).items():
-        (folder / "pretrained" / f"{name}.md").write_text(card(name, found))
+        text = card(name, found, left_out.get(first_left_out(name)))
+        (folder / "pretrained" / f"{name}.md").write_text(text)
     for path in (folder / document for document in DOCUMENTS):
         if path.exists():
             path.write_text(with_tables(path.read_text(), folder / "results"))

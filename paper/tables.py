@@ -11,7 +11,7 @@ from itertools import permutations
 from statistics import fmean, stdev
 
 from paper.measured_songs import NEW
-from paper.prior_choice import HELD_OUT
+from paper.prior_choice import HELD_OUT, STANDARD_NORMAL
 
 # Reconstruction accuracy by preset, without its size, and part: teacher-forced, sampled (the paper's tables 1 and 2,
 # quoted from memory). The flat models are the paper's baseline.
@@ -267,6 +267,30 @@ def _prior_cell(cost: float, back: float, copies: float) -> str:
     return f"{cost:.2f} nats, {100 * back:.0f} % repeated, {100 * copies:.1f} % copies"
 
 
+def samples_table(results: Sequence[dict]) -> str:
+    """Samples from N(0, I) and from the fitted prior beside held-out windows, each part by itself."""
+    header = ("model", "part", "windows", "n-gram cost, nats per step", "notes per step", "range, semitones")
+    header += ("repetition at 1 bar", "at 8 bars", "copies")
+    return markdown(header, (row for result in results for row in _sample_rows(result)))
+
+
+def _sample_rows(result: dict) -> Iterable[list[str]]:
+    """Repetition and copies are those of all parts together, in the row of the first."""
+    kinds = {"held-out music": HELD_OUT, "from N(0, I)": STANDARD_NORMAL}
+    kinds["from the prior"] = f"width {result['prior_width']}"
+    for k, part in enumerate(result["majority"]):
+        for words, name in kinds.items():
+            samples = result["priors"][name]
+            found, of_all = samples["parts"][part], [samples[key] for key in ("repetition", "repetition_8", "copies")]
+            cells = [number(found[key], digits) for key, digits in (("cost", 2), ("notes", 2), ("range", 1))]
+            yield [label_of(result), part, words, *cells, *(MISSING if k else percent(value) for value in of_all)]
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage; a dash for None."""
+    return MISSING if share is None else f"{100 * share:.1f} %"
+
+
 def rate_distortion_table(points: Sequence[dict]) -> str:
     """Rate, distortion, accuracy and the cost of samples of the points of `paper.rate_distortion`."""
     header = ("model", "β", "steps", "KL, bits", "reconstruction, nats", "-ELBO, nats per window", "part")
@@ -280,6 +304,7 @@ def _point_rows(point: dict) -> Iterable[list[str]]:
     costs = [number(point[f"cost_{key}"], 2) for key in ("standard_normal", "prior", "held_out")]
     for part, forced in point["teacher_forced"].items():
         yield [*facts, *nats, part, number(forced), number(point["sampled"][part]), *costs]
+        costs = [MISSING] * len(costs)  # they are those of the first part alone
 
 
 def piano_table(results: Sequence[dict]) -> str:

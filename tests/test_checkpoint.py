@@ -86,6 +86,15 @@ def test_a_prior_that_is_not_finite_is_named(saved, part, name):
         load_checkpoint(saved)
 
 
+def test_a_prior_of_another_size_is_not_written(saved):
+    model, config = load_checkpoint(saved)
+    size, before = config.model.z_size + 1, saved.read_bytes()
+    prior = MixturePrior(torch.zeros(2, size), torch.eye(size), torch.tensor([0.25, 0.75]))
+    with pytest.raises(ValueError, match=r"this prior does not fit its model: means should be \["):
+        save_checkpoint(saved, model, config, prior=prior)
+    assert saved.read_bytes() == before
+
+
 @pytest.fixture
 def diffusion(tiny, tmp_path):
     """The path of a small checkpoint with a diffusion model as its prior."""

@@ -223,6 +223,14 @@ def test_wrong_controls_are_refused(at, of, controls, words):
         (lambda at: TrainedModel(at.model.model, at.melody.config, prior=3), "prior must be a NamedTuple of tensors"),
         (
             lambda at: TrainedModel(
+                at.model.model,
+                at.melody.config,
+                prior=MixturePrior(torch.full((1, 16), torch.nan), torch.eye(16), torch.ones(1)),
+            ),
+            "prior.means must be finite, but holds NaN",
+        ),
+        (
+            lambda at: TrainedModel(
                 at.model.model, at.melody.config, prior=MixturePrior(Z[:, :3], torch.eye(3), torch.ones(2))
             ),
             "prior must be of z_size 16",

@@ -83,6 +83,20 @@ def test_card_and_measurements_agree(published):
     assert "Groove MIDI Dataset" in card
 
 
+def test_cards_have_the_songs_of_sources_that_a_model_was_not_trained_on():
+    results = publish.read_results(ROOT / "results", ("mel_2bar", "mel_2bar_first", "piano_2bar", "drums_2bar"))
+    first = results["mel_2bar_first"]
+    assert [publish.first_left_out(name) for name in results] == ["mel_2bar_first", "mel_2bar_first", None, None]
+    card = publish.card("mel_2bar", results["mel_2bar"], first)
+    for source, found in first["other_sources"].items():
+        sampled = found["reconstruction"]["sampled"]["parts"]["all"]["mean"]
+        row = next(line for line in card.splitlines() if f"| `mel_2bar_first` on `{source}`, not trained on |" in line)
+        assert f" {sampled:.3f} sampled" in row
+    lofi = results["piano_2bar"]["others"]["lofi"]["most_likely"]["frames"]["mean"]
+    assert f"of frames {lofi:.3f}" in publish.card("piano_2bar", results["piano_2bar"])
+    assert "not trained on" not in publish.card("drums_2bar", results["drums_2bar"])
+
+
 def test_a_card_names_the_sources_that_the_model_was_trained_without(published):
     found = json.loads((published / "results" / "mel_2bar.json").read_text())
     assert found["without_sources"] == []
@@ -250,7 +264,8 @@ def test_every_published_model_loads_and_plays_and_has_a_card_and_measurements(p
     found = json.loads((ROOT / "results" / f"{path.stem}.json").read_text())
     prior = str(trained.prior or STANDARD_NORMAL)
     assert (found.get("prior", prior), found.get("prior_width", trained.prior_width)) == (prior, trained.prior_width)
-    assert path.with_suffix(".md").read_text() == publish.card(path.stem, found)
+    left_out = publish.read_results(ROOT / "results", publish.LEFT_OUT).get(publish.first_left_out(path.stem))
+    assert path.with_suffix(".md").read_text() == publish.card(path.stem, found, left_out)
 
 
 def test_published_files_stay_below_their_size_limits():

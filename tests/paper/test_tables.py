@@ -148,6 +148,17 @@ def test_held_out_music_measured_beside_the_priors_is_no_prior(made):
     assert row.count("nats") == 3
 
 
+def test_samples_stand_beside_held_out_windows_part_by_part(made):
+    result = made("hier-trio_16bar_mini", parts=("melody", "bass"))
+    parts = {"melody": {"cost": 1.2, "notes": 0.3, "range": 12.0}, "bass": {"cost": 0.7, "notes": 0.2, "range": None}}
+    samples = {"repetition": 0.25, "repetition_8": None, "copies": 0.0, "parts": parts}
+    result["priors"] = dict.fromkeys((HELD_OUT, "standard normal", "width 0.8"), samples)
+    rows = table_rows(tables.samples_table([result]))
+    assert [row[1:3] for row in rows[::3]] == [["melody", "held-out music"], ["bass", "held-out music"]]
+    assert rows[2][2:] == ["from the prior", "1.20", "0.30", "12.0", "25.0 %", "–", "0.0 %"]
+    assert rows[5][3:] == ["0.70", "0.20", "–", "–", "–", "–"]  # repetition and copies are of all parts together
+
+
 def test_a_point_of_a_front_shows_its_price_and_what_its_samples_cost():
     point = {"name": "mel_2bar", "family": "mel_2bar", "steps": 10_000, "beta": 0.02, "kl_bits": 139.4}
     point |= {"reconstruction": 2.04, "nats": 98.6, "teacher_forced": {"all": 0.971}, "sampled": {"all": 0.94}}
