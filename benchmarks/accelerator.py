@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.rows import all_rows, select
+from benchmarks.rows import Row, all_rows, select
 from benchmarks.run import QUICK_BUDGET, Options, ProcessFailed, describe_machine, groups, timed_group
 from benchmarks.tables import ROOT
 from checkpoint import save_checkpoint
@@ -35,24 +35,38 @@ KL_WEIGHT = 0.05  # of the trainings, without free bits
 
 
 def run_tests(out: Path, device: str) -> int:
-    """Runs the tests marked gpu into tests.txt; returns pytest's status. On a processor they are only collected."""
+    """Runs the tests marked gpu into tests.txt; returns pytest's status, 1 if they took too long.
+
+    On a processor they are only collected.
+    """
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rs", "-v", *([] if device == "cuda" else ["--co"])]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TEST_SECONDS)
-    (out / "tests.txt").write_text(done.stdout + done.stderr)
-    return done.returncode
+    with (out / "tests.txt").open("w") as file:
+        try:
+            return subprocess.run(command, cwd=ROOT, stdout=file, stderr=file, timeout=TEST_SECONDS).returncode
+        except subprocess.TimeoutExpired:
+            file.write(f"stopped after {TEST_SECONDS} s\n")
+            return 1
 
 
 def time_rows(out: Path, device: str, words: list[str], minutes: float):
-    """Times the benchmark's rows of the device with few calls each, as many as the minutes allow, into rows.json."""
+    """Times the benchmark's rows of the device with few calls each, as many as the minutes allow, into rows.json.
+
+    The presets that are trained here come first.
+    """
     end, timed = time.monotonic() + 60 * minutes, []
-    for group in groups(select(all_rows((device,)), words)):
-        if time.monotonic() < end:
+    for group in sorted(groups(select(all_rows((device,)), words)), key=is_published_size):
+        if (left := end - time.monotonic()) > 0:
             try:
-                timed += timed_group(group, Options(QUICK_BUDGET))
+                timed += timed_group(group, Options(QUICK_BUDGET, seconds=left))
             except ProcessFailed as fault:
                 print(f"{group[0].name}: {fault}", flush=True)
     content = {"machine": describe_machine((device,))._asdict(), "rows": [row._asdict() for row in timed]}
     (out / "rows.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def is_published_size(group: list[Row]) -> bool:
+    """Whether rows are of a model of Magenta's size, and not of a preset that is trained here."""
+    return not group[0].model.endswith(("_mini", "_tiny"))
 
 
 def songs_of(options: argparse.Namespace, preset: str) -> list[SongDataset]:

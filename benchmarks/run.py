@@ -52,21 +52,25 @@ class ProcessFailed(RuntimeError):
     """A process that ended with an error."""
 
 
-def run_process(command: list[str]) -> Measurement:
+def run_process(command: list[str], seconds: float | None = None) -> Measurement:
     """The measurement that a process prints.
 
     Raises:
-        ProcessFailed: it ended with an error; the message is the last line that it wrote.
+        ProcessFailed: it ended with an error, and the message is the last line that it wrote; or it took longer than
+            `seconds` and was stopped.
     """
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=seconds)
+    except subprocess.TimeoutExpired as fault:
+        raise ProcessFailed(f"stopped after {seconds:.0f} s") from fault
     if ran.returncode:
         raise ProcessFailed((ran.stderr.strip().splitlines() or [f"ended with {ran.returncode}"])[-1])
     return Measurement(**json.loads(ran.stdout.strip().splitlines()[-1]))
 
 
-def measure_ours(row: Row, budget: float) -> Measurement:
-    """Times a row of this project."""
-    return run_process([sys.executable, "-m", "benchmarks.measure", json.dumps(row), str(budget)])
+def measure_ours(row: Row, budget: float, seconds: float | None = None) -> Measurement:
+    """Times a row of this project, within some seconds in all."""
+    return run_process([sys.executable, "-m", "benchmarks.measure", json.dumps(row), str(budget)], seconds)
 
 
 def magenta_task(row: Row, budget: float, folder: Path) -> dict:
@@ -114,10 +118,11 @@ def result(row: Row, rounds: list[Measurement], theirs: list[Measurement]) -> Re
 
 
 class Options(NamedTuple):
-    """Seconds of timed calls per row, and the environment with Magenta."""
+    """Seconds of timed calls per row, the environment with Magenta, and the most seconds that a process may take."""
 
     budget: float
     peer: Path | None = None
+    seconds: float | None = None
 
 
 def timed_group(rows: list[Row], options: Options) -> list[Result]:
@@ -129,7 +134,7 @@ def timed_group(rows: list[Row], options: Options) -> list[Result]:
     ours_of, theirs, budget = {row: [] for row in rows}, [], options.budget / rounds
     for _ in range(rounds):
         for row in rows:
-            ours_of[row].append(measure_ours(row, budget))
+            ours_of[row].append(measure_ours(row, budget, options.seconds))
         if paired:
             theirs += measure_magenta(first, budget, options.peer)
     return [result(row, found, theirs) for row, found in ours_of.items()]

@@ -49,6 +49,8 @@ def test_a_measured_row_is_plausible():
 def test_a_failed_process_raises_with_its_last_line():
     with pytest.raises(run.ProcessFailed, match="no such thing"):
         run.run_process([sys.executable, "-c", "raise ValueError('no such thing')"])
+    with pytest.raises(run.ProcessFailed, match="stopped after 0 s"):
+        run.run_process([sys.executable, "-c", "import time; time.sleep(9)"], seconds=0.1)
 
 
 def test_magentas_task_has_the_rows_sizes():
@@ -67,7 +69,7 @@ def test_magenta_reads_the_same_loops(tmp_path):
 
 
 def test_a_model_that_magenta_has_not_is_timed_alone(measured, monkeypatch, tmp_path):
-    monkeypatch.setattr(run, "measure_ours", lambda row, budget: measured())
+    monkeypatch.setattr(run, "measure_ours", lambda row, budget, seconds: measured())
     monkeypatch.setattr(run, "measure_magenta", lambda row, budget, peer: [measured()])
     for model, paired in (("hier-trio_16bar_mini", False), ("hierdec-trio_16bar_tiny", True)):
         (found,) = run.timed_group([Row("cpu", "float32", model, "train", 8)], run.Options(1.0, tmp_path))
