@@ -183,7 +183,7 @@ class SongReport(NamedTuple):
             "Off the sixteenths of their own tempo (swing, triplets, free playing, a wrong tempo)", self.off_grid
         )
         lines += _listing("Used in part", self.lost_bars)
-        lines += _listing("Used without some notes", self.lost_notes)
+        lines += _listing("Without some of their notes", self.lost_notes)
         lines += _listing("Drums off the conventions of General MIDI", self.unusual_drums)
         return "\n".join(lines)
 

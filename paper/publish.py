@@ -431,6 +431,11 @@ def sample_costs(results: Path) -> str:
     return samples_table(read_results(results, MODELS).values())
 
 
+def browser_samples(results: Path) -> str:
+    """Samples of the models for magenta.js beside real music, Markdown."""
+    return samples_table(json.loads((results / "browser.json").read_text()))
+
+
 def pianos_table(results: Path) -> str:
     """Agreement and the ELBO of the models of pianos, Markdown."""
     return piano_table(read_results(results, PIANOS).values())
@@ -483,6 +488,7 @@ TABLES = {  # by the name in their marks
     "left out": left_out_table,
     "rate and distortion": front_table,
     "samples": sample_costs,
+    "browser": browser_samples,
     "twins": twins,
     "upper layers": upper_layers,
     "directions": directions,
@@ -492,7 +498,7 @@ TABLES = {  # by the name in their marks
     "grooves": grooves_table,
     "chords": chords_table,
 }
-DOCUMENTS = ("README.md", "docs/results.md")
+DOCUMENTS = ("README.md", "docs/results.md", "docs/magenta.md")
 
 
 def marks(name: str) -> tuple[str, str]:

@@ -277,10 +277,10 @@ def samples_table(results: Sequence[dict]) -> str:
 def _sample_rows(result: dict) -> Iterable[list[str]]:
     """Repetition and copies are those of all parts together, in the row of the first."""
     kinds = {"held-out music": HELD_OUT, "from N(0, I)": STANDARD_NORMAL}
-    kinds["from the prior"] = f"width {result['prior_width']}"
-    for k, part in enumerate(result["majority"]):
-        for words, name in kinds.items():
-            samples = result["priors"][name]
+    kinds["from the prior"] = f"width {result.get('prior_width')}"
+    measured = {words: result["priors"][name] for words, name in kinds.items() if name in result["priors"]}
+    for k, part in enumerate(measured["held-out music"]["parts"]):
+        for words, samples in measured.items():
             found, of_all = samples["parts"][part], [samples[key] for key in ("repetition", "repetition_8", "copies")]
             cells = [number(found[key], digits) for key, digits in (("cost", 2), ("notes", 2), ("range", 1))]
             yield [label_of(result), part, words, *cells, *(MISSING if k else percent(value) for value in of_all)]

@@ -1,0 +1,46 @@
+"""What magenta.js plays: samples from N(0, I) of the models in pretrained/magenta_js, beside held-out music.
+
+    python -m paper.browser --data FOLDER --out results/browser.json
+
+The exported weights, with 8 bits each and a Gaussian folded in, are read back and measured on the test split as
+paper/publish.py measures the samples of other models. FOLDER holds the songs of corpus.csv.
+"""
+
+import argparse
+from pathlib import Path
+
+from console import errors_in_a_line, say
+from corpus import add_corpus_arguments, load_splits
+from generate import TrainedModel
+from paper.json_results import to_plain, write_json
+from paper.measured_songs import read_training_set
+from paper.prior_choice import SAMPLES, measure_priors
+from paper.publish import FOR_MAGENTA_JS
+from paper.tables import samples_table
+
+
+def measure(name: str, options: argparse.Namespace) -> dict:
+    """One model, with the fields that `samples_table` reads."""
+    trained = TrainedModel.load(options.folder / name)
+    train_set, test_set = load_splits(options, trained.converter, ("train", "test"), ())
+    training, count = read_training_set(trained, train_set), min(options.limit, len(test_set))
+    priors = measure_priors(trained, training, count, 0, test_set.labels[:])
+    return {"name": name, "preset": trained.config.name, "priors": priors}
+
+
+def main(arguments: list[str] | None = None):
+    """The command: measures all models, writes the numbers and prints their table."""
+    parser = argparse.ArgumentParser(description="Measure what the models for magenta.js play.")
+    add_corpus_arguments(parser, sources=False)
+    parser.add_argument("--folder", type=Path, default=Path("pretrained/magenta_js"), help="folder of the models")
+    parser.add_argument("--limit", type=int, default=SAMPLES, help=f"samples of each (default: {SAMPLES})")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    options = parser.parse_args(arguments)
+    with errors_in_a_line():
+        found = [measure(name, options) for name in FOR_MAGENTA_JS]
+        write_json(options.out, found)
+    say(samples_table(to_plain(found)))
+
+
+if __name__ == "__main__":
+    main()
