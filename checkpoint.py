@@ -76,17 +76,13 @@ def save_checkpoint(
         raise ValueError(f"prior must be one of {kinds} to be saved, got {described(prior)}; see checkpoint.PRIORS")
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    config = replace(config, model=model.config)
-    content = {"format": FORMAT, "config": config_to_dict(config), "model": model.state_dict()}
-    content["run"] = run and _with_packed_history(run)
-    if optimizer:
-        content["optimizer"] = optimizer.state_dict()
-    dtype = next(model.parameters()).dtype
-    if prior:
-        content["prior"] = _plain_prior(prior, dtype)
-        content["prior_width"] = prior_width
     if sequence_prior:
         checked_type("sequence_prior", sequence_prior, SequencePrior, "a prior.SequencePrior")
+    content = _content(model, replace(config, model=model.config), run, optimizer)
+    dtype = next(model.parameters()).dtype
+    if prior:
+        content |= {"prior": _plain_prior(prior, dtype), "prior_width": prior_width}
+    if sequence_prior:
         content["sequence_prior"] = _fields(sequence_prior, dtype)
     for one in filter(None, (prior, sequence_prior)):
         if faults := _prior_faults(one, model.config.z_size):
@@ -94,6 +90,13 @@ def save_checkpoint(
     if name := _not_finite(_weights(content) | _tensors("optimizer", content.get("optimizer"))):
         raise ValueError(f"{name} of this {config.name} holds NaN or infinity: nothing is written to {path}")
     _write_atomically(path, content)
+
+
+def _content(model: MusicVAE, config: Config, run: dict | None, optimizer: Adam | None) -> dict:
+    """What a checkpoint holds of a model without priors."""
+    content = {"format": FORMAT, "config": config_to_dict(config), "model": model.state_dict()}
+    content["run"] = run and _with_packed_history(run)
+    return content | ({"optimizer": optimizer.state_dict()} if optimizer else {})
 
 
 def _write_atomically(path: Path, content: dict):

@@ -88,6 +88,12 @@ class ModelConfig:
         check_integers(self, (*sizes, "segments", "encoder_segments"), least=1)
         check_integers(self, ("control_depth", "nade_num_hidden"), least=0)
         check_numbers(self)
+        self._check_segments()
+        self._check_output()
+        if not 0 < self.dropout_keep_prob <= 1:
+            raise ValueError(f"dropout_keep_prob must be above 0 and at most 1, got {self.dropout_keep_prob}")
+
+    def _check_segments(self):
         counts = (self.segments, self.encoder_segments)
         for count in counts:
             if self.steps % count:
@@ -96,6 +102,8 @@ class ModelConfig:
             raise ValueError(f"upper must be 'lstm' or 'dense', got {self.upper!r}")
         if self.upper == "dense" and min(counts) == 1:
             raise ValueError(f"dense upper layers need segments in encoder and decoder, got {counts}")
+
+    def _check_output(self):
         self.output_kind.depths(self.output_depth)  # raises ValueError for a depth that this kind never has
         checked_type("core_per_part", self.core_per_part, bool, "True or False")
         if self.core_per_part and (self.segments > 1 or len(self.output_depths) == 1):
@@ -104,12 +112,9 @@ class ModelConfig:
             )
         if (self.nade_num_hidden > 0) != self.output_kind.has_hidden_units:
             raise ValueError(f"nade_num_hidden {self.nade_num_hidden} does not fit output {self.output!r}")
-        if not 0 < self.dropout_keep_prob <= 1:
-            raise ValueError(f"dropout_keep_prob must be above 0 and at most 1, got {self.dropout_keep_prob}")
-        if self.end_token is not None and not (
-            type(self.end_token) is int and self.end_token in range(self.output_depth)
-        ):
-            raise ValueError(f"end_token must be a class below {self.output_depth} or None, got {self.end_token}")
+        end, classes = self.end_token, range(self.output_depth)
+        if end is not None and not (type(end) is int and end in classes):
+            raise ValueError(f"end_token must be a class below {self.output_depth} or None, got {end}")
 
     @property
     def segment_steps(self) -> int:

@@ -36,7 +36,7 @@ OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)
 OTHER_DRUMS = "name the track that is drums (track; --drum-track)"
 FILLS = ("rest", "loop")  # what follows where a clip is too short: silence, or the clip again from its start
 
-Line = Callable[[Part, PrettyMIDI], tuple[np.ndarray, tuple[int, ...]]]  # see `BarsConverter.line`
+ReadLine = Callable[[Part, PrettyMIDI], tuple[np.ndarray, tuple[int, ...]]]  # see `BarsConverter.line`
 
 
 class Clip(NamedTuple):
@@ -65,7 +65,7 @@ class Cutting(NamedTuple):
 def read_clip(
     midi: PrettyMIDI,
     converter: BarsConverter,
-    line: Line | None = None,
+    line: ReadLine | None = None,
     *,
     track: int | None = None,
     start_bar: int = 0,

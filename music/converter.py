@@ -121,11 +121,11 @@ class BarsConverter:
         skipped += [metre_skip(part) for part in parts if not self._fits(part)]
         cuts = []
         if self.cut_at_changes or len(parts) == 1:
-            song = self.song_facts(midi)
+            facts = self.song_facts(midi)
             sounding = [part for part in parts if len(part.start) and self._fits(part)]
             if len(sounding) > MAX_PARTS:
                 skipped.append(Skipped("changes", f"of tempo or metre after the first {MAX_PARTS:,}"))
-            cuts = list(_first(cut for part in sounding[:MAX_PARTS] for cut in self.cut_part(part, song, skipped)))
+            cuts = list(_first(cut for part in sounding[:MAX_PARTS] for cut in self.cut_part(part, facts, skipped)))
             if sum(len(cut.labels) for cut in cuts) >= MAX_WINDOWS:
                 skipped.append(Skipped("windows", f"after the first {MAX_WINDOWS:,}, about"))
         if not any(len(cut.labels) for cut in cuts):
@@ -179,14 +179,14 @@ class BarsConverter:
         raise NotImplementedError
 
     def song_facts(self, midi: PrettyMIDI) -> object:
-        """What `cut_part` takes of a song beside its part, found once for all parts; the song itself by default."""
+        """What `cut_part` needs to know about the whole song, found once for all parts; the song itself by default."""
         return midi
 
-    def cut_part(self, part: Part, song: object, skipped: list[Skipped]) -> Iterator[Cut]:
+    def cut_part(self, part: Part, facts: object, skipped: list[Skipped]) -> Iterator[Cut]:
         """Yields the windows of a part whose bars have the right length; adds what gives none to `skipped`.
 
         Args:
-            song: what `song_facts` returned.
+            facts: what `song_facts` returned.
         """
         raise NotImplementedError
 

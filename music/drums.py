@@ -165,8 +165,8 @@ class DrumsConverter(DrumTracksConverter):
     def song_facts(self, midi: PrettyMIDI) -> np.ndarray:
         return drum_tracks(midi)
 
-    def cut_part(self, part: Part, song: np.ndarray, skipped: list[Skipped]) -> Iterator[Cut]:
-        lines = drum_lines(part, song, self.steps_per_bar, self.classes)
+    def cut_part(self, part: Part, facts: np.ndarray, skipped: list[Skipped]) -> Iterator[Cut]:
+        lines = drum_lines(part, facts, self.steps_per_bar, self.classes)
         cut = cut_lines(lines, part, self.bars, self.steps_per_bar, skipped)
         if cut:
             yield unique(cut)

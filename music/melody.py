@@ -156,8 +156,8 @@ class MelodyConverter(PitchedTracksConverter):
 
     def transpose_controls(self, labels: Tensor, controls: Tensor, semitones: Tensor) -> Tensor:
         """Moves the chords of windows [n, steps] where `transpose` moves their notes."""
-        semitones = semitones * _stays_on_keys(labels[..., None], semitones)
-        return transposed_chords(controls, semitones[:, None]).to(controls.dtype)
+        _, fits = _moved(labels[..., None], semitones)
+        return transposed_chords(controls, (semitones * fits)[:, None]).to(controls.dtype)
 
     def no_labels(self) -> np.ndarray:
         return np.zeros((0, self.steps), np.uint8)
@@ -167,19 +167,19 @@ class MelodyConverter(PitchedTracksConverter):
         guessed_from = np.array([self.programs is None or program in self.programs for program in programs], bool)
         return MelodyFacts(self.tracks_taken(midi), guessed_from, song_chords(midi) if self.chords else None)
 
-    def cut_part(self, part: Part, song: MelodyFacts, skipped: list[Skipped]) -> Iterator[Cut]:
-        lines = melody_lines(part, song.tracks, self.steps_per_bar)
+    def cut_part(self, part: Part, facts: MelodyFacts, skipped: list[Skipped]) -> Iterator[Cut]:
+        lines = melody_lines(part, facts.tracks, self.steps_per_bar)
         cut = cut_lines(lines, part, self.bars, self.steps_per_bar, skipped)
         if cut:
             cut = cut._replace(labels=_without_leading_offs(cut.labels))
-            yield from self._with_chords(cut, part, song, skipped) if self.chords else [unique(cut)]
+            yield from self._with_chords(cut, part, facts, skipped) if self.chords else [unique(cut)]
 
-    def _with_chords(self, cut: Cut, part: Part, song: MelodyFacts, skipped: list[Skipped]) -> Iterator[Cut]:
+    def _with_chords(self, cut: Cut, part: Part, facts: MelodyFacts, skipped: list[Skipped]) -> Iterator[Cut]:
         """The different windows of a part with their chords as controls; none if the part has no chords."""
-        heard = song.guessed_from[part.track] & on_keys(part)
+        heard = facts.guessed_from[part.track] & on_keys(part)
         notes = Notes(part.times[heard], part.pitch[heard], part.track[heard], part.velocity[heard])
         seconds = part.times[:, 1].max(initial=0.0)
-        harmony = part_harmony(part, song.chords, notes, seconds, STEPS_PER_QUARTER, skipped)
+        harmony = part_harmony(part, facts.chords, notes, seconds, STEPS_PER_QUARTER, skipped)
         if harmony is None:
             return
         rate = steps_per_second(part.qpm)
@@ -273,14 +273,13 @@ def melody_track(labels: np.ndarray, program: int, qpm: float) -> pretty_midi.In
 
 def transpose_voices(labels: Tensor, semitones: Tensor) -> Tensor:
     """Moves the notes of windows [n, steps, voices] by semitones [n], except windows that would leave the keys."""
-    wide = labels.int()
-    moved = wide + semitones.to(wide)[:, None, None]
-    fits = _stays_on_keys(labels, semitones)[:, None, None]
-    return torch.where((wide >= FIRST_PITCH) & fits, moved, wide).to(labels.dtype)
+    moved, fits = _moved(labels, semitones)
+    return torch.where(fits[:, None, None], moved, labels.int()).to(labels.dtype)
 
 
-def _stays_on_keys(labels: Tensor, semitones: Tensor) -> Tensor:
-    """[n] bool: whether all notes of a window [n, steps, voices], moved by semitones [n], stay on the keys."""
+def _moved(labels: Tensor, semitones: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels int32 [n, steps, voices] with the notes moved by semitones [n], and [n] whether all stay on the keys."""
     wide = labels.int()
-    moved = wide + semitones.to(wide)[:, None, None]
-    return ((moved >= FIRST_PITCH) & (moved < MELODY_DEPTH) | (wide < FIRST_PITCH)).all(-1).all(-1)
+    is_note = wide >= FIRST_PITCH
+    moved = torch.where(is_note, wide + semitones.to(wide)[:, None, None], wide)
+    return moved, (~is_note | (moved >= FIRST_PITCH) & (moved < MELODY_DEPTH)).flatten(1).all(1)

@@ -63,7 +63,7 @@ def song_of(division: int, tracks: list[Track], limits: Limits, mended: list[str
     midi.lyrics, midi.text_events = _texts(settings[LYRICS], Lyric, clock), _texts(settings[TEXT], Text, clock)
     ports = {k: events[0][2][1] for k, events in settings[PORT].items()}
     programs = _programs_of_ports(tracks, ports)
-    parts = [_Part(track, programs[ports.get(k, 0)], clock) for k, track in enumerate(tracks) if track.events]
+    parts = [_TrackReader(track, programs[ports.get(k, 0)], clock) for k, track in enumerate(tracks) if track.events]
     for part in parts:
         midi.instruments += part.instruments.values()
     if any(part.endless for part in parts):
@@ -164,7 +164,10 @@ def _programs_of_ports(tracks: list[Track], ports: dict[int, int]) -> dict[int, 
 # ---- Notes ----
 
 
-class _Part:
+Key = tuple[int, int]  # channel, pitch
+
+
+class _TrackReader:
     """The instruments of a track, one per program and channel, with pretty_midi's rules for what belongs to which."""
 
     def __init__(self, track: Track, elsewhere: Programs, clock: Clock):
@@ -174,9 +177,7 @@ class _Part:
         self.name = ""
         self.instruments: dict[tuple[int, int], Instrument] = {}  # of (program, channel), from its first note on
         self.early: dict[int, Instrument] = {}  # what a channel's controls and bends belong to before its first note
-        self.sounding: dict[
-            tuple[int, int], list[tuple[int, float, int]]
-        ] = {}  # (channel, pitch): tick, time, velocity
+        self.sounding: dict[Key, list[tuple[int, float, int]]] = {}  # tick, time, velocity
         self.endless = False  # whether a note never ends
         self.read()
 

@@ -163,12 +163,12 @@ class MultitrackConverter(BarsConverter):
         chords = song_chords(midi) if self.chords else None
         return MultitrackFacts(np.array(programs), drum_tracks(midi), pedal_changes(midi), chords)
 
-    def cut_part(self, part: Part, song: MultitrackFacts, skipped: list[Skipped]) -> Iterator[Cut]:
-        notes, seconds = _held_notes(part, song)
+    def cut_part(self, part: Part, facts: MultitrackFacts, skipped: list[Skipped]) -> Iterator[Cut]:
+        notes, seconds = _held_notes(part, facts)
         if not len(notes.pitch):
             return
         bounds = performance.bar_bounds(seconds, part.qpm)
-        bars, refused = performance.bar_tokens(notes, bounds, part.qpm, song.programs)
+        bars, refused = performance.bar_tokens(notes, bounds, part.qpm, facts.programs)
         skipped += _bar_skips(refused, part)
         if not len(bars.tokens):
             return
@@ -176,7 +176,7 @@ class MultitrackConverter(BarsConverter):
         found = full_windows(part, labels, bars.first_track, bars.bar)._replace(lengths=bars.lengths)
         if not self.chords:
             yield found
-        elif harmony := part_harmony(part, song.chords, notes, seconds, performance.STEPS_PER_QUARTER, skipped):
+        elif harmony := part_harmony(part, facts.chords, notes, seconds, performance.STEPS_PER_QUARTER, skipped):
             chords = _bar_chords(bars, harmony, bounds, part.qpm)
             found = with_chord_classes(found._replace(controls=chords.reshape(labels.shape)), harmony, skipped)
             yield found._replace(controls=np.where(found.labels < 0, np.int8(performance.PADDING), found.controls))
@@ -184,9 +184,9 @@ class MultitrackConverter(BarsConverter):
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
         if sum(bool(instrument.notes) for instrument in midi.instruments) < performance.MIN_TRACKS:
             return f"fewer than {performance.MIN_TRACKS} tracks"
-        skipped, song = [], self.song_facts(midi)
+        skipped, facts = [], self.song_facts(midi)
         for part in parts:
-            list(self.cut_part(part, song, skipped))
+            list(self.cut_part(part, facts, skipped))
         return f"every bar has {' or '.join(dict.fromkeys(skip.reason for skip in skipped))}"
 
 
@@ -217,9 +217,9 @@ def _track_programs(tracks: Sequence[performance.TrackNotes], program: Sequence[
 # ---- Notes to tokens ----
 
 
-def _held_notes(part: Part, song: MultitrackFacts) -> tuple[Notes, float]:
+def _held_notes(part: Part, facts: MultitrackFacts) -> tuple[Notes, float]:
     """A part's notes, each as long as the pedal holds it, and the part's length in seconds."""
-    times, stays = held_times(part, song.pedals, song.drums)
+    times, stays = held_times(part, facts.pedals, facts.drums)
     seconds = max(part.times[:, 1].max(initial=0.0), times[:, 1].max(initial=0.0))
     return Notes(*(column[stays] for column in (times, part.pitch, part.track, part.velocity))), float(seconds)
 

@@ -166,12 +166,12 @@ class PianoConverter(PitchedTracksConverter):
         count = len(note_table(midi)) if self.loop else 0
         return PianoFacts(self.tracks_taken(midi), drum_tracks(midi), pedal_changes(midi) if self.pedal else {}, count)
 
-    def cut_part(self, part: Part, song: PianoFacts, skipped: list[Skipped]) -> Iterator[Cut]:
-        notes, where = self._key_notes(part, song), f"notes from bar {file_bars(part, 0) + 1}"
-        if outside := np.count_nonzero(song.tracks[part.track] & ~on_keys(part)):
+    def cut_part(self, part: Part, facts: PianoFacts, skipped: list[Skipped]) -> Iterator[Cut]:
+        notes, where = self._key_notes(part, facts), f"notes from bar {file_bars(part, 0) + 1}"
+        if outside := np.count_nonzero(facts.tracks[part.track] & ~on_keys(part)):
             skipped.append(Skipped(where, f"{counted(outside, 'note')} outside the pitches {MIN_PITCH}-{MAX_PITCH}"))
         if len(notes.key):
-            lines = self._lines(notes, len(part.start) == song.notes, where, skipped)
+            lines = self._lines(notes, len(part.start) == facts.notes, where, skipped)
             cut = cut_lines(lines, part, self.bars, self.steps_per_bar, skipped)
             if cut:
                 yield from self._finished(cut)
@@ -203,10 +203,10 @@ class PianoConverter(PitchedTracksConverter):
             yield unique(cut._replace(labels=_struck_at_start(cut.labels)))
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
-        song = self.song_facts(midi)
-        if not song.tracks.any():
+        facts = self.song_facts(midi)
+        if not facts.tracks.any():
             return self.why_no_track(midi)
-        notes = [own for own in (self._key_notes(part, song) for part in parts) if len(own.key)]
+        notes = [own for own in (self._key_notes(part, facts) for part in parts) if len(own.key)]
         if not notes:
             return f"no note in the pitches {MIN_PITCH}-{MAX_PITCH}"
         short = self.why_short([own.end for own in notes])
@@ -218,13 +218,13 @@ class PianoConverter(PitchedTracksConverter):
 
     def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
         """Events uint8 [steps, 88], see `key_events`; of tracks each by itself, the first one with notes."""
-        song = self.song_facts(midi)
-        taken = song.tracks[part.track] & on_keys(part)
+        facts = self.song_facts(midi)
+        taken = facts.tracks[part.track] & on_keys(part)
         if self.tracks == "each":
             taken &= part.track == part.track[taken].min(initial=len(midi.instruments))
         if not taken.any():
             return np.zeros((0, KEYS), np.uint8), ()
-        notes = self._notes_of(part, song, taken)
+        notes = self._notes_of(part, facts, taken)
         steps = int(notes.end.max())
         lists, _ = note_lists(notes.key, notes.start, notes.end, steps, self.voices)
         return key_events(lists[None])[0], tuple(np.unique(part.track[taken]).tolist())
@@ -238,22 +238,22 @@ class PianoConverter(PitchedTracksConverter):
     def as_line(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
         return key_events(labels, tied)
 
-    def _key_notes(self, part: Part, song: PianoFacts) -> KeyNotes:
+    def _key_notes(self, part: Part, facts: PianoFacts) -> KeyNotes:
         """The notes of a part that are taken, as long as the pedal holds them."""
-        end, stays = held_ends(part, song)
-        return self._notes_of(part._replace(end=end), song, song.tracks[part.track] & on_keys(part) & stays)
+        end, stays = held_ends(part, facts)
+        return self._notes_of(part._replace(end=end), facts, facts.tracks[part.track] & on_keys(part) & stays)
 
-    def _notes_of(self, part: Part, song: PianoFacts, taken: np.ndarray) -> KeyNotes:
+    def _notes_of(self, part: Part, facts: PianoFacts, taken: np.ndarray) -> KeyNotes:
         """The notes of a part that are taken, [notes] bool."""
         kept = np.flatnonzero(taken)
-        track = part.track[kept] if self.tracks == "each" else np.full(len(kept), np.flatnonzero(song.tracks)[:1])
+        track = part.track[kept] if self.tracks == "each" else np.full(len(kept), np.flatnonzero(facts.tracks)[:1])
         kept = kept[np.lexsort((part.start[kept], track))]
         return KeyNotes(np.sort(track), part.pitch[kept] - MIN_PITCH, part.start[kept], part.end[kept])
 
 
-def held_ends(part: Part, song: PianoFacts) -> tuple[np.ndarray, np.ndarray | bool]:
+def held_ends(part: Part, facts: PianoFacts) -> tuple[np.ndarray, np.ndarray | bool]:
     """Steps [notes] at which the notes of a part end as the pedal holds them, and whether each is kept [notes]."""
-    times, stays = held_times(part, song.pedals, song.drums) if song.pedals else (part.times, True)
+    times, stays = held_times(part, facts.pedals, facts.drums) if facts.pedals else (part.times, True)
     return np.maximum(round_half_up(times[:, 1] * steps_per_second(part.qpm)), part.start + 1), stays
 
 

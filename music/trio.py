@@ -111,8 +111,8 @@ class TrioConverter(BarsConverter):
     def song_facts(self, midi: PrettyMIDI) -> np.ndarray:
         return _track_kinds(midi)
 
-    def cut_part(self, part: Part, song: np.ndarray, skipped: list[Skipped]) -> Iterator[Cut]:
-        return _trio_cuts(part, song, self.steps_per_bar, self.bars)
+    def cut_part(self, part: Part, facts: np.ndarray, skipped: list[Skipped]) -> Iterator[Cut]:
+        return _trio_cuts(part, facts, self.steps_per_bar, self.bars)
 
     def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
         """See `BarsConverter.line`; of each kind of track the first one with a note is taken."""
