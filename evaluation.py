@@ -67,6 +67,7 @@ class Evaluation(NamedTuple):
     steps: int | None  # of training
     minutes: float | None  # of training
     seed: int | None  # of training
+    ngram: str  # which songs the n-gram models were fitted to, see `name_ngrams`
     split: str
     songs: int
     windows: int
@@ -129,6 +130,11 @@ def describe(trained: TrainedModel, run: dict) -> dict:
     }
 
 
+def name_ngrams(train_set: SongDataset) -> str:
+    """The name of the n-gram models of a training set: costs under models of one name can be compared."""
+    return f"5-grams of {len(train_set):,} windows, {fingerprint(train_set)[:12]}"
+
+
 def evaluate(
     trained: TrainedModel,
     train_set: SongDataset,
@@ -174,6 +180,7 @@ def evaluate(
     has_melody = model.output_depths[0] != DRUMS_DEPTH
     return Evaluation(
         **describe(trained, run or {}),
+        ngram=name_ngrams(train_set),
         split=split,
         songs=len(np.unique(song)),
         windows=len(song),

@@ -28,7 +28,7 @@ from paper.measured_songs import (
     read_training_set,
     windows_on_grid,
 )
-from train import train
+from train import fingerprint, train
 
 
 def test_a_whole_evaluation_is_reproducible_and_consistent(trained):
@@ -38,6 +38,8 @@ def test_a_whole_evaluation_is_reproducible_and_consistent(trained):
     assert json.loads(to_json(found)) == to_plain(found)
     assert found.reconstruction != evaluate(trained, songs, held_out, seed=1).reconstruction
     assert found.windows == 16
+    assert found.ngram == f"5-grams of 16 windows, {fingerprint(songs)[:12]}"
+    assert found.ngram != evaluate(trained, held_out, held_out).ngram
     assert found.elbo.nats.mean == pytest.approx(
         found.elbo.reconstruction.mean + found.elbo.kl_bits.mean * math.log(2), rel=1e-5
     )
