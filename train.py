@@ -174,7 +174,18 @@ def train(
     check_patience(patience, held_out=bool(valid_set))
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
-    run = start_run(config, train_set, valid_set, beginning, freeze_encoder, path, resume, device, seed, precision)
+    run = start_run(
+        config,
+        train_set,
+        valid_set,
+        beginning,
+        freeze_encoder=freeze_encoder,
+        path=path,
+        resume=resume,
+        device=device,
+        seed=seed,
+        precision=precision,
+    )
     shared = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every, "patience": patience}
     check_processes(shared, config.training.batch_size)
     check_steps(run, beginning, steps)
@@ -238,7 +249,9 @@ def run_steps(
     sums, began = sums_since_row(position, data.labels.device), time.monotonic() - position.seconds
     batches = len(valid_batches(len(valid.labels), run.config.training.batch_size)) if valid else 0
     shown = progress and is_main_process()
-    bar = ProgressBar(run.config.name, position.step, steps, eval_every, batches, shown, minutes)
+    bar = ProgressBar(
+        run.config.name, position.step, steps, eval_every, valid_batches=batches, shown=shown, minutes=minutes
+    )
     skipped, saved = SkippedUpdates(position.step), position.step
     remove_stale_best(run)
     with bar, stop_requests(minutes) as stop_reason:

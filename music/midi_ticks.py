@@ -58,7 +58,7 @@ def _last_tick(tracks: list[Track]) -> int:
 
 def _without_last_rest(tracks: list[Track], rest: int) -> list[Track]:
     """The tracks, none of which ends more than this many ticks after the last event of them all."""
-    last = max((events[-1][0] for track in tracks for events in track[:2] if events), default=0)
+    last = max((events[-1][0] for track in tracks for events in (track.events, track.settings) if events), default=0)
     return [track._replace(end=min(track.end, last + rest)) for track in tracks]
 
 

@@ -118,7 +118,8 @@ def columns_of(windows: Windows) -> Columns:
     controls = np.zeros((len(windows.labels), 0), np.int8) if windows.controls is None else windows.controls
     rows = (labels.tobytes() + chords.tobytes() for labels, chords in zip(windows.labels, controls, strict=True))
     keys = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
-    return Columns(windows.labels, windows.lengths, controls, *windows[3:5], np.frombuffer(keys, np.uint64))
+    place = windows.track, windows.start_bar
+    return Columns(windows.labels, windows.lengths, controls, *place, np.frombuffer(keys, np.uint64))
 
 
 def group_songs(read: Iterable[ReadSong], nothing: Columns) -> Iterator[CacheFile]:

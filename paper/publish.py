@@ -422,7 +422,7 @@ def left_out_table(results: Path) -> str:
 
 
 def front_table(results: Path) -> str:
-    """The models at several prices of a bit, Markdown."""
+    """The models at several weights of the KL, Markdown."""
     return rate_distortion_table(json.loads((results / "rate_distortion.json").read_text()))
 
 

@@ -1,4 +1,4 @@
-"""The trade between rate and distortion: one family of models at several prices of a bit (paper, section 2.1.1).
+"""The trade between rate and distortion: one family of models at several weights β of the KL (paper, section 2.1.1).
 
     python -m paper.rate_distortion --runs runs --data FOLDER --out results/rate_distortion.json
 
@@ -136,7 +136,7 @@ def measure_front(family: str, names: list[str], options: argparse.Namespace, po
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command's options."""
-    parser = argparse.ArgumentParser(description="Measure one family of models at several prices of a bit.")
+    parser = argparse.ArgumentParser(description="Measure one family of models at several weights β of the KL.")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     add_corpus_arguments(parser, sources=False)
     parser.add_argument("--limit", type=int, default=WINDOWS, help=f"held-out windows of each run (default: {WINDOWS})")

@@ -6,7 +6,7 @@ The command trains the stage of that name into RUNS/NAME, and before it the stag
 not finished. An interrupted command continues. FOLDER holds the songs of corpus.csv, see docs/corpus.md.
 
 The first stage of a family is its preset's recipe, or has layers of a 2-bar stage. The later ones train on at another
-learning rate, or move its model along the trade between rate and distortion, by the price of a bit (`max_beta`).
+learning rate, or move its model along the trade between rate and distortion, by the weight of the KL (`max_beta`).
 """
 
 import argparse
@@ -53,7 +53,7 @@ LATER = {
 }
 SHORT = LATER | {"steps": 4_000, "decay_rate": 0.9993}
 TEACHER_FORCED = {"sampling_schedule": "constant", "sampling_rate": 0.0}
-RISING = {"steps": 3_000, "beta_rate": 0.9995}  # a price that is high at once makes gradients that are skipped
+RISING = {"steps": 3_000, "beta_rate": 0.9995}  # a weight that is high at once makes gradients that are skipped
 CHORDS_LATER = LATER | {"steps": 3_500, "learning_rate": 2e-3, "decay_rate": 0.999, "max_beta": 0.1, "rekeyed": 0.5}
 WITHOUT_Z = SHORT | TEACHER_FORCED | {"max_beta": 100.0}  # a bit of z costs more than it can save
 

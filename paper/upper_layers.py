@@ -3,7 +3,7 @@
     python -m paper.upper_layers drums_16bar_third piano_16bar --data FOLDER --out results/upper_layers.json
 
 Each stage begins with a published 2-bar model, see `training.two_levels`. Both kinds of layers learn alike, from the
-same segments of the train split, at the stage's price of a bit: to pass the z of all segments through one z. They make
+same segments of the train split, with the stage's β: to pass the z of all segments through one z. They make
 fewer updates than `long_from_short` makes, as LSTMs take long. They are measured on windows of the valid split.
 """
 
@@ -30,7 +30,7 @@ from paper.tables import upper_layers_table
 from training.start import new_model
 from training.two_levels import (
     Segments,
-    checked_price,
+    checked_beta,
     encode_segments,
     error_cost,
     train_upper_layers,
@@ -59,7 +59,7 @@ class UpperLayers(NamedTuple):
     """Both kinds of layers between the segments and the z of one stage."""
 
     name: str
-    beta: float  # price of a bit, nats per nat of KL
+    beta: float  # weight of the KL
     updates: int
     windows: int  # that are trained on
     held_out: int  # windows that are measured
@@ -77,7 +77,7 @@ def compare(name: str, options: argparse.Namespace) -> UpperLayers:
     plain = replace(config, training=replace(config.training, **WITHOUT_CHANGES))
     songs = load_splits(options, config.converter, ("train", "valid"), stage.without_sources)
     drawn = zip((config, plain), songs, (options.windows, options.held_out), (0, 1), strict=True)
-    known, held_out = (encode_segments(flat, checked_price(recipe.training), *each) for each in drawn)
+    known, held_out = (encode_segments(flat, checked_beta(recipe.training), *each) for each in drawn)
     return UpperLayers(
         name=name,
         beta=config.training.max_beta,

@@ -1,9 +1,9 @@
 """First weights of a long model from a short one, such as those of a 16-bar model from a 2-bar model.
 
-The short model encodes each segment of a long window to a z, and decodes it. The layers between are trained alone: they
-pass the z of all segments through the z of the long model. That takes minutes, as they read a segment where the other
-layers read its steps. They are dense: LSTMs, as in the paper, pass less through z after as many updates
-(paper/upper_layers.py).
+The short model encodes each segment of a long window to a z and decodes it. The upper layers encode the z of all
+segments to the z of the long model and decode it again. They are trained alone, which takes minutes, because they read
+one vector per segment where the other layers read its steps. They are dense: after as many updates, LSTMs pass less
+information through z (paper/upper_layers.py).
 """
 
 from dataclasses import replace
@@ -59,7 +59,8 @@ def long_from_short(
 ) -> MusicVAE:
     """First weights of a long model: a short model's layers, and layers above them that pass its z on.
 
-    The price of a bit, `max_beta`, and the augmentations are those of the recipe; free bits and schedules do not count.
+    The weight of the KL, `max_beta`, and the augmentations are those of the recipe; free bits and schedules do not
+    count.
     It runs on the CPU.
 
     Args:
@@ -85,7 +86,7 @@ def long_from_short(
     check_songs(config, songs)
     flat, recipe = load_checkpoint(checked_path("short", short))
     check_fits(config, flat)
-    beta = checked_price(recipe.training)
+    beta = checked_beta(recipe.training)
     model = new_model(config.model, seed)
     take_layers(model, flat)
     segments = encode_segments(flat, beta, config, songs, windows, seed, progress)
@@ -122,12 +123,12 @@ def sizes_for(long: ModelConfig, short: ModelConfig) -> dict[str, int | tuple[in
     return {name: getattr(short, name) for name in WIDTHS} | segments | {"upper": "dense"}
 
 
-def checked_price(recipe: TrainingConfig) -> float:
+def checked_beta(recipe: TrainingConfig) -> float:
     """The KL weight of a short model's recipe, `max_beta`; raises ValueError if it is 0 or some bits were free."""
     if recipe.free_bits or not recipe.max_beta:
         raise ValueError(
-            f"short was trained with free_bits={recipe.free_bits} and max_beta={recipe.max_beta}: its z must have had "
-            "a price, from the first bit"
+            f"short was trained with free_bits={recipe.free_bits} and max_beta={recipe.max_beta}: its KL must have had "
+            "a weight, from the first bit"
         )
     return recipe.max_beta
 
@@ -149,8 +150,9 @@ def encode_segments(
 ) -> Segments:
     """Encodes the segments of windows drawn from songs, as `training.batches.step_batch` draws and changes them.
 
-    At a price `beta` of a bit, a trained posterior has the scale at which widening it costs as many nats of
-    reconstruction as it saves of KL. An error e of z therefore costs beta * (1 / scale ** 2 - 1) * e ** 2 / 2 nats.
+    A trained posterior has the scale at which widening it would cost as many nats of reconstruction as it would save of
+    the KL times its weight `beta`. To second order, an error e of z therefore costs
+    beta * (1 / scale ** 2 - 1) * e ** 2 / 2 nats.
     """
     config = replace(config, training=replace(config.training, batch_size=BATCH, curriculum=0))
     data, batches, size = labels_on("cpu", songs), -(-windows // BATCH), (config.model.segments, flat.config.steps)
@@ -170,7 +172,7 @@ def encode_segments(
 def train_upper_layers(
     model: MusicVAE, segments: Segments, beta: float, updates: int, seed: int, progress: bool = False
 ):
-    """Trains the layers of a model between its segments and z, at a price `beta` of a bit; the others stay."""
+    """Trains the layers of a model between its segments and z, with the KL weighted by `beta`; the others stay."""
     source = seeded("cpu", "upper layers", seed)
 
     def loss() -> Tensor:
