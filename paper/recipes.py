@@ -55,6 +55,7 @@ SHORT = LATER | {"steps": 4_000, "decay_rate": 0.9993}
 TEACHER_FORCED = {"sampling_schedule": "constant", "sampling_rate": 0.0}
 RISING = {"steps": 3_000, "beta_rate": 0.9995}  # a weight that is high at once makes gradients that are skipped
 CHORDS_LATER = LATER | {"steps": 3_500, "learning_rate": 2e-3, "decay_rate": 0.999, "max_beta": 0.1, "rekeyed": 0.5}
+WITHOUT_GAMES = {"steps": 10_000, "decay_rate": 0.99965, "max_beta": 0.2, "sampling_rate": 1500.0}
 WITHOUT_Z = SHORT | TEACHER_FORCED | {"max_beta": 100.0}  # a bit of z costs more than it can save
 
 LATER_LONG = TEACHER_FORCED | {
@@ -126,6 +127,14 @@ MEL_FROM_LAYERS = FROM_LAYERS | {
 TRIO_FROM_LAYERS = MEL_FROM_LAYERS | {"steps": 1_000, "learning_rate": 1e-3, "max_beta": 0.25, "sampling_rate": 0.5}
 PIANO_FROM_LAYERS = FROM_LAYERS | {"batch_size": 8, "max_beta": 0.2, "sampling_rate": 0.25}
 TRIO_CHEAPER = TRIO_FROM_LAYERS | {"steps": 2_000, "learning_rate": 8e-4, "decay_rate": 0.9987, "max_beta": 0.12}
+TRIO_FASTER = TRIO_FROM_LAYERS | {"steps": 1_500, "decay_rate": 0.9992, "max_beta": 0.135}
+TRIO_LAST = TRIO_CHEAPER | {
+    "steps": 2_500,
+    "learning_rate": 7e-4,
+    "decay_rate": 0.9989,
+    "warm_up": 50,
+    "max_beta": 0.165,
+}
 FASTER = {"learning_rate": 1e-3}
 DRUMS_FASTER = DRUMS_FROM_LAYERS | FASTER | {"steps": 2_000, "decay_rate": 0.9993}
 MEL_FASTER = MEL_FROM_LAYERS | FASTER | {"decay_rate": 0.9994, "max_beta": 0.22, "sampling_rate": 0.5}
@@ -133,6 +142,7 @@ SETTLING = {"steps": 1_500, "decay_rate": 0.9985, "warm_up": 50}
 DRUMS_DEARER = DRUMS_FASTER | SETTLING | {"learning_rate": 3e-4, "max_beta": 0.2}
 MEL_DEARER = MEL_FASTER | SETTLING | {"learning_rate": 2.5e-4, "max_beta": 0.25}
 MEL_LAST = MEL_DEARER | {"learning_rate": 5e-4, "warm_up": 100, "max_beta": 0.225}
+MEL_WITHOUT_GAMES = MEL_FASTER | {"decay_rate": 0.9988, "max_beta": 0.25}
 SHORT_TWINS = TEACHER_FORCED | {  # of the short pairs of 16-bar melodies; windows grow, or z would be ignored
     "steps": 800,
     "learning_rate": 3e-3,
@@ -162,6 +172,7 @@ STAGES = {
     "mel_2bar_beta_0.1": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 0.1}),
     "mel_2bar_beta_0.6": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 0.6}),
     "mel_2bar_beta_1.5": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 1.5}),
+    "mel_2bar_without_games": Stage("cat-mel_2bar", None, GAMES, WITHOUT_GAMES),
     "mel_2bar_without_z": Stage("cat-mel_2bar", "mel_2bar_low", (), WITHOUT_Z),
     "mel_2bar_chords_first": Stage("cat-mel_2bar_chords"),
     "mel_2bar_chords": Stage("cat-mel_2bar_chords", "mel_2bar_chords_first", (), CHORDS_LATER),
@@ -190,6 +201,7 @@ STAGES = {
     "mel_16bar_high_second": Stage("hier-mel_16bar", "mel_16bar_high_first", (), MEL_FASTER),
     "mel_16bar_high_third": Stage("hier-mel_16bar", "mel_16bar_high_second", (), MEL_DEARER),
     "mel_16bar_high": Stage("hier-mel_16bar", "mel_16bar_high_third", (), MEL_LAST),
+    "mel_16bar_without_games": Stage("hier-mel_16bar", None, GAMES, MEL_WITHOUT_GAMES, layers="mel_2bar_without_games"),
     "mel_16bar_flat_first": Stage("flat-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_flat": Stage("flat-mel_16bar", "mel_16bar_flat_first", (), LATER_LONG),
     "drums_16bar_first": Stage("hier-drums_16bar", without_sources=NEWER_SOURCES),
@@ -208,7 +220,9 @@ STAGES = {
     "trio_16bar_fifth": Stage(
         "hier-trio_16bar", layers="trio_2bar", z_size=224, changes=TRIO_FROM_LAYERS, made_trios=True
     ),
-    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_fifth", (), TRIO_CHEAPER, made_trios=True),
+    "trio_16bar_sixth": Stage("hier-trio_16bar", "trio_16bar_fifth", (), TRIO_CHEAPER, made_trios=True),
+    "trio_16bar_seventh": Stage("hier-trio_16bar", "trio_16bar_sixth", (), TRIO_FASTER, made_trios=True),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_seventh", (), TRIO_LAST, made_trios=True),
     "trio_16bar_beta_0.1": Stage(
         "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.1}, made_trios=True
     ),
