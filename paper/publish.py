@@ -421,6 +421,11 @@ def left_out_table(results: Path) -> str:
     return other_sources_table(read_results(results, LEFT_OUT).values())
 
 
+def elsewhere_table(results: Path) -> str:
+    """The published models of melodies on songs from elsewhere, Markdown."""
+    return other_sources_table(json.loads((results / "elsewhere.json").read_text()))
+
+
 def front_table(results: Path) -> str:
     """The models at several weights of the KL, Markdown."""
     return rate_distortion_table(json.loads((results / "rate_distortion.json").read_text()))
@@ -486,6 +491,7 @@ TABLES = {  # by the name in their marks
     "accuracy": accuracy_table,
     "training": training_table,
     "left out": left_out_table,
+    "elsewhere": elsewhere_table,
     "rate and distortion": front_table,
     "samples": sample_costs,
     "browser": browser_samples,

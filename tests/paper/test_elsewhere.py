@@ -24,3 +24,18 @@ def test_the_command_measures_each_model_on_each_folder(corpus_arguments, tmp_pa
     assert other_sources_table([tiny]) in capsys.readouterr().out
     with pytest.raises(SystemExit, match="missing"):
         elsewhere.main([str(tmp_path / "missing"), *command])
+
+
+def test_the_page_compares_sixteen_bars_with_the_majority_label():
+    def gains(found):
+        return [one["reconstruction"]["sampled"]["parts"]["all"]["mean"] - one["majority"]["all"] for one in found]
+
+    found = {one["name"]: one["other_sources"] for one in json.loads((ROOT / "results" / "elsewhere.json").read_text())}
+    assert list(found) == list(elsewhere.MODELS)
+    (chorales, fiddle), (low_chorales, low_fiddle) = (
+        gains(found[name][source] for source in ("chorales", "fiddle")) for name in ("mel_16bar_high", "mel_16bar")
+    )
+    page = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    assert f"more than the majority label on both, by {chorales:.2f} and {fiddle:.2f}." in page
+    low = f"{low_fiddle:.2f} more on fiddle tunes, and {-low_chorales:.2f} less on chorales"
+    assert f"`mel_16bar` scores {low}." in page
