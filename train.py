@@ -81,9 +81,9 @@ __all__ = [  # what notebooks and scripts import
 TRAINING_SPLITS = ("train", "valid")  # the splits of a manifest that training may read
 METRICS_UPDATES = 10  # updates between two looks at the metrics, for the progress bar
 EXIT_INTERRUPTED = 130  # status of the command after an interrupt: 128 + SIGINT
-# Of the command, which `train` takes as they are
-TRAIN_OPTIONS = ("steps", "minutes", "eval_every", "patience", "init_from", "freeze_encoder")
-TRAIN_OPTIONS += ("seed", "device", "precision")
+TRAIN_OPTIONS = (  # of the command, which `train` takes as they are
+    "steps", "minutes", "eval_every", "patience", "init_from", "freeze_encoder", "seed", "device", "precision",
+)  # fmt: skip
 
 
 class TrainingResult(NamedTuple):
