@@ -88,6 +88,7 @@ ALSO_MEASURED = (  # in docs/results.md, but not published
     "trio_16bar_second",
     "trio_16bar_third",
     "trio_16bar_fourth",
+    "trio_16bar_sixth",
     "music21_mel_2bar",
 )
 PRIOR_KINDS = {"piano_16bar": ("gaussian", "mixture")}  # a diffusion model would make pretrained/ larger than 80 MB
