@@ -132,7 +132,7 @@ def describe(trained: TrainedModel, run: dict) -> dict:
 
 def name_ngrams(train_set: SongDataset) -> str:
     """The name of the n-gram models of a training set: costs under models of one name can be compared."""
-    return f"5-grams of {len(train_set):,} windows, {fingerprint(train_set)[:12]}"
+    return f"5-grams of the disjoint ones of {len(train_set):,} windows, {fingerprint(train_set)[:12]}"
 
 
 def evaluate(

@@ -81,18 +81,17 @@ def pick_preset(free_bytes: int | None) -> str:
 
 
 def first_with_songs(presets: Sequence["Config"], folder: str | Path) -> tuple["Config", SongDataset]:
-    """The first of some presets for which two songs of a folder or more have windows, else the last one, and its songs.
+    """The first preset for which at least two songs of a folder have windows, or else the first one, and these songs.
 
     Raises:
-        ValueError: no song has a window of the last preset, or the folder cannot be read; see `load_songs`.
+        ValueError: no song has a window of the first preset, or the folder cannot be read; see `load_songs`.
     """
-    *others, last = presets
-    for preset in others:
+    for preset in presets if len(presets) > 1 else ():
         with suppress(ValueError):
             songs = load_songs(folder, preset.converter)
             if len(songs.names) > 1:
                 return preset, songs
-    return last, load_songs(folder, last.converter)
+    return presets[0], load_songs(folder, presets[0].converter)
 
 
 def even_columns(count: int, most: int) -> int:

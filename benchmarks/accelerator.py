@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.rows import Row, all_rows, select
-from benchmarks.run import QUICK_BUDGET, Options, ProcessFailed, describe_machine, groups, timed_group
+from benchmarks.run import QUICK_BUDGET, Options, ProcessFailed, describe_machine, timed_group
 from benchmarks.tables import ROOT
 from checkpoint import save_checkpoint
 from configs import CONFIGS
@@ -54,19 +54,19 @@ def time_rows(out: Path, device: str, words: list[str], minutes: float):
     The presets that are trained here come first.
     """
     end, timed = time.monotonic() + 60 * minutes, []
-    for group in sorted(groups(select(all_rows((device,)), words)), key=is_published_size):
+    for row in sorted(select(all_rows((device,)), words), key=is_large):
         if (left := end - time.monotonic()) > 0:
             try:
-                timed += timed_group(group, Options(QUICK_BUDGET, seconds=left))
+                timed += timed_group([row], Options(QUICK_BUDGET, seconds=left))
             except ProcessFailed as fault:
-                print(f"{group[0].name}: {fault}", flush=True)
+                print(f"{row.name}: {fault}", flush=True)
     content = {"machine": describe_machine((device,))._asdict(), "rows": [row._asdict() for row in timed]}
     (out / "rows.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def is_published_size(group: list[Row]) -> bool:
-    """Whether rows are of a model of Magenta's size, and not of a preset that is trained here."""
-    return not group[0].model.endswith(("_mini", "_tiny"))
+def is_large(row: Row) -> bool:
+    """Whether a row is of a model of another size than the presets that are trained here."""
+    return not row.model.endswith(("_mini", "_tiny"))
 
 
 def songs_of(options: argparse.Namespace, preset: str) -> list[SongDataset]:

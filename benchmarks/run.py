@@ -62,7 +62,7 @@ def run_process(command: list[str], seconds: float | None = None) -> Measurement
     try:
         ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=seconds)
     except subprocess.TimeoutExpired as fault:
-        raise ProcessFailed(f"stopped after {seconds:.0f} s") from fault
+        raise ProcessFailed(f"stopped after {seconds:.3g} s") from fault
     if ran.returncode:
         raise ProcessFailed((ran.stderr.strip().splitlines() or [f"ended with {ran.returncode}"])[-1])
     return Measurement(**json.loads(ran.stdout.strip().splitlines()[-1]))

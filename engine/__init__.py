@@ -1,8 +1,8 @@
 """Tensor code without music.
 
-- LSTM layers: lstm; on the CPU fused_lstm, by the compiled kernels of kernels (lstm.cpp).
-- Single steps of a decoder: core_steps; roll_out (one kernel for all steps), cuda_graph (one launch).
-- Classes and lists: softmax, list_draws, bit_lists, masks.
+- LSTM layers: lstm; fused_lstm, their steps on the CPU; kernels, which are compiled from lstm.cpp.
+- Samples: core_steps (a decoder, step by step), roll_out (one kernel call), cuda_graph (one launch).
+- Classes and lists: softmax, list_draws, bit_lists.
 - Training: adam, memory, precision.
-- Of all: checks (of arguments), rng (keyed random numbers), slerp.
+- Shared: checks (of arguments), masks (of lengths), rng (keyed random numbers), slerp.
 """

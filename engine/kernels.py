@@ -1,4 +1,4 @@
-"""The compiled kernels of the CPU (lstm.cpp), when they run, and matrix products by oneDNN.
+"""The CPU kernels (lstm.cpp), whether they are available, and matrix products by oneDNN.
 
 The kernels are compiled at first use, in about two seconds, on Linux with a C++ compiler and a PyTorch that has oneDNN.
 

@@ -156,7 +156,7 @@ class LstmLayer(nn.LSTM):
         return [getattr(self, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
 
-# ---- Frames, tables and precision ----
+# ---- Frames and precision ----
 
 
 def one_hot_frames(indices: Tensor, depth: int, dtype: torch.dtype) -> Tensor:

@@ -1,6 +1,6 @@
 """All steps of a single sequence by one kernel call: cores, draws and states.
 
-A single sequence is bound by the calls of each step, not by its products, which read weights that are not packed.
+Most of the time of a single sequence goes into the calls of each step. One call saves them.
 
 Axes: S segments, T steps, P parts of a frame, F inputs, H width of a layer, D logits, K rows of a table.
 """

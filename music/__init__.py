@@ -1,9 +1,10 @@
-"""Songs to label arrays and back, without networks. The modules in the order of the data's way:
+"""Songs to label arrays and back, without networks. The modules in the order in which a song passes through them:
 
-- Read: midi_file: midi_repair (midi_bytes reads events), midi_ticks, midi_song, which makes a PrettyMIDI.
+- Read: midi_file, with midi_bytes (events), midi_repair (faults), midi_ticks (time) and midi_song (a PrettyMIDI).
 - Prepare: intake (which tracks are drums, drum maps), swing (to straight time).
-- Cut: grid: a song's parts of one tempo and metre, the lines of their labels, windows of these.
-- Label: converter (the interface); melody, drums, trio, groove, piano (pedal), multitrack (performance); labels.
+- Cut: grid (parts of one tempo and metre, lines of labels, windows).
+- Label: converter (the interface), labels (their numbers); melody, drums, trio, groove, piano, multitrack; pedal,
+  performance.
 - Chords: chords (symbols and classes), harmony (the chords of a part).
 - Folders: song_reader (processes), song_cache (on disk).
 - Clips: clips, clip_chords, of any number of bars.

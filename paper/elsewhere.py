@@ -3,8 +3,8 @@
     python -m paper.elsewhere runs/music21/chorales runs/music21/fiddle --data FOLDER --out results/elsewhere.json
 
 Each model of MODELS is measured on each folder, on the songs that lie on the grid. FOLDER holds the songs of
-corpus.csv: a window is new if it does not occur in their train split. The folders of music21 are those of
-paper/music21_corpus.py.
+corpus.csv; results/elsewhere.json also has the accuracy on windows that do not occur in their train split. The folders
+of music21 are those of paper/music21_corpus.py.
 """
 
 import argparse
@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None):
     """The command: measures all models, writes the numbers and prints their table."""
     options = parse_arguments(arguments)
     with errors_in_a_line():
+        if len({folder.name for folder in options.folders}) < len(options.folders):
+            raise ValueError("two folders have one name, which would name both results: rename one")
         found = [measure(name, options) for name in MODELS]
         write_json(options.out, found)
     say(other_sources_table(to_plain(found)))

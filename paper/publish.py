@@ -310,14 +310,16 @@ def _accuracy_text(found: dict, part: str) -> str:
 
 
 def _card_others(found: dict, left_out: dict | None) -> Iterator[tuple[str, str]]:
-    """Songs of sources that the model, or the stage that it begins with, was not trained on."""
+    """Songs of sources that the model, or the stage of as many bars that it begins with, was not trained on."""
     for source, other in found.get("others", {}).items():
         notes, frames = (other["most_likely"][of]["mean"] for of in ("notes", "frames"))
         bits = other["elbo"]["kl_bits"]["mean"]
         yield f"`{source}`, not trained on", f"F1 of notes {notes:.3f}, of frames {frames:.3f}, KL {bits:.0f} bits"
-    for source, other in (left_out or {}).get("other_sources", {}).items():
-        accuracies, bits = _accuracy_text(other, "all"), other["elbo"]["kl_bits"]["mean"]
-        yield f"`{left_out['name']}` on `{source}`, not trained on", f"{accuracies}, KL {bits:.0f} bits"
+    if left_out and _bars(left_out) == _bars(found):
+        for source, other in left_out["other_sources"].items():
+            accuracies, bits = _accuracy_text(other, "all"), other["elbo"]["kl_bits"]["mean"]
+            label = f"its first stage, `{left_out['name']}`, on `{source}`, which that stage had not seen"
+            yield label, f"{accuracies}, KL {bits:.0f} bits"
 
 
 def first_left_out(name: str) -> str | None:

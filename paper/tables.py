@@ -269,7 +269,7 @@ def _prior_cell(cost: float, back: float, copies: float) -> str:
 
 def samples_table(results: Sequence[dict]) -> str:
     """Samples from N(0, I) and from the fitted prior beside held-out windows, each part by itself."""
-    header = ("model", "part", "windows", "n-gram cost, nats per step", "notes per step", "range, semitones")
+    header = ("model", "part", "music", "n-gram cost, nats per step", "notes per step", "range, semitones")
     header += ("repetition at 1 bar", "at 8 bars", "copies")
     return markdown(header, (row for result in results for row in _sample_rows(result)))
 

@@ -1,6 +1,6 @@
 """Tools for musicians: clips, their command and web pages.
 
-- Clips: clip_tools (interpolate, vary, continue ...), near (nearest training songs), directions (latent attributes).
-- The command: command (its options), write (the files), nearest.
-- Web pages: pages (what each shows), with page.html, style.css and their scripts.
+- Clips: clip_tools (interpolate, vary, continue ...), near (vary, personalize), directions (latent attributes).
+- The command: command (its options and files).
+- Web pages: pages (what each shows), write (their HTML), nearest (the song most like a piece).
 """

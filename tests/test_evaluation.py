@@ -38,7 +38,7 @@ def test_a_whole_evaluation_is_reproducible_and_consistent(trained):
     assert json.loads(to_json(found)) == to_plain(found)
     assert found.reconstruction != evaluate(trained, songs, held_out, seed=1).reconstruction
     assert found.windows == 16
-    assert found.ngram == f"5-grams of 16 windows, {fingerprint(songs)[:12]}"
+    assert found.ngram == f"5-grams of the disjoint ones of 16 windows, {fingerprint(songs)[:12]}"
     assert found.ngram != evaluate(trained, held_out, held_out).ngram
     assert found.elbo.nats.mean == pytest.approx(
         found.elbo.reconstruction.mean + found.elbo.kl_bits.mean * math.log(2), rel=1e-5

@@ -219,7 +219,9 @@ def test_the_preset_is_the_largest_that_the_device_holds(free_gib, preset):
 
 def test_short_songs_take_the_preset_that_has_windows_of_them(tmp_path):
     """A folder of loops has no window of sixteen bars; one long song among them is too few."""
-    presets = [CONFIGS["hier-mel_16bar_tiny"], CONFIGS["cat-mel_2bar_tiny"]]
+    presets, only_loops = [CONFIGS["hier-mel_16bar_tiny"], CONFIGS["cat-mel_2bar_tiny"]], tmp_path / "loops"
+    only_loops.mkdir()
+    trio(2).write(str(only_loops / "loop.mid"))
     for name, bars in (("a", 2), ("b", 3), ("long", 16)):
         trio(bars).write(str(tmp_path / f"{name}.mid"))
     found, songs = first_with_songs(presets, tmp_path)
@@ -227,9 +229,10 @@ def test_short_songs_take_the_preset_that_has_windows_of_them(tmp_path):
     trio(20).write(str(tmp_path / "longer.mid"))
     found, songs = first_with_songs(presets, tmp_path)
     assert (found.name, len(songs.names)) == ("hier-mel_16bar_tiny", 2)
+    with pytest.raises(ValueError, match="there is no window to learn from"):
+        first_with_songs([CONFIGS["hier-drums_16bar_mini"]], only_loops)
     with pytest.raises(ValueError, match="missing"):
         first_with_songs(presets, tmp_path / "missing")
-
 
 
 # --- sliders ----------------------------------------------------------------------------------------------------------

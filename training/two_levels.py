@@ -127,8 +127,8 @@ def checked_beta(recipe: TrainingConfig) -> float:
     """The KL weight of a short model's recipe, `max_beta`; raises ValueError if it is 0 or some bits were free."""
     if recipe.free_bits or not recipe.max_beta:
         raise ValueError(
-            f"short was trained with free_bits={recipe.free_bits} and max_beta={recipe.max_beta}: its KL must have had "
-            "a weight, from the first bit"
+            f"short was trained with free_bits={recipe.free_bits} and max_beta={recipe.max_beta}: train it with "
+            "free_bits=0 and max_beta above 0"
         )
     return recipe.max_beta
 

@@ -49,7 +49,7 @@ def test_a_measured_row_is_plausible():
 def test_a_failed_process_raises_with_its_last_line():
     with pytest.raises(run.ProcessFailed, match="no such thing"):
         run.run_process([sys.executable, "-c", "raise ValueError('no such thing')"])
-    with pytest.raises(run.ProcessFailed, match="stopped after 0 s"):
+    with pytest.raises(run.ProcessFailed, match="stopped after 0.1 s"):
         run.run_process([sys.executable, "-c", "import time; time.sleep(9)"], seconds=0.1)
 
 

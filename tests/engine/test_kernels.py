@@ -9,9 +9,16 @@ from engine import kernels
 from engine.lstm import LstmLayer
 
 
-@pytest.mark.parametrize("fault", ["no compiler", "failing compiler", "no folder", "changed oneDNN", "Windows"])
-def test_layers_fall_back_to_pytorchs_without_kernels(monkeypatch, tmp_path, fault):
+@pytest.fixture
+def fresh():
+    """Kernels are looked for anew, in the test and after it."""
     kernels.compiled_kernels.cache_clear()
+    yield
+    kernels.compiled_kernels.cache_clear()
+
+
+@pytest.mark.parametrize("fault", ["no compiler", "failing compiler", "no folder", "changed oneDNN", "Windows"])
+def test_layers_fall_back_to_pytorchs_without_kernels(monkeypatch, tmp_path, fault, fresh):
     source = kernels.SOURCE_FILE.read_text() + ("#error" if fault == "failing compiler" else "//")
     (tmp_path / "lstm.cpp").write_text(source)
     (tmp_path / "__pycache__").write_text("a file instead of the folder") if fault == "no folder" else None
@@ -25,7 +32,6 @@ def test_layers_fall_back_to_pytorchs_without_kernels(monkeypatch, tmp_path, fau
     assert kernels.compiled_kernels() is None
     outputs, _ = LstmLayer(3, 4)(torch.randn(2, 5, 3))
     outputs.sum().backward()
-    kernels.compiled_kernels.cache_clear()
 
 
 @pytest.mark.skipif(kernels.compiled_kernels() is None, reason="no C++ compiler, or no oneDNN, here")

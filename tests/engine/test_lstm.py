@@ -1,4 +1,4 @@
-"""Fused LSTM functions against PyTorch's: outputs, gradients, single steps, draws, and the fallback without kernels."""
+"""Fused LSTM functions against PyTorch's: outputs, gradients, single steps and draws."""
 
 import math
 from dataclasses import replace

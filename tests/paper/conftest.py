@@ -56,7 +56,7 @@ def made_result(preset, forced=0.9, sampled=0.7, parts=("all",), bars=2):
             steps=None,
             minutes=31.25,
             seed=0,
-            ngram="5-grams of 64 windows, 0123456789ab",
+            ngram="5-grams of the disjoint ones of 64 windows, 0123456789ab",
             split="test",
             songs=46,
             windows=1064,

@@ -22,6 +22,8 @@ def test_the_command_measures_each_model_on_each_folder(corpus_arguments, tmp_pa
     assert tiny["name"] == "tiny"
     assert tiny["other_sources"][data.name]["windows"] == 8
     assert other_sources_table([tiny]) in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="two folders have one name"):
+        elsewhere.main([str(data), str(tmp_path / data.name), *command])
     with pytest.raises(SystemExit, match="missing"):
         elsewhere.main([str(tmp_path / "missing"), *command])
 

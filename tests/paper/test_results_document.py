@@ -218,8 +218,8 @@ def test_sixteen_bar_models_score_what_the_page_says():
     plain, real = (samples[name]["parts"]["drums"]["cost"] for name in ("width 0.6", HELD_OUT))
     assert_stated(
         f"The melodies of its samples cost {trio['samples']:.2f} nats per step, those of the fourth stage "
-        f"{fourth['samples']:.2f}, and those of held-out trios {trio['data']:.2f}. Its drums are plainer than real ones: "
-        f"{plain:.2f} nats per step and {real:.2f}.",
+        f"{fourth['samples']:.2f}, and those of held-out trios {trio['data']:.2f}. "
+        f"Its drums are plainer than real ones: {plain:.2f} nats per step and {real:.2f}.",
         f"-ELBO rises from {nats(FROM_LAYERS['mel_16bar_high'])} to {nats(FOUND['mel_16bar_high'])} nats for "
         f"`mel_16bar_high`, and from {nats(FOURTH)} to {nats(FOUND['trio_16bar'])} for the trio. In drums it falls, "
         f"from {nats(FROM_LAYERS['drums_16bar'])} to {nats(FOUND['drums_16bar'])}.",
@@ -539,6 +539,8 @@ def test_paper_ipynb_states_numbers_of_the_results():
     drums = STATISTICS["drums_16bar"]["repetition at 8 bars"]
     layers, long = (stage_config(STAGES[name], "mini").training for name in ("mel_2bar_low", "mel_16bar_high_first"))
     updates = LEFT_OUT["steps"] + layers.steps, long.steps + steps_since("mel_16bar_high_first", "mel_16bar_high")
+    windows = updates[0] * layers.batch_size + updates[1] * long.batch_size
+    assert 50_000 * 512 / windows == pytest.approx(9, abs=0.5)
     assert_stated(
         f"eight bars back in {percent(back['samples'])} of their events, real ones in {percent(back['data'])}",
         f"({percent(bars['samples'])} of the hits, {percent(bars['data'])} in real drums)",
@@ -658,7 +660,8 @@ def test_the_page_says_what_the_models_do_not_reach_yet():
         f"| {paper[0]:.3f}, {paper[1]:.3f} | {accuracy(trio, part='melody'):.3f}, {accuracy(trio, part='drums'):.3f} | "
         f"bits and time: three parts share {bits(trio)} bits |",
         f"| as in songs: {percent(tunes['data'])}, {percent(trios['data'])} | {percent(tunes['samples'])}, "
-        f"{percent(trios['samples'])} | not the bits: samples of `mel_16bar_high` repeat in {percent(high['samples'])} |",
+        f"{percent(trios['samples'])} | "
+        f"not the bits: samples of `mel_16bar_high` repeat in {percent(high['samples'])} |",
         f"| 0.90, 0.92 | {now[0]:.2f}, {now[1]:.2f} | time: with half of the steps they were {before[0]:.2f} and "
         f"{before[1]:.2f} |",
         f"| 1.5 times | {share_of_z:.1f} times | its accuracy is bought with bits |",
