@@ -32,7 +32,8 @@ FRONTS = {  # stages of paper/recipes.py by family, from many bits to none
         "mel_2bar_without_z",
     ),
     "drums_2bar": ("drums_2bar_beta_0.06", "drums_2bar", "drums_2bar_low", "drums_2bar_without_z"),
-    "mel_16bar": ("mel_16bar_high", "mel_16bar_high_third", "mel_16bar_high_first", "mel_16bar_second", "mel_16bar"),
+    "mel_16bar": ("mel_16bar_second", "mel_16bar"),
+    "mel_16bar_high": ("mel_16bar_high", "mel_16bar_high_third", "mel_16bar_high_first"),
     "drums_16bar_second": ("drums_16bar_second", "drums_16bar_beta_0.05", "drums_16bar_beta_0.1"),
     "trio_16bar_third": ("trio_16bar_third", "trio_16bar_fourth", "trio_16bar_beta_0.1"),
 }

@@ -164,6 +164,12 @@ def test_bits_are_worth_their_cost_up_to_where_the_page_says():
         f"so -ELBO falls by {d['nats'] - cheap_d['nats']:.0f} and {t['nats'] - cheap_t['nats']:.0f} nats."
     )
     assert low["nats"] < drums < points["drums_2bar"]["nats"]
+    first, high = (points[f"mel_16bar_high{stage}"] for stage in ("_first", ""))
+    assert_stated(
+        f"From {first['kl_bits']:.0f} to {high['kl_bits']:.0f} bits its reconstruction falls from "
+        f"{first['reconstruction']:.0f} to {high['reconstruction']:.0f} nats, and -ELBO rises from "
+        f"{first['nats']:.0f} to {high['nats']:.0f}."
+    )
 
 
 def test_the_run_without_the_games_scores_what_the_page_says_on_its_own_sources():
