@@ -178,6 +178,21 @@ def test_the_run_without_the_games_scores_what_the_page_says_on_its_own_sources(
     assert_stated(f"the test split of its own sources it scores {sampled:.3f}, at {bits(LEFT_OUT)} bits.")
 
 
+def test_sixteen_bars_without_the_games_score_what_the_page_says():
+    found = json.loads((ROOT / "results" / "mel_16bar_without_games.json").read_text())
+    assert found["without_sources"] == sorted(found["other_sources"]) == sorted(GAMES)
+    stages = [STAGES[name] for name in ("mel_2bar_without_games", "mel_16bar_without_games")]
+    assert all(stage.without_sources == GAMES for stage in stages)
+    steps = [stage_config(stage, "mini").training.steps for stage in stages]
+    others = [found["other_sources"][source] for source in ("simutrans", "freedoom")]
+    gains = [accuracy(other) - other["majority"]["all"] for other in others]
+    assert_stated(
+        f"in {steps[0]:,} and {steps[1]:,} steps. On the test split of its own sources it scores "
+        f"{accuracy(found):.3f}, at {bits(found)} bits.",
+        f"by {gains[0]:.2f} (`simutrans`) and {gains[1]:.2f} (`freedoom`).",
+    )
+
+
 def earlier_and_present_row(name):
     """The rows of a model whose weights went on from earlier ones, measured on the same windows."""
     rows = []
