@@ -1,11 +1,30 @@
 """Fine-tuning the piano on a folder, by the command, on the built-in songs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from helpers import BUILT_IN, untrained
 from paper import fine_tuned
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_says_what_fine_tuning_gave():
+    found = json.loads((ROOT / "results" / "piano_2bar_tuned.json").read_text())
+    (notes, frames), (old_notes, old_frames) = (
+        [found[when]["most_likely"][of]["mean"] for of in ("notes", "frames")] for when in ("after", "before")
+    )
+    bits, old_bits = (found[when]["elbo"]["kl_bits"]["mean"] for when in ("after", "before"))
+    nats, old_nats = (found[when]["elbo"]["nats"]["mean"] for when in ("after", "before"))
+    assert (found["name"], found["threads"]) == ("piano_2bar", 2)
+    assert (
+        f"Fine-tuned on {found['tuned_on']} of the loops for {found['minutes']:g} minutes on two cores "
+        f"(`python -m paper.fine_tuned lofi`), it decodes the other {found['before']['songs']} with a frame F1 of "
+        f"{frames:.2f}, before {old_frames:.2f}, and a note F1 of {notes:.2f}, before {old_notes:.2f}, at "
+        f"{bits:.0f} bits, before {old_bits:.0f}. -ELBO falls from {old_nats:.0f} to {nats:.0f} nats"
+    ) in (ROOT / "docs" / "results.md").read_text()
 
 
 def test_the_command_measures_held_out_songs_before_and_after(tmp_path, capsys):
