@@ -83,9 +83,7 @@ class CoreSteps:
             self.states[k] = self._upper_state(k, self.states[k - 1].h, kept[k])
         return self.output(self.states[-1].h)
 
-    def _first_state(
-        self, table: Tensor, indices: Tensor | None, gates: Tensor, kept: LstmTrace | None
-    ) -> LstmState:
+    def _first_state(self, table: Tensor, indices: Tensor | None, gates: Tensor, kept: LstmTrace | None) -> LstmState:
         """The next state of the first layer, see `lstm_cell`; gates [N, 4H] of embedding and controls."""
         state = self.states[0]
         if packed := self.packed[0]:

@@ -170,8 +170,7 @@ class FusedLstm(Function):
         if dense and not trace:
             steps = steps._replace(gates=inputs.table)  # activated in place
         state = LstmState(steps.outputs[first - 1], steps.cells[first - 1]) if first else LstmState(h, c)
-        run_steps = _run_at_once if one_kernel_per_layer(*h.shape, h.dtype) else _run_step_by_step
-        run_steps(inputs, recurrent, state, LstmTrace(*(part[first:] for part in steps)), reverse)
+        _run_steps(inputs, recurrent, state, LstmTrace(*(part[first:] for part in steps)), reverse)
         ctx.save_for_backward(frames, weight, recurrent, h, c, *steps)
         ctx.reverse, ctx.bias_shape = reverse, gate_bias.shape
         ctx.set_materialize_grads(False)
@@ -183,8 +182,7 @@ class FusedLstm(Function):
         frames, weight, recurrent, h, c, gates, outputs, cells = ctx.saved_tensors
         d_outputs, d_gates = None if d_outputs is None else d_outputs.contiguous(), torch.empty_like(gates)
         d_h, d_c = torch.zeros_like(h) if d_last is None else d_last.contiguous(), torch.zeros_like(c)
-        go_back = _go_back_at_once if one_kernel_per_layer(*h.shape, h.dtype) else _go_back_step_by_step
-        d_h = go_back(LstmTrace(gates, outputs, cells), recurrent, c, d_outputs, d_h, d_c, d_gates, ctx.reverse)
+        d_h = _go_back(LstmTrace(gates, outputs, cells), recurrent, c, d_outputs, d_h, d_c, d_gates, ctx.reverse)
         flat = d_gates.flatten(0, 1)  # (T * N, 4H)
         before = (outputs[1:], h[None]) if ctx.reverse else (h[None], outputs[:-1])
         d_recurrent = matmul(_transposed(*before), flat).t()
@@ -197,11 +195,6 @@ class FusedLstm(Function):
             d_bias = d_gates.sum(0 if len(ctx.bias_shape) == 2 else (0, 1))
         d_frames = matmul(flat, weight).view_as(frames) if ctx.needs_input_grad[0] else None
         return d_frames, d_bias, d_weight, d_recurrent, d_h, d_c, None, None
-
-
-def _run_at_once(inputs: GateInputs, recurrent: Tensor, state: LstmState, trace: LstmTrace, reverse: bool):
-    """Fills a trace by one kernel."""
-    run_packed(inputs, packed_matrix(recurrent.t()), state, trace, reverse)
 
 
 def packed_matrix(matrix: Tensor) -> Tensor:
@@ -235,8 +228,11 @@ def run_packed(inputs: GateInputs, packed: Tensor, state: LstmState, trace: Lstm
     call_kernel("forward_steps", trace.outputs.dtype, tensors, sizes)
 
 
-def _run_step_by_step(inputs: GateInputs, recurrent: Tensor, state: LstmState, trace: LstmTrace, reverse: bool):
-    """Fills a trace with products by oneDNN."""
+def _run_steps(inputs: GateInputs, recurrent: Tensor, state: LstmState, trace: LstmTrace, reverse: bool):
+    """Fills a trace: by one kernel, or step by step with products by oneDNN."""
+    if one_kernel_per_layer(*state.h.shape, state.h.dtype):
+        run_packed(inputs, packed_matrix(recurrent.t()), state, trace, reverse)
+        return
     (table, indices, gate_bias), (gates, outputs, cells) = inputs, trace
     multiply, added = prepare_linear(recurrent, gate_bias, len(state.h)), ()
     if gate_bias.ndim == 2:
@@ -247,24 +243,7 @@ def _run_step_by_step(inputs: GateInputs, recurrent: Tensor, state: LstmState, t
         state = new
 
 
-def _go_back_at_once(
-    trace: LstmTrace,
-    recurrent: Tensor,
-    c: Tensor,
-    d_outputs: Tensor | None,
-    d_h: Tensor,
-    d_c: Tensor,
-    d_gates: Tensor,
-    reverse: bool,
-) -> Tensor:
-    """As `_go_back_step_by_step`, by one kernel."""
-    d_h = d_h.clone()  # which the kernel replaces
-    tensors = (trace.gates, c, trace.cells, packed_matrix(recurrent), d_outputs, d_h, d_c, d_gates)
-    call_kernel("backward_steps", recurrent.dtype, tensors, (*trace.cells.shape, reverse))
-    return d_h
-
-
-def _go_back_step_by_step(
+def _go_back(
     trace: LstmTrace,
     recurrent: Tensor,
     c: Tensor,
@@ -275,6 +254,11 @@ def _go_back_step_by_step(
     reverse: bool,
 ) -> Tensor:
     """Fills d_gates [T, N, 4H], replaces d_c by the gradient of the initial cell c, and returns that of the output."""
+    if one_kernel_per_layer(*c.shape, recurrent.dtype):
+        d_h = d_h.clone()  # which the kernel replaces
+        tensors = (trace.gates, c, trace.cells, packed_matrix(recurrent), d_outputs, d_h, d_c, d_gates)
+        call_kernel("backward_steps", recurrent.dtype, tensors, (*trace.cells.shape, reverse))
+        return d_h
     multiply, shift = prepare_linear(recurrent.t(), batch_size=len(c)), 1 if reverse else -1
     order = _step_order(len(d_gates), reverse)
     for t in reversed(order):

@@ -17,17 +17,18 @@ from generate import TrainedModel
 from midi_utils import load_songs
 from paper.json_results import to_plain, write_json
 from paper.measured_songs import read_training_set
+from paper.several import by_name
 from paper.tables import other_sources_table
 
 MODELS = ("mel_2bar", "mel_2bar_low", "mel_16bar", "mel_16bar_high")
 
 
-def measure(name: str, options: argparse.Namespace) -> dict:
-    """One model on all folders, with the fields that `other_sources_table` reads."""
+def measure(name: str, folders: dict[str, Path], options: argparse.Namespace) -> dict:
+    """One model on the folders, by their names, with the fields that `other_sources_table` reads."""
     trained = TrainedModel.load(options.pretrained / f"{name}.pt")
     (train_set,) = load_splits(options, trained.converter, ("train",), ())
     training = read_training_set(trained, train_set)
-    songs = {folder.name: load_songs(folder, trained.converter, cache=options.cache) for folder in options.folders}
+    songs = {of: load_songs(folder, trained.converter, cache=options.cache) for of, folder in folders.items()}
     found = {of: measure_other_source(trained, one, training, options.limit) for of, one in songs.items()}
     return {"name": name, "preset": trained.config.name, "other_sources": found}
 
@@ -48,9 +49,8 @@ def main(arguments: list[str] | None = None):
     """The command: measures all models, writes the numbers and prints their table."""
     options = parse_arguments(arguments)
     with errors_in_a_line():
-        if len({folder.name for folder in options.folders}) < len(options.folders):
-            raise ValueError("two folders have one name, which would name both results: rename one")
-        found = [measure(name, options) for name in MODELS]
+        folders = by_name(options.folders)
+        found = [measure(name, folders, options) for name in MODELS]
         write_json(options.out, found)
     say(other_sources_table(to_plain(found)))
 

@@ -46,7 +46,7 @@ from paper.prior_choice import (
     prior_candidates,
 )
 from paper.reconstruction import Elbo, Interval, bootstrap, decode_sampled, measure_elbo, reconstruction_nats
-from paper.several import add_arguments, facts_of, measure_checkpoints
+from paper.several import add_arguments, by_name, facts_of, measure_checkpoints
 from prior import FITS
 
 
@@ -251,12 +251,10 @@ def read_others(options: argparse.Namespace, converter: PianoConverter) -> dict[
     Raises:
         ValueError: two folders of one name.
     """
-    if len({folder.name for folder in options.others}) < len(options.others):
-        raise ValueError("two folders of --others have one name, which would name both results: rename one")
     found = {}
-    for folder in options.others:
+    for name, folder in by_name(options.others, "folders of --others").items():
         try:
-            found[folder.name] = load_songs(folder, converter, cache=options.cache)
+            found[name] = load_songs(folder, converter, cache=options.cache)
         except ValueError as error:
             say(f"{folder} is not measured: {str(error).splitlines()[0]}")
     return found

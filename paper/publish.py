@@ -17,7 +17,7 @@ import argparse
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from checkpoint import BEST, CHECKPOINT, read_checkpoint
@@ -419,50 +419,20 @@ def _training_row(name: str, found: dict) -> tuple[str, ...]:
     return name, f"`{found['preset']}`", *facts
 
 
-def left_out_table(results: Path) -> str:
-    """Each model of LEFT_OUT on the sources that it was trained without, Markdown."""
-    return other_sources_table(read_results(results, LEFT_OUT).values())
+def of_models(table: Callable[[Iterable[dict]], str], names: tuple[str, ...]) -> Callable[[Path], str]:
+    """A function of the folder of the results: the table of these models, Markdown."""
+    return lambda results: table(read_results(results, names).values())
 
 
-def elsewhere_table(results: Path) -> str:
-    """The published models of melodies on songs from elsewhere, Markdown."""
-    return other_sources_table(json.loads((results / "elsewhere.json").read_text()))
-
-
-def front_table(results: Path) -> str:
-    """The models at several weights of the KL, Markdown."""
-    return rate_distortion_table(json.loads((results / "rate_distortion.json").read_text()))
-
-
-def sample_costs(results: Path) -> str:
-    """Samples of the published models beside real music, Markdown."""
-    return samples_table(read_results(results, MODELS).values())
-
-
-def browser_samples(results: Path) -> str:
-    """Samples of the models for magenta.js beside real music, Markdown."""
-    return samples_table(json.loads((results / "browser.json").read_text()))
-
-
-def pianos_table(results: Path) -> str:
-    """Agreement and the ELBO of the models of pianos, Markdown."""
-    return piano_table(read_results(results, PIANOS).values())
-
-
-def piano_samples(results: Path) -> str:
-    """Samples of the models of pianos beside real music, Markdown."""
-    return piano_samples_table(read_results(results, PIANOS).values())
+def of_file(table: Callable[[list[dict]], str], name: str) -> Callable[[Path], str]:
+    """A function of the folder of the results: the table of the file NAME.json, Markdown."""
+    return lambda results: table(json.loads((results / f"{name}.json").read_text()))
 
 
 def piano_outputs(results: Path) -> str:
     """The outputs for pianos that were compared on the valid split, Markdown: agreement, then samples."""
     found = json.loads((results / "piano_outputs.json").read_text())
     return f"{piano_table(found)}\n\n{piano_samples_table(found)}"
-
-
-def grooves_table(results: Path) -> str:
-    """Errors of the models of grooves beside those of averages, Markdown."""
-    return groove_table(read_results(results, GROOVES).values())
 
 
 def chords_table(results: Path) -> str:
@@ -478,11 +448,6 @@ def twins(results: Path) -> str:
     return f"{twins_table(found)}\n\n{decoded_on_table(found[0])}"
 
 
-def upper_layers(results: Path) -> str:
-    """LSTMs beside dense layers above the segments of long models, Markdown."""
-    return upper_layers_table(json.loads((results / "upper_layers.json").read_text()))
-
-
 def directions(results: Path) -> str:
     """What directions do to attributes, and how many windows they need, Markdown."""
     found = json.loads((results / "directions.json").read_text())
@@ -493,18 +458,18 @@ TABLES = {  # by the name in their marks
     "models": models_table,
     "accuracy": accuracy_table,
     "training": training_table,
-    "left out": left_out_table,
-    "elsewhere": elsewhere_table,
-    "rate and distortion": front_table,
-    "samples": sample_costs,
-    "browser": browser_samples,
+    "left out": of_models(other_sources_table, LEFT_OUT),
+    "elsewhere": of_file(other_sources_table, "elsewhere"),
+    "rate and distortion": of_file(rate_distortion_table, "rate_distortion"),
+    "samples": of_models(samples_table, MODELS),
+    "browser": of_file(samples_table, "browser"),
     "twins": twins,
-    "upper layers": upper_layers,
+    "upper layers": of_file(upper_layers_table, "upper_layers"),
     "directions": directions,
-    "pianos": pianos_table,
-    "samples of pianos": piano_samples,
+    "pianos": of_models(piano_table, PIANOS),
+    "samples of pianos": of_models(piano_samples_table, PIANOS),
     "outputs of pianos": piano_outputs,
-    "grooves": grooves_table,
+    "grooves": of_models(groove_table, GROOVES),
     "chords": chords_table,
 }
 DOCUMENTS = ("README.md", "docs/results.md", "docs/magenta.md")

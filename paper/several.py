@@ -24,6 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser, sources: bool = True, limit: 
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
 
 
+def by_name(folders: list[Path], what: str = "folders") -> dict[str, Path]:
+    """Folders by their names, which name their results; raises ValueError if two have one."""
+    found = {folder.name: folder for folder in folders}
+    if len(found) < len(folders):
+        raise ValueError(f"two {what} have one name, which would name both results: rename one")
+    return found
+
+
 def facts_of(path: Path, options: argparse.Namespace) -> dict:
     """What the options and a checkpoint's record say: arguments of the functions that measure."""
     return {"split": options.split, "limit": options.limit, "run": read_checkpoint(path)["run"] or {}}

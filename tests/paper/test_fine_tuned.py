@@ -27,6 +27,12 @@ def test_the_page_says_what_fine_tuning_gave():
     ) in (ROOT / "docs" / "results.md").read_text()
 
 
+def test_the_recipe_is_that_of_the_notebook():
+    cells = json.loads((ROOT / "main.ipynb").read_text())["cells"]
+    recipe = ", ".join(f"{name}={value}" for name, value in fine_tuned.RECIPE.items()).replace("0.001", "1e-3")
+    assert sum(f"replace(piano.config.training, {recipe})" in "".join(cell["source"]) for cell in cells) == 1
+
+
 def test_the_command_measures_held_out_songs_before_and_after(tmp_path, capsys):
     untrained("piano_2bar_tiny").save(tmp_path / "piano.pt")
     (tmp_path / "songs").mkdir()

@@ -211,8 +211,9 @@ def test_a_piano_is_published_with_its_agreement(corpus_arguments, tmp_path):
     card = (tmp_path / "pretrained" / "piano_2bar.md").read_text()
     assert f"| F1 of frames | {frames:.3f} free-running from the posterior mean" in card
     assert f"frames {frames:.3f} | – |" in (tmp_path / "README.md").read_text()
-    assert [row[1] for row in table_rows(publish.pianos_table(tmp_path / "results"))] == ["test split", "songs"]
-    assert [row[1] for row in table_rows(publish.piano_samples(tmp_path / "results"))] == list(found["samples"])
+    assert [row[1] for row in table_rows(publish.TABLES["pianos"](tmp_path / "results"))] == ["test split", "songs"]
+    samples = publish.TABLES["samples of pianos"](tmp_path / "results")
+    assert [row[1] for row in table_rows(samples)] == list(found["samples"])
 
 
 def test_a_groove_model_is_published_with_its_errors(corpus_arguments, tmp_path, monkeypatch):
@@ -228,7 +229,7 @@ def test_a_groove_model_is_published_with_its_errors(corpus_arguments, tmp_path,
     assert f"| F1 of hits | {f1:.3f} (averages of the training songs: {of_averages:.3f}) |" in card
     assert "Groove MIDI Dataset" in card
     assert f"F1: hits {f1:.3f} | – |" in (tmp_path / "README.md").read_text()
-    rows = table_rows(publish.grooves_table(tmp_path / "results"))
+    rows = table_rows(publish.TABLES["grooves"](tmp_path / "results"))
     assert [row[1] for row in rows] == ["model", "averages", "drummers"]
 
 
