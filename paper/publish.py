@@ -74,6 +74,21 @@ GROOVES = ("groove_humanize", "groove_tap")  # and paper/grooves.py
 CHORDS = ("mel_2bar_chords",)  # and paper/chord_following.py
 FIRST_CHORDS = "mel_2bar_chords_first.json"  # of the stage before, which is not published
 PUBLISHED = (*MODELS, *CHORDS, *PIANOS, *GROOVES)
+USES = {
+    "mel_2bar": "melodies: reconstruct, interpolate",
+    "mel_2bar_low": "melodies: sample, continue, compose",
+    "drums_2bar": "drums: all tasks",
+    "drums_2bar_low": "drums in the browser",
+    "mel_16bar": "melodies: sample, fine-tune",
+    "mel_16bar_high": "melodies: reconstruct",
+    "drums_16bar": "drums: all tasks",
+    "trio_16bar": "melody, bass and drums",
+    "mel_2bar_chords": "melodies under chords",
+    "piano_2bar": "chords and piano",
+    "piano_16bar": "piano: reconstruct",
+    "groove_humanize": "humanize drums",
+    "groove_tap": "taps to drums",
+}
 ALSO_MEASURED = (  # in docs/results.md, but not published
     *BASELINES,
     "mel_16bar_first",
@@ -356,8 +371,8 @@ def read_results(folder: Path, names: tuple[str, ...]) -> dict[str, dict]:
 
 
 def models_table(results: Path) -> str:
-    """Size, sampled accuracy beside the paper's, and what it costs, of every published model, Markdown."""
-    header = ("file", "bars", "parameters", "sampled accuracy", "the paper's", *PRICE)
+    """Use, sampled accuracy beside the paper's, and what it costs, of every published model, Markdown."""
+    header = ("file", "use", "sampled accuracy", "the paper's", *PRICE)
     rows = [_models_row(*item) for item in read_results(results, (*MODELS, *CHORDS)).items()]
     rows += [_piano_row(*item) for item in read_results(results, PIANOS).items()]
     return markdown(header, rows + [_groove_row(*item) for item in read_results(results, GROOVES).items()])
@@ -366,14 +381,14 @@ def models_table(results: Path) -> str:
 def _piano_row(name: str, found: dict) -> tuple[str, ...]:
     rebuilt = found["reconstruction"]
     f1 = ", ".join(f"{of} {number(rebuilt['most_likely'][of]['mean'])}" for of in ("notes", "frames"))
-    return f"`{name}.pt`", _bars(found), number(found["parameters"], 0), f"F1: {f1}", MISSING, *_price(rebuilt)
+    return f"`{name}.pt`", USES[name], f"F1: {f1}", MISSING, *_price(rebuilt)
 
 
 def _groove_row(name: str, found: dict) -> tuple[str, ...]:
     errors = found["model"]
     hits, velocity = number(errors["hits"]["mean"]), number(errors["velocity"]["mean"], 1)
     text = f"velocity error {velocity}" if hits == "1.000" else f"F1: hits {hits}"
-    return f"`{name}.pt`", _bars(found), number(found["parameters"], 0), text, MISSING, *_price(found)
+    return f"`{name}.pt`", USES[name], text, MISSING, *_price(found)
 
 
 def _models_row(name: str, found: dict) -> tuple[str, ...]:
@@ -383,11 +398,11 @@ def _models_row(name: str, found: dict) -> tuple[str, ...]:
         ", ".join(f"{part} {number(share)}".removeprefix("all ") for part, share in row.items())
         for row in (ours, theirs)
     )
-    return f"`{name}.pt`", _bars(found), number(found["parameters"], 0), *cells, *_price(found)
+    return f"`{name}.pt`", USES[name], *cells, *_price(found)
 
 
 def _price(found: dict) -> tuple[str, str]:
-    """KL and -ELBO, which belong beside every accuracy: it can be bought with bits."""
+    """KL and -ELBO, which belong beside every accuracy: it can be raised at the cost of bits."""
     return number(found["elbo"]["kl_bits"]["mean"], 0), number(found["elbo"]["nats"]["mean"], 0)
 
 
