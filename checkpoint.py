@@ -19,7 +19,7 @@ from torch import Tensor
 
 from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
-from engine.checks import checked_path, checked_type, described
+from engine.checks import checked_non_negative, checked_path, checked_type, described
 from model import ModelConfig, MusicVAE, blank_model
 from prior import DiffusionPrior, MixturePrior, PersonalPrior, SequencePrior
 
@@ -81,7 +81,8 @@ def save_checkpoint(
     content = _content(model, replace(config, model=model.config), run, optimizer)
     dtype = next(model.parameters()).dtype
     if prior:
-        content |= {"prior": _plain_prior(prior, dtype), "prior_width": prior_width}
+        width = None if prior_width is None else checked_non_negative("prior_width", prior_width)
+        content |= {"prior": _plain_prior(prior, dtype), "prior_width": width}
     if sequence_prior:
         content["sequence_prior"] = _fields(sequence_prior, dtype)
     if faults := prior and _prior_faults(prior, model.config.z_size):

@@ -493,7 +493,7 @@ def _off_grid(share: float) -> str | None:
 
 def _lost_bars(bars: int) -> str | None:
     """The report entry of a song with lines that are too long, or None."""
-    return f"bars after the first {MAX_BARS} of a line are left out; {counted(bars, 'bar')}" if bars else None
+    return f"bars at the ends of very long lines are left out; {counted(bars, 'bar')}" if bars else None
 
 
 def _lost_notes(notes: str) -> str | None:

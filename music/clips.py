@@ -33,6 +33,7 @@ MAX_CLIP_BARS = 1024
 NO_METRE = "train a model of that time signature, see docs/presets.md"
 OTHER_BARS = "choose other bars (start_bar and bars; --from-bar and --clip-bars)"
 OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)"
+OTHER_SONG = "choose other bars (--from-bar and --clip-bars), or a song that has all parts"
 OTHER_DRUMS = "name the track that is drums (track; --drum-track)"
 FILLS = ("rest", "loop")  # what follows where a clip is too short: silence, or the clip again from its start
 
@@ -236,7 +237,7 @@ def _why_no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_b
         return f"no notes {stretch}: {OTHER_BARS}"
     lacks_drums = isinstance(converter, DrumTracksConverter) and not drum_tracks(song).any()
     remedy = OTHER_DRUMS if lacks_drums else OTHER_TRACK
-    return f"{converter.why_no_window(song, [part])}: {remedy if _takes_one(converter) else OTHER_BARS}"
+    return f"{converter.why_no_window(song, [part])}: {remedy if _takes_one(converter) else OTHER_SONG}"
 
 
 # ---- Clips to windows, and back ----

@@ -41,6 +41,7 @@ ROLAND_PITCHES = (  # the nine drum classes on the electronic kit of the Groove 
 KITS = {"roland": ROLAND_PITCHES, "general_midi": DRUM_PITCHES}
 GROOVE_DEPTH = 3 * DRUM_CLASSES  # hits, velocities and offsets of each class
 TAP_CLASS = 3  # a tapped rhythm is on the open hi-hat
+PULSE_VELOCITY = 0.3  # of a tap that `with_pulse` adds, 0 to 1
 MIN_SOFTNESS = 0.2  # softness is 1 minus the velocity, at least this, and scales the probability that a note is dropped
 SHARE_OF_MEAN = 0.3  # of a hit, the weight of the mean velocity in each
 MAX_OFFSET_STEPS = 0.499  # of a written hit, so that it is read at the same step
@@ -249,6 +250,15 @@ def with_feel(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)), of any x."""
     return np.exp(-np.logaddexp(0, -x))
+
+
+def with_pulse(rhythm: np.ndarray, every: int) -> np.ndarray:
+    """A rhythm [steps, 27] with a soft tap on each `every`-th step that has none: a beat for drums to play."""
+    filled = rhythm.copy()
+    empty = ~filled[::every, :DRUM_CLASSES].any(-1)
+    filled[::every, TAP_CLASS] += empty
+    filled[::every, DRUM_CLASSES + TAP_CLASS] += PULSE_VELOCITY * empty
+    return filled
 
 
 def on_taps(taps: np.ndarray, logits: np.ndarray, temperature: float, uniforms: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from numbers import Integral
 
 import mido
 import numpy as np
@@ -41,9 +42,9 @@ def drum_pitch(drum: int | str) -> int:
     number = int(drum) if isinstance(drum, str) and drum.isdecimal() else plain(drum)
     if isinstance(number, str):
         return FIRST_DRUM + _by_name(number, DRUM_NAMES, "drum")
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 128:
+    if not isinstance(number, Integral) or isinstance(number, bool) or not 0 <= number < 128:
         raise ValueError(f"a drum must be a MIDI pitch, 0 to 127, or a General MIDI name, got {described(drum)}")
-    return number
+    return int(number)
 
 
 def _by_name(name: str, names: list[str], what: str) -> int:

@@ -40,7 +40,7 @@ from music.clips import (
 )
 from music.converter import Programs, as_array, take
 from music.grid import NAMES_SHOWN, counted
-from music.groove import on_taps, with_feel
+from music.groove import on_taps, with_feel, with_pulse
 from music.labels import DRUM_CLASSES
 from prior import Codes, fit_sequence
 
@@ -417,6 +417,7 @@ class ClipTools:
         self,
         rhythm: Midi | Windows | Clip,
         *,
+        pulse: int | None = None,
         temperature: float = 0.0,
         seed: int | None = None,
         generator: Generator | int | None = None,
@@ -427,6 +428,8 @@ class ClipTools:
 
         Args:
             rhythm: a song, or what `clip` with rhythm=True cuts from one.
+            pulse: steps between soft taps that are added where the rhythm has none, 2 for eighths, so that a sparse
+                rhythm gets a beat; none when None.
             qpm: the song's own when None.
             program: the drum kit; the standard kit (0) when None. The other arguments are as in `sample`.
 
@@ -436,6 +439,8 @@ class ClipTools:
         self._groove_converter("drumify", "tap", DRUMIFY_PRESET)
         source = self._random_source(seed, generator)
         clip = self.clip(rhythm, rhythm=True)._replace(program=0)
+        if pulse is not None:
+            clip = clip._replace(labels=with_pulse(clip.labels, checked_count("pulse", pulse)))
         cutting, windows = self._cut(clip)
         drawn = self.drummed(windows, checked_temperature(temperature), source)
         return self._written(self._rejoined(clip, cutting, drawn), qpm, program)

@@ -59,6 +59,7 @@ CLIP_COUNTS = {"interpolate": "+", "personalize": "+", "compose": "*"}  # of too
 DRAWING = (*NEW_MUSIC, "vary", "compose")  # tools that draw latent vectors, at temperature 0, too
 COMPOSED_BARS = 64
 STEPS = 5  # of an interpolation
+PULSES = {"4th": 4, "8th": 2, "16th": 1}  # steps between the taps that drumify adds
 NEW_CHORDS = ("generate", "personalize", "reharmonize")  # tools whose pieces do not have their song's chords
 OWN_CHORDS = ("continue", "reharmonize")  # tools whose clip has its song's chords, while --chords are for what is new
 TEMPERATURE = 0.5  # of the command's new music
@@ -99,8 +100,10 @@ def find_model(name: str) -> Path:
     Raises:
         ValueError: there is none; the message lists the names, or says how a groove model is trained.
     """
-    path = PRETRAINED / f"{name}.pt"
-    if path.is_file() or Path(name).exists() or is_magenta_checkpoint(Path(name)):
+    path = PRETRAINED / f"{name.removesuffix('.pt')}.pt"
+    if Path(name).exists():
+        return Path(name)
+    if path.is_file() or is_magenta_checkpoint(Path(name)):
         return path if path.is_file() else Path(name)
     presets = dict(GROOVE_MODELS.values())
     if name in presets:
@@ -178,6 +181,9 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
         what = f"number of pieces on the line through the clips (default: {STEPS})"
         many.add_argument("--steps", type=int, help=what)
         many.add_argument("--grid", type=int, help="rows and columns of the grid between four clips")
+    if tool == "drumify":
+        what = "add soft taps on every note of this length, so that a sparse rhythm gets a beat"
+        parser.add_argument("--pulse", choices=tuple(PULSES), help=what)
     if tool == "groove":
         parser.add_argument("--strength", type=float, default=1.0, help="0 (as it was) to 1 (default)")
     else:
@@ -287,8 +293,9 @@ def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[C
 
 def drumify_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Drums to a rhythm."""
-    midi = trained.drumify(clips[0], **playing)
-    yield Piece(clip_file_name(options, "drums"), midi, bars_of(trained, clips[0]))
+    midi = trained.drumify(clips[0], pulse=PULSES.get(options.pulse), **playing)
+    words = ("drums", *([f"pulse{options.pulse}"] if options.pulse else []))
+    yield Piece(clip_file_name(options, *words), midi, bars_of(trained, clips[0]))
 
 
 def reharmonize_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:

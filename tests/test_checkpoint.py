@@ -187,6 +187,16 @@ def test_a_prior_that_no_version_wrote_is_refused(diffusion, edit, words):
         load_checkpoint(diffusion)
 
 
+def test_a_whole_number_is_a_width_of_the_prior_and_a_negative_one_is_not_saved(saved):
+    model, config = load_checkpoint(saved)
+    size = config.model.z_size
+    prior = MixturePrior(torch.zeros(1, size), torch.eye(size), torch.ones(1))
+    save_checkpoint(saved, model, config, prior=prior, prior_width=1)
+    assert read_checkpoint(saved)["prior_width"] == 1.0
+    with pytest.raises(ValueError, match="prior_width must be"):
+        save_checkpoint(saved, model, config, prior=prior, prior_width=-0.5)
+
+
 @pytest.mark.parametrize("width", [-1.0, float("nan"), "wide", torch.ones(2)])
 def test_a_width_of_the_prior_that_is_none_is_refused(diffusion, width):
     change(diffusion, lambda content: content.update(prior_width=width))

@@ -87,8 +87,8 @@ def test_the_setup_names_the_number_of_songs_and_the_order_of_the_n_gram():
     assert without(FOUND["drums_16bar_flat"]) == list(NEWER_SOURCES)
     drums = stage_config(STAGES["drums_2bar_first"], "mini").training
     assert_stated(
-        f"Ours saw the train split of `paper/corpus.csv`: {train_songs('mel_2bar'):,} public songs, for `drums_16bar_flat` "
-        f"{train_songs('drums_16bar_flat'):,}.",
+        f"Ours saw the train split of `paper/corpus.csv`: {train_songs('mel_2bar'):,} public songs, for "
+        f"`drums_16bar_flat` {train_songs('drums_16bar_flat'):,}.",
         f"one run of {LEFT_OUT['steps']:,} steps and {LEFT_OUT['minutes']:.0f} minutes",
         f"with those of one run of {drums.steps:,} steps",
         f"Their first run had {drums.free_bits:.0f} free bits",
@@ -147,9 +147,10 @@ def test_bits_are_worth_their_cost_up_to_where_the_page_says():
     melodies, drums = (points[f"{family}_without_z"]["nats"] for family in ("mel_2bar", "drums_2bar"))
     low, cheap, least = (points[name] for name in ("drums_2bar_low", "mel_2bar_beta_0.6", "mel_2bar_beta_1.5"))
     assert_stated(
-        f"For melodies, *z* nearly pays for itself at {cheap['kl_bits']:.0f} bits: -ELBO is {cheap['nats']:.2f} nats, and "
-        f"{melodies:.2f} without *z*. At {least['kl_bits']:.0f} bits it is {least['nats']:.1f}. For drums it does at {low['kl_bits']:.0f} bits: -ELBO is {low['nats']:.1f} nats, and "
-        f"{drums:.1f} nats without *z*. That training had not levelled off."
+        f"For melodies, *z* nearly pays for itself at {cheap['kl_bits']:.0f} bits: -ELBO is {cheap['nats']:.2f} nats, "
+        f"and {melodies:.2f} without *z*. At {least['kl_bits']:.0f} bits it is {least['nats']:.1f}. For drums it does "
+        f"at {low['kl_bits']:.0f} bits: -ELBO is {low['nats']:.1f} nats, and {drums:.1f} nats "
+        "without *z*. That training had not levelled off."
     )
     above = {name for name, point in points.items() if name.startswith("mel_2bar") and point["nats"] > melodies + 0.05}
     assert above == {"mel_2bar", "mel_2bar_beta_0.05", "mel_2bar_beta_0.1", "mel_2bar_low"}
@@ -159,8 +160,9 @@ def test_bits_are_worth_their_cost_up_to_where_the_page_says():
     )
     rises = [percent(b["reconstruction"] / a["reconstruction"] - 1, 1) for a, b in ((d, cheap_d), (t, cheap_t))]
     assert_stated(
-        f"reduce the KL of the drums from {d['kl_bits']:.0f} to {cheap_d['kl_bits']:.0f} bits and that of the trio from "
-        f"{t['kl_bits']:.0f} to {cheap_t['kl_bits']:.0f}. Their reconstruction loss rises by {rises[0]} and {rises[1]}, "
+        f"reduce the KL of the drums from {d['kl_bits']:.0f} to {cheap_d['kl_bits']:.0f} bits and that of the trio "
+        f"from {t['kl_bits']:.0f} to {cheap_t['kl_bits']:.0f}. "
+        f"Their reconstruction loss rises by {rises[0]} and {rises[1]}, "
         f"so -ELBO falls by {d['nats'] - cheap_d['nats']:.0f} and {t['nats'] - cheap_t['nats']:.0f} nats."
     )
     assert low["nats"] < drums < points["drums_2bar"]["nats"]
@@ -187,8 +189,8 @@ def test_sixteen_bars_without_the_games_score_what_the_page_says():
     others = [found["other_sources"][source] for source in ("simutrans", "freedoom")]
     gains = [accuracy(other) - other["majority"]["all"] for other in others]
     assert_stated(
-        f"{steps[0]:,} steps of its 2-bar model, and {steps[1]:,} of its own. On the test split of its own sources it scores "
-        f"{accuracy(found):.3f}, at {bits(found)} bits.",
+        f"{steps[0]:,} steps of its 2-bar model, and {steps[1]:,} of its own. On the test split of its own sources it "
+        f"scores {accuracy(found):.3f}, at {bits(found)} bits.",
         f"by {gains[0]:.2f} (`simutrans`) and {gains[1]:.2f} (`freedoom`).",
     )
 

@@ -306,6 +306,22 @@ def test_drums_are_played_to_the_onsets_of_any_track():
     assert notes(trained.drumify(midi)) != notes(drums)
 
 
+def test_a_pulse_gives_drums_to_the_steps_where_a_sparse_rhythm_has_none():
+    trained, midi = model("tap"), PrettyMIDI(initial_tempo=120)
+    midi.instruments.append(Instrument(0))
+    midi.instruments[0].notes = [Note(90, 60, bar * 2.0 + 0.125, bar * 2.0 + 1) for bar in range(2)]
+
+    def steps(**options):
+        return {round(note.start / 0.125) for note in trained.drumify(midi, **options).instruments[0].notes}
+
+    onsets = {1, 17}
+    assert steps() == onsets
+    assert steps(pulse=4) == onsets | set(range(0, 32, 4))
+    assert steps(pulse=2) == onsets | set(range(0, 32, 2))
+    with pytest.raises(ValueError, match="pulse must be"):
+        trained.drumify(midi, pulse=0)
+
+
 def as_windows(kind, count=4):
     """Windows of a data set of grooves, and their posterior means."""
     trained = model(kind)

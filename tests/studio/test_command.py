@@ -243,6 +243,15 @@ def test_groove_plays_drums_and_strength_0_leaves_them(studio, folder):
     assert len({velocity for *_, velocity in played}) > 1
 
 
+def test_drumify_with_a_pulse_plays_more_and_names_its_file(studio, folder):
+    clip = folder / "mel_a.mid"
+    (plain,), (path,) = (
+        studio("drumify", clip, "--model", "tap", "--on-grid", *pulse).values() for pulse in ((), ("--pulse", "16th"))
+    )
+    assert path.stem == "mel_a_drums_pulse16th_tap"
+    assert len({n.start for n in first_track(path).notes}) == 64 > len({n.start for n in first_track(plain).notes})
+
+
 def test_drumify_makes_drums_of_a_melody(studio, folder):
     (path,) = studio("drumify", folder / "mel_a.mid", "--model", "tap", "--on-grid").values()
     assert path.stem == "mel_a_drums_tap"
