@@ -46,7 +46,7 @@ from tqdm.auto import tqdm
 from engine.checks import checked_count, checked_number, checked_path, checked_positive, checked_type, described
 from music.converter import BarsConverter, Tensors
 from music.drums import DrumsConverter
-from music.grid import MAX_BARS, NAMES_SHOWN, Skipped, Windows, as_windows, counted
+from music.grid import NAMES_SHOWN, Skipped, Windows, as_windows, counted
 from music.groove import GrooveConverter
 from music.intake import UNCHANGED, Intake
 from music.melody import MelodyConverter
