@@ -16,6 +16,7 @@ from engine.checks import checked_count, checked_type, described
 from music.converter import QPM_RANGE, BarsConverter, named_tracks
 from music.drums import DrumTracksConverter
 from music.grid import (
+    STEPS_PER_QUARTER,
     Part,
     counted,
     drum_tracks,
@@ -81,7 +82,8 @@ def read_clip(
         line: reads the labels; the converter's `line` when None.
         track: index of a track, taken whatever its program is; the first that the converter takes when None.
         start_bar: the clip's first bar in the song, from 0.
-        bars: number of bars; up to the bar in which the last note ends when None.
+        bars: number of bars; when None up to the bar in which the last note ends, which counts only beyond its first
+            beat unless a note begins in it.
         fill: what follows where the song ends before `bars`, one of FILLS.
 
     Raises:
@@ -212,9 +214,10 @@ def _other_metre(parts: Sequence[Part], index: int, start_bar: int, converter: B
 
 
 def _bars_from(part: Part, first: int, converter: BarsConverter) -> int:
-    """Bars from a step to the end of a part; one of which less than half a step is played does not count."""
+    """Bars from a step to the end of a part, without a last one that only holds up to a beat of notes from before."""
     played = part.times[:, 1].max(initial=0.0) * steps_per_second(part.qpm) - first
-    bars = max(1, math.ceil((played - 0.5) / converter.steps_per_bar))
+    begun = min(int(part.start.max(initial=first)) - first + 1, played - 0.5)  # steps up to the last onset
+    bars = max(1, math.ceil(max(begun, played - STEPS_PER_QUARTER) / converter.steps_per_bar))
     if bars > MAX_CLIP_BARS:
         raise ValueError(f"the clip has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}: {OTHER_BARS}")
     return bars

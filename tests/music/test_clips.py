@@ -127,6 +127,17 @@ def test_a_note_that_starts_at_the_very_end_of_a_loop_adds_no_bar():
     assert len(read_clip(midi, MelodyConverter()).labels) == 4 * BAR
 
 
+@pytest.mark.parametrize("end, bars", [(64, 4), (64.6, 4), (68, 4), (68.5, 5), (70, 5)])
+def test_a_last_note_adds_a_bar_only_if_it_is_held_beyond_its_first_beat(end, bars):
+    midi = song((0, [(0, 4, 60), (60, end, 62)]))
+    assert len(read_clip(midi, MelodyConverter()).labels) == bars * BAR
+
+
+def test_a_short_note_in_a_last_bar_counts():
+    midi = song((0, [(0, 4, 60), (64, 65, 62)]))
+    assert len(read_clip(midi, MelodyConverter()).labels) == 5 * BAR
+
+
 def test_a_clip_goes_on_through_changes_of_tempo(tmp_path):
     path = tmp_path / "slower.mid"
     midi = MelodyConverter().from_arrays(TUNE)
