@@ -128,12 +128,20 @@ TRIO_FROM_LAYERS = MEL_FROM_LAYERS | {"steps": 1_000, "learning_rate": 1e-3, "ma
 PIANO_FROM_LAYERS = FROM_LAYERS | {"batch_size": 8, "max_beta": 0.2, "sampling_rate": 0.25}
 TRIO_CHEAPER = TRIO_FROM_LAYERS | {"steps": 2_000, "learning_rate": 8e-4, "decay_rate": 0.9987, "max_beta": 0.12}
 TRIO_FASTER = TRIO_FROM_LAYERS | {"steps": 1_500, "decay_rate": 0.9992, "max_beta": 0.135}
-TRIO_LAST = TRIO_CHEAPER | {
+TRIO_SETTLED = TRIO_CHEAPER | {
     "steps": 2_500,
     "learning_rate": 7e-4,
     "decay_rate": 0.9989,
     "warm_up": 50,
     "max_beta": 0.165,
+}
+TRIO_LONGER = TRIO_FASTER | {"steps": 5_000, "decay_rate": 0.9994, "warm_up": 100, "max_beta": 0.16}
+TRIO_LAST = TRIO_LONGER | {
+    "steps": 1_200,
+    "learning_rate": 4e-4,
+    "decay_rate": 0.9983,
+    "warm_up": 50,
+    "max_beta": 0.195,
 }
 FASTER = {"learning_rate": 1e-3}
 DRUMS_FASTER = DRUMS_FROM_LAYERS | FASTER | {"steps": 2_000, "decay_rate": 0.9993}
@@ -222,7 +230,9 @@ STAGES = {
     ),
     "trio_16bar_sixth": Stage("hier-trio_16bar", "trio_16bar_fifth", (), TRIO_CHEAPER, made_trios=True),
     "trio_16bar_seventh": Stage("hier-trio_16bar", "trio_16bar_sixth", (), TRIO_FASTER, made_trios=True),
-    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_seventh", (), TRIO_LAST, made_trios=True),
+    "trio_16bar_eighth": Stage("hier-trio_16bar", "trio_16bar_seventh", (), TRIO_SETTLED, made_trios=True),
+    "trio_16bar_ninth": Stage("hier-trio_16bar", "trio_16bar_eighth", (), TRIO_LONGER, made_trios=True),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_ninth", (), TRIO_LAST, made_trios=True),
     "trio_16bar_beta_0.1": Stage(
         "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.1}, made_trios=True
     ),
