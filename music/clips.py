@@ -34,7 +34,7 @@ MAX_CLIP_BARS = 1024
 NO_METRE = "train a model of that time signature, see docs/presets.md"
 OTHER_BARS = "choose other bars (start_bar and bars; --from-bar and --clip-bars)"
 OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)"
-OTHER_SONG = "choose other bars (--from-bar and --clip-bars), or a song that has all parts"
+OTHER_SONG = f"{OTHER_BARS}, or a song that has all parts"
 OTHER_DRUMS = "name the track that is drums (track; --drum-track)"
 FILLS = ("rest", "loop")  # what follows where a clip is too short: silence, or the clip again from its start
 
@@ -82,8 +82,8 @@ def read_clip(
         line: reads the labels; the converter's `line` when None.
         track: index of a track, taken whatever its program is; the first that the converter takes when None.
         start_bar: the clip's first bar in the song, from 0.
-        bars: number of bars; when None up to the bar in which the last note ends, which counts only beyond its first
-            beat unless a note begins in it.
+        bars: number of bars; when None up to the last note. A last bar counts if a note begins in it, or is held in it
+            for more than a beat.
         fill: what follows where the song ends before `bars`, one of FILLS.
 
     Raises:
@@ -214,7 +214,7 @@ def _other_metre(parts: Sequence[Part], index: int, start_bar: int, converter: B
 
 
 def _bars_from(part: Part, first: int, converter: BarsConverter) -> int:
-    """Bars from a step to the end of a part, without a last one that only holds up to a beat of notes from before."""
+    """Bars from a step to the end of a part; a last one counts if a note begins in it, or is held for over a beat."""
     played = part.times[:, 1].max(initial=0.0) * steps_per_second(part.qpm) - first
     begun = min(int(part.start.max(initial=first)) - first + 1, played - 0.5)  # steps up to the last onset
     bars = max(1, math.ceil(max(begun, played - STEPS_PER_QUARTER) / converter.steps_per_bar))

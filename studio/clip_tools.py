@@ -124,7 +124,7 @@ class ClipTools:
                 argument.
             track: index of a track, taken whatever its program is; the first that the preset takes when None.
             start_bar: first bar, from 0.
-            bars: number of bars; up to the bar in which the last note ends when None.
+            bars: number of bars; when None up to the last note, see `read_clip`.
             fill: what follows where the song or the last window is not full: 'rest', or 'loop', the clip again.
             chords: for a preset that follows chords, text such as "Am7 Dm7 | G7 Cmaj7", repeated as needed; "song"
                 takes those that the song names, or estimates them from its accompaniment.

@@ -95,20 +95,18 @@ Pieces = Iterator[Piece]
 
 
 def find_model(name: str) -> Path:
-    """The path of a model: a file of pretrained/ by its name, or any path that `TrainedModel.load` takes.
+    """The path of a model: a file of pretrained/ by its name, with or without .pt, or what `TrainedModel.load` takes.
 
     Raises:
         ValueError: there is none; the message lists the names, or says how a groove model is trained.
     """
-    path = PRETRAINED / f"{name.removesuffix('.pt')}.pt"
-    if Path(name).exists():
-        return Path(name)
-    if path.is_file() or is_magenta_checkpoint(Path(name)):
-        return path if path.is_file() else Path(name)
+    for path in (PRETRAINED / f"{name}.pt", Path(name), PRETRAINED / f"{name.removesuffix('.pt')}.pt"):
+        if path.exists() or is_magenta_checkpoint(path):
+            return path
     presets = dict(GROOVE_MODELS.values())
     if name in presets:
         raise ValueError(
-            f"there is no {path.name} in {PRETRAINED}: train one on drummers' MIDI files with python train.py --config "
+            f"there is no {name}.pt in {PRETRAINED}: train one on drummers' MIDI files with python train.py --config "
             f"{presets[name]} --data FOLDER --out runs/{name}, and give --model runs/{name}"
         )
     names = ", ".join(sorted(one.stem for one in PRETRAINED.glob("*.pt")))
@@ -294,8 +292,8 @@ def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[C
 def drumify_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Drums to a rhythm."""
     midi = trained.drumify(clips[0], pulse=PULSES.get(options.pulse), **playing)
-    words = ("drums", *([f"pulse{options.pulse}"] if options.pulse else []))
-    yield Piece(clip_file_name(options, *words), midi, bars_of(trained, clips[0]))
+    pulse = f"_pulse{options.pulse}" if options.pulse else ""
+    yield Piece(clip_file_name(options, f"drums{pulse}"), midi, bars_of(trained, clips[0]))
 
 
 def reharmonize_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:

@@ -298,6 +298,19 @@ def test_a_file_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_model_is_found_by_its_name_its_files_name_and_its_path(tmp_path, monkeypatch):
+    published, own = tmp_path / "pretrained", tmp_path / "own"
+    for folder in (published, own):
+        folder.mkdir()
+        (folder / "a.pt").touch()
+    monkeypatch.setattr(command, "PRETRAINED", published)
+    assert command.find_model("a") == command.find_model("a.pt") == published / "a.pt"
+    assert command.find_model(str(own / "a.pt")) == own / "a.pt"
+    (own / "a").mkdir()
+    monkeypatch.chdir(own)
+    assert command.find_model("a") == published / "a.pt"
+
+
 def test_the_model_that_a_tool_uses_by_default_is_not_in_a_name():
     options = parse_arguments(["vary", "song.mid", "--seed", "3"])
     options.path = Path("mel_2bar_low.pt")
