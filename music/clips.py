@@ -31,6 +31,7 @@ from music.labels import FIRST_PITCH, NO_EVENT, NOTE_OFF
 from music.melody import PitchedTracksConverter
 
 MAX_CLIP_BARS = 1024
+PEDAL_STEPS = 1.5  # a note that lasts this much longer than it was played is held by the pedal; rounding adds less
 NO_METRE = "train a model of that time signature, see docs/presets.md"
 OTHER_BARS = "choose other bars (start_bar and bars; --from-bar and --clip-bars)"
 OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)"
@@ -51,6 +52,7 @@ class Clip(NamedTuple):
     tracks: tuple[int, ...] = ()  # indices in PrettyMIDI.instruments
     start_bar: int = 0  # from 0, in the song
     fill: str = "rest"  # of FILLS; what fills up its last window
+    own: np.ndarray | None = None  # [notes, 5] as played: start and end (steps), pitch, velocity, which written track
 
 
 class Cutting(NamedTuple):
@@ -98,10 +100,13 @@ def read_clip(
         raise ValueError(_why_no_clip(song, converter, part, start_bar, bars))
     bar_steps, held = converter.steps_per_bar, converter.held_parts
     labels = fitted(labels, -(-len(labels) // bar_steps) * bar_steps, "rest", held)
-    labels = labels if bars is None else fitted(labels, bars * bar_steps, fill, held)
+    own = _played(part, tracks, len(labels), _takes_one(converter))
+    if bars is not None:
+        own = _looped_notes(own, len(labels), bars * bar_steps) if fill == "loop" else own
+        labels = fitted(labels, bars * bar_steps, fill, held)
     programs = _programs(midi, song, tracks)
     program = programs[0] if _takes_one(converter) else programs
-    return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, start_bar, fill)
+    return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, start_bar, fill, own)
 
 
 def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
@@ -122,7 +127,8 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
         raise ValueError(f"the song has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}")
     clip = read_clip(song, converter, start_bar=int(file_bars(longest, 0)), bars=bars)
     first, end = _sounding_bars(clip, converter)
-    return clip._replace(labels=clip.labels[first * bar_steps : end * bar_steps], start_bar=clip.start_bar + first)
+    labels = clip.labels[first * bar_steps : end * bar_steps]
+    return clip._replace(labels=labels, start_bar=clip.start_bar + first, own=None)
 
 
 def sounding_steps(clip: Clip, converter: BarsConverter) -> int:
@@ -230,7 +236,25 @@ def _steps_of_part(part: Part, first: int, steps: int) -> Part:
         name: getattr(part, name)[kept] for name in ("times", "start", "end", "offset", "pitch", "track", "velocity")
     }
     columns["start"], columns["end"] = columns["start"] - first, np.minimum(columns["end"] - first, steps)
+    columns["times"] = columns["times"] - first / steps_per_second(part.qpm)
     return part._replace(**columns)
+
+
+def _played(part: Part, tracks: tuple[int, ...], steps: int, as_one: bool) -> np.ndarray:
+    """The notes of a clip's tracks as they were played, see `Clip.own`; what the pedal holds ends with the pedal."""
+    kept = np.isin(part.track, tracks)
+    start, end = (part.times[kept] * steps_per_second(part.qpm)).clip(0, steps).T
+    end = np.where(part.end[kept] > end + PEDAL_STEPS, part.end[kept], end)
+    written = [0 if as_one else tracks.index(track) for track in part.track[kept].tolist()]
+    return np.stack([start, end, part.pitch[kept], part.velocity[kept], np.array(written, int)], 1)
+
+
+def _looped_notes(own: np.ndarray, period: int, steps: int) -> np.ndarray:
+    """Notes as in `Clip.own`, repeated every `period` steps up to a number of steps."""
+    moves = period * np.arange(-(-steps // period))
+    notes = np.concatenate([own + np.array([move, move, 0, 0, 0]) for move in moves])
+    notes = notes[notes[:, 0] < steps - 0.5]
+    return np.concatenate([notes[:, :2].clip(max=steps), notes[:, 2:]], 1)
 
 
 def _why_no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: int, bars: int | None) -> str:

@@ -7,7 +7,7 @@ import difflib
 import io
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from numbers import Integral
 
@@ -65,6 +65,44 @@ def _letters(name: str) -> str:
 # ---- A song with other notes ----
 
 
+def with_own_notes(midi: PrettyMIDI, placed: Sequence[tuple[np.ndarray, int, int]]) -> PrettyMIDI:
+    """A written piece in which some stretches have the notes that were played there.
+
+    The other notes become louder or softer, as much as these do.
+
+    Args:
+        midi: the piece, in one tempo.
+        placed: notes as in `clips.Clip.own`, and the steps in which their stretch starts and ends.
+    """
+    song, step = deepcopy(midi), seconds_per_step(midi.get_tempo_changes()[1][0])
+    for index, track in enumerate(song.instruments):
+        is_read = [any(start <= note.start / step + 0.5 < end for _, start, end in placed) for note in track.notes]
+        read = [note for note, inside in zip(track.notes, is_read, strict=True) if inside]
+        new = [note for note, inside in zip(track.notes, is_read, strict=True) if not inside]
+        own = [_placed(row, start, step) for notes, start, _ in placed for row in notes.tolist() if row[4] == index]
+        if own and read:
+            _scale_velocity(new, mean_velocity(own) / mean_velocity(read))
+        track.notes = sorted(own + new, key=lambda note: note.start)
+    return song
+
+
+def _placed(row: Sequence[float], first: int, step: float) -> Note:
+    """A note of `clips.Clip.own` in a piece, in which its clip starts in a step."""
+    start, end, pitch, velocity, _ = row
+    return Note(int(velocity), int(pitch), (first + start) * step, (first + end) * step)
+
+
+def mean_velocity(notes: Sequence[Note]) -> float:
+    """The mean velocity of notes."""
+    return float(np.mean([note.velocity for note in notes]))
+
+
+def _scale_velocity(notes: Iterable[Note], ratio: float):
+    """Changes the velocity of notes by a factor, within 1 to 127."""
+    for note in notes:
+        note.velocity = int(np.clip(round(note.velocity * ratio), 1, 127))
+
+
 def with_velocity(midi: PrettyMIDI, velocity: int) -> PrettyMIDI:
     """A song with this mean velocity; louder and softer notes keep their ratios, from 1 to 127.
 
@@ -72,9 +110,10 @@ def with_velocity(midi: PrettyMIDI, velocity: int) -> PrettyMIDI:
         ValueError: the velocity is below 1 or above 127.
     """
     velocity = checked_number("velocity", velocity, "a number from 1 to 127", low=1, high=127)
-    own = [note.velocity for track in midi.instruments for note in track.notes]
-    ratio = velocity / np.mean(own) if own else 1
-    return _changed(midi, lambda note: setattr(note, "velocity", int(np.clip(round(note.velocity * ratio), 1, 127))))
+    song = deepcopy(midi)
+    if notes := [note for track in song.instruments for note in track.notes]:
+        _scale_velocity(notes, velocity / mean_velocity(notes))
+    return song
 
 
 def with_swing(midi: PrettyMIDI, swing: float, unit: str = "8th") -> PrettyMIDI:

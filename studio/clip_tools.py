@@ -42,10 +42,11 @@ from music.converter import Programs, as_array, take
 from music.grid import NAMES_SHOWN, counted
 from music.groove import on_taps, with_feel, with_pulse
 from music.labels import DRUM_CLASSES
+from music.midi_output import with_own_notes
 from prior import Codes, fit_sequence
 
 SONGS_SHOWN = 100  # fewer songs are read without a progress bar
-VARIATION = 0.3  # of a clip that goes on: place between one of its windows (0) and a draw of the prior (1)
+VARIATION = 0.3  # where there is no prior of sequences: place between a window of a clip (0) and a draw (1)
 # Arguments of `clip` that choose a part of a song, as they are when it is taken whole
 WHOLE = {"track": None, "start_bar": 0, "bars": None, "fill": "rest", "chords": None}
 GROOVE_PASSES = 2  # of a groove, each fed with the velocities and offsets of the one before
@@ -103,6 +104,11 @@ def whole_songs(songs: str | os.PathLike | Iterable[Midi | Clip], converter: Con
     return clips
 
 
+def _places(clips: Iterable[tuple[Clip, int]]) -> list[tuple[np.ndarray, int, int]]:
+    """Clips and the steps in which they start, as `with_own_notes` takes them; without those that are no song's."""
+    return [(clip.own, first, first + len(clip.labels)) for clip, first in clips if clip.own is not None]
+
+
 class ClipTools:
     """The part of `generate.TrainedModel` for clips: a mixin, whose other attributes are defined there."""
 
@@ -158,7 +164,7 @@ class ClipTools:
         n: int,
         bars: int,
         *,
-        variation: float = VARIATION,
+        variation: float | None = None,
         chords: str | None = None,
         temperature: float = 1.0,
         seed: int | None = None,
@@ -166,7 +172,7 @@ class ClipTools:
         qpm: float = 120.0,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
-        """Makes n new pieces of any number of bars; windows after a piece's first one vary it, see `continue_clip`.
+        """Makes n new pieces of any number of bars; after a piece's first window they go on as in `continue_clip`.
 
         Args:
             n: number of pieces.
@@ -178,6 +184,8 @@ class ClipTools:
             return self.sample(n, temperature=temperature, generator=source, qpm=qpm, program=program)
         steps = self._steps_of(bars)
         chords = self._chord_line(chords, steps)
+        if steps > self.converter.steps and self._goes_on_as_songs(variation):
+            return self.compose(bars, n=n, temperature=temperature, generator=source, qpm=qpm, program=program)
         pieces = []
         for first in self.draw_z(n, source)[:, None]:  # (1, Z)
             more = max(0, -(-steps // self.converter.steps) - 1)
@@ -227,7 +235,7 @@ class ClipTools:
         bars: int,
         n: int = 1,
         *,
-        variation: float = VARIATION,
+        variation: float | None = None,
         chords: str | None = None,
         temperature: float = 1.0,
         seed: int | None = None,
@@ -237,30 +245,39 @@ class ClipTools:
     ) -> list[PrettyMIDI]:
         """Makes n pieces that start with a clip and go on in its style.
 
-        New windows vary the clip's windows in turn: each lies on the arc from one of them to a draw of `draw_z`.
+        A model that was fitted to whole songs goes on as these do, see `compose`. Otherwise new windows vary the clip's
+        windows in turn: each lies on the arc from one of them to a draw of `draw_z`.
 
         Args:
-            clip: as in `reconstruct_clip`; its own bars are kept.
+            clip: as in `reconstruct_clip`; its own bars stay as they were played.
             bars: number of bars after it.
             n: number of pieces.
-            variation: the place on the arc, from 0 (the clip's window) to 1 (the draw).
+            variation: the place on the arc, from 0 (the clip's window) to 1 (the draw), for any model. When None, the
+                piece goes on as songs do, or at VARIATION where the model was fitted to none.
             chords: of the new bars, as in `clip`; those of the clip again when None. The other arguments are as in
                 `reconstruct_clip` and `sample`.
         """
-        source, clip = self._random_source(seed, generator), self.clip(clip)
-        steps, z = self._steps_of(bars), self._last_z(clip)
+        source, clip, n = self._random_source(seed, generator), self.clip(clip), checked_count("n", n)
+        steps = self._steps_of(bars)
         if chords is None and clip.chords is not None:
             chords = fitted(clip.chords, steps, "loop", 0)
         else:
             chords = self._chord_line(chords, steps)
-        pieces = []
-        for _ in range(checked_count("n", n)):
+        if self._goes_on_as_songs(variation):
+            playing = {"temperature": temperature, "qpm": qpm, "program": program}
+            return self._composed(steps, {"start": clip}, n, source, **playing)
+        pieces, z = [], self._last_z(clip)
+        for _ in range(n):
             moved = self._next_z(z, -(-steps // self.converter.steps), variation, source)
             line = self._new_line(moved, steps, chords, temperature, source)
             labels = joined([clip.labels, line], self.converter.held_parts)
             both = None if chords is None else np.concatenate([clip.chords, chords])
             pieces.append(clip._replace(labels=labels, chords=both))
-        return [self._written(piece, qpm, program) for piece in pieces]
+        return [with_own_notes(self._written(piece, qpm, program), _places([(clip, 0)])) for piece in pieces]
+
+    def _goes_on_as_songs(self, variation: float | None) -> bool:
+        """Whether a piece goes on as in `compose`, where no variation is given."""
+        return variation is None and self.sequence_prior is not None and not self._has_chords
 
     def fit_sequence_prior(self, songs: str | os.PathLike | Iterable[Midi | Clip]) -> None:
         """Fits what `compose` draws from to whole songs. It takes minutes for thousands of songs; see `prior.sequence`.
@@ -312,6 +329,19 @@ class ClipTools:
         free = steps - sum(len(clip.labels) for clip in outer.values())
         if free < 1:
             raise ValueError(f"start and end leave no bar of {bars}: give more bars, or shorter clips")
+        return self._composed(free, outer, n, source, temperature, qpm, program)
+
+    def _composed(
+        self,
+        free: int,
+        outer: dict[str, Clip],
+        n: int,
+        source: Generator | None,
+        temperature: float,
+        qpm: float | None,
+        program: Programs,
+    ) -> list[PrettyMIDI]:
+        """The n pieces of `compose`, of so many new steps and the clips `outer`, by their argument's name."""
         known = self._coded([self._whole_windows(clip, name) for name, clip in outer.items()]) if outer else None
         around = {name: known.codes(k) for k, name in enumerate(outer)}
         pieces, held = [], self.converter.held_parts
@@ -321,7 +351,9 @@ class ClipTools:
             lines["new"] = joined(self._from_codes(codes, known, temperature, source), held)[:free]
             labels = joined([lines[name] for name in ("start", "new", "end") if name in lines], held)
             pieces.append(next(iter(outer.values()), Clip(labels))._replace(labels=labels))
-        return [self._written(piece, qpm, program) for piece in pieces]
+        first = {"start": 0, "end": sum(len(line) for name, line in lines.items() if name != "end")}
+        placed = _places((clip, first[name]) for name, clip in outer.items())
+        return [with_own_notes(self._written(piece, qpm, program), placed) for piece in pieces]
 
     def interpolate_clips(
         self,
@@ -540,9 +572,9 @@ class ClipTools:
             cutting, windows = self._cut(clip)
         return self.posterior(take(windows, np.flatnonzero(cutting.sounds))).loc
 
-    def _next_z(self, z: Tensor, count: int, variation: float, source: Generator | None) -> Tensor:
+    def _next_z(self, z: Tensor, count: int, variation: float | None, source: Generator | None) -> Tensor:
         """Latent vectors [count, Z] that follow those of a piece, z [n, Z]: see `continue_clip`."""
-        variation = checked_share("variation", variation)
+        variation = VARIATION if variation is None else checked_share("variation", variation)
         if not count:
             return z[:0]
         draws, own = self.draw_z(count, source).cpu(), z.cpu()

@@ -162,7 +162,8 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
         parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
     if tool in NEW_MUSIC:
         parser.add_argument("--bars", type=int, help="length of the new music; default: the model's own")
-        parser.add_argument("--variation", type=float, default=VARIATION, help=f"0 to 1 (default: {VARIATION})")
+        what = "0 (the same again) to 1 (anything); default: as songs go on, for a model that was fitted to whole songs"
+        parser.add_argument("--variation", type=float, help=f"{what}, else {VARIATION}")
     if tool == "compose":
         what = f"length of a piece, with its clips (default: {COMPOSED_BARS})"
         parser.add_argument("--bars", type=int, default=COMPOSED_BARS, help=what)

@@ -94,6 +94,7 @@ class NearTools(ClipTools):
         personal = copy(self)
         others = self.draw_z(OWN_DRAWS, seeded(self.device, "others of a personal prior"))
         personal.prior, personal.prior_width = fit_personal(posterior.loc, posterior.scale, others), dial
+        personal.sequence_prior = None  # of other songs
         return personal
 
     def _different_windows(self, clips: Sequence[Clip]) -> Windows:

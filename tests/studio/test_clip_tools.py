@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
+from pretty_midi import ControlChange, Instrument, Note, PrettyMIDI, TimeSignature
 
 import prior
 from helpers import BAR, made_clip, made_songs, untrained
@@ -202,6 +202,110 @@ def test_a_clip_of_one_long_note_goes_on_from_its_window_with_the_onset():
 def test_windows_that_cannot_be_joined_are_sampled_at_their_own_length():
     ours, theirs = model("tracks").sample_clips(2, 1, seed=0), model("tracks").sample(2, seed=0)
     assert [notes(midi) for midi in ours] == [notes(midi) for midi in theirs]
+
+
+def played_song(bars=4, qpm=90.0):
+    """A song of two voices on one track, a fifth apart, off the grid and with dynamics; then a rest of four bars."""
+    midi, beat = PrettyMIDI(initial_tempo=qpm), 60 / qpm
+    midi.instruments = [Instrument(0, name="piano"), Instrument(40, name="other")]
+    for k in range(4 * bars):
+        for pitch in (60 + k % 5, 67 + k % 5):
+            start = (k + 0.04 * (k % 3)) * beat
+            midi.instruments[0].notes.append(Note(100 + k % 7, pitch, start, start + 0.7 * beat))
+        midi.instruments[1].notes.append(Note(90, 80, k * beat, (k + 1) * beat))
+    return midi
+
+
+def shifted(midi, track=0, move=0.0, stretch=1.0):
+    """The notes of a track as it is written, later by `move` seconds after `stretch`."""
+    found = [n for n in notes(midi) if n[0] == track]
+    return sorted((n[1], round(n[2] * stretch + move, 2), round(n[3] * stretch + move, 2), n[4]) for n in found)
+
+
+def between(midi, start, end, track=0):
+    """The notes of a track as in `shifted` that start in these seconds."""
+    return [n for n in shifted(midi, track) if start - 0.05 <= n[1] < end - 0.05]
+
+
+@pytest.mark.parametrize("qpm", [None, 120.0])
+def test_a_clip_that_goes_on_keeps_the_notes_of_its_song(qpm):
+    trained, song, tempo = model("melody"), played_song(), qpm or 90
+    for midi in trained.continue_clip(song, 4, n=2, seed=0, qpm=qpm):
+        end = 16 * 60 / tempo
+        assert between(midi, 0, end) == shifted(song, stretch=90 / tempo)
+        assert onsets(midi, 4 * BAR)
+
+
+def test_what_is_new_is_as_loud_as_the_clip():
+    trained, song = model("melody"), played_song()
+    (midi,) = trained.continue_clip(song, 4, seed=0)
+    assert {n[4] for n in notes(midi) if n[2] > 10.6} == {103}
+
+
+@pytest.mark.parametrize("kind", ["melody", "piano"])
+def test_a_composed_piece_keeps_the_notes_of_its_songs(kind):
+    trained, song = composer(kind), played_song()
+    other = trained.clip(played_song(qpm=120), start_bar=1, bars=2)
+    (midi,) = trained.compose(12, song, other, seed=0)
+    step = 60 / 90 / 4
+    assert between(midi, 0, 64 * step) == shifted(song)
+    wanted = shifted(played_song(qpm=90), move=9 * 16 * step)
+    assert between(midi, 160 * step, 192 * step) == [n for n in wanted if 160 * step - 0.05 <= n[1] < 192 * step - 0.05]
+
+
+def test_drums_of_no_class_stay_in_a_clip_that_goes_on():
+    trained, song = model("drums"), PrettyMIDI(initial_tempo=120)
+    song.instruments = [Instrument(0, is_drum=True)]
+    for k in range(8):
+        song.instruments[0].notes += [Note(70, pitch, k / 2, k / 2 + 0.1) for pitch in (36, 56)]
+    (midi,) = trained.continue_clip(song, 2, seed=0)
+    assert between(midi, 0, 4) == shifted(song)
+
+
+def test_each_part_of_a_trio_keeps_its_own_notes():
+    trained, song = model("trio"), PrettyMIDI(initial_tempo=120)
+    song.instruments = [Instrument(0, is_drum=True), Instrument(33), Instrument(0)]
+    for k in range(64):
+        for track, pitch in enumerate((36, 40, 72)):
+            song.instruments[track].notes.append(Note(50 + 20 * track, pitch + track, k / 2, k / 2 + 0.3))
+    (midi,) = trained.continue_clip(song, 2, seed=0)
+    for written_track, own in enumerate((2, 1, 0)):
+        assert between(midi, 0, 32, written_track) == shifted(song, own)
+
+
+def test_a_looped_clip_repeats_its_own_notes():
+    trained, song = model("melody"), played_song(bars=1, qpm=120)
+    (midi,) = trained.continue_clip(trained.clip(song, bars=2, fill="loop"), 2, seed=0)
+    assert between(midi, 0, 4) == sorted(shifted(song) + shifted(song, move=2.0))
+
+
+def test_the_pedal_holds_the_notes_of_a_clip():
+    trained, song = model("piano"), played_song(qpm=120)
+    song.instruments[0].control_changes = [ControlChange(64, 127, 0.0), ControlChange(64, 0, 2.0)]
+    (midi,) = trained.continue_clip(song, 2, seed=0)
+    first_bar = [n for n in between(midi, 0, 2) if n[0] == 60]
+    assert [n[2] for n in first_bar] == [2.0]
+    assert between(midi, 2, 8) == [n for n in shifted(song) if n[1] >= 2]
+
+
+def test_windows_have_no_notes_but_their_labels():
+    trained, song = model("melody"), played_song()
+    read = trained.clip(trained.converter.to_arrays(song))
+    (midi,) = trained.continue_clip(read, 2, seed=0)
+    assert {n[4] for n in notes(midi)} == {80}
+
+
+def test_a_model_that_knows_whole_songs_goes_on_as_they_do():
+    trained, song = composer(), played_song()
+    for clip in (song, trained.clip(song, bars=3)):
+        bars = len(trained.clip(clip).labels) // BAR
+        (ours,), (theirs,) = trained.continue_clip(clip, 8, seed=1), trained.compose(bars + 8, clip, seed=1)
+        assert notes(ours) == notes(theirs)
+    ours, theirs = trained.sample_clips(2, 8, seed=1), trained.compose(8, n=2, seed=1)
+    assert list(map(notes, ours)) == list(map(notes, theirs))
+    (varied,) = trained.continue_clip(song, 8, variation=0.3, seed=1)
+    (plain,) = model("melody").continue_clip(song, 8, seed=1)
+    assert notes(varied) == notes(plain)
 
 
 # ---- Interpolate ----

@@ -179,6 +179,13 @@ def test_a_personal_model_makes_pieces_and_the_model_stays_as_it_is(kind, short)
         assert notes(piece)
 
 
+def test_a_personal_model_goes_on_near_its_songs_not_as_other_songs_do(short):
+    trained = untrained(PRESETS["melody"])
+    trained.sequence_prior = "of other songs"
+    personal = trained.personalize(clip_of("melody", bars=12))
+    assert (personal.sequence_prior, trained.sequence_prior) == (None, "of other songs")
+
+
 def test_a_personal_model_is_kept_by_a_file(short, tmp_path):
     personal = model("melody").personalize(clip_of("melody", bars=12), dial=0.25)
     personal.save(tmp_path / "me.pt")
