@@ -175,7 +175,7 @@ def check_range(converter: Converter, windows: Windows, rng: np.random.Generator
     most = converter.segment_steps if isinstance(converter, MultitrackConverter) else converter.steps
     expect(len(windows.lengths) == count and bool((windows.lengths >= 0).all()), "lengths below 0")
     expect(bool((windows.lengths <= most).all()), "lengths above a window's")
-    expect(bool(count) != any(what == "song" for what, _ in windows.skipped), "a reason beside windows, or none")
+    expect(bool(count) != any(one.what == "song" for one in windows.skipped), "a reason beside windows, or none")
     if converter.chords:
         expect(windows.controls.shape == labels.shape, "chords of another shape")
         expect(bool(((windows.controls >= -1) & (windows.controls < CHORD_DEPTH)).all()), "chords out of range")

@@ -7,7 +7,6 @@ all parts. This module needs NumPy only, no tensors.
 
 import itertools
 import math
-import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,6 +45,8 @@ class Skipped(NamedTuple):
 
     what: str  # "song" if the whole song gave none
     reason: str
+    bars: int = 0  # left out at the end of a line that is too long
+    notes: int = 0  # left out or cut short; the reason starts with their number
 
 
 class Notes(NamedTuple):
@@ -354,21 +355,16 @@ def _line_skips(line: Line, part: Part, first_bar: int, length: int, bars: int) 
     if length < bars:
         yield Skipped(where, f"{counted(length, 'bar')} between rests, shorter than {bars} bars")
     if line.lost_bars:
-        yield Skipped(where, f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}")
-
-
-def lost_bars(skipped: Iterable[Skipped]) -> int:
-    """The number of bars that were left out at the ends of lines that are too long."""
-    losses = (re.match(r"([\d,]+) bars? after the first", reason) for _, reason in skipped)
-    return sum(int(loss[1].replace(",", "")) for loss in losses if loss)
+        reason = f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}"
+        yield Skipped(where, reason, bars=int(line.lost_bars))
 
 
 def lost_notes(skipped: Iterable[Skipped]) -> str:
     """The notes that were left out or cut short, in words: '4 notes outside ..., 12 notes beyond ...'."""
     counts = Counter()
-    for loss in (re.match(r"([\d,]+) notes? ((?:outside|beyond) .*)", reason) for _, reason in skipped):
-        if loss:
-            counts[loss[2]] += int(loss[1].replace(",", ""))
+    for one in skipped:
+        if one.notes:
+            counts[one.reason.removeprefix(f"{counted(one.notes, 'note')} ")] += one.notes
     return ", ".join(f"{counted(number, 'note')} {where}" for where, number in counts.items())
 
 

@@ -160,8 +160,8 @@ class GrooveConverter(DrumTracksConverter):
         hits = _groove_hits(midi, part.qpm, KITS[self.kit])
         bars = int(hits[0].max(initial=-1)) // self.steps_per_bar + 1
         if bars > MAX_GROOVE_BARS:
-            lost = counted(bars - MAX_GROOVE_BARS, "bar")
-            skipped.append(Skipped("drums", f"{lost} after the first {MAX_GROOVE_BARS}"))
+            lost = bars - MAX_GROOVE_BARS
+            skipped.append(Skipped("drums", f"{counted(lost, 'bar')} after the first {MAX_GROOVE_BARS}", bars=lost))
         count = min(bars, MAX_GROOVE_BARS) // self.bars
         inside = hits[0] < count * self.steps
         labels = _paint_groove(tuple(column[inside] for column in hits), part.qpm, count * self.steps)

@@ -20,7 +20,7 @@ import numpy as np
 
 from music.converter import BarsConverter
 from music.drums import unusual_drums
-from music.grid import Part, lost_bars, lost_notes, song_parts
+from music.grid import Part, lost_notes, song_parts
 from music.intake import UNCHANGED, Intake
 from music.midi_bytes import DEFAULT_LIMITS, LimitError, Limits, MidiError
 from music.midi_file import parse_midi, read_file, without_garbage_collection
@@ -202,7 +202,7 @@ def _windows_of(path: Path, reading: Reading) -> ReadSong:
     columns = columns_of(windows := converter.windows_of_parts(midi, parts))
     reason = None if len(windows.labels) else windows.skipped[0].reason
     mended = ", ".join(mended).replace("; ", ", ")
-    losses = {"lost_bars": lost_bars(windows.skipped), "lost_notes": lost_notes(windows.skipped)}
+    losses = {"lost_bars": sum(one.bars for one in windows.skipped), "lost_notes": lost_notes(windows.skipped)}
     song = Song(digest, len(windows.labels), None, mended, off_grid, reason, drums=unusual_drums(midi), **losses)
     return ReadSong(song, columns)
 

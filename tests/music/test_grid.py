@@ -101,7 +101,7 @@ def test_a_song_of_countless_tempos_gives_the_windows_of_the_first_and_says_so(m
     midi = song_of_tempos(6, tmp_path / "song.mid")
     windows = MelodyConverter().to_arrays(midi)
     assert windows.start_bar.tolist() == [0, 2, 4, 6, 8]
-    assert ("changes", "of tempo or metre after the first 5") in windows.skipped
+    assert Skipped("changes", "of tempo or metre after the first 5") in windows.skipped
     monkeypatch.setattr(converter, "MAX_PARTS", 6)
     assert MelodyConverter().to_arrays(midi).skipped == ()
 
@@ -141,10 +141,10 @@ def test_a_line_may_have_several_voices():
 
 def test_notes_that_are_lost_are_counted_by_kind():
     skipped = [
-        Skipped("notes from bar 1", "1,200 notes beyond 10 at once"),
-        Skipped("track 0 from bar 1", "3 bars after the first 100"),
-        Skipped("notes from bar 9", "1 note outside the pitches 21-108"),
-        Skipped("notes from bar 9", "1 note beyond 10 at once"),
+        Skipped("notes from bar 1", "1,200 notes beyond 10 at once", notes=1200),
+        Skipped("track 0 from bar 1", "3 bars after the first 100", bars=3),
+        Skipped("notes from bar 9", "1 note outside the pitches 21-108", notes=1),
+        Skipped("notes from bar 9", "1 note beyond 10 at once", notes=1),
     ]
     assert lost_notes(skipped) == "1,201 notes beyond 10 at once, 1 note outside the pitches 21-108"
     assert lost_notes(skipped[1:2]) == ""

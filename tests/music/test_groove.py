@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from made_midi import EIGHTS, MADE_FILES, made_song, melody, on_disk, reference, song, track, why, with_tempo_change
-from midi_utils import GrooveConverter, Windows, load_songs
+from midi_utils import GrooveConverter, Skipped, Windows, load_songs
 from music.groove import SHARE_OF_MEAN, on_taps, with_feel
 
 GROOVE = GrooveConverter(bars=2, kit="general_midi")
@@ -122,7 +122,7 @@ def test_other_tracks_and_pitches_of_no_class_are_left_out():
     assert len(windows.labels) == 1
     assert np.argwhere(windows.labels[0, :, :9]).tolist() == [[0, 0], [31, 1]]
     assert windows.track.tolist() == [1]
-    assert windows.skipped == (("track 0", "no drums"),)
+    assert windows.skipped == (Skipped("track 0", "no drums"),)
 
 
 def test_the_reason_for_no_window_is_named():
@@ -289,7 +289,7 @@ def test_unknown_kits_and_classes_are_refused():
 def test_bars_after_the_first_4096_are_left_out_and_reported():
     windows = GROOVE.to_arrays(played((0, 36, 90), (16 * 4100, 36, 90)))
     assert len(windows.labels) == 2048
-    assert windows.skipped == (("drums", "5 bars after the first 4096"),)
+    assert windows.skipped == (Skipped("drums", "5 bars after the first 4096", bars=5),)
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from made_midi import MADE_FILES, made_song, on_disk, reference, song, why
-from midi_utils import MultitrackConverter, Windows, load_songs
+from midi_utils import MultitrackConverter, Skipped, Windows, load_songs
 from music import performance
 from music.performance import DRUMS, END, FIRST_PROGRAM, NOTE_OFF, TIME_SHIFT, VELOCITY
 
@@ -98,7 +98,7 @@ def test_a_note_ends_with_its_bar_and_is_not_in_the_next():
     assert tracks_of(windows.labels[0])[1] == [
         *(FIRST_PROGRAM + 5, VELOCITY + 4, 72, TIME_SHIFT + 95, NOTE_OFF + 72, END)
     ]
-    assert windows.skipped == (("2 bars from bar 2", "fewer than 2 tracks"),)
+    assert windows.skipped == (Skipped("2 bars from bar 2", "fewer than 2 tracks"),)
 
 
 def test_the_first_note_to_start_ends_first():
@@ -159,7 +159,7 @@ def test_the_reasons_for_refused_bars_are_reported():
             instrument.notes += player([(96 * bar + s, 96 * bar + e, p, v) for s, e, p, v in notes]).notes
     windows = MULTITRACK.to_arrays(song(*tracks))
     assert windows.start_bar.tolist() == [6]
-    assert dict(windows.skipped) == {
+    assert {one.what: one.reason for one in windows.skipped} == {
         "1 bar from bar 3": "fewer than 2 tracks",
         "1 bar from bar 4": "more than 8 tracks",
         "1 bar from bar 5": "a track of more than 62 events",
