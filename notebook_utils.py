@@ -32,6 +32,7 @@ from music import soundfont
 from music.drums import DRUM_PITCHES
 from music.grid import bar_lines
 from music.midi_file import parse_midi
+from music.midi_output import in_turn
 from music.trio import BASS_PROGRAMS
 
 if TYPE_CHECKING:
@@ -155,13 +156,7 @@ def concatenate(songs: Iterable[Midi], seconds_each: float) -> pretty_midi.Prett
     if len({len(song.instruments) for song in songs}) > 1:
         counts = [len(song.instruments) for song in songs]
         raise ValueError(f"songs must have the same tracks, got songs of {counts} tracks")
-    whole = pretty_midi.PrettyMIDI()
-    whole.instruments = [pretty_midi.Instrument(part.program, part.is_drum, part.name) for part in songs[0].instruments]
-    for index, song in enumerate(songs):
-        for part, own in zip(whole.instruments, song.instruments, strict=True):
-            later = index * seconds_each
-            part.notes += [pretty_midi.Note(n.velocity, n.pitch, n.start + later, n.end + later) for n in own.notes]
-    return whole
+    return in_turn(songs, seconds_each)
 
 
 # --- sound ------------------------------------------------------------------------------------------------------------

@@ -178,6 +178,12 @@ def with_one_track(midi: PrettyMIDI, converter: BarsConverter, track: int) -> Pr
     return song
 
 
+def only_track(midi: PrettyMIDI, converter: BarsConverter) -> int | None:
+    """The index of a song's only track of notes, drums aside, for a converter that takes one; else None."""
+    pitched = [k for k, track in enumerate(midi.instruments) if track.notes and not track.is_drum]
+    return pitched[0] if len(pitched) == 1 and isinstance(converter, PitchedTracksConverter) else None
+
+
 def _takes_one(converter: BarsConverter) -> bool:
     """Whether a converter reads a single track, or several as one."""
     return isinstance(converter, DrumTracksConverter | PitchedTracksConverter)

@@ -194,6 +194,17 @@ def _changed(midi: PrettyMIDI, change: Callable[[Note], None]) -> PrettyMIDI:
     return song
 
 
+def in_turn(songs: Sequence[PrettyMIDI], seconds_each: float) -> PrettyMIDI:
+    """One song that plays songs with the same tracks in turn, one every so many seconds, in the tempo of the first."""
+    whole = deepcopy(songs[0])
+    for k, song in enumerate(songs[1:], 1):
+        later = k * seconds_each
+        for part, own in zip(whole.instruments, song.instruments, strict=True):
+            part.notes += [Note(n.velocity, n.pitch, n.start + later, n.end + later) for n in own.notes]
+        whole.text_events += [pretty_midi.Text(text.text, text.time + later) for text in song.text_events]
+    return whole
+
+
 # ---- Files ----
 
 

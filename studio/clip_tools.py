@@ -35,6 +35,7 @@ from music.clips import (
     joined,
     longest_clip,
     looped,
+    only_track,
     read_clip,
     sounding_steps,
 )
@@ -50,7 +51,10 @@ VARIATION = 0.3  # where there is no prior of sequences: place between a window 
 # Arguments of `clip` that choose a part of a song, as they are when it is taken whole
 WHOLE = {"track": None, "start_bar": 0, "bars": None, "fill": "rest", "chords": None}
 GROOVE_PASSES = 2  # of a groove, each fed with the velocities and offsets of the one before
-GROOVE_PRESET, DRUMIFY_PRESET = "groovae_2bar_humanize", "groovae_2bar_tap_fixed_velocity"
+GROOVE_TOOLS = {  # the field that a tool's preset sets, and such a preset
+    "groove": ("humanize", "groovae_2bar_humanize"),
+    "drumify": ("tap", "groovae_2bar_tap_fixed_velocity"),
+}
 
 
 class Corners(NamedTuple):
@@ -128,7 +132,8 @@ class ClipTools:
         Args:
             music: a song. Windows are joined end to end, and a clip is returned as it is; both take no other
                 argument.
-            track: index of a track, taken whatever its program is; the first that the preset takes when None.
+            track: index of a track, taken whatever its program is. When None the first that the preset takes, or the
+                song's only track of notes, whatever its program is.
             start_bar: first bar, from 0.
             bars: number of bars; when None up to the last note, see `read_clip`.
             fill: what follows where the song or the last window is not full: 'rest', or 'loop', the clip again.
@@ -150,8 +155,10 @@ class ClipTools:
             labels = self.converter.as_line(as_array(self._as_windows(music).labels))
             chords = music.controls if self._has_chords else None
             return Clip(labels.reshape(-1, *labels.shape[2:]), None if chords is None else as_array(chords).ravel())
-        line = self._groove_converter("drumify", "tap", DRUMIFY_PRESET).rhythm if rhythm else None
-        cut = read_clip(midi := as_midi(music), self.converter, line, **options)
+        line = self.groove_converter("drumify").rhythm if rhythm else None
+        midi = as_midi(music)
+        options["track"] = only_track(midi, self.converter) if track is None else track
+        cut = read_clip(midi, self.converter, line, **options)
         if chords == SONG_CHORDS and self._has_chords:
             own = cut if fill == "rest" else read_clip(midi, self.converter, line, **options | {"fill": "rest"})
             found = chords_of_clip(midi, own, self.converter)
@@ -431,7 +438,7 @@ class ClipTools:
         Raises:
             ValueError: the preset does not add timing and velocities, or the strength is not from 0 to 1.
         """
-        self._groove_converter("groove", "humanize", GROOVE_PRESET)
+        self.groove_converter("groove")
         strength = checked_share("strength", strength)
         clip = self.clip(clip)
         cutting, windows = self._cut(clip)
@@ -468,7 +475,7 @@ class ClipTools:
         Raises:
             ValueError: the preset does not make drums of a tapped rhythm.
         """
-        self._groove_converter("drumify", "tap", DRUMIFY_PRESET)
+        self.groove_converter("drumify")
         source = self._random_source(seed, generator)
         clip = self.clip(rhythm, rhythm=True)._replace(program=0)
         if pulse is not None:
@@ -545,8 +552,9 @@ class ClipTools:
             )
         return None if text is None else fitted(progression(text, self.converter.steps_per_bar), steps, "loop", 0)
 
-    def _groove_converter(self, tool: str, field: str, preset: str) -> GrooveConverter:
-        """The converter of a model for a tool; raises ValueError for a model of another kind."""
+    def groove_converter(self, tool: str) -> GrooveConverter:
+        """The converter of a model for one of GROOVE_TOOLS; raises ValueError for a model of another kind."""
+        field, preset = GROOVE_TOOLS[tool]
         if not getattr(self.converter, field, False):
             raise ValueError(f"{tool} needs a model of a preset such as {preset}; this one is of {self.config.name}")
         return self.converter

@@ -13,7 +13,7 @@ from pretty_midi import PrettyMIDI
 from torch import Generator
 from tqdm import tqdm
 
-from checkpoint import model_name
+from checkpoint import check_file, model_name
 from configs import with_converter
 from console import errors_in_a_line, say, tell
 from engine.checks import checked_count, checked_path, checked_seed, checked_share, checked_temperature
@@ -23,7 +23,7 @@ from music.clip_chords import SONG_CHORDS
 from music.clips import FILLS, Clip, checked_bars
 from music.converter import empty_song, named_tracks
 from music.drums import DrumTracksConverter
-from music.grid import counted
+from music.grid import counted, seconds_per_step
 from music.intake import (
     add_intake_arguments,
     check_drum_map,
@@ -36,6 +36,7 @@ from music.intake import (
 )
 from music.midi_output import (
     SWING_UNITS,
+    in_turn,
     program_number,
     with_drum_map,
     with_names,
@@ -45,15 +46,15 @@ from music.midi_output import (
     write_midi,
 )
 from music.swing import straighten
-from studio.clip_tools import DRUMIFY_PRESET, GROOVE_PRESET, VARIATION, ClipTools
+from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
 from studio.near import DIAL, NearTools, checked_amount, checked_dial
 from studio.pages import PAGES, add_page_arguments, page_files
+from studio.write import write_gallery
 from training.run_folder import check_folder
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = "mel_2bar_low"
-GROOVE_MODELS = {"groove": ("groove_humanize", GROOVE_PRESET), "drumify": ("groove_tap", DRUMIFY_PRESET)}
-OTHER_MODELS = {tool: model for tool, (model, _) in GROOVE_MODELS.items()} | {"reharmonize": "mel_2bar_chords"}
+OTHER_MODELS = {"groove": "groove_humanize", "drumify": "groove_tap", "reharmonize": "mel_2bar_chords"}
 NEW_MUSIC = ("generate", "continue", "personalize")  # tools
 CLIP_COUNTS = {"interpolate": "+", "personalize": "+", "compose": "*"}  # of tools that take other than one
 DRAWING = (*NEW_MUSIC, "vary", "compose")  # tools that draw latent vectors, at temperature 0, too
@@ -103,7 +104,7 @@ def find_model(name: str) -> Path:
     for path in (PRETRAINED / f"{name}.pt", Path(name), PRETRAINED / f"{name.removesuffix('.pt')}.pt"):
         if path.exists() or is_magenta_checkpoint(path):
             return path
-    presets = dict(GROOVE_MODELS.values())
+    presets = {OTHER_MODELS[tool]: preset for tool, (_, preset) in GROOVE_TOOLS.items()}
     if name in presets:
         raise ValueError(
             f"there is no {name}.pt in {PRETRAINED}: train one on drummers' MIDI files with python train.py --config "
@@ -175,11 +176,14 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
     if tool == "personalize":
         what = f"0 (these songs) to 1 (anything); default: {DIAL}"
         parser.add_argument("--dial", type=float, default=DIAL, help=what)
+        what = "also keep the model of these songs in this file, for --model of other tools"
+        parser.add_argument("--save", metavar="FILE", help=what)
     if tool == "interpolate":
         many = parser.add_mutually_exclusive_group()
         what = f"number of pieces on the line through the clips (default: {STEPS})"
         many.add_argument("--steps", type=int, help=what)
         many.add_argument("--grid", type=int, help="rows and columns of the grid between four clips")
+        parser.add_argument("--joined", action="store_true", help="write one file that plays the pieces in turn")
     if tool == "drumify":
         what = "add soft taps on every note of this length, so that a sparse rhythm gets a beat"
         parser.add_argument("--pulse", choices=tuple(PULSES), help=what)
@@ -214,6 +218,7 @@ def add_output_arguments(parser: argparse.ArgumentParser):
     group.add_argument("--swing", type=float, help="per cent of a pair for its first note, 50 (straight) to 75")
     group.add_argument("--swing-unit", choices=tuple(SWING_UNITS), default="8th", help="what swings (default: 8th)")
     group.add_argument("--on-grid", action="store_true", help="no timing and dynamics of a drummer")
+    group.add_argument("--page", action="store_true", help="write a web page that plays the pieces, too")
     pairs = "drums of one's own, such as 36=60 'hand clap=62'"
     group.add_argument("--drum-map", nargs="+", default=[], metavar="DRUM=PITCH", help=pairs)
 
@@ -229,7 +234,11 @@ def personalize_pieces(trained: NearTools, options: argparse.Namespace, clips: l
     first = clips[0]._asdict()
     playing = playing | {name: first[name] for name in ("qpm", "program") if playing[name] is None}
     words = Path(options.clips[0]).stem, f"personalized_dial{options.dial:g}"
-    yield from new_pieces(trained.personalize(clips, options.dial), words, options, playing)
+    personal = trained.personalize(clips, options.dial)
+    if options.save is not None:
+        personal.save(options.save)
+        tell(f"the model of these songs is in {options.save}")
+    yield from new_pieces(personal, words, options, playing)
 
 
 def new_pieces(trained: NearTools, words: tuple[str, ...], options: argparse.Namespace, playing: dict) -> Pieces:
@@ -276,11 +285,16 @@ def interpolate_pieces(trained: ClipTools, options: argparse.Namespace, clips: l
     bars = max(bars_of(trained, clip) for clip in clips)
     name = file_name(options, f"{Path(options.clips[0]).stem}_to_{Path(options.clips[-1]).stem}")
     if options.grid is None:
-        for k, midi in enumerate(trained.interpolate_clips(clips, options.steps, **playing), 1):
-            yield Piece(f"{name}_{k}of{options.steps}", midi, bars)
+        midis = trained.interpolate_clips(clips, options.steps, **playing)
+        places = [f"{k}of{options.steps}" for k in range(1, options.steps + 1)]
     else:
-        for k, midi in enumerate(trained.interpolate_grid(clips, options.grid, **playing)):
-            yield Piece(f"{name}_row{k // options.grid + 1}_column{k % options.grid + 1}", midi, bars)
+        midis, sides = trained.interpolate_grid(clips, options.grid, **playing), range(1, options.grid + 1)
+        places = [f"row{row}_column{column}" for row in sides for column in sides]
+    if options.joined:
+        seconds = bars * trained.converter.steps_per_bar * seconds_per_step(options.tempo or clips[0].qpm)
+        yield Piece(f"{name}_{len(midis)}joined", in_turn(midis, seconds), bars * len(midis))
+    else:
+        yield from (Piece(f"{name}_{place}", midi, bars) for place, midi in zip(places, midis, strict=True))
 
 
 def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
@@ -336,8 +350,7 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     if options.programs is not None:
         trained.converter = with_converter(trained.config, programs=read_programs(options.programs)).converter
     clips = []
-    for path in options.clips:
-        midi = load_midi(path)
+    for path, midi in zip(options.clips, options.midis, strict=True):
         try:
             track = None if options.track is None else tracks_of(midi, options.track)[0]
             midi = taken_in(trained, midi, options, track, is_first=not clips)
@@ -417,8 +430,11 @@ def check_options(options: argparse.Namespace):
         read_programs(options.programs)
     if options.tool in NEW_CHORDS and options.chords == SONG_CHORDS:
         raise ValueError(f"{options.tool} takes new chords: give them as text, such as 'Am7 | G7'")
+    if getattr(options, "save", None) is not None:
+        check_file(Path(checked_path("--save", options.save)))
     if options.tool in TOOLS:
         check_output_options(options)
+        options.midis = [load_midi(path) for path in getattr(options, "clips", ())]
 
 
 def check_clip_count(count: int, is_grid: bool):
@@ -450,6 +466,8 @@ def check_model(trained: ClipTools, options: argparse.Namespace):
         raise ValueError(f'{model} follows chords: give them, such as --chords "Am7 | G7"')
     if chords is not None and not follows:
         raise ValueError(f"{model} does not follow chords: omit --chords")
+    if options.tool in GROOVE_TOOLS:
+        trained.groove_converter(options.tool)
     if options.tool == "compose" and options.songs is None and trained.sequence_prior is None:
         raise ValueError(f"{options.path} was fitted to no whole songs: give a folder of MIDI files as --songs")
 
@@ -459,8 +477,9 @@ def count_of(options: argparse.Namespace) -> int:
     if options.tool == "page":
         return len(PAGES)
     if options.tool == "interpolate":
-        return options.steps if options.grid is None else options.grid**2
-    return getattr(options, "count", 1)
+        pieces = options.steps if options.grid is None else options.grid**2
+        return (1 if options.joined else pieces) + options.page
+    return getattr(options, "count", 1) + options.page
 
 
 def midi_files_of(trained: ClipTools, options: argparse.Namespace) -> Iterator[Path]:
@@ -478,29 +497,37 @@ def midi_files_of(trained: ClipTools, options: argparse.Namespace) -> Iterator[P
 
 
 def write_pieces(pieces: Pieces, options: argparse.Namespace) -> Iterator[Path]:
-    """Writes pieces, and yields the path of each; shows a seed that was drawn once the first piece is made."""
+    """Writes pieces, and yields the path of each; shows a seed that was drawn once the first piece is made.
+
+    With `--page`, a web page that plays them comes last, under the name of the first.
+    """
+    folder, made = Path(options.out), []
     for k, piece in enumerate(pieces):
         if k == 0 and options.draws_seed and uses_seed(options):
             with tqdm.external_write_mode():
                 tell(f"seed {options.seed}")
-        yield write_new(finished(piece.midi, options), Path(options.out), piece.name, piece.bars)
+        made.append(piece._replace(midi=finished(piece.midi, options)))
+        yield write_new(folder / f"{piece.name}.mid", partial(write_midi, made[-1].midi, bars=piece.bars))
+    if options.page:
+        names, midis, (bars, *_) = zip(*made, strict=True)
+        page = partial(write_gallery, midis=midis, titles=names, bars=bars, title=f"{options.tool}: {names[0]}")
+        yield write_new(folder / f"{names[0]}.html", page)
 
 
-def write_new(midi: PrettyMIDI, folder: Path, name: str, bars: int) -> Path:
-    """Writes a piece to NAME.mid; if another piece has that name, to 'NAME (2).mid', and so on. Returns the path.
+def write_new(path: Path, write: Callable[[Path], None]) -> Path:
+    """Writes a file under its name; if another file has that name, 'NAME (2)', and so on. Returns the path.
 
     Raises:
         ValueError: the file cannot be written.
     """
-    draft = folder / f".{name}.partial"
+    draft = path.with_name(f".{path.name}.partial")
     try:
-        write_midi(midi, draft, bars)
-        paths = (folder / f"{name}{f' ({k})' if k > 1 else ''}.mid" for k in itertools.count(1))
-        path = next(path for path in paths if not path.exists() or path.read_bytes() == draft.read_bytes())
-        return draft.replace(path)
+        write(draft)
+        paths = (path.with_stem(f"{path.stem}{f' ({k})' if k > 1 else ''}") for k in itertools.count(1))
+        return draft.replace(next(one for one in paths if not one.exists() or one.read_bytes() == draft.read_bytes()))
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise ValueError(f"{folder / name}.mid cannot be written ({error.strerror}): give another --out") from error
+        raise ValueError(f"{path} cannot be written ({error.strerror}): give another --out") from error
 
 
 def make_folder(path: str):

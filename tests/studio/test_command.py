@@ -1,6 +1,8 @@
 """python generate.py TOOL: files named for what they are, of exact length, and errors in one line."""
 
 import itertools
+import json
+import re
 import shlex
 from pathlib import Path
 
@@ -55,8 +57,8 @@ def studio(folder, tmp_path, monkeypatch, capsys):
             printed = capsys.readouterr()
             run.heard = printed.err
         written = [Path(line) for line in printed.out.splitlines()]
-        assert sorted(written) == sorted(out.glob("*.mid"))
-        return {path.stem: path for path in written}
+        assert sorted(written) == sorted(out.iterdir())
+        return {path.stem if path.suffix == ".mid" else path.name: path for path in written}
 
     return run
 
@@ -201,6 +203,30 @@ def test_interpolate_writes_a_line_through_clips_of_any_length(studio, folder):
     assert {bars_in(path) for path in files.values()} == {4}
 
 
+@pytest.mark.parametrize("sides", [("--steps", 3), ("--grid", 2)])
+def test_an_interpolation_is_joined_to_one_file(sides, studio, folder):
+    clips = [folder / f"mel_{name}.mid" for name in "abcd"]
+    words = "interpolate", *clips, *sides, "--model", "mel", "--seed", 0
+    apart, ((stem, path),) = studio(*words), studio(*words, "--joined").items()
+    assert (stem, bars_in(path)) == (f"mel_a_to_mel_d_mel_{len(apart)}joined", 4 * len(apart))
+    bars = [(note.pitch, note.start) for note in first_track(path).notes]
+    each = 4 * 4 * 60 / 90
+    alone = [(n.pitch, n.start + k * each) for k, one in enumerate(apart.values()) for n in first_track(one).notes]
+    assert [pitch for pitch, _ in bars] == [pitch for pitch, _ in alone]
+    assert [start for _, start in bars] == pytest.approx([start for _, start in alone], abs=0.01)
+
+
+def test_a_page_plays_the_pieces_that_were_made(studio, folder):
+    words = "generate", "--model", "mel", "--count", 2, "--bars", 3, "--seed", 4
+    files = studio(*words, "--page")
+    assert list(files) == ["mel_3bars_seed4_1", "mel_3bars_seed4_2", "mel_3bars_seed4_1.html"]
+    page = json.loads(re.search(r'id="data">(.*?)</script>', list(files.values())[-1].read_text(), re.S)[1])
+    assert [piece["name"] for piece in page["pieces"]] == list(files)[:2]
+    for piece, path in zip(page["pieces"], files.values(), strict=False):
+        assert [note[2] for note in piece["parts"][0]["notes"]] == [note.pitch for note in first_track(path).notes]
+        assert len(piece["bars"]) == 3
+
+
 def test_interpolate_writes_a_grid_of_four_corners(studio, folder):
     clips = [folder / f"mel_{name}.mid" for name in "abcd"]
     files = studio("interpolate", *clips, "--grid", 2, "--model", "mel", "--seed", 0)
@@ -228,6 +254,17 @@ def test_personalize_writes_pieces_in_the_tempo_of_the_first_song(studio, folder
         assert load_midi(path).get_tempo_changes()[1].round(2).tolist() == [90]
     other = studio("personalize", *songs, *words, "--tempo", 77)
     assert {load_midi(path).get_tempo_changes()[1].round(2).tolist()[0] for path in other.values()} == {77}
+
+
+def test_a_personal_model_is_saved_and_used_by_other_tools(studio, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 5)
+    songs = [folder / f"mel_{name}.mid" for name in "abcd"]
+    made = studio("personalize", *songs, "--model", "mel", "--seed", 1, "--save", tmp_path / "me.pt")
+    again = studio("generate", "--model", tmp_path / "me.pt", "--seed", 1, "--tempo", 90)
+    ours, theirs = ([note.pitch for note in first_track(path).notes] for (path,) in (made.values(), again.values()))
+    assert ours == theirs
+    with pytest.raises(SystemExit, match="cannot be written: it is no place for a file"):
+        studio("personalize", *songs, "--model", "mel", "--save", tmp_path)
 
 
 def test_groove_plays_drums_and_strength_0_leaves_them(studio, folder):
@@ -426,6 +463,23 @@ def test_the_programs_that_fit_are_chosen(studio, folder, tmp_path):
     assert "bars 1 to 1, track 1" in studio.heard
 
 
+@pytest.mark.parametrize("drums", [False, True])
+def test_a_songs_only_track_of_notes_is_taken_whatever_its_program_is(drums, studio, folder, tmp_path):
+    midi = load_midi(folder / "mel_a.mid")
+    midi.instruments[0].program = 73
+    if drums:
+        midi.instruments.insert(0, Instrument(0, is_drum=True))
+        midi.instruments[0].notes = [Note(80, 36, 0, 1)]
+    midi.write(str(tmp_path / "flute.mid"))
+    (path,) = studio("reconstruct", tmp_path / "flute.mid", "--model", "mel").values()
+    assert first_track(path).program == 73
+    midi.instruments.append(Instrument(70))
+    midi.instruments[-1].notes = [Note(80, 50, 0, 1)]
+    midi.write(str(tmp_path / "two.mid"))
+    with pytest.raises(SystemExit, match="no track with a program in 0-31; it has programs 70, 73"):
+        studio("reconstruct", tmp_path / "two.mid", "--model", "mel")
+
+
 # ---- Help and errors ----
 
 
@@ -503,7 +557,7 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
             r"dial must be a number from 0 .*\(anything\), got 2",
         ),
         (["personalize", "CLIP", "none.mid", "--model", "mel"], "none.mid: there is no such file"),
-        (["groove", "CLIP", "--model", "mel"], "groove needs a model of a preset such as"),
+        (["groove", "CLIP", "--model", "piano"], "groove needs a model of a preset such as"),
         (["drumify", "CLIP", "--model", "groove"], "drumify needs a model of a preset such as"),
         (["groove", "CLIP", "--model", "groove"], "mel_a.mid: no drums: name the track that is drums"),
     ],
@@ -535,6 +589,7 @@ def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder
         (["interpolate", *["none.mid"] * 4, "--grid", "1"], "grid must be a whole number of at least 2"),
         (["groove", "none.mid", "--strength", "2"], "strength must be a number from 0 to 1, got 2.0"),
         (["drumify", "none.mid", "--temperature", "-1"], "temperature must be 0"),
+        (["continue", "none.mid"], "none.mid: there is no such file"),
         (["page", "--count", "0"], "count must be a whole number of at least 1"),
         (["page", "--temperature", "-1"], "temperature must be 0"),
         (["page", "--tempo", "0"], "qpm is 0.0; give quarters per minute"),
@@ -634,7 +689,9 @@ def test_the_commands_of_the_page_run(folder, composer, tmp_path, monkeypatch):
     assert {line.split()[2] for line in lines} == set(TOOLS)
     for line in lines:
         main(shlex.split(line)[2:])
-    assert len(list((tmp_path / "generated").glob("*.mid"))) == 4 + 3 + 1 + 1 + 9 + 16 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1
+    files = 4 + 3 + 1 + 1 + 1 + 16 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1 + 1
+    assert len(list((tmp_path / "generated").glob("*.mid"))) == files
+    assert len(list((tmp_path / "generated").glob("*.html"))) == 1
 
 
 @pytest.mark.parametrize("name", TOOLS)
