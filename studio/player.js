@@ -118,6 +118,7 @@ function sound(context, output, part, [, length, pitch, velocity], when) {
 function createPlayer() {
   let context = null, bus = null, timer = null; // a bus carries the notes of one run, so that a stop silences them
   let piece = null, start = 0, done = 0, repeats = true, ended = null; // start, done: seconds of the context
+  let route = null; // {pieces, from, reached}: the pieces that follow one another from the repetition `from` on
 
   function open() {
     if (!context) {
@@ -129,19 +130,32 @@ function createPlayer() {
     if (context.state === "suspended") context.resume();
   }
 
+  const onRoute = (k) => route && k >= route.from;
+  const inTurn = (k) => (onRoute(k) ? route.pieces[(k - route.from) % route.pieces.length] : piece);
+
+  // Takes notice of the piece of the route that repetition k plays.
+  function arrive(k) {
+    if (!onRoute(k) || k === route.at) return;
+    route.at = k;
+    piece = inTurn(k);
+    route.reached((k - route.from) % route.pieces.length);
+  }
+
   function schedule() {
     const now = context.currentTime, until = now + (document.hidden ? AHEAD_HIDDEN : AHEAD), cycle = piece.ms / 1000;
     const from = Math.max(done, now);
     const last = repeats ? Math.floor((until - start) / cycle) : 0;
     for (let k = Math.max(0, Math.floor((from - start) / cycle)); k <= last; ++k) {
-      for (const part of piece.parts) {
+      const own = inTurn(k);
+      for (const part of own.parts) {
         for (const note of part.notes) {
           const when = start + k * cycle + note[0] / 1000;
-          if (when >= from && when < until && note[0] < piece.ms) sound(context, bus, part, note, when);
+          if (when >= from && when < until && note[0] < own.ms) sound(context, bus, part, note, when);
         }
       }
     }
     done = Math.max(done, until);
+    arrive(Math.floor((now - start) / cycle));
     if (!repeats && now > start + cycle) stop(TAIL);
   }
 
@@ -151,7 +165,7 @@ function createPlayer() {
     const old = bus, tell = ended;
     old.gain.setTargetAtTime(0, context.currentTime, fade / 3);
     setTimeout(() => old.disconnect(), 2000 * fade);
-    piece = ended = null;
+    piece = ended = route = null;
     if (tell) tell();
   }
 
@@ -174,7 +188,11 @@ function createPlayer() {
     play,
     stop: () => stop(),
     swap(next) { // goes on in time with another piece of the same length
+      route = null;
       if (piece) piece = next;
+    },
+    travel(pieces, reached) { // from the next repetition on one piece after another; `reached` is told the index of each
+      if (piece) route = { pieces, reached, from: Math.floor((done - start) / (piece.ms / 1000)) + 1 };
     },
     repeat(on) { // from now on; without, a piece ends with the cycle that it is in
       if (piece && !on) start = context.currentTime - this.position / 1000;

@@ -25,6 +25,7 @@ function begin(from = 0) {
   player.play(chosen.loop, { from, whenEnded });
   showPlaying(button, "the loop", true);
   follow(place.firstChild);
+  chosen.made.travel();
 }
 
 function toggle() {
@@ -34,27 +35,64 @@ function toggle() {
 
 // ---- Pads ----
 
-// A square of loops with a point that one drags, or moves with the arrow keys. x and y run from 0 to 1.
+// A square of loops with a point that one drags, or moves with the arrow keys. x and y run from 0 to 1. The point goes
+// along a path of fields that one draws, a field per repetition of the loop.
 function pad(name, table, className, cells) {
   const size = table.length, at = { x: 0.5, y: 0.5 };
   const point = element("div", { class: "point" });
+  const line = drawn("polyline", {}), trace = drawn("svg", { viewBox: "0 0 1 1", class: "trace", "aria-hidden": "true" }, line);
+  let path = [], isDrawing = false; // fields [column, row]
   const label = `${name}. Drag, or use the arrow keys; the space bar plays and stops.`;
   const made = element("div", { class: `pad ${className}`, role: "application", tabindex: 0, "aria-label": label });
   made.style.gridTemplate = `repeat(${size}, 1fr) / repeat(${size}, 1fr)`;
-  made.append(...cells, point);
+  made.append(...cells, trace, point);
 
   const index = (value) => Math.min(size - 1, Math.floor(value * size));
+  const middle = (field) => field.map((k) => (k + 0.5) / size);
+  const loopAt = ([column, row]) => loops[table[row][column]];
+  const draw = element("button", { type: "button", click: press });
 
+  function setPath(fields) {
+    path = fields;
+    line.setAttribute("points", path.map((field) => middle(field).join()).join(" "));
+    draw.textContent = isDrawing ? "Finish the path" : path.length ? "Remove the path" : "Draw a path";
+  }
+
+  function press() {
+    if (isDrawing) return finish();
+    isDrawing = !path.length;
+    setPath([]);
+    player.swap(chosen.loop);
+  }
+
+  function finish() {
+    isDrawing = false;
+    setPath(path.length > 1 ? path : []);
+    travel();
+  }
+
+  function travel() {
+    if (path.length && !isDrawing) player.travel(path.map(loopAt), (k) => place(...middle(path[k])));
+  }
+
+  // Moves the point by hand: it draws a path, or leaves its own.
   function move(x, y) {
+    place(x, y);
+    const field = [index(at.x), index(at.y)];
+    if (!isDrawing) setPath([]);
+    else if (field.join() !== path.at(-1)?.join()) setPath([...path, field]);
+    player.swap(chosen.loop);
+  }
+
+  function place(x, y) {
     Object.assign(at, { x: Math.min(1, Math.max(0, x)), y: Math.min(1, Math.max(0, y)) });
     point.style.left = `${100 * at.x}%`;
     point.style.top = `${100 * at.y}%`;
-    const row = index(at.y), column = index(at.x), loop = loops[table[row][column]];
+    const column = index(at.x), row = index(at.y), loop = loopAt([column, row]);
     const before = chosen;
     chosen = { made, loop };
     for (const other of document.querySelectorAll(".pad")) other.classList.toggle("away", other !== made);
     if (before?.loop === loop && before.made === made) return;
-    player.swap(loop);
     show(loop, `${name}, column ${column + 1}, row ${row + 1}`);
   }
 
@@ -67,6 +105,7 @@ function pad(name, table, className, cells) {
     goTo(event);
     if (!player.piece) begin();
   });
+  made.addEventListener("pointerup", () => { if (isDrawing) finish(); });
   made.addEventListener("pointermove", (event) => { if (made.hasPointerCapture(event.pointerId)) goTo(event); });
   const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   made.addEventListener("keydown", (event) => {
@@ -76,7 +115,8 @@ function pad(name, table, className, cells) {
     else return;
     event.preventDefault();
   });
-  return Object.assign(made, { move });
+  setPath([]);
+  return Object.assign(made, { move, travel, draw });
 }
 
 function firstBars(loop) { // two of them, which show in a small field
@@ -100,7 +140,7 @@ const map = pad("Plane", plane, "map", counts.map((count) => {
 
 const names = corners.some((name) => name) ? ` ${corners.map((name, k) => `${"ABCD"[k]}: ${name}`).join(", ")}.` : "";
 const section = (title, square, text) => element("section", {}, element("h2", {}, title), square,
-  element("p", { class: "note" }, text));
+  element("p", { class: "bar" }, square.draw), element("p", { class: "note" }, text));
 document.getElementById("page").append(
   element("article", { class: "card stays" }, element("header", {}, button, title, link), place, legend(loops)),
   element("div", { class: "pads" },

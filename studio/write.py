@@ -113,7 +113,7 @@ def write_space(
     seed: int = 0,
     qpm: float = 120.0,
     title: str = "A space of loops",
-    lead: str = "Drag the point through a field: the loop changes and stays in time.",
+    lead: str = "Drag the point through a field, or draw it a path: the loop changes and stays in time.",
 ) -> None:
     """Writes a page to drag a point through a grid between four pieces, and through a plane of the latent space.
 

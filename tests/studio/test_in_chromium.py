@@ -249,6 +249,59 @@ def test_a_finger_moves_the_point(page, folder):
     assert text(page, "h2[aria-live]") == "Blend, column 3, row 3"
 
 
+@pytest.fixture(scope="module")
+def fast_space(tmp_path_factory):
+    """A space whose loops last 1.6 seconds."""
+    path = tmp_path_factory.mktemp("space") / "space.html"
+    trained = TrainedModel.load(ROOT / "pretrained" / "drums_2bar_low.pt")
+    write_space(path, trained, grid=3, plane=5, qpm=300)
+    return path
+
+
+def test_the_point_goes_along_a_path_one_field_per_repetition(page, fast_space):
+    page.open(fast_space)
+    assert text(page, "section:has(.blend) .bar button") == "Draw a path"
+    page.click("section:has(.blend) .bar button")
+    page.drag(".blend", [(0.1, 0.1), (0.5, 0.1), (0.5, 0.5)])
+    page.wait(PLAYING)
+    assert page.run("document.querySelector('.blend polyline').points.length") == 3
+    assert text(page, "section:has(.blend) .bar button") == "Remove the path"
+    page.run(
+        "heard = []; own = sound; sound = (...given) => { heard.push(given[4]); own(...given); }; "
+        "visited = []; "
+        "new MutationObserver(() => visited.push([title.textContent, player.position, "
+        "player.piece === chosen.loop])).observe(title, { childList: true }); 0"
+    )
+    page.wait("visited.length >= 4")
+    visited = page.run("visited")
+    fields = ["column 1, row 1", "column 2, row 1", "column 2, row 2", "column 1, row 1"]
+    assert [name for name, _, _ in visited[:4]] == [f"Blend, {field}" for field in fields]
+    assert all(same for _, _, same in visited)
+    assert max(position for _, position, _ in visited) < 200  # milliseconds after the loop began again
+    sixteenths = page.run("heard.map((when) => (when - heard[0]) / 0.05)")
+    assert max(abs(place - round(place)) for place in sixteenths) < 0.01
+
+
+def test_a_move_by_hand_leaves_the_path(page, fast_space):
+    page.open(fast_space)
+    page.click("section:has(.map) .bar button")
+    page.run("document.querySelector('.map').focus()")
+    for key in ("ArrowRight", "ArrowUp"):
+        page.press(key)
+    assert text(page, "section:has(.map) .bar button") == "Finish the path"
+    page.click("section:has(.map) .bar button")
+    assert page.run("document.querySelector('.map polyline').points.length") == 2
+    page.run("document.querySelector('.map').focus()")
+    page.press(" ")
+    page.wait("player.piece === loops[plane[2][3]] || player.piece === loops[plane[1][3]]")
+    page.press("ArrowLeft")
+    assert page.run("document.querySelector('.map polyline').points.length") == 0
+    assert text(page, "section:has(.map) .bar button") == "Draw a path"
+    here = page.run("[title.textContent, player.time]")
+    page.wait(f"player.time > {here[1]} + 2")
+    assert text(page, "h2[aria-live]") == here[0]
+
+
 # ---- The blind page ----
 
 
