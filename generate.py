@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -40,8 +39,8 @@ from engine.checks import (
     checked_type,
     described,
     finite_floats,
-    plain,
 )
+from engine.precision import autocast, chosen_precision
 from engine.rng import normal
 from engine.slerp import slerp
 from loss import kl_divergence
@@ -58,7 +57,7 @@ from midi_utils import (
     as_midi,
     evenly,
 )
-from model import MusicVAE, autocast, chosen_precision
+from model import MusicVAE
 from music.chords import chords_to_controls
 from music.converter import Programs, as_array, concatenated, take
 from music.labels import NO_NOTE
@@ -102,7 +101,7 @@ class TrainedModel(NearTools, DirectionTools):
     Args:
         model: put into evaluation mode.
         config: the preset; its converter reads and writes the music.
-        precision: of the matrix products: 'float32', 'bfloat16' or 'auto', see `model.autocast`.
+        precision: of the matrix products: 'float32', 'bfloat16' or 'auto', see `engine.precision.autocast`.
         prior: distribution that `sample` draws z from, moved to the model's device; N(0, I) when None.
         prior_width: the `width` of the prior's method `draw`, for most kinds a factor on its standard deviation; the
             prior's own `default_width`, or PRIOR_WIDTH, when None.
@@ -217,7 +216,7 @@ class TrainedModel(NearTools, DirectionTools):
         length: int | None = None,
         controls: Controls | None = None,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float = 120.0,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
@@ -248,7 +247,7 @@ class TrainedModel(NearTools, DirectionTools):
             z, temperature=temperature, length=length, controls=controls, generator=source, qpm=qpm, program=program
         )
 
-    def draw_z(self, n: int, generator: Generator | int | None = None, *, seed: int | None = None) -> Tensor:
+    def draw_z(self, n: int, generator: Generator | None = None, *, seed: int | None = None) -> Tensor:
         """Draws n latent vectors [n, Z] from the prior, its standard deviation scaled by `prior_width`.
 
         Without a prior they come from N(0, I), unscaled. `seed` and `generator` are as in `sample`.
@@ -305,7 +304,7 @@ class TrainedModel(NearTools, DirectionTools):
         if not len(songs):
             raise ValueError(f"{name} must have at least one window, got none")
 
-    def encode(self, music: Music, generator: Generator | int | None = None, *, seed: int | None = None) -> Encoding:
+    def encode(self, music: Music, generator: Generator | None = None, *, seed: int | None = None) -> Encoding:
         """Encodes music to latent vectors: one per song, or one per window.
 
         Args:
@@ -338,7 +337,7 @@ class TrainedModel(NearTools, DirectionTools):
         length: int | None = None,
         controls: Controls | None = None,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float = 120.0,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
@@ -357,7 +356,7 @@ class TrainedModel(NearTools, DirectionTools):
         length: int | None = None,
         controls: Controls | None = None,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float = 120.0,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
@@ -389,7 +388,7 @@ class TrainedModel(NearTools, DirectionTools):
         length: int | None = None,
         controls: Controls | None = None,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float = 120.0,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
@@ -432,14 +431,14 @@ class TrainedModel(NearTools, DirectionTools):
         with autocast(self.device, self.precision):
             return self.model.encode(inputs, lengths, controls)
 
-    def _random_source(self, seed: int | None, generator: Generator | int | None) -> Generator | None:
+    def _random_source(self, seed: int | None, generator: Generator | None) -> Generator | None:
         """The generator of a call; None for PyTorch's global one."""
-        if seed is not None and generator is not None:
-            raise ValueError(f"give a seed or a generator, not both: got seed={seed} and generator={generator}")
-        given = generator if seed is None else seed
-        if seed is None and not isinstance(plain(given), Integral):
-            return checked_generator(given)
-        return Generator(self.device).manual_seed(checked_seed(given))
+        generator = checked_generator(generator)
+        if seed is None:
+            return generator
+        if generator is not None:
+            raise ValueError(f"give a seed or a generator, not both: got seed={seed} and a generator")
+        return Generator(self.device).manual_seed(checked_seed(seed))
 
     def _checked_prior(self, prior: Prior | SequencePrior) -> Prior | SequencePrior:
         """A prior on the model's device."""

@@ -21,7 +21,6 @@ B * S.
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -48,9 +47,8 @@ from engine.checks import (
 from engine.core_steps import CoreSteps
 from engine.cuda_graph import run_as_graph
 from engine.fused_lstm import LstmState, LstmTrace
-from engine.lstm import LstmLayer, compute_dtype, insert_constant, lstm_layers, one_hot_frames, supports_bfloat16
+from engine.lstm import LstmLayer, compute_dtype, insert_constant, lstm_layers, one_hot_frames
 from engine.masks import step_mask
-from engine.precision import bfloat16_is_faster
 from engine.rng import RandomSource, normal, uniform
 from engine.roll_out import draw_steps, one_kernel_per_roll_out, step_layers
 from outputs import Output, output_kind, starts
@@ -345,40 +343,6 @@ class RollOut(NamedTuple):
 
 
 # ---- The model ----
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The context of a forward pass with matrix products in the given precision. Weights keep theirs.
-
-    Args:
-        device: of the model.
-        precision: as in `chosen_precision`.
-
-    Raises:
-        ValueError: an unknown precision, or bfloat16 on a device that does not run it.
-    """
-    half = chosen_precision(device, precision) == "bfloat16"
-    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
-
-
-def chosen_precision(device: torch.device, precision: str) -> str:
-    """The precision of matrix products on a device, 'float32' or 'bfloat16'.
-
-    Args:
-        device: of the model.
-        precision: 'float32'; 'bfloat16', for a CPU with instructions for it or a GPU whose cuDNN runs LSTMs in it; or
-            'auto', which is bfloat16 where that runs and is faster, see `bfloat16_is_faster`, and float32 elsewhere.
-
-    Raises:
-        ValueError: an unknown precision, or bfloat16 on a device that does not run it.
-    """
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
-    if precision == "bfloat16" and not supports_bfloat16(device):
-        raise ValueError(f"no LSTM runs in bfloat16 on {device} here: choose precision 'float32' or 'auto'")
-    if precision != "auto":
-        return precision
-    return "bfloat16" if supports_bfloat16(device) and bfloat16_is_faster(device) else "float32"
 
 
 def parameter_count(layers: nn.Module) -> int:

@@ -33,10 +33,11 @@ from corpus import load_corpus
 from engine.adam import Adam
 from engine.checks import checked_count, checked_path, checked_positive, checked_seed, checked_type
 from engine.memory import keep_freed_memory
+from engine.precision import chosen_precision
 from engine.rng import seeded
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, check_shares, load_songs
-from model import MusicVAE, chosen_precision
+from model import MusicVAE
 from music.intake import add_intake_arguments, read_intake, read_programs, read_time_signature
 from training.batches import LabelBatch, labels_on, step_batch
 from training.best import check_patience, is_best, out_of_patience, patience_line

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model import ModelConfig, autocast
+from engine.precision import autocast
+from model import ModelConfig
 
 MATRIX_SIZE = 2048  # rows and columns of the product that is timed on a processor
 CUDA_MATRIX_SIZE = 8192

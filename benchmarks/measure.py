@@ -29,10 +29,11 @@ from checkpoint import CHECKPOINT, save_checkpoint
 from configs import Config
 from engine.adam import Adam
 from engine.memory import keep_freed_memory
+from engine.precision import autocast
 from engine.rng import seeded
 from generate import TrainedModel
 from midi_utils import Converter, Windows, load_midi, load_songs
-from model import ModelConfig, MusicVAE, autocast
+from model import ModelConfig, MusicVAE
 from training.batches import LabelBatch, batch_tensors, labels_at
 from training.updates import update
 

@@ -13,7 +13,7 @@ class Row(NamedTuple):
     """One measurement, which runs in a process of its own."""
 
     device: str  # 'cpu' or 'cuda'
-    precision: str  # 'float32' or 'auto' (see `model.autocast`)
+    precision: str  # 'float32' or 'auto' (see `engine.precision.autocast`)
     model: str  # one of MODELS
     work: str  # one of WORKS in measure.py
     batch: int  # sequences per call; 1 for work without a batch

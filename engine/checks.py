@@ -41,10 +41,15 @@ def plain(value):
     return value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
 
 
+def is_whole(value) -> bool:
+    """Whether a value of `plain` is a whole number; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def checked_count(name: str, value, least: int = 1) -> int:
     """A whole number of at least `least`."""
     number = plain(value)
-    if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
+    if not is_whole(number) or number < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {described(value)}")
     return int(number)
 
@@ -81,14 +86,14 @@ def checked_temperature(value) -> float:
 def checked_seed(value) -> int:
     """A seed of PyTorch's generators."""
     number = plain(value)
-    if not isinstance(number, Integral) or isinstance(number, bool) or int(number) not in SEEDS:
+    if not is_whole(number) or int(number) not in SEEDS:
         raise ValueError(f"seed must be a whole number from -2^63 to 2^64 - 1, got {described(value)}")
     return int(number)
 
 
 def checked_generator(value) -> Generator | None:
     """A source of random numbers: a generator, or None for PyTorch's global one."""
-    return checked_type("generator", value, Generator | None, "a torch.Generator, a seed or None")
+    return checked_type("generator", value, Generator | None, "a torch.Generator or None; give a number as seed")
 
 
 def checked_path(name: str, value) -> Path:

@@ -1,10 +1,11 @@
-"""Which precision of the matrix products is the faster one here, by measurement.
+"""The precision of the matrix products, and which one is faster here, by measurement.
 
 A processor may list bfloat16 among its instructions and yet emulate it, more slowly than float32.
 """
 
 import hashlib
 import time
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,12 +13,47 @@ import torch
 from torch import Tensor
 
 from engine.kernels import matmul
+from engine.lstm import supports_bfloat16
 
 PRODUCT = (64, 256, 1024)  # rows, inputs and outputs of the timed product: a step of a layer of 256 units
 ROUNDS = 8  # timings of each precision, the best of which counts
 MAX_SECONDS = 0.008  # of timed products; a slow machine makes fewer rounds
 CACHE = Path(__file__).parent / "__pycache__"
 CPU_FACTS = ("model name", "flags", "CPU part", "Features")  # lines of /proc/cpuinfo that tell processors apart
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The context of a forward pass with matrix products in the given precision. Weights keep theirs.
+
+    Args:
+        device: of the model.
+        precision: as in `chosen_precision`.
+
+    Raises:
+        ValueError: an unknown precision, or bfloat16 on a device that does not run it.
+    """
+    half = chosen_precision(device, precision) == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
+
+
+def chosen_precision(device: torch.device, precision: str) -> str:
+    """The precision of matrix products on a device, 'float32' or 'bfloat16'.
+
+    Args:
+        device: of the model.
+        precision: 'float32'; 'bfloat16', for a CPU with instructions for it or a GPU whose cuDNN runs LSTMs in it; or
+            'auto', which is bfloat16 where that runs and is faster, see `bfloat16_is_faster`, and float32 elsewhere.
+
+    Raises:
+        ValueError: an unknown precision, or bfloat16 on a device that does not run it.
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
+    if precision == "bfloat16" and not supports_bfloat16(device):
+        raise ValueError(f"no LSTM runs in bfloat16 on {device} here: choose precision 'float32' or 'auto'")
+    if precision != "auto":
+        return precision
+    return "bfloat16" if supports_bfloat16(device) and bfloat16_is_faster(device) else "float32"
 
 
 @lru_cache

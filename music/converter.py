@@ -8,7 +8,7 @@ A representation is a frozen dataclass in a file of its own. `to_arrays` cuts a 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from numbers import Integral, Real
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from pretty_midi import PrettyMIDI
 from torch import Tensor
 
-from engine.checks import checked_type, described, plain, whole_numbers
+from engine.checks import checked_type, described, is_whole, plain, whole_numbers
 from engine.masks import step_mask
 from music.chords import CHORD_DEPTH, chord_symbol
 from music.grid import (
@@ -318,7 +318,7 @@ def _first(cuts: Iterable[Cut]) -> Iterator[Cut]:
 def checked_program(program: int) -> int:
     """A General MIDI program, counted from 0; raises ValueError on another number."""
     number = plain(program)
-    if not isinstance(number, Integral) or isinstance(number, bool) or not 0 <= number < 128:
+    if not is_whole(number) or not 0 <= number < 128:
         raise ValueError(f"program is {described(program)}; it must be a whole number, General MIDI has 0 to 127")
     return int(number)
 

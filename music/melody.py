@@ -67,6 +67,8 @@ class PitchedTracksConverter(BarsConverter):
         super().__post_init__()
         if self.programs is not None:
             checked_type("programs", self.programs, tuple, "General MIDI programs, such as (0, 1), or None")
+            if not self.programs:
+                raise ValueError("programs must be at least one program, or None for all, got ()")
             for program in self.programs:
                 checked_program(program)
 

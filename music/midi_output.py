@@ -9,14 +9,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from numbers import Integral
 
 import mido
 import numpy as np
 import pretty_midi
 from pretty_midi import Note, PrettyMIDI
 
-from engine.checks import checked_count, checked_number, checked_path, checked_type, described, plain
+from engine.checks import checked_count, checked_number, checked_path, checked_type, described, is_whole, plain
 from music.converter import VELOCITY, checked_program
 from music.grid import seconds_per_step
 
@@ -42,7 +41,7 @@ def drum_pitch(drum: int | str) -> int:
     number = int(drum) if isinstance(drum, str) and drum.isdecimal() else plain(drum)
     if isinstance(number, str):
         return FIRST_DRUM + _by_name(number, DRUM_NAMES, "drum")
-    if not isinstance(number, Integral) or isinstance(number, bool) or not 0 <= number < 128:
+    if not is_whole(number) or not 0 <= number < 128:
         raise ValueError(f"a drum must be a MIDI pitch, 0 to 127, or a General MIDI name, got {described(drum)}")
     return int(number)
 

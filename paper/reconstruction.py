@@ -12,10 +12,10 @@ import torch
 from torch import Generator, Tensor
 
 from engine.checks import checked_count, checked_generator, described
+from engine.precision import autocast
 from generate import Encoding, TrainedModel
 from loss import reconstruction_loss
 from midi_utils import Tensors, Windows
-from model import autocast
 from music.converter import take
 from paper.measured_songs import HeldOut
 

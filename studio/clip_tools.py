@@ -20,10 +20,10 @@ from torch.distributions import Normal
 from tqdm import tqdm
 
 from engine.checks import checked_count, checked_share, checked_temperature, described
+from engine.precision import autocast
 from engine.rng import uniform
 from engine.slerp import slerp, slerp_rows
 from midi_utils import Converter, GrooveConverter, Midi, SongDataset, Windows, as_midi, midi_files
-from model import autocast
 from music.chords import progression
 from music.clip_chords import SONG_CHORDS, chords_of_clip
 from music.clips import (
@@ -175,7 +175,7 @@ class ClipTools:
         chords: str | None = None,
         temperature: float = 1.0,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float = 120.0,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
@@ -208,7 +208,7 @@ class ClipTools:
         chords: str | None = None,
         temperature: float = 0.0,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float | None = None,
         program: Programs = None,
     ) -> PrettyMIDI:
@@ -246,7 +246,7 @@ class ClipTools:
         chords: str | None = None,
         temperature: float = 1.0,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
@@ -309,7 +309,7 @@ class ClipTools:
         *,
         temperature: float = 1.0,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
@@ -369,7 +369,7 @@ class ClipTools:
         *,
         temperature: float = 1.0,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
@@ -396,7 +396,7 @@ class ClipTools:
         *,
         temperature: float = 1.0,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
@@ -459,7 +459,7 @@ class ClipTools:
         pulse: int | None = None,
         temperature: float = 0.0,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float | None = None,
         program: Programs = None,
     ) -> PrettyMIDI:

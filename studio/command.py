@@ -54,10 +54,7 @@ from training.run_folder import check_folder
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = "mel_2bar_low"
-OTHER_MODELS = {"groove": "groove_humanize", "drumify": "groove_tap", "reharmonize": "mel_2bar_chords"}
-NEW_MUSIC = ("generate", "continue", "personalize")  # tools
-CLIP_COUNTS = {"interpolate": "+", "personalize": "+", "compose": "*"}  # of tools that take other than one
-DRAWING = (*NEW_MUSIC, "vary", "compose")  # tools that draw latent vectors, at temperature 0, too
+NEW_MUSIC = ("generate", "continue", "personalize")  # tools whose new music has any length
 COMPOSED_BARS = 64
 STEPS = 5  # of an interpolation
 PULSES = {"4th": 4, "8th": 2, "16th": 1}  # steps between the taps that drumify adds
@@ -104,7 +101,7 @@ def find_model(name: str) -> Path:
     for path in (PRETRAINED / f"{name}.pt", Path(name), PRETRAINED / f"{name.removesuffix('.pt')}.pt"):
         if path.exists() or is_magenta_checkpoint(path):
             return path
-    presets = {OTHER_MODELS[tool]: preset for tool, (_, preset) in GROOVE_TOOLS.items()}
+    presets = {TOOLS[tool].model: preset for tool, (_, preset) in GROOVE_TOOLS.items()}
     if name in presets:
         raise ValueError(
             f"there is no {name}.pt in {PRETRAINED}: train one on drummers' MIDI files with python train.py --config "
@@ -116,14 +113,13 @@ def find_model(name: str) -> Path:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options of the command."""
-    every = TOOLS | {"page": PAGE}
     parser = argparse.ArgumentParser(
         description="Make music with a trained model. Every tool has its own --help.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="examples:\n" + "\n".join(f"  {example_of(name, tool)}" for name, tool in every.items()),
+        epilog="examples:\n" + "\n".join(f"  {example_of(name, tool)}" for name, tool in COMMANDS.items()),
     )
     tools = parser.add_subparsers(dest="tool", required=True, metavar="TOOL")
-    for name, tool in every.items():
+    for name, tool in COMMANDS.items():
         words = {"help": tool.purpose, "description": tool.purpose, "epilog": f"example: {example_of(name, tool)}"}
         add_arguments(tools.add_parser(name, **words), name)
     return parser.parse_args(arguments)
@@ -136,9 +132,9 @@ def example_of(name: str, tool: "Tool") -> str:
 
 def add_arguments(parser: argparse.ArgumentParser, tool: str):
     """Adds the options of a tool."""
-    if tool in TOOLS and tool != "generate":
-        parser.add_argument("clips", nargs=CLIP_COUNTS.get(tool, 1), metavar="CLIP", help="MIDI file")
-    default = OTHER_MODELS.get(tool, DEFAULT_MODEL)
+    if clips := COMMANDS[tool].clips:
+        parser.add_argument("clips", nargs=clips, metavar="CLIP", help="MIDI file")
+    default = COMMANDS[tool].model
     parser.add_argument("--model", default=default, help=f"name in pretrained/, or a path (default: {default})")
     parser.add_argument("--config", help="preset of one of Magenta's models, where its file fits several")
     parser.add_argument("--out", default="generated", help="folder of the files (default: generated)")
@@ -146,7 +142,7 @@ def add_arguments(parser: argparse.ArgumentParser, tool: str):
         add_page_arguments(parser, TEMPERATURE)
         return
     add_tool_arguments(parser, tool)
-    if tool != "generate":
+    if clips:
         add_clip_arguments(parser)
     if tool == "compose":
         parser.set_defaults(chords=None)
@@ -159,7 +155,7 @@ def add_arguments(parser: argparse.ArgumentParser, tool: str):
 
 def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
     """Adds the options that only some tools have."""
-    if tool in DRAWING:
+    if TOOLS[tool].draws:
         parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
     if tool in NEW_MUSIC:
         parser.add_argument("--bars", type=int, help="length of the new music; default: the model's own")
@@ -190,7 +186,7 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
     if tool == "groove":
         parser.add_argument("--strength", type=float, default=1.0, help="0 (as it was) to 1 (default)")
     else:
-        temperature = TEMPERATURE if tool in (*NEW_MUSIC, "compose") else 0.0
+        temperature = TOOLS[tool].temperature
         what = f"0 takes the most likely label (default: {temperature:g})"
         parser.add_argument("--temperature", type=float, default=temperature, help=what)
         parser.add_argument("--seed", type=int, help="repeats a result; drawn and shown when omitted")
@@ -326,7 +322,7 @@ def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: l
 def file_name(options: argparse.Namespace, *words: str) -> str:
     """A file's name without its ending: the words, a model other than the tool's own, and the seed of what is drawn."""
     model = model_name(options.path)
-    if options.model != OTHER_MODELS.get(options.tool, DEFAULT_MODEL) and model not in words:
+    if options.model != TOOLS[options.tool].model and model not in words:
         words += (model,)
     if uses_seed(options):
         words += (f"seed{options.seed}",)
@@ -340,7 +336,7 @@ def clip_file_name(options: argparse.Namespace, *words: str) -> str:
 
 def uses_seed(options: argparse.Namespace) -> bool:
     """Whether random numbers decide on a tool's pieces."""
-    return options.tool in DRAWING or bool(getattr(options, "temperature", 0.0))
+    return TOOLS[options.tool].draws or bool(getattr(options, "temperature", 0.0))
 
 
 def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
@@ -564,33 +560,64 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
 class Tool(NamedTuple):
     """A tool of the command."""
 
-    make: Callable[..., Iterator]  # yields Pieces; that of PAGE, the paths of files
+    make: Callable[..., Iterator]  # yields Pieces; that of the page, the paths of files
     purpose: str
     example: str  # its arguments
+    clips: int | str = 1  # how many it takes, as argparse counts: "+" one or more, "*" any number, 0 none
+    model: str = DEFAULT_MODEL  # that it uses where none is given
+    draws: bool = False  # latent vectors: a seed counts at temperature 0, too, and there may be several pieces
+    temperature: float = 0.0  # of decoding, where none is given
 
 
-TOOLS = {  # they write MIDI files, PAGE writes web pages
-    "generate": Tool(generate_pieces, "make new pieces", "--count 4 --bars 8 --temperature 0.5 --seed 1"),
-    "continue": Tool(continue_pieces, "let a clip go on in its style", "song.mid --bars 8 --model mel_2bar_low"),
+TOOLS = {  # they write MIDI files
+    "generate": Tool(
+        generate_pieces,
+        "make new pieces",
+        "--count 4 --bars 8 --temperature 0.5 --seed 1",
+        clips=0,
+        draws=True,
+        temperature=TEMPERATURE,
+    ),
+    "continue": Tool(
+        continue_pieces,
+        "let a clip go on in its style",
+        "song.mid --bars 8 --model mel_2bar_low",
+        draws=True,
+        temperature=TEMPERATURE,
+    ),
     "interpolate": Tool(
         interpolate_pieces,
         "go from clip to clip, on a line or in a grid of four corners",
         "a.mid b.mid c.mid --steps 9",
+        clips="+",
     ),
     "compose": Tool(
         compose_pieces,
         "make long pieces in which parts come back: new, after a clip, or between two",
         "--bars 64 --seed 1",
+        clips="*",
+        draws=True,
+        temperature=TEMPERATURE,
     ),
-    "vary": Tool(vary_pieces, "make versions of a clip", "song.mid --amount 0.3 --count 4"),
+    "vary": Tool(vary_pieces, "make versions of a clip", "song.mid --amount 0.3 --count 4", draws=True),
     "personalize": Tool(
         personalize_pieces,
         "make new pieces near a few songs",
         "song.mid more.mid --dial 0.25 --count 4 --bars 4",
+        clips="+",
+        draws=True,
+        temperature=TEMPERATURE,
     ),
-    "groove": Tool(groove_pieces, "give stiff drums timing and dynamics", "beat.mid --strength 0.8"),
-    "drumify": Tool(drumify_pieces, "play drums to the rhythm of any track", "bass.mid --track 0"),
-    "reharmonize": Tool(reharmonize_pieces, "play a clip under other chords", 'song.mid --chords "Am7 Dm7 | G7 Cmaj7"'),
+    "groove": Tool(
+        groove_pieces, "give stiff drums timing and dynamics", "beat.mid --strength 0.8", model="groove_humanize"
+    ),
+    "drumify": Tool(drumify_pieces, "play drums to the rhythm of any track", "bass.mid --track 0", model="groove_tap"),
+    "reharmonize": Tool(
+        reharmonize_pieces,
+        "play a clip under other chords",
+        'song.mid --chords "Am7 Dm7 | G7 Cmaj7"',
+        model="mel_2bar_chords",
+    ),
     "reconstruct": Tool(
         reconstruct_pieces, "encode a clip of any length and decode it", "song.mid --from-bar 5 --clip-bars 8"
     ),
@@ -599,4 +626,6 @@ PAGE = Tool(
     page_files,
     "write web pages that play: samples, a space of loops, a blind test",
     "--model mel_2bar_low --out generated/pages",
+    clips=0,
 )
+COMMANDS = TOOLS | {"page": PAGE}

@@ -35,7 +35,7 @@ class NearTools(ClipTools):
         *,
         temperature: float = 0.0,
         seed: int | None = None,
-        generator: Generator | int | None = None,
+        generator: Generator | None = None,
         qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:

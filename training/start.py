@@ -19,8 +19,9 @@ from configs import Config, config_from_dict, config_to_dict
 from engine.adam import Adam
 from engine.checks import checked_type
 from engine.lstm import supports_bfloat16
+from engine.precision import chosen_precision
 from midi_utils import SongDataset
-from model import ModelConfig, MusicVAE, chosen_precision
+from model import ModelConfig, MusicVAE
 from training.history import Position, position_from_dict
 from training.processes import from_main_process
 
@@ -78,7 +79,7 @@ def start_run(
         device: where the model is trained.
         seed: seed of the initial weights and of every draw.
         precision: of the matrix products; 'auto' is what the checkpoint was trained in or, at the first step, what
-            `model.chosen_precision` measures. All processes take that of the main one.
+            `engine.precision.chosen_precision` measures. All processes take that of the main one.
 
     Raises:
         ValueError: weights of another kind of model, or a checkpoint that is unreadable or belongs to another run.

@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from configs import TrainingConfig
 from engine.adam import Adam
+from engine.precision import autocast
 from engine.rng import RandomSource, Shard, normal, own_rows, seeded
 from loss import (
     ElboLoss,
@@ -22,7 +23,7 @@ from loss import (
     sampling_probability_at,
 )
 from midi_utils import Converter
-from model import MusicVAE, autocast
+from model import MusicVAE
 from training.batches import Batch, LabelBatch, batch_tensors, labels_at
 from training.history import Metrics
 from training.processes import process_count, process_shard
@@ -50,7 +51,7 @@ def compute_loss(
         free_bits: bits of a window's KL that cost nothing.
         sampling_probability: probability that the decoder reads its own draw and not the target (scheduled sampling).
         source: random source of z, dropout and scheduled sampling, on the device of the batch.
-        precision: see `model.autocast`.
+        precision: see `engine.precision.autocast`.
 
     Returns:
         The loss and its parts, and the accuracy averaged over a trio's parts.
@@ -137,7 +138,7 @@ def update(
         recipe: schedules, clipping and learning rate.
         step: global step, which the schedules follow.
         source: random source of z, dropout and scheduled sampling, on the model's device.
-        precision: see `model.autocast`.
+        precision: see `engine.precision.autocast`.
 
     Returns:
         What `compute_loss` returned before the update.

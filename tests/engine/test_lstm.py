@@ -9,15 +9,16 @@ import torch.nn.functional as F
 
 import model
 from configs import CONFIGS
-from engine import fused_lstm, kernels, lstm
+from engine import fused_lstm, kernels, lstm, precision
 from engine.fused_lstm import LstmState, LstmTrace, lstm_cell, new_trace
 from engine.kernels import prepare_linear
 from engine.lstm import LstmLayer, one_hot_frames
+from engine.precision import autocast
 from engine.rng import Shard, seeded
 from engine.roll_out import draw_steps
 from engine.softmax import draw_classes
 from helpers import made_songs, needs_bfloat16
-from model import MusicVAE, autocast
+from model import MusicVAE
 from training.batches import Batch
 from training.updates import compute_loss
 
@@ -344,7 +345,7 @@ def test_forward_in_dtype_equals_pytorchs_layer(bidirectional):
 def test_without_bfloat16_auto_takes_float32_and_bfloat16_is_refused(monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setattr(kernels, "cpu_supports_bfloat16", lambda: False)
-    monkeypatch.setattr(model, "supports_bfloat16", lambda device: False)
+    monkeypatch.setattr(precision, "supports_bfloat16", lambda device: False)
     with pytest.raises(ValueError, match="no LSTM runs in bfloat16 on cpu here: choose precision 'float32' or 'auto'"):
         autocast(cpu, "bfloat16")
     with autocast(cpu, "auto"):

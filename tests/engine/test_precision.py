@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from engine import precision
+from engine.precision import chosen_precision
 from helpers import needs_bfloat16
-from model import chosen_precision
 
 CPU = torch.device("cpu")
 

@@ -55,7 +55,7 @@ def test_published_weights_are_small_and_record_their_training(published):
     assert trained.prior is not None
     facts = read_checkpoint(path)["run"]
     assert (facts["step"], facts["seed"]) == (20, 5)
-    assert len(trained.sample(2, generator=0)) == 2
+    assert len(trained.sample(2, seed=0)) == 2
 
 
 def test_the_best_weights_of_a_run_are_published_where_asked(corpus_arguments, tmp_path):
@@ -261,7 +261,7 @@ def test_every_published_model_loads_and_plays_and_has_a_card_and_measurements(p
         assert len(trained.prior.means) == PRIOR_WINDOWS // WINDOWS_PER_GAUSSIAN
     assert trained.config.name == f"{publish.STAGES[path.stem].preset}_mini"
     chords = {"controls": ["C"]} if getattr(trained.converter, "chords", False) else {}
-    notes = [note for part in trained.sample(1, generator=0, **chords)[0].instruments for note in part.notes]
+    notes = [note for part in trained.sample(1, seed=0, **chords)[0].instruments for note in part.notes]
     assert (trained.sequence_prior is not None) == (path.stem in publish.COMPOSERS)
     assert len(notes) > 3
     found = json.loads((ROOT / "results" / f"{path.stem}.json").read_text())

@@ -86,7 +86,7 @@ def test_teacher_forced_accuracy_equals_that_of_the_loss(trained):
     """For the same z, both count the same labels as correct."""
     songs = made_songs(trained.converter, 12)
     windows = songs.windows(slice(None))
-    z = trained.encode(windows, 0).z
+    z = trained.encode(windows, seed=0).z
     labels, nats = decode_teacher_forced(trained, windows, z)
     tensors = trained.converter.to_tensors(windows)
     with torch.no_grad():

@@ -558,7 +558,7 @@ def test_paper_ipynb_counts_leaps_and_gaps_of_the_melodies_on_its_pages():
     notebook, found = (ROOT / "paper.ipynb").read_text(), {}
     for name in ("mel_2bar", "mel_2bar_low"):
         trained = TrainedModel.load(ROOT / "pretrained" / f"{name}.pt")
-        drawn = decode_sampled(trained, trained.draw_z(32, 0), make_generator(trained, 1))
+        drawn = decode_sampled(trained, trained.draw_z(32, seed=0), make_generator(trained, 1))
         leaps = [np.abs(np.diff(one[one >= FIRST_PITCH].astype(int))).max(initial=0) > 12 for one in drawn]
         found[name] = sum(leaps), ((drawn >= FIRST_PITCH).sum(1) <= 4).sum()
     assert found == {"mel_2bar": (6, 7), "mel_2bar_low": (1, 4)}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-import model as model_module
+import engine.precision as precision_module
 import training.start as start_module
 from checkpoint import BEST, CHECKPOINT, load_checkpoint, read_checkpoint
 from helpers import MAGENTA, QUIET, equal_weights, made_songs, needs_bfloat16, shrink
@@ -34,7 +34,7 @@ def test_a_run_resumes_in_the_precision_that_it_began_with(tiny, tmp_path, monke
     arguments = {"eval_every": 2, **QUIET}
     whole = train(config, songs, out_dir=tmp_path / "whole", steps=4, precision=began, **arguments)
     for steps, faster in ((2, began == "bfloat16"), (4, began == "float32")):
-        monkeypatch.setattr(model_module, "bfloat16_is_faster", lambda device, faster=faster: faster)
+        monkeypatch.setattr(precision_module, "bfloat16_is_faster", lambda device, faster=faster: faster)
         cut = train(config, songs, out_dir=tmp_path / "cut", steps=steps, **arguments)
         assert read_checkpoint(cut.checkpoint)["run"]["precision"] == began
     assert equal_weights(whole.model, cut.model)
@@ -51,9 +51,9 @@ def test_a_run_of_an_earlier_version_resumes_bit_for_bit(tiny, tmp_path, monkeyp
     content = read_checkpoint(path)
     assert content["run"].pop("precision") == began
     torch.save(content, path)
-    for module in (model_module, start_module):
+    for module in (precision_module, start_module):
         monkeypatch.setattr(module, "supports_bfloat16", lambda device: began == "bfloat16")
-    monkeypatch.setattr(model_module, "bfloat16_is_faster", lambda device: began == "float32")
+    monkeypatch.setattr(precision_module, "bfloat16_is_faster", lambda device: began == "float32")
     cut = train(config, songs, out_dir=tmp_path / "cut", steps=4, **arguments)
     assert equal_weights(whole.model, cut.model)
     assert whole.history == cut.history
@@ -73,7 +73,7 @@ def test_a_run_goes_on_in_a_precision_that_is_asked_for(tiny, tmp_path):
 def test_a_run_in_bfloat16_goes_on_in_float32_where_bfloat16_does_not_run(tiny, tmp_path, monkeypatch):
     config, songs = tiny
     train(config, songs, out_dir=tmp_path, steps=1, precision="bfloat16", **QUIET)
-    for module in (model_module, start_module):
+    for module in (precision_module, start_module):
         monkeypatch.setattr(module, "supports_bfloat16", lambda device: False)
     with pytest.warns(UserWarning, match="trained in bfloat16, which cpu does not run: it goes on in float32"):
         path = train(config, songs, out_dir=tmp_path, steps=2, **QUIET).checkpoint
