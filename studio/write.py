@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.checks import checked_count, checked_path, described
 from midi_utils import Midi, SongDataset, as_midi
-from music.clips import Clip
+from music.clips import Clip, longest_clip, looped, only_track, with_one_track
 from music.grid import bar_lines
 from studio.nearest import nearest_songs
 
@@ -274,17 +274,19 @@ def _corners(trained, clips: Iterable[Midi]) -> Tensor:
 
 
 def first_window(trained, song: Midi) -> Clip:
-    """The first bars of a song, as many as a model's windows have; a shorter song is repeated.
+    """The bars of a song from its first note on, as many as a model's windows have; a shorter song is repeated.
 
     Raises:
-        ValueError: the song cannot be read, or has no note there that the model takes; names the song's file.
+        ValueError: the song cannot be read, or has no note that the model takes; names the song's file.
     """
-    midi = as_midi(song)
+    midi, converter = as_midi(song), trained.converter
     try:
-        return trained.clip(midi, bars=trained.converter.bars, fill="loop")
+        track = only_track(midi, converter)
+        midi = midi if track is None else with_one_track(midi, converter, track)
+        return looped(longest_clip(midi, converter), converter.steps, converter.held_parts)
     except ValueError as error:
-        where = f"{song}: " if isinstance(song, str | os.PathLike) else ""
-        raise ValueError(f"{where}{error}") from error
+        where, fault = f"{song}: " if isinstance(song, str | os.PathLike) else "", str(error).partition(": choose")[0]
+        raise ValueError(f"{where}{fault}: give another piece") from error
 
 
 # ---- Checks ----

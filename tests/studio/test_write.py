@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from copy import deepcopy
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +19,16 @@ from midi_utils import load_midi
 from model import MusicVAE
 from music.grid import bar_lines
 from music.labels import DRUM_PITCHES
-from studio.write import blend, blend_grid, plane_grid, script_json, write_blind, write_gallery, write_space
+from studio.write import (
+    blend,
+    blend_grid,
+    first_window,
+    plane_grid,
+    script_json,
+    write_blind,
+    write_gallery,
+    write_space,
+)
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = [ROOT / "docs" / f"{name}.html" for name in ("gallery", "space", "blind")]
@@ -326,6 +336,18 @@ def test_corners_that_are_not_four_pieces_for_the_model_are_named(tmp_path, trai
     beat = song((0, 0.1, 36, 80), drums=True)
     with pytest.raises(ValueError, match="clip 4 of 4: no track with a program in 0-31; it has drums"):
         write_space(tmp_path / "page.html", trained, [*clips[:3], beat])
+
+
+def test_a_corner_begins_with_the_first_note_of_its_only_track(trained, clips):
+    late, own = deepcopy(clips[0]), first_window(trained, clips[0])
+    late.instruments[0].program = 73
+    for note in late.instruments[0].notes:  # three bars later
+        note.start, note.end = note.start + 6, note.end + 6
+    window = first_window(trained, late)
+    np.testing.assert_array_equal(window.labels, own.labels)
+    assert (window.start_bar, own.start_bar) == (3, 0)
+    with pytest.raises(ValueError, match="no notes in 4/4: give another piece$"):
+        first_window(trained, PrettyMIDI())
 
 
 def test_the_corners_of_a_multitrack_model_are_its_windows(tmp_path):
