@@ -102,6 +102,35 @@ def bits(found):
     return f"{found['elbo']['kl_bits']['mean']:.0f}"
 
 
+def beside_paper(name, part="all"):
+    """A sampled accuracy, with the paper's in brackets."""
+    return f"{share(name, part=part):.3f} ({paper_accuracy(FOUND[name]['preset'], part)[1]:.3f})"
+
+
+def test_the_summary_states_the_results():
+    elsewhere = {one["name"]: one["other_sources"] for one in json.loads((ROOT / "results/elsewhere.json").read_text())}
+    (tunes, fiddle), (long, longer) = (
+        [accuracy(elsewhere[name][source]) for source in ("chorales", "fiddle")]
+        for name in ("mel_2bar", "mel_16bar_high")
+    )
+    majority = [elsewhere["mel_16bar_high"][source]["majority"]["all"] for source in ("chorales", "fiddle")]
+    cost = STATISTICS["mel_2bar_low"]["n-gram cost, nats per step"]
+    form = STATISTICS["mel_16bar"]["repetition at 8 bars"]
+    assert_stated(
+        f"Drums {beside_paper('drums_2bar')} at {bits(FOUND['drums_2bar'])} bits, melodies "
+        f"{beside_paper('mel_2bar')} at {bits(FOUND['mel_2bar'])} bits.",
+        f"Melodies {beside_paper('mel_16bar_high')} at {bits(FOUND['mel_16bar_high'])} bits, drums "
+        f"{beside_paper('drums_16bar')} at {bits(FOUND['drums_16bar'])} bits. A trio at {bits(FOUND['trio_16bar'])} "
+        f"bits: melody {beside_paper('trio_16bar', 'melody')}, bass {beside_paper('trio_16bar', 'bass')}, drums "
+        f"{beside_paper('trio_16bar', 'drums')}.",
+        f"2-bar melodies score {tunes:.3f} and {fiddle:.3f}, 16-bar melodies {long:.3f} and {longer:.3f}. The most "
+        f"common label scores {majority[0]:.3f} and {majority[1]:.3f} in sixteen bars.",
+        f"a step of a 2-bar melody (`mel_2bar_low`) costs {cost['samples']:.2f} nats, of held-out songs "
+        f"{cost['data']:.2f}. In 16-bar melodies (`mel_16bar`) a bar repeats {percent(form['samples'])} of the bar "
+        f"eight bars earlier, in songs {percent(form['data'])}.",
+    )
+
+
 def test_two_bar_models_score_what_the_page_says():
     tunes, drums = (f"{share(name):.3f}" for name in ("mel_2bar", "drums_2bar"))
     paper = [paper_accuracy(FOUND[name]["preset"], "all")[1] for name in ("mel_2bar", "drums_2bar")]
