@@ -93,7 +93,7 @@ def checked_seed(value) -> int:
 
 def checked_generator(value) -> Generator | None:
     """A source of random numbers: a generator, or None for PyTorch's global one."""
-    return checked_type("generator", value, Generator | None, "a torch.Generator or None; give a number as seed")
+    return checked_type("generator", value, Generator | None, "a torch.Generator or None")
 
 
 def checked_path(name: str, value) -> Path:

@@ -36,6 +36,7 @@ NO_METRE = "train a model of that time signature, see docs/presets.md"
 OTHER_BARS = "choose other bars (start_bar and bars; --from-bar and --clip-bars)"
 OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)"
 OTHER_SONG = f"{OTHER_BARS}, or a song that has all parts"
+OTHER_MODEL = "the song has drums alone, so take a model of drums (--model drums_2bar)"
 OTHER_DRUMS = "name the track that is drums (track; --drum-track)"
 FILLS = ("rest", "loop")  # what follows where a clip is too short: silence, or the clip again from its start
 
@@ -52,7 +53,14 @@ class Clip(NamedTuple):
     tracks: tuple[int, ...] = ()  # indices in PrettyMIDI.instruments
     start_bar: int = 0  # from 0, in the song
     fill: str = "rest"  # of FILLS; what fills up its last window
-    own: np.ndarray | None = None  # [notes, 5] as played: start and end (steps), pitch, velocity, which written track
+    own: "OwnNotes | None" = None  # its notes as they were played
+
+
+class OwnNotes(NamedTuple):
+    """The notes of a clip as its song has them, also those that the labels lack."""
+
+    notes: np.ndarray  # [notes, 5] start and end in steps from the clip's start, pitch, velocity, index of its track
+    labels: np.ndarray  # that they were read as: a clip whose labels were changed has other notes
 
 
 class Cutting(NamedTuple):
@@ -100,10 +108,10 @@ def read_clip(
         raise ValueError(_why_no_clip(song, converter, part, start_bar, bars))
     bar_steps, held = converter.steps_per_bar, converter.held_parts
     labels = fitted(labels, -(-len(labels) // bar_steps) * bar_steps, "rest", held)
-    own = _played(part, tracks, len(labels), _takes_one(converter))
-    if bars is not None:
-        own = _looped_notes(own, len(labels), bars * bar_steps) if fill == "loop" else own
-        labels = fitted(labels, bars * bar_steps, fill, held)
+    period = len(labels) if bars is None or fill == "loop" else bars * bar_steps
+    notes = _played(part, tracks, period, _takes_one(converter))
+    labels = labels if bars is None else fitted(labels, bars * bar_steps, fill, held)
+    own = OwnNotes(_looped_notes(notes, period, len(labels)), labels) if line is None else None
     programs = _programs(midi, song, tracks)
     program = programs[0] if _takes_one(converter) else programs
     return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, start_bar, fill, own)
@@ -127,8 +135,7 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
         raise ValueError(f"the song has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}")
     clip = read_clip(song, converter, start_bar=int(file_bars(longest, 0)), bars=bars)
     first, end = _sounding_bars(clip, converter)
-    labels = clip.labels[first * bar_steps : end * bar_steps]
-    return clip._replace(labels=labels, start_bar=clip.start_bar + first, own=None)
+    return clip._replace(labels=clip.labels[first * bar_steps : end * bar_steps], start_bar=clip.start_bar + first)
 
 
 def sounding_steps(clip: Clip, converter: BarsConverter) -> int:
@@ -247,16 +254,16 @@ def _steps_of_part(part: Part, first: int, steps: int) -> Part:
 
 
 def _played(part: Part, tracks: tuple[int, ...], steps: int, as_one: bool) -> np.ndarray:
-    """The notes of a clip's tracks as they were played, see `Clip.own`; what the pedal holds ends with the pedal."""
-    kept = np.isin(part.track, tracks)
-    start, end = (part.times[kept] * steps_per_second(part.qpm)).clip(0, steps).T
-    end = np.where(part.end[kept] > end + PEDAL_STEPS, part.end[kept], end)
+    """The notes of `OwnNotes` that begin in the first steps of a clip; what the pedal holds ends with the pedal."""
+    kept = np.isin(part.track, tracks) & (part.start < steps)
+    start, end = (part.times[kept] * steps_per_second(part.qpm)).T
+    end = np.minimum(np.where(part.end[kept] > end + PEDAL_STEPS, part.end[kept], end), steps)
     written = [0 if as_one else tracks.index(track) for track in part.track[kept].tolist()]
     return np.stack([start, end, part.pitch[kept], part.velocity[kept], np.array(written, int)], 1)
 
 
 def _looped_notes(own: np.ndarray, period: int, steps: int) -> np.ndarray:
-    """Notes as in `Clip.own`, repeated every `period` steps up to a number of steps."""
+    """Notes as in `OwnNotes`, repeated every `period` steps up to a number of steps."""
     moves = period * np.arange(-(-steps // period))
     notes = np.concatenate([own + np.array([move, move, 0, 0, 0]) for move in moves])
     notes = notes[notes[:, 0] < steps - 0.5]
@@ -268,8 +275,9 @@ def _why_no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_b
     if not len(part.start):
         stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
         return f"no notes {stretch}: {OTHER_BARS}"
-    lacks_drums = isinstance(converter, DrumTracksConverter) and not drum_tracks(song).any()
-    remedy = OTHER_DRUMS if lacks_drums else OTHER_TRACK
+    drums = drum_tracks(song)
+    remedy = OTHER_DRUMS if isinstance(converter, DrumTracksConverter) and not drums.any() else OTHER_TRACK
+    remedy = OTHER_MODEL if drums.all() and isinstance(converter, PitchedTracksConverter) else remedy
     return f"{converter.why_no_window(song, [part])}: {remedy if _takes_one(converter) else OTHER_SONG}"
 
 

@@ -41,7 +41,7 @@ class Windows(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A part of a song that gave no window, and the reason."""
+    """A part of a song that gave no window or lost something, and the reason."""
 
     what: str  # "song" if the whole song gave none
     reason: str

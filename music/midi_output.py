@@ -67,28 +67,37 @@ def _letters(name: str) -> str:
 def with_own_notes(midi: PrettyMIDI, placed: Sequence[tuple[np.ndarray, int, int]]) -> PrettyMIDI:
     """A written piece in which some stretches have the notes that were played there.
 
-    The other notes become louder or softer, as much as these do.
-
     Args:
         midi: the piece, in one tempo.
-        placed: notes as in `clips.Clip.own`, and the steps in which their stretch starts and ends.
+        placed: notes as in `clips.OwnNotes`, and the steps in which their stretch starts and ends.
     """
     song, step = deepcopy(midi), seconds_per_step(midi.get_tempo_changes()[1][0])
     for index, track in enumerate(song.instruments):
-        is_read = [any(start <= note.start / step + 0.5 < end for _, start, end in placed) for note in track.notes]
-        read = [note for note, inside in zip(track.notes, is_read, strict=True) if inside]
-        new = [note for note, inside in zip(track.notes, is_read, strict=True) if not inside]
+        spans = [(step * (start - 0.5), step * (end - 0.5)) for _, start, end in placed]
+        new = [note for note in track.notes if not any(start <= note.start < end for start, end in spans)]
         own = [_placed(row, start, step) for notes, start, _ in placed for row in notes.tolist() if row[4] == index]
-        if own and read:
-            _scale_velocity(new, mean_velocity(own) / mean_velocity(read))
-        track.notes = sorted(own + new, key=lambda note: note.start)
+        track.notes = sorted(_apart(own) + new, key=lambda note: note.start)
     return song
 
 
 def _placed(row: Sequence[float], first: int, step: float) -> Note:
-    """A note of `clips.Clip.own` in a piece, in which its clip starts in a step."""
+    """A note of `clips.OwnNotes` in a piece, in which its clip starts in a step; none begins before the piece."""
     start, end, pitch, velocity, _ = row
-    return Note(int(velocity), int(pitch), (first + start) * step, (first + end) * step)
+    late = max(0.0, -first - start)
+    return Note(int(velocity), int(pitch), (first + start + late) * step, (first + end + late) * step)
+
+
+def _apart(notes: Sequence[Note]) -> list[Note]:
+    """Notes of one track, of which no two of one pitch sound at once: the later one goes on for both."""
+    kept = {}
+    for note in sorted(notes, key=lambda note: (note.start, note.end)):
+        before = kept.setdefault(note.pitch, [])
+        if before and before[-1].end > note.start:
+            note.end, before[-1].end = max(note.end, before[-1].end), note.start
+        if before and before[-1].end <= before[-1].start:
+            before.pop()
+        before.append(note)
+    return [note for own in kept.values() for note in own]
 
 
 def mean_velocity(notes: Sequence[Note]) -> float:
@@ -100,6 +109,16 @@ def _scale_velocity(notes: Iterable[Note], ratio: float):
     """Changes the velocity of notes by a factor, within 1 to 127."""
     for note in notes:
         note.velocity = int(np.clip(round(note.velocity * ratio), 1, 127))
+
+
+def as_loud_as(midi: PrettyMIDI, notes: np.ndarray) -> PrettyMIDI:
+    """A piece whose tracks have the mean velocity of notes that were played on them, as in `clips.OwnNotes`."""
+    song = deepcopy(midi)
+    for index, track in enumerate(song.instruments):
+        played = notes[notes[:, 4] == index, 3]
+        if len(played) and track.notes:
+            _scale_velocity(track.notes, played.mean() / mean_velocity(track.notes))
+    return song
 
 
 def with_velocity(midi: PrettyMIDI, velocity: int) -> PrettyMIDI:
@@ -152,12 +171,16 @@ def checked_swing(swing: float, unit: str) -> float:
 
 
 def without_feel(midi: PrettyMIDI) -> PrettyMIDI:
-    """A song of one tempo whose notes start on the grid of sixteenths, all with the same velocity."""
+    """A song of one tempo whose notes start on the grid of sixteenths, all with the same velocity.
+
+    A note keeps its length, but does not go on after the step to which its end is rounded.
+    """
     step = seconds_per_step(midi.get_tempo_changes()[1][0])
 
     def move(note: Note) -> None:
-        start = float(step * round(note.start / step))
-        note.start, note.end, note.velocity = start, start + note.end - note.start, VELOCITY
+        start, length = float(step * round(note.start / step)), note.end - note.start
+        end = max(start + min(length, step), float(step * round(note.end / step)))
+        note.start, note.end, note.velocity = start, min(start + length, end), VELOCITY
 
     return _changed(midi, move)
 
@@ -196,6 +219,8 @@ def _changed(midi: PrettyMIDI, change: Callable[[Note], None]) -> PrettyMIDI:
 def in_turn(songs: Sequence[PrettyMIDI], seconds_each: float) -> PrettyMIDI:
     """One song that plays songs with the same tracks in turn, one every so many seconds, in the tempo of the first."""
     whole = deepcopy(songs[0])
+    for part in whole.instruments:  # the pedal and the bends of one song are not for the others
+        part.control_changes, part.pitch_bends = [], []
     for k, song in enumerate(songs[1:], 1):
         later = k * seconds_each
         for part, own in zip(whole.instruments, song.instruments, strict=True):

@@ -84,6 +84,8 @@ class TrioConverter(BarsConverter):
             melody_track(labels[:, 1], bass, qpm),
             drum_track(labels[:, 2], kit, qpm),
         ]
+        for name, track in zip(("Melody", "Bass", "Drums"), midi.instruments, strict=True):
+            track.name = name
         return midi
 
     def to_tensors(self, windows: Windows, generator: torch.Generator | None = None, indices: bool = False) -> Tensors:

@@ -8,6 +8,7 @@ Axes: n windows, K Gaussians, Z size of z, L lags, H hidden units, M windows rem
 features of a place.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,7 @@ CHOICE_RATE = 5e-3  # learning rate at its highest
 BETA2 = 0.99  # of Adam
 WARM_UP = 200  # updates in which the learning rate rises; it falls to 0 by a cosine
 MIDDLES = 16  # candidates drawn between a start and an end; the one after which the end is most likely is taken
+CONTINUATIONS = 3  # the same after a start; the one whose mean is nearest to its own is taken
 
 
 class Codes(NamedTuple):
@@ -48,6 +50,10 @@ class Codes(NamedTuple):
     def then(self, z: Tensor, sounds: bool) -> "Codes":
         """These windows and one more, of the code z [Z]."""
         return Codes(torch.cat([self.z, z[None]]), torch.cat([self.sounds, self.sounds.new_tensor([sounds])]))
+
+    def after(self, before: "Codes") -> "Codes":
+        """The windows that follow those of `before`, with which these begin."""
+        return Codes(*(part[len(before.z) :] for part in self))
 
     def summary(self) -> Tensor | None:
         """The last code and the mean code of the windows that sound, [2 Z]; None if none does."""
@@ -105,7 +111,8 @@ class SequencePrior(NamedTuple):
             width: factor on the standard deviations; less than 1 stays nearer to what is typical.
             start: the windows before.
             end: the windows after. They are taken to lie before `start`, too, as if the piece ran in a circle, so that
-                the new windows take up both. Of MIDDLES draws it is the one from which `end` follows best.
+                the new windows take up both. Of MIDDLES draws it is the one from which `end` follows best. After a
+                start alone, it is the one of CONTINUATIONS draws whose mean code is nearest to that of `start`.
 
         Raises:
             ValueError: n is below 1 or width below 0.
@@ -115,14 +122,20 @@ class SequencePrior(NamedTuple):
         nothing = Codes(self.means.new_zeros(0, self.z_size), self.means.new_zeros(0, dtype=torch.bool))
         start, end = start or nothing, end or nothing
         before, length = Codes(*map(torch.cat, zip(end, start, strict=True))), len(start.z) + n + len(end.z)
-        draws = []
-        for _ in range(MIDDLES if end.sounds.any() else 1):
+
+        def drawn() -> Codes:
             codes = before
             for _ in range(n):
                 codes = codes.then(*self._next(codes, length, len(end.z), generator, width))
-            draws.append(codes)
-        best = max(draws, key=lambda codes: self._fits(codes, end)) if len(draws) > 1 else draws[0]
-        return Codes(*(part[len(before.z) :] for part in best))
+            return codes
+
+        if end.sounds.any():
+            best = max((drawn() for _ in range(MIDDLES)), key=lambda codes: self._fits(codes, end))
+        elif start.sounds.any():
+            best = min((drawn() for _ in range(CONTINUATIONS)), key=lambda codes: distance(codes.after(before), start))
+        else:
+            best = drawn()
+        return best.after(before)
 
     def _next(
         self, codes: Codes, length: int, shift: int, generator: Generator | None, width: float
@@ -158,6 +171,13 @@ class SequencePrior(NamedTuple):
     def _fits(self, codes: Codes, end: Codes) -> float:
         """How well the end goes on: the log density of its first code that sounds, as a new one."""
         return float(self._new_code(codes).log_prob(end.z[end.sounds][:1]))
+
+
+def distance(one: Codes, other: Codes) -> float:
+    """The distance of the mean codes of two stretches, of their windows that sound; infinite if none does."""
+    if not (one.sounds.any() and other.sounds.any()):
+        return math.inf
+    return float((one.z[one.sounds].mean(0) - other.z[other.sounds].mean(0)).norm())
 
 
 def likeness(codes: Codes, apart: Tensor) -> Tensor:

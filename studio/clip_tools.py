@@ -43,11 +43,11 @@ from music.converter import Programs, as_array, take
 from music.grid import NAMES_SHOWN, counted
 from music.groove import on_taps, with_feel, with_pulse
 from music.labels import DRUM_CLASSES
-from music.midi_output import with_own_notes
+from music.midi_output import as_loud_as, with_own_notes
 from prior import Codes, fit_sequence
 
 SONGS_SHOWN = 100  # fewer songs are read without a progress bar
-VARIATION = 0.3  # where there is no prior of sequences: place between a window of a clip (0) and a draw (1)
+VARIATION = 0.3  # place between a window of a clip (0) and a draw of the prior (1), where none is given
 # Arguments of `clip` that choose a part of a song, as they are when it is taken whole
 WHOLE = {"track": None, "start_bar": 0, "bars": None, "fill": "rest", "chords": None}
 GROOVE_PASSES = 2  # of a groove, each fed with the velocities and offsets of the one before
@@ -110,7 +110,11 @@ def whole_songs(songs: str | os.PathLike | Iterable[Midi | Clip], converter: Con
 
 def _places(clips: Iterable[tuple[Clip, int]]) -> list[tuple[np.ndarray, int, int]]:
     """Clips and the steps in which they start, as `with_own_notes` takes them; without those that are no song's."""
-    return [(clip.own, first, first + len(clip.labels)) for clip, first in clips if clip.own is not None]
+    return [
+        (clip.own.notes, first, first + len(clip.labels))
+        for clip, first in clips
+        if clip.own is not None and clip.own.labels is clip.labels
+    ]
 
 
 class ClipTools:
@@ -179,7 +183,7 @@ class ClipTools:
         qpm: float = 120.0,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
-        """Makes n new pieces of any number of bars; after a piece's first window they go on as in `continue_clip`.
+        """Makes n new pieces of any number of bars: a first window from the prior, which goes on as in `continue_clip`.
 
         Args:
             n: number of pieces.
@@ -191,14 +195,22 @@ class ClipTools:
             return self.sample(n, temperature=temperature, generator=source, qpm=qpm, program=program)
         steps = self._steps_of(bars)
         chords = self._chord_line(chords, steps)
-        if steps > self.converter.steps and self._goes_on_as_songs(variation):
-            return self.compose(bars, n=n, temperature=temperature, generator=source, qpm=qpm, program=program)
-        pieces = []
+        pieces, more = [], max(0, -(-steps // self.converter.steps) - 1)
         for first in self.draw_z(n, source)[:, None]:  # (1, Z)
-            more = max(0, -(-steps // self.converter.steps) - 1)
-            z = torch.cat([first, self._next_z(first, more, variation, source)])
-            pieces.append(Clip(self._new_line(z, steps, chords, temperature, source), chords, qpm, program))
+            if more and self._goes_on_as_songs(variation):
+                line = self._as_songs_go_on(first, more, temperature, source)[:steps]
+            else:
+                z = torch.cat([first, self._next_z(first, more, variation, source)])
+                line = self._new_line(z, steps, chords, temperature, source)
+            pieces.append(Clip(line, chords, qpm, program))
         return [self._written(piece) for piece in pieces]
+
+    def _as_songs_go_on(self, first: Tensor, more: int, temperature: float, source: Generator | None) -> np.ndarray:
+        """Labels [steps, ...] of a window of the code first [1, Z] and of so many that follow it, see `compose`."""
+        begun = Codes(first, torch.ones(1, dtype=torch.bool, device=first.device))
+        codes = self.sequence_prior.draw(more, source, start=begun)
+        whole = Codes(*(torch.cat(parts) for parts in zip(begun, codes, strict=True)))
+        return joined(self._from_codes(whole, None, temperature, source), self.converter.held_parts)
 
     def reconstruct_clip(
         self,
@@ -335,7 +347,11 @@ class ClipTools:
         outer = {name: self.clip(music) for name, music in (("start", start), ("end", end)) if music is not None}
         free = steps - sum(len(clip.labels) for clip in outer.values())
         if free < 1:
-            raise ValueError(f"start and end leave no bar of {bars}: give more bars, or shorter clips")
+            lengths = " and ".join(str(len(clip.labels) // self.converter.steps_per_bar) for clip in outer.values())
+            raise ValueError(
+                f"start and end leave no bar of {bars}, as they have {lengths}: give more bars (bars; --bars), which "
+                "count the clips too, or shorter clips (--clip-bars)"
+            )
         return self._composed(free, outer, n, source, temperature, qpm, program)
 
     def _composed(
@@ -655,9 +671,11 @@ class ClipTools:
         return pieces
 
     def _written(self, clip: Clip, qpm: float | None = None, program: Programs = None) -> PrettyMIDI:
-        """A clip as a song."""
+        """A clip as a song, as loud as the notes that it was read from."""
         qpm, program = clip.qpm if qpm is None else qpm, clip.program if program is None else program
-        return self.converter.from_arrays(self.converter.as_cut(clip.labels[None])[0], qpm, program, clip.chords)
+        midi = self.converter.from_arrays(self.converter.as_cut(clip.labels[None])[0], qpm, program, clip.chords)
+        has_dynamics = isinstance(self.converter, GrooveConverter)  # of its own
+        return midi if clip.own is None or has_dynamics else as_loud_as(midi, clip.own.notes)
 
     @torch.no_grad()
     def _logits(self, z: Tensor, labels: np.ndarray) -> np.ndarray:

@@ -159,8 +159,9 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
         parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
     if tool in NEW_MUSIC:
         parser.add_argument("--bars", type=int, help="length of the new music; default: the model's own")
-        what = "0 (the same again) to 1 (anything); default: as songs go on, for a model that was fitted to whole songs"
-        parser.add_argument("--variation", type=float, help=f"{what}, else {VARIATION}")
+        songs = "" if tool == "personalize" else "as songs go on, for a model that was fitted to whole songs, else "
+        what = f"0 (the same again) to 1 (anything); default: {songs}{VARIATION}"
+        parser.add_argument("--variation", type=float, help=what)
     if tool == "compose":
         what = f"length of a piece, with its clips (default: {COMPOSED_BARS})"
         parser.add_argument("--bars", type=int, default=COMPOSED_BARS, help=what)
@@ -172,7 +173,7 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
     if tool == "personalize":
         what = f"0 (these songs) to 1 (anything); default: {DIAL}"
         parser.add_argument("--dial", type=float, default=DIAL, help=what)
-        what = "also keep the model of these songs in this file, for --model of other tools"
+        what = "also keep the model of these songs in this file, which is replaced, for --model of other tools"
         parser.add_argument("--save", metavar="FILE", help=what)
     if tool == "interpolate":
         many = parser.add_mutually_exclusive_group()
@@ -184,7 +185,8 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
         what = "add soft taps on every note of this length, so that a sparse rhythm gets a beat"
         parser.add_argument("--pulse", choices=tuple(PULSES), help=what)
     if tool == "groove":
-        parser.add_argument("--strength", type=float, default=1.0, help="0 (as it was) to 1 (default)")
+        what = "0 (its own timing and velocities) to 1 (default)"
+        parser.add_argument("--strength", type=float, default=1.0, help=what)
     else:
         temperature = TOOLS[tool].temperature
         what = f"0 takes the most likely label (default: {temperature:g})"
@@ -213,7 +215,7 @@ def add_output_arguments(parser: argparse.ArgumentParser):
     group.add_argument("--velocity", type=int, help="mean velocity, 1 to 127")
     group.add_argument("--swing", type=float, help="per cent of a pair for its first note, 50 (straight) to 75")
     group.add_argument("--swing-unit", choices=tuple(SWING_UNITS), default="8th", help="what swings (default: 8th)")
-    group.add_argument("--on-grid", action="store_true", help="no timing and dynamics of a drummer")
+    group.add_argument("--on-grid", action="store_true", help="on the grid of sixteenths, all notes equally loud")
     group.add_argument("--page", action="store_true", help="write a web page that plays the pieces, too")
     pairs = "drums of one's own, such as 36=60 'hand clap=62'"
     group.add_argument("--drum-map", nargs="+", default=[], metavar="DRUM=PITCH", help=pairs)
@@ -344,7 +346,8 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     cutting = {"start_bar": options.from_bar - 1, "bars": options.clip_bars}
     cutting |= {"fill": options.fill, "rhythm": options.tool == "drumify"}
     if options.programs is not None:
-        trained.converter = with_converter(trained.config, programs=read_programs(options.programs)).converter
+        trained.config = with_converter(trained.config, programs=read_programs(options.programs))
+        trained.converter = trained.config.converter
     clips = []
     for path, midi in zip(options.clips, options.midis, strict=True):
         try:
@@ -379,11 +382,10 @@ def bars_of(trained: ClipTools, clip: Clip) -> int:
 
 
 def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
-    """A piece as the options of `add_output_arguments` want it."""
+    """A piece as the options of `add_output_arguments` want it, with General MIDI's drums."""
     midi = without_feel(with_names(midi)) if options.on_grid else with_names(midi)
     midi = midi if options.velocity is None else with_velocity(midi, options.velocity)
-    midi = midi if options.swing is None else with_swing(midi, options.swing, options.swing_unit)
-    return with_drum_map(midi, options.drum_map)
+    return midi if options.swing is None else with_swing(midi, options.swing, options.swing_unit)
 
 
 def taken_in(
@@ -503,7 +505,8 @@ def write_pieces(pieces: Pieces, options: argparse.Namespace) -> Iterator[Path]:
             with tqdm.external_write_mode():
                 tell(f"seed {options.seed}")
         made.append(piece._replace(midi=finished(piece.midi, options)))
-        yield write_new(folder / f"{piece.name}.mid", partial(write_midi, made[-1].midi, bars=piece.bars))
+        midi = with_drum_map(made[-1].midi, options.drum_map)
+        yield write_new(folder / f"{piece.name}.mid", partial(write_midi, midi, bars=piece.bars))
     if options.page:
         names, midis, (bars, *_) = zip(*made, strict=True)
         page = partial(write_gallery, midis=midis, titles=names, bars=bars, title=f"{options.tool}: {names[0]}")
@@ -521,9 +524,10 @@ def write_new(path: Path, write: Callable[[Path], None]) -> Path:
         write(draft)
         paths = (path.with_stem(f"{path.stem}{f' ({k})' if k > 1 else ''}") for k in itertools.count(1))
         return draft.replace(next(one for one in paths if not one.exists() or one.read_bytes() == draft.read_bytes()))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         draft.unlink(missing_ok=True)
-        raise ValueError(f"{path} cannot be written ({error.strerror}): give another --out") from error
+        fault = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{path} cannot be written ({fault}): give another --out") from error
 
 
 def make_folder(path: str):
@@ -590,6 +594,7 @@ TOOLS = {  # they write MIDI files
         "go from clip to clip, on a line or in a grid of four corners",
         "a.mid b.mid c.mid --steps 9",
         clips="+",
+        model="mel_2bar",
     ),
     "compose": Tool(
         compose_pieces,
@@ -599,7 +604,9 @@ TOOLS = {  # they write MIDI files
         draws=True,
         temperature=TEMPERATURE,
     ),
-    "vary": Tool(vary_pieces, "make versions of a clip", "song.mid --amount 0.3 --count 4", draws=True),
+    "vary": Tool(
+        vary_pieces, "make versions of a clip", "song.mid --amount 0.3 --count 4", model="mel_2bar", draws=True
+    ),
     "personalize": Tool(
         personalize_pieces,
         "make new pieces near a few songs",
@@ -619,7 +626,10 @@ TOOLS = {  # they write MIDI files
         model="mel_2bar_chords",
     ),
     "reconstruct": Tool(
-        reconstruct_pieces, "encode a clip of any length and decode it", "song.mid --from-bar 5 --clip-bars 8"
+        reconstruct_pieces,
+        "encode a clip of any length and decode it",
+        "song.mid --from-bar 5 --clip-bars 8",
+        model="mel_2bar",
     ),
 }
 PAGE = Tool(

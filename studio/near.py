@@ -74,10 +74,10 @@ class NearTools(ClipTools):
     def personalize(
         self, songs: Midi | Windows | Clip | Sequence[Midi | Windows | Clip], dial: float = 0.0
     ) -> "NearTools":
-        """A model that makes pieces near a few songs, with all methods of this one; it trains for seconds.
+        """A model that makes pieces near a few songs; it trains for seconds.
 
         `sample`, `sample_clips`, `continue_clip` and `vary` of the new model draw z near the songs. It shares the
-        network with this model, which stays as it is.
+        network with this model, which stays as it is. It has no prior of sequences: `compose` needs one of its own.
 
         Args:
             songs: one or several, as in `reconstruct_clip`. A window starts at every bar; at least MIN_WINDOWS of

@@ -118,7 +118,7 @@ function sound(context, output, part, [, length, pitch, velocity], when) {
 function createPlayer() {
   let context = null, bus = null, timer = null; // a bus carries the notes of one run, so that a stop silences them
   let piece = null, start = 0, done = 0, repeats = true, ended = null; // start, done: seconds of the context
-  let route = null; // {pieces, from, reached}: the pieces that follow one another from the repetition `from` on
+  let route = null; // {pieces, from, reached, at}: pieces that follow one another from the repetition `from` on; now `at`
 
   function open() {
     if (!context) {

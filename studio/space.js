@@ -42,7 +42,7 @@ function pad(name, table, className, cells) {
   const point = element("div", { class: "point" });
   const line = drawn("polyline", {}), trace = drawn("svg", { viewBox: "0 0 1 1", class: "trace", "aria-hidden": "true" }, line);
   let path = [], isDrawing = false; // fields [column, row]
-  const label = `${name}. Drag, or use the arrow keys; the space bar plays and stops.`;
+  const label = `${name}. Drag, or use the arrow keys; the space bar plays and stops. A button draws a path.`;
   const made = element("div", { class: `pad ${className}`, role: "application", tabindex: 0, "aria-label": label });
   made.style.gridTemplate = `repeat(${size}, 1fr) / repeat(${size}, 1fr)`;
   made.append(...cells, trace, point);
@@ -50,19 +50,20 @@ function pad(name, table, className, cells) {
   const index = (value) => Math.min(size - 1, Math.floor(value * size));
   const middle = (field) => field.map((k) => (k + 0.5) / size);
   const loopAt = ([column, row]) => loops[table[row][column]];
-  const draw = element("button", { type: "button", click: press });
+  const button = element("button", { type: "button", click: press });
 
   function setPath(fields) {
     path = fields;
     line.setAttribute("points", path.map((field) => middle(field).join()).join(" "));
-    draw.textContent = isDrawing ? "Finish the path" : path.length ? "Remove the path" : "Draw a path";
+    button.textContent = isDrawing ? "Finish the path" : path.length ? "Remove the path" : "Draw a path";
+    button.setAttribute("aria-label", `${button.textContent}: ${name}`);
   }
 
   function press() {
     if (isDrawing) return finish();
     isDrawing = !path.length;
     setPath([]);
-    player.swap(chosen.loop);
+    if (chosen.made === made) player.swap(chosen.loop);
   }
 
   function finish() {
@@ -72,19 +73,25 @@ function pad(name, table, className, cells) {
   }
 
   function travel() {
-    if (path.length && !isDrawing) player.travel(path.map(loopAt), (k) => place(...middle(path[k])));
+    if (path.length && !isDrawing) player.travel(path.map(loopAt), (k) => goTo(...middle(path[k])));
   }
 
-  // Moves the point by hand: it draws a path, or leaves its own.
+  function leave() {
+    isDrawing = false;
+    setPath([]);
+  }
+
+  // Moves the point by hand: it draws a path, or leaves its own; the points of other pads leave theirs.
   function move(x, y) {
-    place(x, y);
+    for (const other of document.querySelectorAll(".pad")) if (other !== made) other.leave();
+    goTo(x, y);
     const field = [index(at.x), index(at.y)];
-    if (!isDrawing) setPath([]);
+    if (!isDrawing) leave();
     else if (field.join() !== path.at(-1)?.join()) setPath([...path, field]);
     player.swap(chosen.loop);
   }
 
-  function place(x, y) {
+  function goTo(x, y) {
     Object.assign(at, { x: Math.min(1, Math.max(0, x)), y: Math.min(1, Math.max(0, y)) });
     point.style.left = `${100 * at.x}%`;
     point.style.top = `${100 * at.y}%`;
@@ -96,17 +103,17 @@ function pad(name, table, className, cells) {
     show(loop, `${name}, column ${column + 1}, row ${row + 1}`);
   }
 
-  const goTo = (event) => {
+  const drag = (event) => {
     const box = made.getBoundingClientRect();
     move((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
   };
   made.addEventListener("pointerdown", (event) => {
     made.setPointerCapture(event.pointerId);
-    goTo(event);
+    drag(event);
     if (!player.piece) begin();
   });
   made.addEventListener("pointerup", () => { if (isDrawing) finish(); });
-  made.addEventListener("pointermove", (event) => { if (made.hasPointerCapture(event.pointerId)) goTo(event); });
+  made.addEventListener("pointermove", (event) => { if (made.hasPointerCapture(event.pointerId)) drag(event); });
   const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   made.addEventListener("keydown", (event) => {
     const by = steps[event.key];
@@ -116,7 +123,7 @@ function pad(name, table, className, cells) {
     event.preventDefault();
   });
   setPath([]);
-  return Object.assign(made, { move, travel, draw });
+  return Object.assign(made, { move, travel, leave, button });
 }
 
 function firstBars(loop) { // two of them, which show in a small field
@@ -140,7 +147,7 @@ const map = pad("Plane", plane, "map", counts.map((count) => {
 
 const names = corners.some((name) => name) ? ` ${corners.map((name, k) => `${"ABCD"[k]}: ${name}`).join(", ")}.` : "";
 const section = (title, square, text) => element("section", {}, element("h2", {}, title), square,
-  element("p", { class: "bar" }, square.draw), element("p", { class: "note" }, text));
+  element("p", { class: "bar" }, square.button), element("p", { class: "note" }, text));
 document.getElementById("page").append(
   element("article", { class: "card stays" }, element("header", {}, button, title, link), place, legend(loops)),
   element("div", { class: "pads" },

@@ -166,6 +166,14 @@ def test_tracks_are_named_after_what_they_play():
     assert [track.name for track in with_names(midi).instruments] == ["Electric Bass (finger)", "Drums", "Lead"]
 
 
+def test_legato_notes_without_feel_do_not_overlap():
+    midi = PrettyMIDI(initial_tempo=120)
+    midi.instruments = [Instrument(0)]
+    midi.instruments[0].notes = [Note(70, 60, 0.45, 1.04), Note(70, 60, 1.04, 1.5), Note(70, 60, 1.52, 1.53)]
+    found = [(round(n.start, 3), round(n.end, 3)) for n in without_feel(midi).instruments[0].notes]
+    assert found == [(0.5, 1.0), (1.0, 1.46), (1.5, 1.51)]
+
+
 def test_notes_without_feel_lie_on_the_grid_with_one_velocity():
     played = song((0.02, 0.25, 36, 120), (0.97, 1.2, 38, 30))
     stiff = without_feel(played)

@@ -256,10 +256,48 @@ def test_a_composed_piece_keeps_the_notes_of_its_songs(kind):
 def test_drums_of_no_class_stay_in_a_clip_that_goes_on():
     trained, song = model("drums"), PrettyMIDI(initial_tempo=120)
     song.instruments = [Instrument(0, is_drum=True)]
-    for k in range(8):
-        song.instruments[0].notes += [Note(70, pitch, k / 2, k / 2 + 0.1) for pitch in (36, 56)]
-    (midi,) = trained.continue_clip(song, 2, seed=0)
-    assert between(midi, 0, 4) == shifted(song)
+    for k in range(16):
+        song.instruments[0].notes += [Note(70, pitch, k / 2, k / 2 + 0.1) for pitch in ((36, 24) if k < 12 else (24,))]
+    (midi,) = trained.continue_clip(trained.clip(song, bars=4), 2, seed=0)
+    assert between(midi, 0, 8) == shifted(song)
+    (looped,) = trained.continue_clip(trained.clip(song, bars=6, fill="loop"), 2, seed=0)  # of three bars with a kick
+    first = [n for n in shifted(song) if n[1] < 6]
+    assert between(looped, 0, 12) == sorted(first + [(n[0], n[1] + 6, round(n[2] + 6, 2), n[3]) for n in first])
+
+
+def test_a_voice_that_lasts_longer_than_its_clip_ends_with_it():
+    trained, song = model("melody"), PrettyMIDI(initial_tempo=120)
+    song.instruments = [Instrument(0)]
+    song.instruments[0].notes = [Note(80, 72, 0, 4), Note(80, 48, 0, 8), Note(80, 74, 4, 5.9)]
+    (midi,) = trained.continue_clip(trained.clip(song, bars=3), 2, seed=0)
+    assert [(n[0], n[2]) for n in between(midi, 0, 6)] == [(48, 6.0), (72, 4.0), (74, 5.9)]
+
+
+def test_a_note_that_was_played_early_keeps_its_length_and_no_note_starts_before_the_piece():
+    trained, song = model("drums"), PrettyMIDI(initial_tempo=120)
+    song.instruments = [Instrument(0, is_drum=True)]
+    song.instruments[0].notes = [Note(70, 36, k / 2 - 0.01 * (k > 0), k / 2 + 0.005) for k in range(12)]
+    clip = trained.clip(song, start_bar=1, bars=2)
+    (first,) = trained.continue_clip(clip, 2, seed=0)
+    assert between(first, 0, 0.4) == [(36, 0.0, 0.02, 70)]
+    (last,) = composer("drums").compose(6, clip, composer("drums").clip(song, start_bar=1, bars=2), seed=0)
+    assert [n for n in between(last, 8, 8.3) if n[0] == 36 and n[1] > 7.97] == [(36, 7.99, 8.01, 70)]
+
+
+def test_one_pitch_of_two_piano_tracks_sounds_once():
+    trained, song = model("piano"), PrettyMIDI(initial_tempo=120)
+    song.instruments = [Instrument(0), Instrument(1)]
+    song.instruments[0].notes = [Note(80, 60, 0, 4)]
+    song.instruments[1].notes = [Note(90, 60, 1, 1.5), Note(90, 60, 3, 3.5), Note(90, 64, 3, 3.5)]
+    (midi,) = trained.continue_clip(trained.clip(song, bars=2), 2, seed=0)
+    assert between(midi, 0, 4) == [(60, 0.0, 1.0, 80), (60, 1.0, 3.0, 90), (60, 3.0, 4.0, 90), (64, 3.0, 3.5, 90)]
+
+
+def test_a_clip_whose_labels_were_changed_has_no_notes_but_these():
+    trained, clip = model("melody"), model("melody").clip(played_song())
+    (midi,) = trained.continue_clip(clip._replace(labels=clip.labels[:16].copy()), 2, seed=0)
+    assert {n[4] for n in notes(midi)} == {103}
+    assert len(between(midi, 0, 16 * 60 / 90 / 4)) == 4
 
 
 def test_each_part_of_a_trio_keeps_its_own_notes():
@@ -301,11 +339,19 @@ def test_a_model_that_knows_whole_songs_goes_on_as_they_do():
         bars = len(trained.clip(clip).labels) // BAR
         (ours,), (theirs,) = trained.continue_clip(clip, 8, seed=1), trained.compose(bars + 8, clip, seed=1)
         assert notes(ours) == notes(theirs)
-    ours, theirs = trained.sample_clips(2, 8, seed=1), trained.compose(8, n=2, seed=1)
-    assert list(map(notes, ours)) == list(map(notes, theirs))
     (varied,) = trained.continue_clip(song, 8, variation=0.3, seed=1)
     (plain,) = model("melody").continue_clip(song, 8, seed=1)
     assert notes(varied) == notes(plain)
+
+
+def test_a_new_piece_begins_with_a_draw_of_the_prior_and_goes_on_as_songs_do():
+    trained = composer()
+    draws = trained.draw_z(20, seed=1)
+    pieces = trained.sample_clips(20, 16, temperature=0.0, seed=1)
+    begun = trained.decode(draws, temperature=0)
+    assert [onsets(piece, 0, 2 * BAR) for piece in pieces] == [onsets(midi) for midi in begun]
+    windows = [trained.clip(piece, bars=16).labels.reshape(8, -1) for piece in pieces]
+    assert min(len(np.unique(one, axis=0)) for one in windows) < 8  # at least one comes back
 
 
 # ---- Interpolate ----

@@ -12,7 +12,7 @@ from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
 
 import generate
 import prior
-from generate import main
+from generate import TrainedModel, main
 from helpers import made_clip, made_songs, untrained
 from midi_utils import load_midi
 from studio import command
@@ -263,6 +263,8 @@ def test_a_personal_model_is_saved_and_used_by_other_tools(studio, folder, tmp_p
     again = studio("generate", "--model", tmp_path / "me.pt", "--seed", 1, "--tempo", 90)
     ours, theirs = ([note.pitch for note in first_track(path).notes] for (path,) in (made.values(), again.values()))
     assert ours == theirs
+    studio("personalize", *songs, "--model", "mel", "--programs", "all", "--save", tmp_path / "all.pt")
+    assert TrainedModel.load(tmp_path / "all.pt").converter.programs is None
     with pytest.raises(SystemExit, match="cannot be written: it is no place for a file"):
         studio("personalize", *songs, "--model", "mel", "--save", tmp_path)
 
@@ -417,6 +419,14 @@ def swung_beat(tmp_path):
 
 def quarters_of(path):
     return [round(note.start / 0.6, 2) for note in first_track(path).notes]
+
+
+def test_a_page_plays_general_midis_drums_whatever_the_files_have(studio):
+    words = "generate", "--model", "drums", "--seed", 1, "--drum-map", "36=60", "38=60", "42=60", "--page"
+    midi, page = studio(*words).values()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.S)[1])
+    assert 60 in {note.pitch for note in first_track(midi).notes}
+    assert 60 not in {note[2] for note in data["pieces"][0]["parts"][0]["notes"]}
 
 
 @pytest.mark.parametrize("choice", [["--drum-track", "beat"], ["--drum-track", 1], ["--track", 1]])
@@ -673,7 +683,7 @@ def test_a_run_that_is_stopped_keeps_what_is_done(studio, tmp_path, monkeypatch)
 
 
 def test_the_commands_of_the_page_run(folder, composer, tmp_path, monkeypatch):
-    models = {"mel_2bar_low": composer, "mel_2bar_chords": folder / "chords.pt"}
+    models = {"mel_2bar_low": composer, "mel_2bar": composer, "mel_2bar_chords": folder / "chords.pt"}
     models |= {"groove_humanize": folder / "groove.pt", "groove_tap": folder / "tap.pt"}
     for name, file in models.items():
         (tmp_path / f"{name}.pt").symlink_to(file)

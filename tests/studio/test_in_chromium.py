@@ -282,6 +282,31 @@ def test_the_point_goes_along_a_path_one_field_per_repetition(page, fast_space):
     assert max(abs(place - round(place)) for place in sixteenths) < 0.01
 
 
+def test_a_path_is_removed_by_its_button_or_by_a_move_in_the_other_field(page, fast_space):
+    page.open(fast_space)
+    fields = "[...document.querySelectorAll('polyline')].map((line) => line.points.length)"
+    for away in (lambda: page.click("section:has(.blend) .bar button"), lambda: page.drag(".map", [(0.5, 0.5)])):
+        page.click("section:has(.blend) .bar button")
+        page.drag(".blend", [(0.1, 0.1), (0.5, 0.1)])
+        assert page.run(fields) == [2, 0]
+        page.click("section:has(.map) .bar button")  # begins a path there, and leaves the other one alone
+        assert page.run(fields) == [2, 0]
+        page.click("section:has(.map) .bar button")
+        away()
+        assert page.run(fields) == [0, 0]
+
+
+def test_a_path_goes_on_after_a_stop(page, fast_space):
+    page.open(fast_space)
+    page.click("section:has(.blend) .bar button")
+    page.drag(".blend", [(0.1, 0.1), (0.9, 0.1)])
+    page.wait(PLAYING)
+    page.press("Escape")
+    page.click("article button.play")
+    for column in (1, 3, 1):
+        page.wait(f"title.textContent == 'Blend, column {column}, row 1'")
+
+
 def test_a_move_by_hand_leaves_the_path(page, fast_space):
     page.open(fast_space)
     page.click("section:has(.map) .bar button")
