@@ -38,6 +38,7 @@ OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)
 OTHER_SONG = f"{OTHER_BARS}, or a song that has all parts"
 OTHER_MODEL = "the song has drums alone, so take a model of drums (--model drums_2bar)"
 OTHER_DRUMS = "name the track that is drums (track; --drum-track)"
+REMEDIES = (OTHER_BARS, OTHER_TRACK, OTHER_SONG, OTHER_MODEL, OTHER_DRUMS)
 FILLS = ("rest", "loop")  # what follows where a clip is too short: silence, or the clip again from its start
 
 ReadLine = Callable[[Part, PrettyMIDI], tuple[np.ndarray, tuple[int, ...]]]  # see `BarsConverter.line`

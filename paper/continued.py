@@ -12,7 +12,6 @@ model's pieces. Of the new bars it measures:
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from console import errors_in_a_line, say
 from corpus import MANIFEST, song_paths
 from generate import TrainedModel
 from midi_utils import Converter, DrumsConverter, MelodyConverter, evenly
-from music.attributes import STEPS_PER_BAR
+from music.attributes import STEPS_PER_BAR, hit_density, note_density
 from music.clips import Clip
 from music.labels import FIRST_PITCH
 from paper.json_results import write_json
@@ -47,23 +46,14 @@ class Continued(NamedTuple):
     copies: float  # share of the windows
 
 
-def hits(line: np.ndarray) -> np.ndarray:
-    """[steps] the drums that are hit in each step of labels [steps]."""
-    return np.array([int(label).bit_count() for label in line])
-
-
-def onsets_of(converter: Converter) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from labels [steps] to the number of onsets in each step."""
-    return hits if isinstance(converter, DrumsConverter) else lambda line: line >= FIRST_PITCH
-
-
 def measure_pair(own: np.ndarray, new: np.ndarray, converter: Converter) -> Continued:
     """Measures what follows a clip: labels [steps] of both."""
-    onsets = onsets_of(converter)
-    ratio = onsets(new).mean() / onsets(own).mean()
+    density = hit_density if isinstance(converter, DrumsConverter) else note_density
+    (before,), (after,) = density(own[None]), density(new[None])
+    ratio = after / before
     windows = {window.tobytes() for window in own.reshape(-1, converter.steps)}
     copies = np.mean([window.tobytes() in windows for window in new.reshape(-1, converter.steps)])
-    silent = np.mean(onsets(new).reshape(-1, STEPS_PER_BAR).sum(1) == 0)
+    silent = np.mean(density(new.reshape(-1, STEPS_PER_BAR)) == 0)
     melody = pitches_of(own, new) if isinstance(converter, MelodyConverter) else (np.nan,) * 3
     return Continued(*melody, abs(np.log(max(ratio, 0.01))), float(ratio < 0.5), float(silent), float(copies))
 
@@ -88,11 +78,11 @@ def measure(trained: TrainedModel, songs: list[Clip]) -> dict[str, Continued]:
             (piece,) = trained.continue_clip(clip, BARS, variation=variation, temperature=TEMPERATURE, seed=seed)
             lines.append(trained.clip(piece, bars=2 * BARS).labels)
         found[kind] = [measure_pair(*np.split(line, 2), converter) for line in lines]
-    return {kind: Continued(*map(mean_of, zip(*own, strict=True))) for kind, own in found.items()}
+    return {kind: Continued(*map(mean_known, zip(*own, strict=True))) for kind, own in found.items()}
 
 
-def mean_of(values: tuple[float, ...]) -> float:
-    """The mean of the values that are not nan; nan if there is none."""
+def mean_known(values: tuple[float, ...]) -> float:
+    """The mean of the values that are not nan; nan without a warning if there is none."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else np.nan
 

@@ -38,7 +38,7 @@ CHOICE_RATE = 5e-3  # learning rate at its highest
 BETA2 = 0.99  # of Adam
 WARM_UP = 200  # updates in which the learning rate rises; it falls to 0 by a cosine
 MIDDLES = 16  # candidates drawn between a start and an end; the one after which the end is most likely is taken
-CONTINUATIONS = 3  # the same after a start; the one whose mean is nearest to its own is taken
+CONTINUATIONS = 3  # candidates drawn after a start alone; the one whose mean code is nearest to the start's is taken
 
 
 class Codes(NamedTuple):
@@ -109,10 +109,10 @@ class SequencePrior(NamedTuple):
             n: number of windows.
             generator: random numbers, on the prior's device.
             width: factor on the standard deviations; less than 1 stays nearer to what is typical.
-            start: the windows before.
-            end: the windows after. They are taken to lie before `start`, too, as if the piece ran in a circle, so that
-                the new windows take up both. Of MIDDLES draws it is the one from which `end` follows best. After a
-                start alone, it is the one of CONTINUATIONS draws whose mean code is nearest to that of `start`.
+            start: the windows before. Without an end, the one of CONTINUATIONS draws is taken whose mean code is
+                nearest to that of `start`.
+            end: the windows after, which are also taken to lie before `start`, so that the new windows can repeat
+                them. The one of MIDDLES draws is taken after which `end` is most likely.
 
         Raises:
             ValueError: n is below 1 or width below 0.
@@ -122,20 +122,20 @@ class SequencePrior(NamedTuple):
         nothing = Codes(self.means.new_zeros(0, self.z_size), self.means.new_zeros(0, dtype=torch.bool))
         start, end = start or nothing, end or nothing
         before, length = Codes(*map(torch.cat, zip(end, start, strict=True))), len(start.z) + n + len(end.z)
-
-        def drawn() -> Codes:
-            codes = before
-            for _ in range(n):
-                codes = codes.then(*self._next(codes, length, len(end.z), generator, width))
-            return codes
-
+        count = MIDDLES if end.sounds.any() else CONTINUATIONS if start.sounds.any() else 1
+        draws = [self._longer(before, n, length, len(end.z), generator, width) for _ in range(count)]
         if end.sounds.any():
-            best = max((drawn() for _ in range(MIDDLES)), key=lambda codes: self._fits(codes, end))
-        elif start.sounds.any():
-            best = min((drawn() for _ in range(CONTINUATIONS)), key=lambda codes: distance(codes.after(before), start))
-        else:
-            best = drawn()
-        return best.after(before)
+            return max(draws, key=lambda codes: self._fits(codes, end)).after(before)
+        return min((codes.after(before) for codes in draws), key=lambda codes: mean_distance(codes, start))
+
+    def _longer(
+        self, before: Codes, n: int, length: int, shift: int, generator: Generator | None, width: float
+    ) -> Codes:
+        """The codes `before` and those of n windows that are drawn after them."""
+        codes = before
+        for _ in range(n):
+            codes = codes.then(*self._next(codes, length, shift, generator, width))
+        return codes
 
     def _next(
         self, codes: Codes, length: int, shift: int, generator: Generator | None, width: float
@@ -173,8 +173,8 @@ class SequencePrior(NamedTuple):
         return float(self._new_code(codes).log_prob(end.z[end.sounds][:1]))
 
 
-def distance(one: Codes, other: Codes) -> float:
-    """The distance of the mean codes of two stretches, of their windows that sound; infinite if none does."""
+def mean_distance(one: Codes, other: Codes) -> float:
+    """The distance of the mean codes of two stretches, of their windows that sound; infinite if one has none."""
     if not (one.sounds.any() and other.sounds.any()):
         return math.inf
     return float((one.z[one.sounds].mean(0) - other.z[other.sounds].mean(0)).norm())

@@ -136,8 +136,8 @@ class ClipTools:
         Args:
             music: a song. Windows are joined end to end, and a clip is returned as it is; both take no other
                 argument.
-            track: index of a track, taken whatever its program is. When None the first that the preset takes, or the
-                song's only track of notes, whatever its program is.
+            track: index of a track, taken whatever its program is. When None, for melodies and pianos the song's only
+                pitched track, whatever its program is; otherwise the first that the preset takes.
             start_bar: first bar, from 0.
             bars: number of bars; when None up to the last note, see `read_clip`.
             fill: what follows where the song or the last window is not full: 'rest', or 'loop', the clip again.
@@ -331,26 +331,27 @@ class ClipTools:
 
         Args:
             bars: length of each piece, with `start` and `end`.
-            start: what the pieces start with, as in `reconstruct_clip`.
-            end: what they end with.
+            start: what the pieces start with, as in `reconstruct_clip`; its own bars stay as they were played.
+            end: what they end with, in the same way.
             n: number of pieces.
             qpm, program: as in `reconstruct_clip`; those of `start`, or else of `end`. The other arguments are as in
                 `sample`.
 
         Raises:
-            ValueError: no prior of sequences is fitted, the preset does not compose, or `start` and `end` leave no bar.
+            ValueError: no sequence prior is fitted, the preset does not compose, or `start` and `end` leave no bar.
         """
         self._check_composes()
         if self.sequence_prior is None:
-            raise ValueError("this model has no prior of sequences: fit one with trained.fit_sequence_prior(songs)")
+            raise ValueError("this model has no sequence prior: fit one with trained.fit_sequence_prior(songs)")
         source, steps, n = self._random_source(seed, generator), self._steps_of(bars), checked_count("n", n)
         outer = {name: self.clip(music) for name, music in (("start", start), ("end", end)) if music is not None}
         free = steps - sum(len(clip.labels) for clip in outer.values())
         if free < 1:
-            lengths = " and ".join(str(len(clip.labels) // self.converter.steps_per_bar) for clip in outer.values())
+            lengths = {name: len(clip.labels) // self.converter.steps_per_bar for name, clip in outer.items()}
+            both = " and ".join(f"{name} has {counted(length, 'bar')}" for name, length in lengths.items())
             raise ValueError(
-                f"start and end leave no bar of {bars}, as they have {lengths}: give more bars (bars; --bars), which "
-                "count the clips too, or shorter clips (--clip-bars)"
+                f"{both}, which leaves no new bar of {bars}: give more bars (bars; --bars, which counts the clips too) "
+                "or shorter clips (--clip-bars)"
             )
         return self._composed(free, outer, n, source, temperature, qpm, program)
 
@@ -483,8 +484,8 @@ class ClipTools:
 
         Args:
             rhythm: a song, or what `clip` with rhythm=True cuts from one.
-            pulse: steps between soft taps that are added where the rhythm has none, 2 for eighths, so that a sparse
-                rhythm gets a beat; none when None.
+            pulse: steps between soft taps that are added where the rhythm has none, 2 for eighths; none when None. A
+                sparse rhythm gets more drums.
             qpm: the song's own when None.
             program: the drum kit; the standard kit (0) when None. The other arguments are as in `sample`.
 

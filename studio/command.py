@@ -159,7 +159,7 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
         parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
     if tool in NEW_MUSIC:
         parser.add_argument("--bars", type=int, help="length of the new music; default: the model's own")
-        songs = "" if tool == "personalize" else "as songs go on, for a model that was fitted to whole songs, else "
+        songs = "" if tool == "personalize" else "from the sequence prior if the model has one, else "
         what = f"0 (the same again) to 1 (anything); default: {songs}{VARIATION}"
         parser.add_argument("--variation", type=float, help=what)
     if tool == "compose":
@@ -173,7 +173,7 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
     if tool == "personalize":
         what = f"0 (these songs) to 1 (anything); default: {DIAL}"
         parser.add_argument("--dial", type=float, default=DIAL, help=what)
-        what = "also keep the model of these songs in this file, which is replaced, for --model of other tools"
+        what = "save the model of these songs for --model; an existing file is replaced"
         parser.add_argument("--save", metavar="FILE", help=what)
     if tool == "interpolate":
         many = parser.add_mutually_exclusive_group()
@@ -182,7 +182,7 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
         many.add_argument("--grid", type=int, help="rows and columns of the grid between four clips")
         parser.add_argument("--joined", action="store_true", help="write one file that plays the pieces in turn")
     if tool == "drumify":
-        what = "add soft taps on every note of this length, so that a sparse rhythm gets a beat"
+        what = "add soft taps on every note of this length: more drums for a sparse rhythm"
         parser.add_argument("--pulse", choices=tuple(PULSES), help=what)
     if tool == "groove":
         what = "0 (its own timing and velocities) to 1 (default)"
@@ -197,7 +197,7 @@ def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
 def add_clip_arguments(parser: argparse.ArgumentParser):
     """Adds the options that say which part of a song is the clip."""
     group = parser.add_argument_group("the clip")
-    what = "number, from 0, or name of a track, whatever its program; default: the first that fits"
+    what = "number, from 0, or name of a track, of any program; default: the only pitched one, or the first to fit"
     group.add_argument("--track", type=read_track, help=what)
     group.add_argument("--from-bar", type=int, default=1, help="first bar, from 1 (default)")
     group.add_argument("--clip-bars", type=int, help="number of bars; default: to the last note")
@@ -216,7 +216,7 @@ def add_output_arguments(parser: argparse.ArgumentParser):
     group.add_argument("--swing", type=float, help="per cent of a pair for its first note, 50 (straight) to 75")
     group.add_argument("--swing-unit", choices=tuple(SWING_UNITS), default="8th", help="what swings (default: 8th)")
     group.add_argument("--on-grid", action="store_true", help="on the grid of sixteenths, all notes equally loud")
-    group.add_argument("--page", action="store_true", help="write a web page that plays the pieces, too")
+    group.add_argument("--page", action="store_true", help="also write a web page that plays the pieces")
     pairs = "drums of one's own, such as 36=60 'hand clap=62'"
     group.add_argument("--drum-map", nargs="+", default=[], metavar="DRUM=PITCH", help=pairs)
 
@@ -569,7 +569,7 @@ class Tool(NamedTuple):
     example: str  # its arguments
     clips: int | str = 1  # how many it takes, as argparse counts: "+" one or more, "*" any number, 0 none
     model: str = DEFAULT_MODEL  # that it uses where none is given
-    draws: bool = False  # latent vectors: a seed counts at temperature 0, too, and there may be several pieces
+    draws: bool = False  # latent vectors: it has --count, and its seed matters at temperature 0
     temperature: float = 0.0  # of decoding, where none is given
 
 

@@ -77,7 +77,8 @@ class NearTools(ClipTools):
         """A model that makes pieces near a few songs; it trains for seconds.
 
         `sample`, `sample_clips`, `continue_clip` and `vary` of the new model draw z near the songs. It shares the
-        network with this model, which stays as it is. It has no prior of sequences: `compose` needs one of its own.
+        network with this model, which stays as it is. It has no sequence prior: `fit_sequence_prior` comes before
+        `compose`.
 
         Args:
             songs: one or several, as in `reconstruct_clip`. A window starts at every bar; at least MIN_WINDOWS of

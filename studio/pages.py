@@ -103,7 +103,7 @@ def add_page_arguments(parser: argparse.ArgumentParser, temperature: float):
     parser.add_argument("--songs", type=Path, default=SONGS, metavar="FOLDER", help=text)
     text = "find the nearest songs in the train split of paper/corpus.csv, whose songs this folder holds"
     parser.add_argument("--corpus", metavar="FOLDER", help=text)
-    text = "the corners of the space, MIDI files whose first bars are taken (default: four samples)"
+    text = "corners of the space: MIDI files, read from their first note on (default: four samples)"
     parser.add_argument("--clips", type=Path, nargs=4, metavar="FILE", help=text)
     parser.add_argument("--count", type=int, default=SAMPLES, help=f"samples in the gallery (default: {SAMPLES})")
     parser.add_argument("--temperature", type=float, default=temperature, help=f"of them (default: {temperature})")

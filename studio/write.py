@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.checks import checked_count, checked_path, described
 from midi_utils import Midi, SongDataset, as_midi
-from music.clips import Clip, longest_clip, looped, only_track, with_one_track
+from music.clips import REMEDIES, Clip, longest_clip, looped, only_track, with_one_track
 from music.grid import bar_lines
 from studio.nearest import nearest_songs
 
@@ -113,15 +113,15 @@ def write_space(
     seed: int = 0,
     qpm: float = 120.0,
     title: str = "A space of loops",
-    lead: str = "Drag the point through a field, or draw it a path: the loop changes and stays in time.",
+    lead: str = "Drag the point through a field, or draw a path for it: the loop changes and stays in time.",
 ) -> None:
-    """Writes a page to drag a point through a grid between four pieces, and through a plane of the latent space.
+    """Writes a page to move a point, by hand or along a path, in a grid between four pieces and in a plane of z.
 
     Args:
         path, title, lead: as in `write_gallery`.
         trained: a `generate.TrainedModel`.
-        clips: four pieces, whose first windows are the corners of the grid in reading order; one that is shorter than
-            a window is repeated. None draws them.
+        clips: four pieces; the corners of the grid, in reading order, are their first windows, from the first note on.
+            A shorter piece is repeated. None draws them.
         names: of the four clips.
         grid, plane: pieces on a side, at least 2.
         temperature: of decoding; at 0 nearby points decode to similar pieces.
@@ -274,7 +274,7 @@ def _corners(trained, clips: Iterable[Midi]) -> Tensor:
 
 
 def first_window(trained, song: Midi) -> Clip:
-    """The bars of a song from its first note on, as many as a model's windows have; a shorter song is repeated.
+    """A song's first window: its longest stretch in the preset's metre, from its first note on; repeated if shorter.
 
     Raises:
         ValueError: the song cannot be read, or has no note that the model takes; names the song's file.
@@ -285,7 +285,9 @@ def first_window(trained, song: Midi) -> Clip:
         midi = midi if track is None else with_one_track(midi, converter, track)
         return looped(longest_clip(midi, converter), converter.steps, converter.held_parts)
     except ValueError as error:
-        where, fault = f"{song}: " if isinstance(song, str | os.PathLike) else "", str(error).partition(": choose")[0]
+        where, fault = f"{song}: " if isinstance(song, str | os.PathLike) else "", str(error)
+        for remedy in REMEDIES:
+            fault = fault.removesuffix(f": {remedy}")
         raise ValueError(f"{where}{fault}: give another piece") from error
 
 

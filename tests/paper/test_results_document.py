@@ -114,7 +114,8 @@ def test_the_summary_states_the_results():
         for name in ("mel_2bar", "mel_16bar_high")
     )
     majority = [elsewhere["mel_16bar_high"][source]["majority"]["all"] for source in ("chorales", "fiddle")]
-    cost = STATISTICS["mel_2bar_low"]["n-gram cost, nats per step"]
+    low = FOUND["mel_2bar_low"]
+    priors, chosen = low["priors"], f"width {low['prior_width']}"
     form = STATISTICS["mel_16bar"]["repetition at 8 bars"]
     assert_stated(
         f"Drums {beside_paper('drums_2bar')} at {bits(FOUND['drums_2bar'])} bits, melodies "
@@ -123,11 +124,12 @@ def test_the_summary_states_the_results():
         f"{beside_paper('drums_16bar')} at {bits(FOUND['drums_16bar'])} bits. A trio at {bits(FOUND['trio_16bar'])} "
         f"bits: melody {beside_paper('trio_16bar', 'melody')}, bass {beside_paper('trio_16bar', 'bass')}, drums "
         f"{beside_paper('trio_16bar', 'drums')}.",
-        f"2-bar melodies score {tunes:.3f} and {fiddle:.3f}, 16-bar melodies {long:.3f} and {longer:.3f}. The most "
-        f"common label scores {majority[0]:.3f} and {majority[1]:.3f} in sixteen bars.",
-        f"a step of a 2-bar melody (`mel_2bar_low`) costs {cost['samples']:.2f} nats, of held-out songs "
-        f"{cost['data']:.2f}. In 16-bar melodies (`mel_16bar`) a bar repeats {percent(form['samples'])} of the bar "
-        f"eight bars earlier, in songs {percent(form['data'])}.",
+        f"`mel_2bar` scores {tunes:.3f} and {fiddle:.3f} there, and `mel_16bar_high` scores {long:.3f} and "
+        f"{longer:.3f}. In 16 bars the majority label scores {majority[0]:.3f} and {majority[1]:.3f}.",
+        f"Samples of `mel_2bar_low` cost {priors[chosen]['cost']:.2f} nats per step under a 5-gram model of the "
+        f"training songs; held-out songs cost {priors[HELD_OUT]['cost']:.2f}. In samples of `mel_16bar`, "
+        f"{percent(form['samples'])} of a bar's events equal those eight bars earlier; "
+        f"in songs {percent(form['data'])}.",
     )
 
 

@@ -16,9 +16,9 @@ from prior.sequence import (
     Codes,
     SequencePrior,
     choice_features,
-    distance,
     fit_sequence,
     likeness,
+    mean_distance,
     summaries,
 )
 
@@ -117,15 +117,15 @@ def test_of_several_continuations_the_nearest_is_taken(sequence, monkeypatch):
     for count in (1, 8):
         monkeypatch.setattr("prior.sequence.CONTINUATIONS", count)
         draws = [sequence.draw(3, torch.Generator().manual_seed(k), start=start) for k in range(20)]
-        found[count] = [distance(codes, start) for codes in draws]
+        found[count] = [mean_distance(codes, start) for codes in draws]
     assert np.mean(found[8]) < 0.9 * np.mean(found[1])
     assert np.isfinite(found[8]).all()
 
 
 def test_the_distance_of_stretches_is_that_of_their_means_where_they_sound():
     codes = Codes(torch.tensor([[0.0, 0.0], [4.0, 0.0], [50.0, 50.0]]), torch.tensor([True, True, False]))
-    assert distance(codes, Codes(torch.tensor([[2.0, 3.0]]), torch.tensor([True]))) == 3
-    assert distance(codes, Codes(torch.zeros(1, 2), torch.tensor([False]))) == np.inf
+    assert mean_distance(codes, Codes(torch.tensor([[2.0, 3.0]]), torch.tensor([True]))) == 3
+    assert mean_distance(codes, Codes(torch.zeros(1, 2), torch.tensor([False]))) == np.inf
 
 
 def test_a_middle_leads_from_its_start_to_its_end(sequence):

@@ -656,7 +656,7 @@ def test_composing_says_what_is_missing():
     start = clip_of("melody", bars=5)
     with pytest.raises(ValueError, match="fit one with trained.fit_sequence_prior"):
         untrained(PRESETS["melody"]).compose(8)
-    with pytest.raises(ValueError, match="start and end leave no bar of 10"):
+    with pytest.raises(ValueError, match="start has 5 bars and end has 5 bars, which leaves no new bar of 10"):
         composer().compose(10, start, start)
     with pytest.raises(ValueError, match="follows chords, and compose does not"):
         model("chords").compose(8)
