@@ -24,6 +24,7 @@ from paper.reconstruction import decode_sampled, decode_teacher_forced, measure_
 FRONTS = {  # stages of paper/recipes.py by family, from many bits to none
     "mel_2bar": (
         "mel_2bar",
+        "mel_2bar_second",
         "mel_2bar_beta_0.05",
         "mel_2bar_beta_0.1",
         "mel_2bar_low",

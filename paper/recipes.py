@@ -51,6 +51,7 @@ LATER = {
     "sampling_rate": 300.0,
     "free_bits": 0.0,
 }
+MEL_LONGER = LATER | {"steps": 18_000, "decay_rate": 0.99986, "max_beta": 0.014}
 SHORT = LATER | {"steps": 4_000, "decay_rate": 0.9993}
 TEACHER_FORCED = {"sampling_schedule": "constant", "sampling_rate": 0.0}
 RISING = {"steps": 3_000, "beta_rate": 0.9995}  # a weight that is high at once makes gradients that are skipped
@@ -89,6 +90,7 @@ PIANO_LATER = {
 PIANO_THIRD = PIANO_LATER | {"steps": 6_000, "learning_rate": 1e-3, "decay_rate": 0.9995, "max_beta": 0.04}
 PIANO_FOURTH = PIANO_THIRD | {"steps": 9_000, "learning_rate": 1.5e-3, "decay_rate": 0.9999}
 PIANO_LAST = PIANO_THIRD | {"steps": 4_000, "learning_rate": 6e-4, "decay_rate": 0.9994}
+PIANO_LONGER = PIANO_FOURTH | {"steps": 9_000, "decay_rate": 0.99972, "warm_up": 100}
 PIANO_LONG = {
     "batch_size": 8,
     "steps": 3_500,
@@ -174,9 +176,10 @@ COMPARED = {  # of the two outputs for pianos, at --size tiny
 
 STAGES = {
     "mel_2bar_first": Stage("cat-mel_2bar", None, GAMES),
-    "mel_2bar": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.02}),
+    "mel_2bar_second": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.02}),
+    "mel_2bar": Stage("cat-mel_2bar", "mel_2bar_second", (), MEL_LONGER),
     "mel_2bar_low": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.3}),
-    "mel_2bar_beta_0.05": Stage("cat-mel_2bar", "mel_2bar", (), SHORT | {"max_beta": 0.05}),
+    "mel_2bar_beta_0.05": Stage("cat-mel_2bar", "mel_2bar_second", (), SHORT | {"max_beta": 0.05}),
     "mel_2bar_beta_0.1": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 0.1}),
     "mel_2bar_beta_0.6": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 0.6}),
     "mel_2bar_beta_1.5": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 1.5}),
@@ -193,11 +196,12 @@ STAGES = {
     "piano_2bar_second": Stage("piano_2bar", "piano_2bar_first", (), PIANO_LATER),
     "piano_2bar_third": Stage("piano_2bar", "piano_2bar_second", (), PIANO_THIRD),
     "piano_2bar_fourth": Stage("piano_2bar", "piano_2bar_third", (), PIANO_FOURTH),
-    "piano_2bar": Stage("piano_2bar", "piano_2bar_fourth", (), PIANO_LAST),
+    "piano_2bar_fifth": Stage("piano_2bar", "piano_2bar_fourth", (), PIANO_LAST),
+    "piano_2bar": Stage("piano_2bar", "piano_2bar_fifth", (), PIANO_LONGER),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
     "piano_16bar_second": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
-    "piano_16bar": Stage("hier-piano_16bar", layers="piano_2bar", changes=PIANO_FROM_LAYERS),
+    "piano_16bar": Stage("hier-piano_16bar", layers="piano_2bar_fifth", changes=PIANO_FROM_LAYERS),
     "piano_notes": Stage("piano_2bar", changes=COMPARED),
     "piano_keys": Stage("piano_2bar_keys", changes=COMPARED),
     "groove_humanize": Stage("groovae_2bar_humanize", without_sources=ALL_BUT_GROOVE),

@@ -52,7 +52,7 @@ def test_a_point_has_the_rate_the_distortion_and_the_accuracies_of_its_run(corpu
 
 
 def test_the_command_names_the_runs_that_it_looks_for(corpus_arguments, tmp_path):
-    with pytest.raises(SystemExit, match=f"{tmp_path} holds no run of mel_2bar, mel_2bar_beta_0.05"):
+    with pytest.raises(SystemExit, match=f"{tmp_path} holds no run of mel_2bar, mel_2bar_second"):
         rate_distortion.main([*corpus_arguments, "--runs", str(tmp_path), "--out", str(tmp_path / "points.json")])
 
 

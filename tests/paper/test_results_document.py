@@ -144,13 +144,20 @@ def test_two_bar_models_score_what_the_page_says():
         f"the accuracies are {share('drums_2bar', group='new'):.2f} and {share('mel_2bar', group='new'):.2f}. "
         f"New are {new[1]} of the drum windows and {new[0]} of the melody windows.",
     )
-    assert share("mel_2bar") == pytest.approx(paper[0], abs=0.015)  # about as well
-    assert share("drums_2bar") > paper[1]
+    recipe = stage_config(STAGES["mel_2bar"], "mini").training
+    before = json.loads((ROOT / "results" / "mel_2bar_second.json").read_text())
+    nats = [found["elbo"]["nats"]["mean"] for found in (before, FOUND["mel_2bar"])]
+    assert_stated(
+        f"{recipe.steps:,} steps at a lower β of {recipe.max_beta} raised their accuracy from {accuracy(before):.3f} "
+        f"to {tunes}, for {bits(FOUND['mel_2bar'])} bits in place of {bits(before)}. -ELBO rose from {nats[0]:.0f} to "
+        f"{nats[1]:.0f} nats."
+    )
+    assert [share("mel_2bar") > paper[0], share("drums_2bar") > paper[1]] == [True, True]
 
 
-def test_earlier_and_present_melodies_measure_what_the_page_says_on_the_same_windows():
+def test_earlier_and_later_melodies_measure_what_the_page_says_on_the_same_windows():
     assert EARLIER["windows"] == OLDER["windows"]
-    for name, found in (("earlier", EARLIER), ("present", OLDER)):
+    for name, found in (("earlier", EARLIER), ("second stage", OLDER)):
         sampled = found["reconstruction"]["sampled"]["parts"]["all"]["mean"]
         assert_stated(f"| {name} | {sampled:.3f} | {bits(found)} | {found['elbo']['nats']['mean']:.0f} |")
     assert OLDER["elbo"]["kl_bits"]["mean"] < EARLIER["elbo"]["kl_bits"]["mean"] / 3
@@ -184,7 +191,7 @@ def test_bits_are_worth_their_cost_up_to_where_the_page_says():
         "without *z*. That training had not levelled off."
     )
     above = {name for name, point in points.items() if name.startswith("mel_2bar") and point["nats"] > melodies + 0.05}
-    assert above == {"mel_2bar", "mel_2bar_beta_0.05", "mel_2bar_beta_0.1", "mel_2bar_low"}
+    assert above == {"mel_2bar", "mel_2bar_second", "mel_2bar_beta_0.05", "mel_2bar_beta_0.1", "mel_2bar_low"}
     (d, cheap_d), (t, cheap_t) = (
         [points[start], points[f"{kind}_16bar_beta_0.1"]]
         for kind, start in (("drums", "drums_16bar_second"), ("trio", "trio_16bar_third"))
@@ -592,9 +599,9 @@ def test_paper_ipynb_counts_leaps_and_gaps_of_the_melodies_on_its_pages():
         drawn = decode_sampled(trained, trained.draw_z(32, seed=0), make_generator(trained, 1))
         leaps = [np.abs(np.diff(one[one >= FIRST_PITCH].astype(int))).max(initial=0) > 12 for one in drawn]
         found[name] = sum(leaps), ((drawn >= FIRST_PITCH).sum(1) <= 4).sum()
-    assert found == {"mel_2bar": (6, 7), "mel_2bar_low": (1, 4)}
+    assert found == {"mel_2bar": (5, 3), "mel_2bar_low": (1, 4)}
     assert_stated(
-        "Six of the 32 melodies of `mel_2bar` leap by more than an octave, and seven have at most four notes. "
+        "Five of the 32 melodies of `mel_2bar` leap by more than an octave, and three have at most four notes. "
         "Of those of `mel_2bar_low`, one leaps so far, and four have so few notes.",
         text=notebook,
     )
@@ -653,12 +660,12 @@ def test_pianos_measure_what_the_page_says():
         return measured["most_likely"][of]["mean"]
 
     prior, real = samples["prior"], samples[HELD_OUT]
-    stages = [f"piano_2bar{stage}" for stage in ("_first", "_second", "_third", "_fourth", "")]
+    stages = [f"piano_2bar{stage}" for stage in ("_first", "_second", "_third", "_fourth", "_fifth", "")]
     steps = [stage_config(STAGES[name], "mini").training.steps for name in stages]
-    assert sum(steps[:3]) == pytest.approx(sum(steps) / 2, rel=0.05)
     assert_stated(
         f"On the test split the frame F1 is {f1(test, 'frames'):.2f} and the note F1 {f1(test, 'notes'):.2f}, at "
-        f"{bits(test)} bits of KL, after {sum(steps):,} steps in five stages.",
+        f"{bits(test)} bits of KL, after {sum(steps):,} steps in six stages.",
+        f"after {sum(steps[:3]):,} steps in three stages, with the same β, they were",
         f"-ELBO fell from {third['elbo']['nats']['mean']:.0f} to {test['elbo']['nats']['mean']:.0f} nats.",
         *(
             f"they were {f1(before, 'frames'):.2f} and {f1(before, 'notes'):.2f}, at {bits(before)} bits"
@@ -730,7 +737,7 @@ def test_the_page_says_what_the_models_do_not_reach_yet():
         f"| as in songs: {percent(tunes['data'])}, {percent(trios['data'])} | {percent(tunes['samples'])}, "
         f"{percent(trios['samples'])} | "
         f"not the bits: samples of `mel_16bar_high` repeat in {percent(high['samples'])} |",
-        f"| 0.90, 0.92 | {now[0]:.2f}, {now[1]:.2f} | time: with half of the steps they were {before[0]:.2f} and "
-        f"{before[1]:.2f} |",
+        f"| 0.90, 0.92 | {now[0]:.2f}, {now[1]:.2f} | time: after 13,500 of 35,500 steps they were {before[0]:.2f} "
+        f"and {before[1]:.2f} |",
         f"| 1.5 times | {share_of_z:.1f} times | its accuracy costs bits |",
     )
