@@ -107,9 +107,8 @@ ALSO_MEASURED = (  # in docs/results.md, but not published
     "mel_2bar_second",
     "music21_mel_2bar",
 )
-# Of these models a diffusion prior would make pretrained/ larger than 80 MB
-PRIOR_KINDS = dict.fromkeys(("piano_2bar", "piano_16bar"), ("gaussian", "mixture"))
-COMPOSERS = ("mel_2bar_low", "piano_2bar")  # whose files hold a prior of sequences, too
+PRIOR_KINDS = {"piano_16bar": ("gaussian", "mixture")}  # a diffusion model would make pretrained/ larger than 80 MB
+COMPOSERS = ("mel_2bar_low",)  # whose files hold a prior of sequences, too
 LEFT_OUT = ("mel_2bar_first", "mel_16bar_without_games")  # measured on sources that they were trained without
 PRICE = ("KL, bits", "-ELBO, nats per window")
 FOR_MAGENTA_JS = ("mel_2bar_low", "drums_2bar_low", "mel_16bar")  # which magenta.js can read
