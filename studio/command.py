@@ -432,7 +432,7 @@ def check_options(options: argparse.Namespace):
         check_file(Path(checked_path("--save", options.save)))
     if options.tool in TOOLS:
         check_output_options(options)
-        options.midis = [load_midi(path) for path in getattr(options, "clips", ())]
+    options.midis = [load_midi(path) for path in getattr(options, "clips", None) or ()]
 
 
 def check_clip_count(count: int, is_grid: bool):

@@ -600,6 +600,7 @@ def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder
         (["groove", "none.mid", "--strength", "2"], "strength must be a number from 0 to 1, got 2.0"),
         (["drumify", "none.mid", "--temperature", "-1"], "temperature must be 0"),
         (["continue", "none.mid"], "none.mid: there is no such file"),
+        (["page", "--clips", *["none.mid"] * 4], "none.mid: there is no such file"),
         (["page", "--count", "0"], "count must be a whole number of at least 1"),
         (["page", "--temperature", "-1"], "temperature must be 0"),
         (["page", "--tempo", "0"], "qpm is 0.0; give quarters per minute"),
