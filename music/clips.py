@@ -38,10 +38,24 @@ OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)
 OTHER_SONG = f"{OTHER_BARS}, or a song that has all parts"
 OTHER_MODEL = "the song has drums alone, so take a model of drums (--model drums_2bar)"
 OTHER_DRUMS = "name the track that is drums (track; --drum-track)"
-REMEDIES = (OTHER_BARS, OTHER_TRACK, OTHER_SONG, OTHER_MODEL, OTHER_DRUMS)
 FILLS = ("rest", "loop")  # what follows where a clip is too short: silence, or the clip again from its start
 
 ReadLine = Callable[[Part, PrettyMIDI], tuple[np.ndarray, tuple[int, ...]]]  # see `BarsConverter.line`
+
+
+class NoClip(ValueError):
+    """A stretch of a song has no note that a model takes: the reason, and what helps where a clip is cut."""
+
+    def __init__(self, reason: str, remedy: str):
+        super().__init__(f"{reason}: {remedy}")
+        self.reason = reason
+
+
+class OwnNotes(NamedTuple):
+    """The notes of a clip as its song has them, also those that the labels lack."""
+
+    notes: np.ndarray  # [notes, 5] start and end in steps from the clip's start, pitch, velocity, index of its track
+    labels: np.ndarray  # that they were read as: a clip whose labels were changed has other notes
 
 
 class Clip(NamedTuple):
@@ -54,14 +68,7 @@ class Clip(NamedTuple):
     tracks: tuple[int, ...] = ()  # indices in PrettyMIDI.instruments
     start_bar: int = 0  # from 0, in the song
     fill: str = "rest"  # of FILLS; what fills up its last window
-    own: "OwnNotes | None" = None  # its notes as they were played
-
-
-class OwnNotes(NamedTuple):
-    """The notes of a clip as its song has them, also those that the labels lack."""
-
-    notes: np.ndarray  # [notes, 5] start and end in steps from the clip's start, pitch, velocity, index of its track
-    labels: np.ndarray  # that they were read as: a clip whose labels were changed has other notes
+    own: OwnNotes | None = None  # its notes as they were played
 
 
 class Cutting(NamedTuple):
@@ -106,35 +113,38 @@ def read_clip(
     part = _part_of_clip(song, start_bar, bars, converter)
     labels, tracks = (line or converter.line)(part, song)
     if not len(labels):
-        raise ValueError(_why_no_clip(song, converter, part, start_bar, bars))
+        raise _no_clip(song, converter, part, start_bar, bars)
     bar_steps, held = converter.steps_per_bar, converter.held_parts
     labels = fitted(labels, -(-len(labels) // bar_steps) * bar_steps, "rest", held)
     period = len(labels) if bars is None or fill == "loop" else bars * bar_steps
-    notes = _played(part, tracks, period, _takes_one(converter))
     labels = labels if bars is None else fitted(labels, bars * bar_steps, fill, held)
-    own = OwnNotes(_looped_notes(notes, period, len(labels)), labels) if line is None else None
+    own = None if line else OwnNotes(_played(part, tracks, period, len(labels), _takes_one(converter)), labels)
     programs = _programs(midi, song, tracks)
     program = programs[0] if _takes_one(converter) else programs
     return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, start_bar, fill, own)
 
 
-def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
+def longest_clip(midi: PrettyMIDI, converter: BarsConverter, track: int | None = None) -> Clip:
     """The longest stretch of a song in the converter's time signature, from the bar of its first note to its last.
 
     It is read as `read_clip` reads it, so that windows that come back are there each time.
+
+    Args:
+        track: as in `read_clip`.
 
     Raises:
         ValueError: there is no such stretch, or no note in it that the converter takes.
     """
     song, bar_steps = steady_tempo(midi), converter.steps_per_bar
-    parts = [part for part in song_parts(song) if len(part.start) and steps_of_bar(part.time_signature) == bar_steps]
+    chosen = song if track is None else with_one_track(song, converter, track)
+    parts = [part for part in song_parts(chosen) if len(part.start) and steps_of_bar(part.time_signature) == bar_steps]
     if not parts:
         raise ValueError(f"no notes in {fraction(converter.time_signature)}")
     longest = max(parts, key=lambda part: int(part.end.max()))
     bars = -(-int(longest.end.max()) // bar_steps)
     if bars > MAX_CLIP_BARS:
         raise ValueError(f"the song has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}")
-    clip = read_clip(song, converter, start_bar=int(file_bars(longest, 0)), bars=bars)
+    clip = read_clip(song, converter, track=track, start_bar=int(file_bars(longest, 0)), bars=bars)
     first, end = _sounding_bars(clip, converter)
     return clip._replace(labels=clip.labels[first * bar_steps : end * bar_steps], start_bar=clip.start_bar + first)
 
@@ -254,13 +264,14 @@ def _steps_of_part(part: Part, first: int, steps: int) -> Part:
     return part._replace(**columns)
 
 
-def _played(part: Part, tracks: tuple[int, ...], steps: int, as_one: bool) -> np.ndarray:
-    """The notes of `OwnNotes` that begin in the first steps of a clip; what the pedal holds ends with the pedal."""
-    kept = np.isin(part.track, tracks) & (part.start < steps)
+def _played(part: Part, tracks: tuple[int, ...], period: int, steps: int, as_one: bool) -> np.ndarray:
+    """The notes of `OwnNotes` that begin before `period`, repeated up to `steps`; the pedal holds notes to its end."""
+    kept = np.isin(part.track, tracks) & (part.start < period)
     start, end = (part.times[kept] * steps_per_second(part.qpm)).T
-    end = np.minimum(np.where(part.end[kept] > end + PEDAL_STEPS, part.end[kept], end), steps)
+    end = np.minimum(np.where(part.end[kept] > end + PEDAL_STEPS, part.end[kept], end), period)
     written = [0 if as_one else tracks.index(track) for track in part.track[kept].tolist()]
-    return np.stack([start, end, part.pitch[kept], part.velocity[kept], np.array(written, int)], 1)
+    own = np.stack([start, end, part.pitch[kept], part.velocity[kept], np.array(written, int)], 1)
+    return _looped_notes(own, period, steps)
 
 
 def _looped_notes(own: np.ndarray, period: int, steps: int) -> np.ndarray:
@@ -271,15 +282,15 @@ def _looped_notes(own: np.ndarray, period: int, steps: int) -> np.ndarray:
     return np.concatenate([notes[:, :2].clip(max=steps), notes[:, 2:]], 1)
 
 
-def _why_no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: int, bars: int | None) -> str:
-    """The reason why a stretch of a song has no note for a model, and what to do."""
+def _no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: int, bars: int | None) -> NoClip:
+    """Why a stretch of a song has no note for a model, and what to do."""
     if not len(part.start):
         stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
-        return f"no notes {stretch}: {OTHER_BARS}"
+        return NoClip(f"no notes {stretch}", OTHER_BARS)
     drums = drum_tracks(song)
     remedy = OTHER_DRUMS if isinstance(converter, DrumTracksConverter) and not drums.any() else OTHER_TRACK
     remedy = OTHER_MODEL if drums.all() and isinstance(converter, PitchedTracksConverter) else remedy
-    return f"{converter.why_no_window(song, [part])}: {remedy if _takes_one(converter) else OTHER_SONG}"
+    return NoClip(converter.why_no_window(song, [part]), remedy if _takes_one(converter) else OTHER_SONG)
 
 
 # ---- Clips to windows, and back ----

@@ -340,6 +340,22 @@ def note_at(pitch: int, start: float, end: float, step_seconds: float, velocity:
     return pretty_midi.Note(velocity, pitch, float(start * step_seconds), float(end * step_seconds))
 
 
+def apart(notes: Iterable[pretty_midi.Note]) -> list[pretty_midi.Note]:
+    """Notes of one track by start time, of which no two of one pitch sound at once: the later one goes on for both.
+
+    Else a sampler would cut the later note at the end of the earlier one. The ends of the given notes change.
+    """
+    kept = {}
+    for note in sorted(notes, key=lambda note: (note.start, note.end)):
+        before = kept.setdefault(note.pitch, [])
+        if before and before[-1].end > note.start:
+            note.end, before[-1].end = max(note.end, before[-1].end), note.start
+        if before and before[-1].end <= before[-1].start:
+            before.pop()
+        before.append(note)
+    return sorted(itertools.chain(*kept.values()), key=lambda note: note.start)
+
+
 def add_chord_texts(midi: PrettyMIDI, steps: np.ndarray, classes: np.ndarray, step_seconds: float) -> None:
     """Adds a text event at each change of chord; steps, classes: [tokens], -1 for a token without a time."""
     order = np.flatnonzero((steps >= 0) & (classes >= 0))

@@ -11,7 +11,16 @@ from torch import Tensor
 
 from engine.checks import checked_number, checked_type, finite_array
 from engine.rng import RandomSource, uniform
-from music.converter import Tensors, checked_columns, checked_outputs, checked_program, empty_song, length_mask, note_at
+from music.converter import (
+    Tensors,
+    apart,
+    checked_columns,
+    checked_outputs,
+    checked_program,
+    empty_song,
+    length_mask,
+    note_at,
+)
 from music.drums import DRUM_CLASSES, DRUM_PITCHES, DrumTracksConverter, class_of_pitch
 from music.grid import (
     Cut,
@@ -110,7 +119,7 @@ class GrooveConverter(DrumTracksConverter):
             velocity = int(np.clip(np.round(velocities[step, kind] * 127), 1, 127))
             start = max(0.0, step - early)
             track.notes.append(note_at(KITS[self.kit][kind][0], start, start + 1, seconds_per_step(qpm), velocity))
-        _end_before_the_next(track.notes)
+        track.notes = apart(track.notes)
         midi.instruments.append(track)
         return midi
 
@@ -190,16 +199,6 @@ def _checked_groove(labels: np.ndarray | Tensor) -> np.ndarray:
     if labels.shape[1] != GROOVE_DEPTH:
         raise ValueError(f"labels of one groove must be [steps, {GROOVE_DEPTH}], got {list(labels.shape)}")
     return labels
-
-
-def _end_before_the_next(notes: list[pretty_midi.Note]):
-    """Ends each hit where its drum is hit again: a sampler would cut the second hit at the first one's end."""
-    last = {}
-    for note in sorted(notes, key=lambda note: note.start):
-        before = last.get(note.pitch)
-        if before is not None and before.start < note.start < before.end:
-            before.end = note.start
-        last[note.pitch] = note
 
 
 def _groove_hits(midi: PrettyMIDI, qpm: float, kit: tuple[tuple[int, ...], ...]) -> tuple[np.ndarray, ...]:

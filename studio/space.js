@@ -77,6 +77,7 @@ function pad(name, table, className, cells) {
   }
 
   function leave() {
+    if (!isDrawing && !path.length) return;
     isDrawing = false;
     setPath([]);
   }

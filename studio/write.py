@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.checks import checked_count, checked_path, described
 from midi_utils import Midi, SongDataset, as_midi
-from music.clips import REMEDIES, Clip, longest_clip, looped, only_track, with_one_track
+from music.clips import Clip, NoClip, longest_clip, looped, only_track
 from music.grid import bar_lines
 from studio.nearest import nearest_songs
 
@@ -281,14 +281,12 @@ def first_window(trained, song: Midi) -> Clip:
     """
     midi, converter = as_midi(song), trained.converter
     try:
-        track = only_track(midi, converter)
-        midi = midi if track is None else with_one_track(midi, converter, track)
-        return looped(longest_clip(midi, converter), converter.steps, converter.held_parts)
+        clip = longest_clip(midi, converter, only_track(midi, converter))
     except ValueError as error:
-        where, fault = f"{song}: " if isinstance(song, str | os.PathLike) else "", str(error)
-        for remedy in REMEDIES:
-            fault = fault.removesuffix(f": {remedy}")
+        where = f"{song}: " if isinstance(song, str | os.PathLike) else ""
+        fault = error.reason if isinstance(error, NoClip) else error
         raise ValueError(f"{where}{fault}: give another piece") from error
+    return looped(clip, converter.steps, converter.held_parts)
 
 
 # ---- Checks ----
