@@ -62,7 +62,7 @@ def save_checkpoint(
         run, optimizer: state of a training run, which it needs to resume; None for a model that is only used.
         prior: a fitted prior of z, written in the weights' precision.
         prior_width: the width at which z is drawn from it, see `TrainedModel`; the reader's own when None.
-        sequence_prior: a fitted prior of sequences of z, written in the weights' precision.
+        sequence_prior: a fitted sequence prior, written in the weights' precision.
 
     Raises:
         ValueError: a prior of another class, which `stored_prior` could not restore, or of another size; or a weight
@@ -188,7 +188,7 @@ def stored_prior(content: dict) -> Prior | None:
 
 
 def stored_sequence_prior(content: dict) -> SequencePrior | None:
-    """The prior of sequences in a checkpoint's content; None where it has none."""
+    """The sequence prior in a checkpoint's content; None where it has none."""
     parts = content.get("sequence_prior")
     return SequencePrior(**parts) if parts else None
 
@@ -362,7 +362,7 @@ def _width_fault(width) -> str | None:
 
 
 def _sequence_fault(parts) -> str | None:
-    """What is wrong with the names of the fields of a prior of sequences, or None."""
+    """What is wrong with the names of the fields of a sequence prior, or None."""
     if parts is None or (isinstance(parts, dict) and set(parts) == set(SequencePrior._fields)):
         return None
     return f"its sequence_prior should have the fields {', '.join(SequencePrior._fields)}"

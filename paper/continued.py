@@ -1,4 +1,4 @@
-"""Measures how clips go on: as songs do, as a model's prior of sequences does, and as variations of the clip.
+"""Measures how clips go on: as songs do, as a model's sequence prior does, and as variations of the clip.
 
     python -m paper.continued CHECKPOINT ... --data FOLDER --out results/continued.json
 

@@ -2,7 +2,7 @@
 
     python -m paper.longer pretrained/mel_2bar_low.pt --data FOLDER --out results/longer_pieces.json [--save MODEL]
 
-A model without a prior of sequences is fitted to the songs of the train split; `--save` writes it with its prior. Real
+A model without a sequence prior is fitted to the songs of the train split; `--save` writes it with its prior. Real
 songs are those of the test split, or of `--split`, that go on for 64 bars, from their first note. What is measured:
 
 - the similarity of the bars of a melody with those 1, 2, 4, 8 and 16 bars earlier, see `music.attributes.repetition`;
@@ -134,7 +134,7 @@ def measure(
     pieces: int = PIECES,
     seed: int = 0,
 ) -> LongerPieces:
-    """Measures a model of melodies that has a prior of sequences.
+    """Measures a model of melodies that has a sequence prior.
 
     Args:
         name, split: of the model and of the real songs, in the result.
@@ -207,7 +207,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--split", default="test", help="split of the real songs (default: test)")
     parser.add_argument("--pieces", type=int, default=PIECES, help=f"number of pieces (default: {PIECES})")
     parser.add_argument("--bars", type=int, default=BARS, help=f"of each piece (default: {BARS})")
-    parser.add_argument("--save", type=Path, help="file for the model with its prior of sequences")
+    parser.add_argument("--save", type=Path, help="file for the model with its sequence prior")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     return parser.parse_args(arguments)
 

@@ -108,7 +108,7 @@ ALSO_MEASURED = (  # in docs/results.md, but not published
     "music21_mel_2bar",
 )
 PRIOR_KINDS = {"piano_16bar": ("gaussian", "mixture")}  # a diffusion model would make pretrained/ larger than 80 MB
-COMPOSERS = ("mel_2bar_low",)  # whose files hold a prior of sequences, too
+COMPOSERS = ("mel_2bar_low",)  # whose files hold a sequence prior, too
 LEFT_OUT = ("mel_2bar_first", "mel_16bar_without_games")  # measured on sources that they were trained without
 PRICE = ("KL, bits", "-ELBO, nats per window")
 FOR_MAGENTA_JS = ("mel_2bar_low", "drums_2bar_low", "mel_16bar")  # which magenta.js can read
@@ -138,7 +138,7 @@ measured in this form.
 """
 PRIOR = """| prior | {prior}, fitted to the posteriors of the training songs{bits} |
 | samples | drawn from this prior with its standard deviation scaled by {width} |"""
-COMPOSER = "\n| longer pieces | from a prior of sequences, fitted to the whole songs of the train split |"
+COMPOSER = "\n| longer pieces | from a sequence prior, fitted to the whole songs of the train split |"
 NO_PRIOR = "| prior | N(0, I); the tool decodes the posterior mean of what it is given |"
 LICENCES = """**Data and licences.** Every song comes from a public source whose terms allow publishing weights.
 All sources are credited in [docs/corpus.md](../docs/corpus.md): {credits}.

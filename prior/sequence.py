@@ -221,7 +221,7 @@ def choice_features(past: Tensor, length: int, shift: int = 0) -> tuple[Tensor, 
 
 
 def fit_sequence(mu: Tensor, sigma: Tensor, sounds: Tensor, song: Tensor) -> SequencePrior:
-    """Fits a prior of sequences to the windows of whole songs, end to end. A second fit gives the same.
+    """Fits a sequence prior to the windows of whole songs, end to end. A second fit gives the same.
 
     Args:
         mu, sigma: as in `fit_mixture`, song by song.

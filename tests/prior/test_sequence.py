@@ -77,7 +77,7 @@ def test_summaries_are_those_of_the_windows_before():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Priors of sequences whose forms a test does not look at train in a moment."""
+    """Sequence priors whose forms a test does not look at train in a moment."""
     monkeypatch.setattr("prior.sequence.CHOICE_UPDATES", 20)
 
 

@@ -592,7 +592,7 @@ def test_what_a_tool_cannot_do_is_named_with_the_remedy(kind, call, words):
 
 @cache
 def composer(kind="melody"):
-    """A model with a prior of sequences, fitted to songs AABA of two windows a part."""
+    """A model with a sequence prior, fitted to songs AABA of two windows a part."""
     trained = untrained(PRESETS[kind])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prior.sequence, "CHOICE_UPDATES", 200)

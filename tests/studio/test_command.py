@@ -88,7 +88,7 @@ def test_generate_writes_pieces_of_the_length_that_is_asked_for(studio, folder):
 
 @pytest.fixture(scope="module")
 def composer(tmp_path_factory):
-    """The path of a model with a prior of sequences, fitted to scales."""
+    """The path of a model with a sequence prior, fitted to scales."""
     trained, path = untrained(PRESETS["mel"]), tmp_path_factory.mktemp("composer") / "composer.pt"
     trained.fit_sequence_prior([made_clip(trained.converter, bars=12, seed=k) for k in range(3)])
     trained.save(path)
