@@ -46,7 +46,7 @@ class Skipped(NamedTuple):
     what: str  # "song" if the whole song gave none
     reason: str
     bars: int = 0  # left out at the end of a line that is too long
-    notes: int = 0  # left out or cut short; the reason starts with their number
+    notes: int = 0  # left out or cut short, for this reason
 
 
 class Notes(NamedTuple):
@@ -355,8 +355,12 @@ def _line_skips(line: Line, part: Part, first_bar: int, length: int, bars: int) 
     if length < bars:
         yield Skipped(where, f"{counted(length, 'bar')} between rests, shorter than {bars} bars")
     if line.lost_bars:
-        reason = f"{counted(line.lost_bars, 'bar')} after the first {MAX_BARS}"
-        yield Skipped(where, reason, bars=int(line.lost_bars))
+        yield bars_skip(where, line.lost_bars, MAX_BARS)
+
+
+def bars_skip(where: str, lost: int, most: int) -> Skipped:
+    """The report entry of bars that are beyond a limit."""
+    return Skipped(where, f"{counted(lost, 'bar')} after the first {most:,}", bars=int(lost))
 
 
 def lost_notes(skipped: Iterable[Skipped]) -> str:
@@ -364,8 +368,8 @@ def lost_notes(skipped: Iterable[Skipped]) -> str:
     counts = Counter()
     for one in skipped:
         if one.notes:
-            counts[one.reason.removeprefix(f"{counted(one.notes, 'note')} ")] += one.notes
-    return ", ".join(f"{counted(number, 'note')} {where}" for where, number in counts.items())
+            counts[one.reason] += one.notes
+    return ", ".join(f"{counted(number, 'note')} {reason}" for reason, number in counts.items())
 
 
 def counted(number: int, noun: str) -> str:

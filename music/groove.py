@@ -27,7 +27,7 @@ from music.grid import (
     Part,
     Skipped,
     Windows,
-    counted,
+    bars_skip,
     drum_tracks,
     full_windows,
     note_table,
@@ -170,8 +170,7 @@ class GrooveConverter(DrumTracksConverter):
         hits = _groove_hits(midi, part.qpm, KITS[self.kit])
         bars = int(hits[0].max(initial=-1)) // self.steps_per_bar + 1
         if bars > MAX_GROOVE_BARS:
-            lost = bars - MAX_GROOVE_BARS
-            skipped.append(Skipped("drums", f"{counted(lost, 'bar')} after the first {MAX_GROOVE_BARS}", bars=lost))
+            skipped.append(bars_skip("drums", bars - MAX_GROOVE_BARS, MAX_GROOVE_BARS))
         count = min(bars, MAX_GROOVE_BARS) // self.bars
         inside = hits[0] < count * self.steps
         labels = _paint_groove(tuple(column[inside] for column in hits), part.qpm, count * self.steps)

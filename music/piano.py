@@ -26,7 +26,7 @@ from music.grid import (
     Part,
     Skipped,
     Windows,
-    counted,
+    bars_skip,
     cut_lines,
     drum_tracks,
     file_bars,
@@ -169,8 +169,7 @@ class PianoConverter(PitchedTracksConverter):
     def cut_part(self, part: Part, facts: PianoFacts, skipped: list[Skipped]) -> Iterator[Cut]:
         notes, where = self._key_notes(part, facts), f"notes from bar {file_bars(part, 0) + 1}"
         if outside := np.count_nonzero(facts.tracks[part.track] & ~on_keys(part)):
-            reason = f"{counted(outside, 'note')} outside the pitches {MIN_PITCH}-{MAX_PITCH}"
-            skipped.append(Skipped(where, reason, notes=outside))
+            skipped.append(Skipped(where, f"outside the pitches {MIN_PITCH}-{MAX_PITCH}", notes=outside))
         if len(notes.key):
             lines = self._lines(notes, len(part.start) == facts.notes, where, skipped)
             cut = cut_lines(lines, part, self.bars, self.steps_per_bar, skipped)
@@ -185,9 +184,9 @@ class PianoConverter(PitchedTracksConverter):
             spans = spans._replace(bars=spans.loop_bars)
         lines, beyond, lost = piano_lines(notes, spans, self.steps_per_bar, self.voices)
         if beyond:
-            skipped.append(Skipped(where, f"{counted(beyond, 'note')} beyond {self.voices} at once", notes=beyond))
+            skipped.append(Skipped(where, f"beyond {self.voices} at once", notes=beyond))
         if lost:
-            skipped.append(Skipped(where, f"{counted(lost, 'bar')} after the first {MAX_PIANO_BARS:,}", bars=lost))
+            skipped.append(bars_skip(where, lost, MAX_PIANO_BARS))
         shape = (self.steps, self.voices)
         return [line._replace(labels=np.resize(line.labels, shape)) for line in lines] if loops else lines
 

@@ -1,6 +1,7 @@
 """Trios: a melody, a bass and drums that play together, one label each per step (Roberts et al. 2018, section 4)."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from music.converter import (
     one_hot,
 )
 from music.drums import drum_hits, drum_track, paint_drums
-from music.grid import Cut, Part, Skipped, Windows, drum_tracks, full_windows
+from music.grid import Cut, Part, Skipped, Windows, bars_skip, drum_tracks, full_windows
 from music.labels import TRIO_DEPTHS
 from music.melody import (
     MELODY_PROGRAMS,
@@ -114,7 +115,7 @@ class TrioConverter(BarsConverter):
         return _track_kinds(midi)
 
     def cut_part(self, part: Part, facts: np.ndarray, skipped: list[Skipped]) -> Iterator[Cut]:
-        return _trio_cuts(part, facts, self.steps_per_bar, self.bars)
+        return _trio_cuts(part, facts, self.steps_per_bar, self.bars, skipped)
 
     def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
         """See `BarsConverter.line`; of each kind of track the first one with a note is taken."""
@@ -151,17 +152,22 @@ def _track_kinds(midi: PrettyMIDI) -> np.ndarray:
 # ---- Notes to labels ----
 
 
-def _trio_cuts(part: Part, kinds: np.ndarray, bar_steps: int, bars: int) -> Iterator[Cut]:
+def _trio_cuts(part: Part, kinds: np.ndarray, bar_steps: int, bars: int, skipped: list[Skipped]) -> Iterator[Cut]:
     """Windows of each melody, bass and drum track that play together; kinds as in `_track_kinds`."""
-    total = min(-(-part.end.max(initial=0) // bar_steps), MAX_TRIO_BARS)
+    found = int(-(-part.end.max(initial=0) // bar_steps))
+    total = min(found, MAX_TRIO_BARS)
+    if found > total:
+        skipped.append(bars_skip("trio", found - total, total))
     if total < bars:
         return
     lines = _track_lines(part, kinds, total * bar_steps)
     coverage = _coverage(part, total, bar_steps, kinds.shape[1])
     coverage[:, [t for t in range(kinds.shape[1]) if t not in lines]] = False
     coverage = _widened(coverage)
-    trios = itertools.product(*([t for t in np.flatnonzero(kind) if t in lines] for kind in kinds))
-    for trio in itertools.islice(trios, MAX_TRIOS):
+    tracks = [[t for t in np.flatnonzero(kind) if t in lines] for kind in kinds]
+    if math.prod(map(len, tracks)) > MAX_TRIOS:
+        skipped.append(Skipped("trios", f"of tracks after the first {MAX_TRIOS:,}"))
+    for trio in itertools.islice(itertools.product(*tracks), MAX_TRIOS):
         starts = np.flatnonzero(sliding_window_view(_all_play(coverage[:, trio]), bars).all(-1))
         if len(starts):
             labels = np.stack([lines[t].astype(np.uint16) for t in trio], -1)  # [steps, 3]
