@@ -366,8 +366,7 @@ def load_songs(
     checked_type("executor", executor, Executor | None, "a concurrent.futures.Executor or None")
     source, names, paths = _find_files(folder_or_paths)
     checked_type("intake", intake, Intake, "an Intake, such as Intake(straighten=True)")
-    changes = None if intake == UNCHANGED else intake
-    folder = None if cache is None else converter_folder(checked_path("cache", cache), converter, changes)
+    folder = None if cache is None else converter_folder(checked_path("cache", cache), converter, intake)
     read = partial(read_songs, converter=converter, workers=workers, executor=executor, limits=limits, intake=intake)
     files, places = _read_files(paths, folder, converter, read, progress)
     return _dataset(source, names, places, files, converter)

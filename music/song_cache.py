@@ -29,7 +29,9 @@ from music.grid import Windows
 
 CACHE_FILE_SONGS = 1024  # per cache file, at most
 CACHE_FILE_BYTES = 2**27  # of labels and controls per cache file, about
-NOT_READERS = ("attributes.py", "soundfont.py")  # files of this folder that labels do not depend on
+# Files of this folder that labels do not depend on, and one elsewhere that they do
+NOT_READERS = ("attributes.py", "clip_chords.py", "clips.py", "piano_measures.py", "soundfont.py")
+READER_ELSEWHERE = Path(__file__).parents[1] / "engine" / "bit_lists.py"
 READER_PACKAGES = ("pretty_midi", "mido")
 SUFFIX = ".songs"
 HEADER = struct.Struct("<8sQI")  # magic, bytes of the index, checksum of the index
@@ -158,7 +160,7 @@ def file_digest(path: Path) -> str | None:
         return None
 
 
-def converter_folder(folder: str | os.PathLike, converter: Hashable, intake: Hashable = None) -> Path:
+def converter_folder(folder: str | os.PathLike, converter: Hashable, intake: Hashable) -> Path:
     """The folder of a converter's songs in a cache; it depends on its class, its fields, the intake and the code.
 
     Raises:
@@ -167,16 +169,16 @@ def converter_folder(folder: str | os.PathLike, converter: Hashable, intake: Has
     if Path(folder).is_file():
         raise ValueError(f"{folder} is a file: give a folder for the cache, as --cache (cache=)")
     kind = type(converter)
-    changes = "" if intake is None else f" {intake!r}"
-    key = content_digest(f"{kind.__module__} {converter!r} {code_digest()}{changes}".encode())
+    key = content_digest(f"{kind.__module__} {converter!r} {code_digest()} {intake!r}".encode())
     return Path(folder) / f"{kind.__name__}-{key[:16]}"
 
 
 @cache
 def code_digest(folder: Path = Path(__file__).parent) -> str:
-    """A hash of what labels depend on: this folder's code that reads and converts, and its libraries' versions."""
-    sources = [path.read_bytes() for path in sorted(folder.glob("*.py")) if path.name not in NOT_READERS]
-    return content_digest(b"".join([*sources, *(version(name).encode() for name in READER_PACKAGES)]))
+    """A hash of what labels depend on: the code that reads and converts, and its libraries' versions."""
+    paths = [path for path in sorted(folder.glob("*.py")) if path.name not in NOT_READERS]
+    versions = (version(name).encode() for name in READER_PACKAGES)
+    return content_digest(b"".join([*(path.read_bytes() for path in (*paths, READER_ELSEWHERE)), *versions]))
 
 
 # ---- Cache files ----
