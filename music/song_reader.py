@@ -251,8 +251,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
     if is_worker:
-        most = resource.getrlimit(resource.RLIMIT_CPU)[1]
-        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + 3 * seconds) + 2, most))
+        _limit_processor_time(time.process_time() + 3 * seconds + 2)
     before = signal.signal(signal.SIGALRM, _raise_out_of_time)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again each second, in case that code catches all exceptions
     try:
@@ -260,6 +259,13 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
+
+
+def _limit_processor_time(seconds: float) -> None:
+    """Ends this process after so much processor time, or after what the system allows it."""
+    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    wanted = int(seconds) if most == resource.RLIM_INFINITY else min(int(seconds), most)
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted, most))
 
 
 def _raise_out_of_time(*_) -> None:

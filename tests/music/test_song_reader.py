@@ -208,6 +208,18 @@ def test_workers_end_when_their_parent_is_killed(many, tmp_path_factory):
     assert waits_until(lambda: not any(is_running(int(path.name)) for path in pids.iterdir()))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs limits of processor time")
+@pytest.mark.parametrize("hard, wanted, soft", [(50, 30, 30), (50, 182, 50)])
+def test_a_workers_time_is_limited_within_what_the_system_allows(hard, wanted, soft):
+    code = (
+        "import resource; from music.song_reader import _limit_processor_time as limit; "
+        f"resource.setrlimit(resource.RLIMIT_CPU, ({hard}, {hard})); limit({wanted}.9); "
+        "print(*resource.getrlimit(resource.RLIMIT_CPU))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert found.stdout.split() == [str(soft), str(hard)], found.stderr
+
+
 def waits_until(holds, seconds=60):
     """Whether something comes to hold within this time."""
     end = time.monotonic() + seconds
