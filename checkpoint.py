@@ -11,13 +11,12 @@ import re
 import struct
 import zipfile
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from configs import Config, config_from_dict, config_to_dict
+from configs import Config, config_from_dict, config_to_dict, with_model
 from engine.adam import Adam
 from engine.checks import checked_non_negative, checked_path, checked_type, described
 from model import ModelConfig, MusicVAE, blank_model
@@ -78,7 +77,7 @@ def save_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     if sequence_prior:
         checked_type("sequence_prior", sequence_prior, SequencePrior, "a prior.SequencePrior")
-    content = _content(model, replace(config, model=model.config), run, optimizer)
+    content = _content(model, with_model(config, model.config), run, optimizer)
     dtype = next(model.parameters()).dtype
     if prior:
         width = None if prior_width is None else checked_non_negative("prior_width", prior_width)
@@ -101,11 +100,15 @@ def _content(model: MusicVAE, config: Config, run: dict | None, optimizer: Adam 
 
 def _write_atomically(path: Path, content: dict):
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def model_name(path: str | Path) -> str:

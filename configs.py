@@ -424,6 +424,16 @@ def with_converter(config: Config, converter: BarsConverter | None = None, **cha
     return replace(config, converter=converter, model=replace(model, **sizes))
 
 
+def with_model(config: Config, model: ModelConfig) -> Config:
+    """The preset with the sizes of a model; without its curriculum if the model's dense layers need whole windows.
+
+    Raises:
+        ValueError: the preset's converter makes other windows than the model reads.
+    """
+    curriculum = 0 if model.upper == "dense" else config.training.curriculum
+    return replace(config, model=model, training=replace(config.training, curriculum=curriculum))
+
+
 def config_to_dict(config: Config) -> dict:
     """A preset as plain values that JSON can hold."""
     checked_type("config", config, Config, "a Config, such as CONFIGS[name]")

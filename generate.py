@@ -28,7 +28,7 @@ from checkpoint import (
     stored_prior,
     stored_sequence_prior,
 )
-from configs import Config
+from configs import Config, with_model
 from engine.checks import (
     check_whole,
     checked_count,
@@ -100,7 +100,7 @@ class TrainedModel(NearTools, DirectionTools):
 
     Args:
         model: put into evaluation mode.
-        config: the preset; its converter reads and writes the music.
+        config: the preset, whose sizes give way to the model's; its converter reads and writes the music.
         precision: of the matrix products: 'float32', 'bfloat16' or 'auto', see `engine.precision.autocast`.
         prior: distribution that `sample` draws z from, moved to the model's device; N(0, I) when None.
         prior_width: the `width` of the prior's method `draw`, for most kinds a factor on its standard deviation; the
@@ -123,14 +123,8 @@ class TrainedModel(NearTools, DirectionTools):
     ):
         checked_type("model", model, MusicVAE, "a MusicVAE; TrainedModel.load reads one from a path")
         checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
-        depths = [(c.steps, c.input_depth, c.output_depth, c.control_depth) for c in (model.config, config.converter)]
-        if depths[0] != depths[1]:
-            raise ValueError(
-                f"the model reads windows of (steps, input, output and control depth) {depths[0]}, the converter of "
-                f"{config.name} makes {depths[1]}: give a config whose converter fits (dataclasses.replace)"
-            )
+        self.config = with_model(config, model.config)
         self.model = model.eval()
-        self.config = config
         chosen_precision(self.device, precision)  # raises ValueError for one that does not run here
         self.precision = precision
         self.prior = None if prior is None else self._checked_prior(prior)
@@ -527,7 +521,8 @@ class TrainedModel(NearTools, DirectionTools):
             raise ValueError(f"{self.config.name} does not follow chords; its controls have to be numbers")
         is_list = isinstance(symbols, Sequence) and not isinstance(symbols, str)
         if not is_list or not all(isinstance(symbol, str) for symbol in symbols):
-            raise ValueError(f'controls must be a list of chord symbols, as ["C", "Am"], or numbers, got {symbols!r}')
+            wanted = 'a list of chord symbols, as ["C", "Am"], or a tensor or array of numbers'
+            raise ValueError(f"controls must be {wanted}, got {described(symbols)}")
         if length == self.converter.steps:
             return self.converter.chord_controls(symbols)
         if isinstance(self.converter, MultitrackConverter):

@@ -372,7 +372,6 @@ def write(run: Run, path: Path, position: Position, optimizer: Adam | None):
         content = run.identity | {"precision": run.precision} | position_to_dict(position)
         save_checkpoint(path, run.model, run.config, content, optimizer)
     except (OSError, RuntimeError) as fault:  # torch raises the latter where a disk is full
-        path.with_name(path.name + ".partial").unlink(missing_ok=True)
         raise ValueError(
             f"the checkpoint of step {position.step:,} could not be written to {path} ({fault}): make room, "
             "then run the same again; it continues from the checkpoint before, which is whole"

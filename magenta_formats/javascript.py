@@ -33,7 +33,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from configs import CONFIGS, Config
+from configs import CONFIGS, Config, with_model
 from engine.checks import checked_path, checked_type
 from magenta_formats.variables import Variables, tensorflow_variables
 from midi_utils import (
@@ -278,7 +278,7 @@ def export_magenta_js(model: MusicVAE, config: Config, folder: str | Path, quant
     checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     folder = checked_path("folder", folder)
     _check_layers(model.config)
-    content = {CLIENT_CONFIG: client_config(_with_sizes_of(config, model.config))}
+    content = {CLIENT_CONFIG: client_config(with_model(config, model.config))}
     variables = tensorflow_variables(model)
     with _new_folder(folder) as new:
         content[WEIGHTS_MANIFEST] = _write_shards(new, variables, quantize)
@@ -286,18 +286,6 @@ def export_magenta_js(model: MusicVAE, config: Config, folder: str | Path, quant
             (new / name).write_text(json.dumps(value, indent=2), encoding="utf-8")
         digests = [_digest_line(new, file) for file in sorted(new.iterdir())]
         (new / DIGESTS).write_bytes("".join(f"{line}\n" for line in digests).encode())
-
-
-def _with_sizes_of(config: Config, model: ModelConfig) -> Config:
-    """The preset with the sizes of a model, whose length and depths must be those of the preset's converter."""
-    converter = config.converter
-    wanted = (converter.steps, converter.input_depth, converter.output_depth, converter.control_depth)
-    has = (model.steps, model.input_depth, model.output_depth, model.control_depth)
-    if has != wanted:
-        raise ValueError(
-            f"the converter of {config.name} has steps, input, output and control depths of {wanted}, the model {has}"
-        )
-    return replace(config, model=model)
 
 
 def _check_layers(model: ModelConfig):

@@ -406,6 +406,7 @@ def test_a_crash_while_writing_leaves_the_old_file_whole(tiny, tmp_path, monkeyp
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(result.checkpoint, result.model, config)
     assert result.checkpoint.read_bytes() == before
+    assert not list(tmp_path.glob("*.partial"))
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,14 @@ def test_a_saved_model_is_loaded_as_the_same_model(trained, tmp_path):
     assert [notes(m) for m in again.sample(2, seed=0)] == [notes(m) for m in trained.sample(2, seed=0)]
 
 
+def test_a_model_with_dense_upper_layers_goes_with_a_preset_that_has_a_curriculum(tmp_path):
+    config = shrink("hier-drums_16bar_mini", bars=4, curriculum=3)
+    dense = MusicVAE(replace(config.model, upper="dense"))
+    TrainedModel(dense, config).save(tmp_path / "dense.pt")
+    loaded = TrainedModel.load(tmp_path / "dense.pt").config
+    assert (loaded.model, loaded.training.curriculum) == (dense.config, 0)
+
+
 def test_a_model_with_dense_upper_layers_is_a_file_and_a_tool_like_any_other(tmp_path):
     """A clip of two windows comes back at its length; one z decodes to one window or less."""
     config = shrink("hier-drums_16bar_mini", bars=4, curriculum=0)
@@ -428,7 +436,7 @@ def test_several_tracks_take_one_chord():
 @pytest.mark.parametrize(
     ("controls", "message"),
     [
-        ([1, 5, 7], "a list of chord symbols"),
+        ([1, 5, 7], "or a tensor or array of numbers, got"),
         (["C", None], "a list of chord symbols"),
         (np.array(["C", "F"]), "chord symbols or numbers"),
         (np.full(32, 49), "must be from -1 to 48"),
@@ -449,7 +457,7 @@ def test_controls_may_be_of_any_float_type_or_boolean():
 
 def test_a_model_of_another_length_than_its_config_is_refused(trained):
     longer = replace(trained.model.config, steps=2 * trained.model.config.steps)
-    with pytest.raises(ValueError, match="give a config whose converter fits"):
+    with pytest.raises(ValueError, match="its converter makes windows of steps="):
         TrainedModel(MusicVAE(longer), trained.config)
 
 
