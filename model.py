@@ -23,7 +23,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -44,14 +43,15 @@ from engine.checks import (
     finite_floats,
     one_field_per_line,
 )
+from engine.classes import one_hot_frames, starts
 from engine.core_steps import CoreSteps
 from engine.cuda_graph import run_as_graph
 from engine.fused_lstm import LstmState, LstmTrace
-from engine.lstm import LstmLayer, compute_dtype, insert_constant, lstm_layers, one_hot_frames
+from engine.lstm import LstmLayer, compute_dtype, insert_constant, lstm_layers
 from engine.masks import step_mask
 from engine.rng import RandomSource, normal, uniform
 from engine.roll_out import draw_steps, one_kernel_per_roll_out, step_layers
-from outputs import Output, output_kind, starts
+from outputs import Output, output_kind
 
 SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (base_model.py, lstm_utils.py)
 
@@ -385,8 +385,8 @@ class MusicVAE(nn.Module):
 
         Args:
             inputs: [B, T, input_depth], dense; or int64 [B, T, P], the classes of one-hot frames as
-                `outputs.class_indices` counts them. A model with segments takes any number of whole segments, with
-                dense upper layers at most S.
+                `engine.classes.class_indices` counts them. A model with segments takes any number of whole segments,
+                with dense upper layers at most S.
             lengths: [B], steps that count, 0 to T; a hierarchical encoder also takes [B, S], steps per segment, 0 to L.
                 All steps count when None.
             controls: [B, T, control_depth], for a model with controls.
@@ -596,8 +596,8 @@ class MusicVAE(nn.Module):
 
     def _core_steps(self, embeddings: Tensor, traced_steps: int = 0) -> list[CoreSteps]:
         """Every core, set up to go one step at a time."""
-        ends = list(accumulate(self.config.core_depths))
-        sides = ((end - core.depth, ends[-1] - end) for core, end in zip(self.cores, ends, strict=True))
+        depths = self.config.core_depths
+        sides = ((first, sum(depths) - first - own) for first, own in zip(starts(depths), depths, strict=True))
         return [CoreSteps(core, embeddings, *side, traced_steps) for core, side in zip(self.cores, sides, strict=True)]
 
     def _drop(self, source: RandomSource) -> Drop:

@@ -17,15 +17,14 @@ Axes: D depth of a frame, P parts of a frame, H hidden units of a NADE, N any ax
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.bit_lists import code_lists
+from engine.classes import class_indices, one_hot_frames, starts
 from engine.list_draws import above, draw_lists, is_predicted, list_units
-from engine.lstm import one_hot_frames
 from engine.softmax import class_nats, draw_classes, likely_classes
 from music.labels import NO_NOTE, PIANO_DEPTH, TRIO_DEPTHS, VOICES
 
@@ -148,24 +147,6 @@ class Softmaxes(Output):
 
     def expand(self, compact: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
         return one_hot_frames(compact, depth, dtype)
-
-
-def starts(depths: tuple[int, ...]) -> list[int]:
-    """Position of the first class of each part."""
-    return [0, *accumulate(depths[:-1])]
-
-
-def class_indices(frames: Tensor, depths: tuple[int, ...]) -> Tensor:
-    """Position of the one in each part of frames [N, D], counted over the whole frame; D for a part that is all zero.
-
-    Returns:
-        [N, P], int64.
-    """
-    indices = []
-    for part, first in zip(frames.split(depths, -1), starts(depths), strict=True):
-        value, index = part.max(-1)
-        indices.append(torch.where(value > 0, index + first, frames.shape[-1]))
-    return torch.stack(indices, -1)
 
 
 class NadeWeights(nn.Module):

@@ -2,7 +2,7 @@
 
 - LSTM layers: lstm; fused_lstm, their steps on the CPU; kernels, which are compiled from lstm.cpp.
 - Samples: core_steps (a decoder, step by step), roll_out (one kernel call), cuda_graph (one launch).
-- Classes and lists: softmax, list_draws, bit_lists.
+- Classes and lists: classes, softmax, list_draws, bit_lists.
 - Training: adam, memory, precision.
 - Shared: checks (of arguments), masks (of lengths), rng (keyed random numbers), slerp.
 """

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from engine.classes import one_hot_frames
 from engine.fused_lstm import FusedLstm, LstmState, LstmTrace, is_fused
 from engine.kernels import cpu_supports_bfloat16
 
@@ -157,12 +158,6 @@ class LstmLayer(nn.LSTM):
 
 
 # ---- Frames and precision ----
-
-
-def one_hot_frames(indices: Tensor, depth: int, dtype: torch.dtype) -> Tensor:
-    """Frames [N, D] from the positions [N, P] of their ones; D stands for none."""
-    zeros = torch.zeros(*indices.shape[:-1], depth + 1, dtype=dtype, device=indices.device)
-    return zeros.scatter_(-1, indices, 1.0)[..., :-1]
 
 
 def insert_constant(frames: Tensor, constant: Tensor, index: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from engine.classes import starts
 from engine.kernels import SIZE, call_kernel, fused_available
 
 # ---- Cost ----
@@ -58,10 +59,9 @@ class ClassNats(Function):
 
 def _parts(logits: Tensor, classes: Tensor, depths: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits and classes by part, counted over the part, whose depth stands for no class."""
-    first = 0
-    for part, index, depth in zip(logits.split(depths, -1), classes.unbind(-1), depths, strict=True):
+    columns = logits.split(depths, -1), classes.unbind(-1), starts(depths), depths
+    for part, index, first, depth in zip(*columns, strict=True):
         yield part, (index - first).clamp(max=depth)
-        first += depth
 
 
 def _part_nats(logits: Tensor, classes: Tensor) -> Tensor:
@@ -90,12 +90,8 @@ def draw_classes(logits: Tensor, depths: tuple[int, ...], temperature: float, un
     """
     if fused_available(logits.device, logits.dtype):
         return _draw_by_kernel(logits, depths, temperature, uniforms)
-    drawn, first = [], 0
-    for part, number in zip(logits.float().split(depths, -1), uniforms.split(1, -1), strict=True):
-        index = _draw_part(part, number, temperature)
-        drawn.append(index + first if first else index)
-        first += part.shape[-1]
-    return torch.cat(drawn, -1) if len(drawn) > 1 else drawn[0]
+    parts = zip(logits.float().split(depths, -1), uniforms.split(1, -1), starts(depths), strict=True)
+    return torch.cat([_draw_part(part, number, temperature) + first for part, number, first in parts], -1)
 
 
 def _draw_part(logits: Tensor, number: Tensor, temperature: float) -> Tensor:

@@ -18,6 +18,7 @@ from pretty_midi import PrettyMIDI
 from torch import Tensor
 
 from engine.checks import checked_type, described, is_whole, plain, whole_numbers
+from engine.classes import one_hot_frames, starts
 from engine.masks import step_mask
 from music.chords import CHORD_DEPTH, chord_symbol
 from music.grid import (
@@ -403,11 +404,8 @@ def one_hot(labels: Tensor, mask: Tensor, *depths: int, indices: bool = False) -
         float32 [n, steps, sum of depths], or int64 [n, steps, parts] as in `Tensors`.
     """
     labels = labels.reshape(*mask.shape, len(depths))
-    offsets = labels.new_tensor([0, *itertools.accumulate(depths)][:-1])
-    if indices:
-        return torch.where(mask[..., None] > 0, labels + offsets, sum(depths))
-    frames = torch.zeros(*mask.shape, sum(depths), device=labels.device)
-    return frames.scatter_(-1, labels + offsets, mask[..., None].expand_as(labels))
+    classes = torch.where(mask[..., None] > 0, labels + labels.new_tensor(starts(depths)), sum(depths))
+    return classes if indices else one_hot_frames(classes, sum(depths))
 
 
 def chord_frames(windows: Windows, labels: Tensor, mask: Tensor) -> Tensor:

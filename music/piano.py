@@ -18,6 +18,7 @@ from torch import Tensor
 
 from engine.bit_lists import code_lists, outer_ones
 from engine.checks import checked_count, whole_numbers
+from engine.classes import one_hot_frames
 from music.converter import Tensors, checked_outputs, checked_program, empty_song, label_tensors, note_at
 from music.grid import (
     MAX_BARS,
@@ -139,13 +140,11 @@ class PianoConverter(PitchedTracksConverter):
     def to_tensors(self, windows: Windows, generator: torch.Generator | None = None, indices: bool = False) -> Tensors:
         """Bits [n, steps, 176], held keys | onsets, or with `indices` the lists; inputs and targets are the same."""
         labels, lengths, mask = label_tensors(windows)
+        lists = torch.where(mask[..., None] > 0, labels, NO_NOTE)
         if indices:
-            lists = torch.where(mask[..., None] > 0, labels.long(), NO_NOTE)
-            lists = F.pad(lists, (0, max(VOICES - self.voices, 0)), value=NO_NOTE)
-            return Tensors(lists, lists, lengths, None)
-        frames = torch.zeros(*mask.shape, PIANO_DEPTH, device=labels.device)
-        is_note = (labels < NO_NOTE) * mask[..., None]
-        frames.scatter_add_(-1, labels.clamp(max=PIANO_DEPTH - 1), is_note)
+            frames = F.pad(lists, (0, max(VOICES - self.voices, 0)), value=NO_NOTE)
+        else:
+            frames = one_hot_frames(lists, PIANO_DEPTH)
         return Tensors(frames, frames, lengths, None)
 
     def from_tensors(self, outputs: Tensor) -> Tensor:

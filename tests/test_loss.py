@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Normal
 
+from engine.classes import class_indices
 from loss import (
     accuracy,
     beta_at,
@@ -17,7 +18,7 @@ from loss import (
     sampling_probability_at,
     segments_at,
 )
-from outputs import OUTPUTS, class_indices, groove_losses, nade_logits
+from outputs import OUTPUTS, groove_losses, nade_logits
 
 TRIO_DEPTHS = OUTPUTS["trio"].depths(692)
 

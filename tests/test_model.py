@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from configs import CONFIGS
+from engine.classes import class_indices, one_hot_frames
 from engine.softmax import draw_classes
 from loss import accuracy, reconstruction_loss, step_mask
 from model import ModelConfig, MusicVAE, dropped
-from outputs import class_indices, draw_bits, one_hot_frames
+from outputs import draw_bits
 
 FLAT = ModelConfig(8, 10, 12, 4, enc_rnn_size=(6,), dec_rnn_size=(7, 5))
 HIERARCHICAL = replace(FLAT, segments=4)

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs import CONFIGS
+from engine.classes import class_indices, one_hot_frames
 from helpers import made_songs, shrink
 from loss import accuracy, reconstruction_loss
 from midi_utils import PianoConverter
 from model import ModelConfig, MusicVAE
 from music.labels import KEYS, NO_NOTE, PIANO_DEPTH, TRIO_DEPTHS, VOICES
-from outputs import OUTPUTS, NotesWeights, Output, class_indices, one_hot_frames
+from outputs import OUTPUTS, NotesWeights, Output
 from train import train
 
 

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 import model
 from configs import CONFIGS
 from engine import fused_lstm, kernels, lstm, precision
+from engine.classes import one_hot_frames
 from engine.fused_lstm import LstmState, LstmTrace, lstm_cell, new_trace
 from engine.kernels import prepare_linear
-from engine.lstm import LstmLayer, one_hot_frames
+from engine.lstm import LstmLayer
 from engine.precision import autocast
 from engine.rng import Shard, seeded
 from engine.roll_out import draw_steps

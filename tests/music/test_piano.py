@@ -11,12 +11,12 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from configs import CONVERTERS
+from engine.classes import one_hot_frames
 from helpers import BUILT_IN, SHARED
 from made_midi import EIGHTS, STEP, assert_windows, melody, on_disk, song, track, why, with_tempo_change
 from midi_utils import PianoConverter, Skipped, Windows, load_midi, load_songs, midi_files
 from music.grid import song_parts
 from music.labels import KEYS, MIN_PITCH, NO_NOTE
-from outputs import one_hot_frames
 
 EMPTY = [NO_NOTE] * 10
 SOURCES = ("lieder", "openhymnal", "lofi", "pop909_grid")
