@@ -20,7 +20,7 @@ from configs import Config, config_from_dict, config_to_dict, with_model
 from engine.adam import Adam
 from engine.checks import checked_non_negative, checked_path, checked_type, described
 from model import ModelConfig, MusicVAE, blank_model
-from prior import DiffusionPrior, MixturePrior, PersonalPrior, SequencePrior
+from prior import PRIORS, MixturePrior, Prior, SequencePrior
 
 CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in its folder
 BEST = "best.pt"  # of the weights of its best evaluation
@@ -33,12 +33,6 @@ MAX_CALLS = 10_000  # tensors and ordered dictionaries in a file; a run of the l
 STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 ALLOWED = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", *(f"torch {kind}Storage" for kind in STORAGES)}
 UNKNOWN_STORAGE = re.compile(r"/data/(?![0-9]+$)")  # values of a tensor under letters, whose case PyTorch ignores
-PRIORS = {  # by the kind that a file names; a plain tuple is a mixture
-    "mixture": MixturePrior,
-    "diffusion": DiffusionPrior,
-    "personal": PersonalPrior,
-}
-Prior = MixturePrior | DiffusionPrior | PersonalPrior
 MAX_FAULTS = 5  # that an error message lists
 
 
@@ -72,7 +66,7 @@ def save_checkpoint(
     checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
     if prior and not isinstance(prior, tuple(PRIORS.values())):
         kinds = ", ".join(kind.__name__ for kind in PRIORS.values())
-        raise ValueError(f"prior must be one of {kinds} to be saved, got {described(prior)}; see checkpoint.PRIORS")
+        raise ValueError(f"prior must be one of {kinds} to be saved, got {described(prior)}; see prior.PRIORS")
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if sequence_prior:
@@ -144,7 +138,7 @@ def read_checkpoint(path: str | Path) -> dict:
         raise ValueError(f"no checkpoint at {path}")
     try:
         fault = _archive_fault(path)
-        content = None if fault else torch.load(path, map_location="cpu", weights_only=True)
+        content = None if fault else _with_named_prior(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # zipfile and torch raise many kinds for a truncated file
         raise ValueError(f"{path} {_foreign(path)} ({type(error).__name__})") from error
     fault = fault or _content_fault(content, path.stat().st_size)
@@ -185,9 +179,7 @@ def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
 def stored_prior(content: dict) -> Prior | None:
     """The prior in a checkpoint's content; None where it has none."""
     prior = content.get("prior")
-    if isinstance(prior, dict):
-        return PRIORS[prior["kind"]](**{name: part for name, part in prior.items() if name != "kind"})
-    return MixturePrior(*prior) if prior else None
+    return PRIORS[prior["kind"]](**_without_kind(prior)) if prior else None
 
 
 def stored_sequence_prior(content: dict) -> SequencePrior | None:
@@ -196,12 +188,23 @@ def stored_sequence_prior(content: dict) -> SequencePrior | None:
     return SequencePrior(**parts) if parts else None
 
 
-def _plain_prior(prior: Prior, dtype: torch.dtype) -> tuple | dict:
-    """A prior as `stored_prior` reads it: a mixture as a plain tuple, another with its kind and its fields by name."""
-    if isinstance(prior, MixturePrior):
-        return tuple(_fields(prior, dtype).values())
+def _plain_prior(prior: Prior, dtype: torch.dtype) -> dict:
+    """A prior as `stored_prior` reads it: its kind, and its fields by name."""
     kind = next(kind for kind, known in PRIORS.items() if isinstance(prior, known))
     return {"kind": kind, **_fields(prior, dtype)}
+
+
+def _with_named_prior(content):
+    """Content in which a mixture has its kind and its fields by name; earlier versions wrote a plain tuple."""
+    prior = content.get("prior") if isinstance(content, dict) else None
+    if isinstance(prior, tuple) and len(prior) == len(MixturePrior._fields):
+        return content | {"prior": {"kind": "mixture", **MixturePrior(*prior)._asdict()}}
+    return content
+
+
+def _without_kind(prior: dict) -> dict:
+    """The fields of a prior of `_plain_prior`, or of what a file has in its place."""
+    return {name: part for name, part in prior.items() if name != "kind"}
 
 
 def _fields(prior: Prior | SequencePrior, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -316,11 +319,10 @@ def _content_fault(content: dict, size: int) -> str | None:
     whole = isinstance(content, dict) and {"config", "model", "run"} <= set(content)
     if not whole or content.get("format") != FORMAT:
         return f"is no checkpoint of this version, which writes format {FORMAT}"
-    model, prior = content["model"], content.get("prior") or ()
+    model, prior = content["model"], content.get("prior") or {}
     if not isinstance(content["run"], dict | None):
         return "is no checkpoint of ours: it has an unknown run"
-    known = isinstance(prior, dict) or (isinstance(prior, tuple) and len(prior) in (0, len(MixturePrior._fields)))
-    if not (isinstance(model, dict) and known):
+    if not (isinstance(model, dict) and isinstance(prior, dict)):
         return "is no checkpoint of ours: it has no weights, or an unknown prior"
     sequence = _sequence_fault(content.get("sequence_prior"))
     if fault := _kind_fault(prior) or _width_fault(content.get("prior_width")) or sequence:
@@ -333,7 +335,7 @@ def _content_fault(content: dict, size: int) -> str | None:
         return "is no checkpoint of ours: its tensors are larger than the file"
     if not _is_history(content["run"]):
         return "is no checkpoint of ours: it has an unknown history"
-    if prior and isinstance(prior, tuple) and not _is_mixture(*prior):
+    if prior.get("kind") == "mixture" and not _is_mixture(**_without_kind(prior)):
         return "is no checkpoint of ours: its prior is no mixture of Gaussians"
     name = _not_finite(trained)
     return f"holds NaN or infinity in {name}: its training diverged, or it was changed later" if name else None
@@ -344,14 +346,14 @@ def _is_mixture(means: Tensor, scale: Tensor, weights: Tensor) -> bool:
     return means.ndim == 2 and len(means) > 0 and not (weights < 0).any() and bool(weights.sum() != 0)
 
 
-def _kind_fault(prior: tuple | dict) -> str | None:
+def _kind_fault(prior: dict) -> str | None:
     """What is wrong with the kind and the names of a prior's fields, or None."""
-    if not isinstance(prior, dict):
+    if not prior:
         return None
     kind = prior.get("kind")
     if not isinstance(kind, str) or kind not in PRIORS:
         return f"it has a prior of the unknown kind {described(kind)}; this version knows {', '.join(PRIORS)}"
-    fields, found = PRIORS[kind]._fields, [str(name) for name in prior if name != "kind"]
+    fields, found = PRIORS[kind]._fields, list(map(str, _without_kind(prior)))
     if set(found) == set(fields):
         return None
     return f"its {kind} prior should have the fields {', '.join(fields)}, not {', '.join(found)}"
@@ -383,10 +385,8 @@ def _prior_faults(prior: Prior | SequencePrior, z_size: int) -> list[str]:
 
 def _weights(content: dict) -> dict[str, Tensor]:
     """The tensors of the model and the priors, by name."""
-    prior = content.get("prior") or ()
-    parts = prior.items() if isinstance(prior, dict) else zip(MixturePrior._fields, prior, strict=False)
-    sequence = content.get("sequence_prior") or {}
-    found = content["model"] | {f"prior.{name}": part for name, part in parts if name != "kind"}
+    prior, sequence = _without_kind(content.get("prior") or {}), content.get("sequence_prior") or {}
+    found = content["model"] | {f"prior.{name}": part for name, part in prior.items()}
     return found | {f"sequence_prior.{name}": part for name, part in sequence.items()}
 
 

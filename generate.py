@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 from torch.distributions import Normal
@@ -40,6 +39,7 @@ from engine.checks import (
     described,
     finite_floats,
 )
+from engine.classes import one_hot_frames
 from engine.precision import autocast, chosen_precision
 from engine.rng import normal
 from engine.slerp import slerp
@@ -534,7 +534,7 @@ class TrainedModel(NearTools, DirectionTools):
         depth = self.config.model.control_depth
         if classes.ndim not in (1, 2) or not classes.numel() or classes.min() < -1 or classes.max() >= depth:
             raise ValueError(f"chord classes must be from -1 to {depth - 1}, in [length] or [n, length]")
-        return (F.one_hot(classes.long().clamp(min=0), depth) * (classes >= 0)[..., None]).to(classes.dtype)
+        return one_hot_frames(torch.where(classes < 0, depth, classes.long())[..., None], depth, classes.dtype)
 
     @property
     def _has_chords(self) -> bool:

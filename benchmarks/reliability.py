@@ -36,6 +36,7 @@ from magenta_formats.crc32c import crc32c
 from magenta_formats.javascript import DIGESTS, export_magenta_js
 from magenta_formats.variables import tensorflow_variables
 from model import MusicVAE
+from prior import MixturePrior
 
 PARITY = ROOT / "tests" / "fixtures" / "parity"
 SMALLEST = "cat-mel_2bar_small"  # of Magenta's presets
@@ -159,9 +160,7 @@ def damaged_checkpoints(folder: Path) -> Iterator[tuple[Callable, Path, str]]:
     """A published checkpoint with a value that is not finite in one tensor after the other."""
     path = folder / "model.pt"
     content = read_checkpoint(ROOT / "pretrained" / "mel_2bar.pt")
-    tensors = content["model"] | dict(
-        zip(("prior.means", "prior.scale", "prior.weights"), content["prior"], strict=True)
-    )
+    tensors = content["model"] | {f"prior.{name}": content["prior"][name] for name in MixturePrior._fields}
     for name, tensor in tensors.items():
         for value in (float("nan"), float("inf")):
             last = (-1,) * tensor.ndim

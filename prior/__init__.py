@@ -15,11 +15,13 @@ from prior.sequence import Codes, SequencePrior, fit_sequence
 
 __all__ = [
     "FITS",
+    "PRIORS",
     "WINDOWS_PER_GAUSSIAN",
     "Codes",
     "DiffusionPrior",
     "MixturePrior",
     "PersonalPrior",
+    "Prior",
     "SequencePrior",
     "checked_dial",
     "checked_posteriors",
@@ -31,4 +33,6 @@ __all__ = [
     "mixed",
 ]
 
-FITS = {"mixture": fit_mixture, "gaussian": fit_gaussian, "diffusion": fit_diffusion}  # by the kind of a prior
+Prior = MixturePrior | DiffusionPrior | PersonalPrior  # of a single z
+PRIORS = {"mixture": MixturePrior, "diffusion": DiffusionPrior, "personal": PersonalPrior}  # that a file may hold
+FITS = {"mixture": fit_mixture, "gaussian": fit_gaussian, "diffusion": fit_diffusion}  # what `fit_prior` takes

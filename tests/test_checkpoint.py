@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from checkpoint import CHECKPOINT, load_checkpoint, model_name, read_checkpoint, save_checkpoint
+from checkpoint import CHECKPOINT, load_checkpoint, model_name, read_checkpoint, save_checkpoint, stored_prior
 from helpers import BUILT_IN, QUIET
 from midi_utils import midi_files
 from model import MusicVAE
@@ -79,11 +79,17 @@ def test_a_weight_that_is_not_finite_is_named(saved, name, value):
         load_checkpoint(saved)
 
 
-@pytest.mark.parametrize(("part", "name"), [*enumerate(MixturePrior._fields)])
-def test_a_prior_that_is_not_finite_is_named(saved, part, name):
-    change(saved, lambda content: content["prior"][part].view(-1)[0].fill_(float("nan")))
+@pytest.mark.parametrize("name", MixturePrior._fields)
+def test_a_prior_that_is_not_finite_is_named(saved, name):
+    change(saved, lambda content: content["prior"][name].view(-1)[0].fill_(float("nan")))
     with pytest.raises(ValueError, match=f"holds NaN or infinity in prior.{name}"):
         load_checkpoint(saved)
+
+
+def test_a_mixture_in_a_plain_tuple_as_earlier_versions_wrote_it_is_read(saved):
+    named = stored_prior(read_checkpoint(saved))
+    change(saved, lambda content: content.update(prior=tuple(named)))
+    assert all(map(torch.equal, stored_prior(read_checkpoint(saved)), named))
 
 
 def test_a_prior_of_another_size_is_not_written(saved):
@@ -154,14 +160,9 @@ def test_a_personal_prior_whose_fields_do_not_fit_is_named(personal, name, shape
         load_checkpoint(personal)
 
 
-@pytest.mark.parametrize("part, name", [*enumerate(MixturePrior._fields)])
-def test_a_mixture_of_another_size_is_named(saved, part, name):
-    def widen(content):
-        fields = list(content["prior"])
-        fields[part] = fields[part].repeat_interleave(2, -1)
-        content["prior"] = tuple(fields)
-
-    change(saved, widen)
+@pytest.mark.parametrize("name", MixturePrior._fields)
+def test_a_mixture_of_another_size_is_named(saved, name):
+    change(saved, lambda content: content["prior"].update({name: content["prior"][name].repeat_interleave(2, -1)}))
     with pytest.raises(ValueError, match=rf"model.pt holds a prior that does not fit its model: {name} should be \["):
         load_checkpoint(saved)
 
@@ -348,7 +349,7 @@ def edit_weights(name, value):
         (lambda content: content.update(prior=(torch.zeros(1),)), "it has no weights, or an unknown prior"),
         (lambda content: content.update(prior=7), "it has no weights, or an unknown prior"),
         (lambda content: content.update(prior=(torch.zeros(3),) * 3), "its prior is no mixture of Gaussians"),
-        (lambda content: content["prior"][2].neg_(), "its prior is no mixture of Gaussians"),
+        (lambda content: content["prior"]["weights"].neg_(), "its prior is no mixture of Gaussians"),
         (lambda content: content.update(run=[1]), "it has an unknown run"),
         (lambda content: content.update(run={"data": {1, 2}}), "is no checkpoint of ours"),
         (lambda content: content.update(run=torch.Size([1])), "is no checkpoint of ours: it holds torch Size"),

@@ -20,6 +20,7 @@ from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
 from midi_utils import midi_files
 from model import MusicVAE
 from music.chords import chords_to_controls
+from prior import MixturePrior
 
 
 @pytest.fixture(scope="module", params=["cat-mel_2bar_tiny", "cat-drums_2bar_tiny", "hierdec-trio_16bar_tiny"])
@@ -252,7 +253,8 @@ def test_weights_and_prior_are_saved_in_the_precision_of_the_model(trained, tmp_
     whole.fit_prior(made_songs(trained.config.converter, windows=200, songs=4))
     TrainedModel(whole.model.half(), whole.config, prior=whole.prior).save(tmp_path / "half.pt")
     content = read_checkpoint(tmp_path / "half.pt")
-    assert {tensor.dtype for tensor in (*content["model"].values(), *content["prior"])} == {torch.float16}
+    priors = (content["prior"][name] for name in MixturePrior._fields)
+    assert {tensor.dtype for tensor in (*content["model"].values(), *priors)} == {torch.float16}
     half = TrainedModel.load(tmp_path / "half.pt")
     assert len(half.prior.means) == 4
     for ours, theirs in zip(half.prior, whole.prior, strict=True):
