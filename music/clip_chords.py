@@ -10,8 +10,8 @@ from music.clips import Clip
 from music.converter import BarsConverter
 from music.grid import (
     STEPS_PER_QUARTER,
-    Notes,
     file_bars,
+    part_at,
     round_half_up,
     song_parts,
     steady_tempo,
@@ -37,9 +37,8 @@ def chords_of_clip(midi: PrettyMIDI, clip: Clip, converter: BarsConverter) -> np
         ValueError: the song names no chords, and its time signature is none in which they are estimated.
     """
     song, skipped = steady_tempo(midi), []
-    part = [part for part in song_parts(song) if file_bars(part, 0) <= clip.start_bar][-1]
-    heard = accompaniment(song, clip.tracks)[part.track]
-    notes = Notes(part.times[heard], part.pitch[heard], part.track[heard], part.velocity[heard])
+    part = (parts := song_parts(song))[part_at(parts, clip.start_bar)]
+    notes = part.select(accompaniment(song, clip.tracks)[part.track])
     seconds = part.times[:, 1].max()
     harmony = part_harmony(part, song_chords(song), notes, seconds, STEPS_PER_QUARTER, skipped)
     if harmony is None:

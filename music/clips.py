@@ -22,6 +22,7 @@ from music.grid import (
     drum_tracks,
     file_bars,
     fraction,
+    part_at,
     song_parts,
     steady_tempo,
     steps_of_bar,
@@ -218,8 +219,7 @@ def _part_of_clip(song: PrettyMIDI, start_bar: int, bars: int | None, converter:
     """The notes of a clip in steps from its start, with those of the part of the song alone in which it lies."""
     parts = song_parts(song)
     starts = [int(file_bars(part, 0)) for part in parts]
-    index = max((k for k, start in enumerate(starts) if start <= start_bar), default=0)
-    part = parts[index]
+    part = parts[index := part_at(parts, start_bar)]
     if steps_of_bar(part.time_signature) != converter.steps_per_bar:
         raise ValueError(_other_metre(parts, index, start_bar, converter))
     ends_at = next(
@@ -256,12 +256,9 @@ def _bars_from(part: Part, first: int, converter: BarsConverter) -> int:
 def _steps_of_part(part: Part, first: int, steps: int) -> Part:
     """The notes of a part that start in these steps, counted from the first of them; none ends after the last."""
     kept = (part.start >= first) & (part.start < first + steps)
-    columns = {
-        name: getattr(part, name)[kept] for name in ("times", "start", "end", "offset", "pitch", "track", "velocity")
-    }
-    columns["start"], columns["end"] = columns["start"] - first, np.minimum(columns["end"] - first, steps)
-    columns["times"] = columns["times"] - first / steps_per_second(part.qpm)
-    return part._replace(**columns)
+    part = part.select(kept)
+    start, end = part.start - first, np.minimum(part.end - first, steps)
+    return part._replace(start=start, end=end, times=part.times - first / steps_per_second(part.qpm))
 
 
 def _played(part: Part, tracks: tuple[int, ...], period: int, steps: int, as_one: bool) -> np.ndarray:

@@ -49,15 +49,6 @@ class Skipped(NamedTuple):
     notes: int = 0  # left out or cut short, for this reason
 
 
-class Notes(NamedTuple):
-    """Notes of a part, sorted by start time."""
-
-    times: np.ndarray  # [notes, 2] start and end, in seconds from the part's start
-    pitch: np.ndarray  # [notes]
-    track: np.ndarray  # [notes] index in PrettyMIDI.instruments
-    velocity: np.ndarray  # [notes]
-
-
 # ---- Time ----
 
 
@@ -99,6 +90,10 @@ class Part(NamedTuple):
     pitch: np.ndarray  # [notes]
     track: np.ndarray  # [notes] index in PrettyMIDI.instruments
     velocity: np.ndarray  # [notes]
+
+    def select(self, notes: np.ndarray) -> "Part":
+        """The part with some of its notes, [notes] bool."""
+        return Part(*self[:4], *(column[notes] for column in self[4:]))
 
 
 def note_table(midi: PrettyMIDI) -> np.ndarray:
@@ -285,6 +280,11 @@ class Cut(NamedTuple):
 def file_bars(part: Part, bars: np.ndarray | int) -> np.ndarray:
     """The bars of the file in which these bars of a part start."""
     return np.floor(min(part.first_bar, MAX_FILE_BARS) + bars + BAR_SLACK).astype(np.int64)
+
+
+def part_at(parts: Sequence[Part], bar: int) -> int:
+    """The index of the part that holds a bar of the file."""
+    return max((k for k, part in enumerate(parts) if file_bars(part, 0) <= bar), default=0)
 
 
 def full_windows(part: Part, labels: np.ndarray, track: np.ndarray | int, first_bar: np.ndarray) -> Cut:

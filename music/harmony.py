@@ -11,7 +11,6 @@ from music.grid import (
     NAMES_SHOWN,
     STEPS_PER_QUARTER,
     Cut,
-    Notes,
     Part,
     Skipped,
     counted,
@@ -47,13 +46,13 @@ def _named_chords(midi: PrettyMIDI) -> list[tuple[float, str]]:
 
 
 def part_harmony(
-    part: Part, song: SongChords, notes: Notes, seconds: float, steps_per_quarter: int, skipped: list[Skipped]
+    part: Part, song: SongChords, notes: Part, seconds: float, steps_per_quarter: int, skipped: list[Skipped]
 ) -> Harmony | None:
     """The chords of a part: those that the file names, otherwise a guess from the notes.
 
     Args:
         song: what `song_chords` found.
-        notes: the notes to guess from; guessed chords start on a grid of whole steps.
+        notes: the part with the notes to guess from; guessed chords start on a grid of whole steps.
         seconds: duration of the part.
         skipped: gets the reason if there are no chords, and None is returned.
     """

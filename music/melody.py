@@ -35,7 +35,6 @@ from music.grid import (
     STEPS_PER_QUARTER,
     Cut,
     Line,
-    Notes,
     Part,
     Skipped,
     Windows,
@@ -179,9 +178,8 @@ class MelodyConverter(PitchedTracksConverter):
     def _with_chords(self, cut: Cut, part: Part, facts: MelodyFacts, skipped: list[Skipped]) -> Iterator[Cut]:
         """The different windows of a part with their chords as controls; none if the part has no chords."""
         heard = facts.guessed_from[part.track] & on_keys(part)
-        notes = Notes(part.times[heard], part.pitch[heard], part.track[heard], part.velocity[heard])
         seconds = part.times[:, 1].max(initial=0.0)
-        harmony = part_harmony(part, facts.chords, notes, seconds, STEPS_PER_QUARTER, skipped)
+        harmony = part_harmony(part, facts.chords, part.select(heard), seconds, STEPS_PER_QUARTER, skipped)
         if harmony is None:
             return
         rate = steps_per_second(part.qpm)

@@ -28,7 +28,6 @@ from music.converter import (
 )
 from music.grid import (
     Cut,
-    Notes,
     Part,
     Skipped,
     Windows,
@@ -217,11 +216,11 @@ def _track_programs(tracks: Sequence[performance.TrackNotes], program: Sequence[
 # ---- Notes to tokens ----
 
 
-def _held_notes(part: Part, facts: MultitrackFacts) -> tuple[Notes, float]:
-    """A part's notes, each as long as the pedal holds it, and the part's length in seconds."""
+def _held_notes(part: Part, facts: MultitrackFacts) -> tuple[Part, float]:
+    """A part with its notes, each as long as the pedal holds it, and the part's length in seconds."""
     times, stays = held_times(part, facts.pedals, facts.drums)
     seconds = max(part.times[:, 1].max(initial=0.0), times[:, 1].max(initial=0.0))
-    return Notes(*(column[stays] for column in (times, part.pitch, part.track, part.velocity))), float(seconds)
+    return part._replace(times=times).select(stays), float(seconds)
 
 
 def _bar_chords(bars: performance.Bars, harmony: Harmony, bounds: np.ndarray, qpm: float) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from music.grid import Notes, round_half_up, steps_per_second
+from music.grid import Part, round_half_up, steps_per_second
 
 STEPS_PER_QUARTER = 24
 STEPS_PER_BAR = 96  # a bar has four quarters
@@ -60,7 +60,7 @@ class _Steps(NamedTuple):
     loudness: np.ndarray  # the velocity's bin, from 0
 
 
-def bar_tokens(notes: Notes, bounds: np.ndarray, qpm: float, programs: np.ndarray) -> tuple[Bars, Refused]:
+def bar_tokens(notes: Part, bounds: np.ndarray, qpm: float, programs: np.ndarray) -> tuple[Bars, Refused]:
     """Encodes the bars of a part in 4/4 that have 2 to 8 tracks, at least 8 events, and at most 62 events per track.
 
     Args:
