@@ -34,6 +34,7 @@ from music.converter import BarsConverter
 from music.labels import VOICES
 from music.melody import MELODY_PROGRAMS
 
+SHARES = ("mixed", "rearranged", "rekeyed")  # fields of a recipe, 0 to 1
 SIZES = ("steps", "input_depth", "output_depth", "control_depth")  # of a converter, and of the model that goes with it
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}  # by the name that `config_to_dict` writes
 
@@ -67,24 +68,22 @@ class TrainingConfig:
         check_integers(self, ("batch_size", "steps"), least=1)
         check_integers(self, ("curriculum", "warm_up"), least=0)
         check_numbers(self)
-        self._check_limits()
-        self._check_transposition()
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} must be a finite number, got {value}")
+        self._check_limits()
+        self._check_transposition()
         sampling_probability_at(0, schedule=self.sampling_schedule, rate=self.sampling_rate)  # raises ValueError
 
     def _check_limits(self):
         """Raises ValueError for a number that is out of range; names it and the range."""
         limits = (  # of each number: whether it is in range, the range, and what else to say
-            ("learning_rate", 0 < self.learning_rate < math.inf, "above 0", ""),
+            ("learning_rate", self.learning_rate > 0, "above 0", ""),
             ("beta2", 0 <= self.beta2 < 1, "at least 0 and below 1", ""),
-            ("max_beta", not self.max_beta < 0, "at least 0", ""),
-            ("free_bits", not self.free_bits < 0, "at least 0", ""),
+            ("max_beta", self.max_beta >= 0, "at least 0", ""),
+            ("free_bits", self.free_bits >= 0, "at least 0", ""),
             ("curriculum", self.curriculum < self.steps, "below steps", f" of {self.steps} updates"),
-            ("mixed", 0 <= self.mixed <= 1, "a share, 0 to 1", ""),
-            ("rearranged", 0 <= self.rearranged <= 1, "a share, 0 to 1", ""),
-            ("rekeyed", 0 <= self.rekeyed <= 1, "a share, 0 to 1", ""),
+            *((name, 0 <= getattr(self, name) <= 1, "a share, 0 to 1", "") for name in SHARES),
             ("grad_clip", self.grad_clip > 0, "above 0", "; 10,000 clips nothing"),
             ("decay_rate", 0 < self.decay_rate <= 1, "above 0 and at most 1", "; 1 keeps learning_rate"),
             ("beta_rate", 0 <= self.beta_rate < 1, "at least 0 and below 1", ""),
@@ -127,7 +126,7 @@ class Config:
         plain = kind in (MelodyConverter, DrumsConverter, TrioConverter) and not self.model.control_depth
         if self.training.rearranged and not plain:
             raise ValueError(f"{self.name}: rearranged takes melodies, drums and trios without chords; leave it at 0")
-        if self.training.rekeyed and not getattr(self.converter, "chords", False):
+        if self.training.rekeyed and not self.converter.chords:
             raise ValueError(f"the windows of {self.name} have no chords: leave rekeyed at 0")
         if self.training.curriculum and self.model.upper == "dense":
             raise ValueError(f"the dense layers of {self.name} need whole windows: leave curriculum at 0")

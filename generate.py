@@ -538,7 +538,7 @@ class TrainedModel(NearTools, DirectionTools):
 
     @property
     def _has_chords(self) -> bool:
-        return getattr(self.converter, "chords", False)
+        return self.converter.chords
 
 
 def _is_floats(values: Tensor | np.ndarray) -> bool:

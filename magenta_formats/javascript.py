@@ -402,7 +402,7 @@ def _client_converter(converter: Converter) -> tuple[str, dict]:
 
 def _client_controls(converter: Converter) -> dict:
     """The conditioning that magenta.js asks its caller for."""
-    if getattr(converter, "chords", False):
+    if converter.chords:
         return {"chordEncoder": "TriadChordEncoder"}
     if getattr(converter, "hits_control", False):
         return {"extraControls": [{"name": "hits", "depth": converter.control_depth}]}

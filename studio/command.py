@@ -456,7 +456,7 @@ def check_output_options(options: argparse.Namespace):
 
 def check_model(trained: ClipTools, options: argparse.Namespace):
     """Raises ValueError for a model that cannot do what the options ask for."""
-    follows, chords = getattr(trained.converter, "chords", False), getattr(options, "chords", None)
+    follows, chords = trained.converter.chords, getattr(options, "chords", None)
     model = f"{options.path} is a model of {trained.config.name}, which"
     if follows and options.tool in ("page", "compose"):
         raise ValueError(f"{model} follows chords, and {options.tool} takes none: choose another --model")

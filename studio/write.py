@@ -138,10 +138,10 @@ def write_space(
     names = [""] * 4 if names is None else _checked_titles(names, 4)
     draws = trained.draw_z(PLANE_DRAWS, seed=seed)
     corners = draws[-4:] if clips is None else _corners(trained, clips)
-    z = torch.cat([blend_grid(corners, grid), plane_grid(draws, plane)])
+    z = torch.cat([blend_grid(corners, sides[0]), plane_grid(draws, sides[1])])
     midis = trained.decode(z, temperature=temperature, seed=seed, qpm=qpm)
     loops, indices = _distinct(piece_data(midi, "", trained.converter.bars) for midi in midis)
-    blend, flat = np.split(np.array(indices), [grid**2])
+    blend, flat = np.split(np.array(indices), [sides[0] ** 2])
     tables = {"grid": blend.reshape(sides[0], -1).tolist(), "plane": flat.reshape(sides[1], -1).tolist()}
     write_page(path, "space", title, lead, {"loops": loops, "corners": names, **tables})
 
