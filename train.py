@@ -31,7 +31,7 @@ from configs import CONFIGS, Config, with_converter
 from console import errors_in_a_line, say
 from corpus import load_corpus
 from engine.adam import Adam
-from engine.checks import checked_count, checked_path, checked_positive, checked_seed, checked_type
+from engine.checks import checked_count, checked_path, checked_seed, checked_type
 from engine.memory import keep_freed_memory
 from engine.precision import chosen_precision
 from engine.rng import seeded
@@ -40,12 +40,11 @@ from midi_utils import SongDataset, check_shares, load_songs
 from model import MusicVAE
 from music.intake import add_intake_arguments, read_intake, read_programs, read_time_signature
 from training.batches import LabelBatch, labels_on, step_batch
-from training.best import check_patience, is_best, out_of_patience, patience_line
+from training.best import is_best, out_of_patience, patience_line
 from training.history import HistoryRow, Metrics, Position, position_to_dict
 from training.processes import (
     check_processes,
     is_main_process,
-    is_shared,
     join_process_group,
     pick_device,
     process_count,
@@ -56,7 +55,7 @@ from training.progress_bar import ProgressBar
 from training.run_folder import check_folder, locked_folder
 from training.skipped import MAX_IN_A_ROW, SkippedUpdates, TrainingDiverged
 from training.start import Beginning, Run, check_songs, checkpoint_bytes, fingerprint, start_run
-from training.stopping import StopReason, stop_requests
+from training.stopping import Durations, StopReason, checked_durations, stop_requests
 from training.updates import (
     as_metrics,
     as_sums,
@@ -83,7 +82,7 @@ TRAINING_SPLITS = ("train", "valid")  # the splits of a manifest that training m
 METRICS_UPDATES = 10  # updates between two looks at the metrics, for the progress bar
 EXIT_INTERRUPTED = 130  # status of the command after an interrupt: 128 + SIGINT
 TRAIN_OPTIONS = (  # of the command, which `train` takes as they are
-    "steps", "minutes", "eval_every", "patience", "init_from", "freeze_encoder", "seed", "device", "precision",
+    "steps", "minutes", "eval_every", "patience", "freeze_encoder", "seed", "device", "precision",
 )  # fmt: skip
 
 
@@ -163,8 +162,6 @@ def train(
             skipped, and its weights are not saved.
     """
     checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
-    steps = config.training.steps if steps is None else steps
-    steps, eval_every = checked_durations(steps, minutes, eval_every)
     seed = checked_seed(seed)
     check_folder(checked_path("out_dir", out_dir))
     device = process_device(device)
@@ -172,7 +169,8 @@ def train(
     checked_type("valid_set", valid_set, SongDataset | None, "a SongDataset, as its split makes it, or None")
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
         check_songs(config, dataset)
-    check_patience(patience, held_out=bool(valid_set))
+    steps = config.training.steps if steps is None else steps
+    durations = checked_durations(steps, minutes, eval_every, patience, held_out=bool(valid_set))
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
     run = start_run(
@@ -187,32 +185,20 @@ def train(
         seed=seed,
         precision=precision,
     )
-    shared = run.identity | {"step": run.position.step, "steps": steps, "eval_every": eval_every, "patience": patience}
-    check_processes(shared, config.training.batch_size)
+    check_processes(run.identity | {"step": run.position.step, **durations._asdict()}, config.training.batch_size)
     check_steps(run, beginning, steps)
     valid = labels_on(device, valid_set) if valid_set else None
-    reason = patience_reason(run, run.position, steps, patience)
+    reason = patience_reason(run, run.position, durations)
     finished = finished_line(run, steps, reason)
     if not finished:
         with locked_folder(path.parent, checkpoint_bytes(run, best=valid is not None)):
-            data = labels_on(device, train_set)
-            durations = {"steps": steps, "minutes": minutes, "eval_every": eval_every, "patience": patience}
-            run, reason = run_steps(run, data, valid, **durations, progress=progress)
+            run, reason = run_steps(run, labels_on(device, train_set), valid, durations, progress)
     if is_main_process() and (finished or reason):
         say(finished or stop_line(run, steps, reason, resume))
     history = list(run.position.history)
     if run.position.updates:
         history.append(new_row(run, run.position, sums_since_row(run.position, device), valid))
     return TrainingResult(run.model.eval(), run.config, history, path, reason, run.position.skipped)
-
-
-def checked_durations(steps: int, minutes: float | None, eval_every: int) -> tuple[int, int]:
-    """`steps` and `eval_every`; raises ValueError for a run without an update, or `minutes` in a shared run."""
-    if minutes is not None:
-        checked_positive("minutes", minutes)
-        if is_shared():
-            raise ValueError("minutes limits a run of one process: with several, set steps instead")
-    return checked_count("steps", steps), checked_count("eval_every", eval_every)
 
 
 def check_steps(run: Run, beginning: Beginning | None, steps: int):
@@ -226,23 +212,15 @@ def check_steps(run: Run, beginning: Beginning | None, steps: int):
 
 
 def run_steps(
-    run: Run,
-    data: LabelBatch,
-    valid: LabelBatch | None,
-    *,
-    steps: int,
-    minutes: float | None,
-    eval_every: int,
-    patience: int | None,
-    progress: bool,
+    run: Run, data: LabelBatch, valid: LabelBatch | None, durations: Durations, progress: bool
 ) -> tuple[Run, StopReason | None]:
-    """Makes the updates of a run up to `steps`; adds a row to the history and saves every `eval_every` steps.
+    """Makes the updates of a run up to its last step; adds a row to the history and saves every `eval_every` steps.
 
     A row after a skipped update is saved only where the run ends, since the weights may be the fault. The best weights
     are written before the checkpoint whose history names them, so a run that is killed in between writes them again.
 
     Returns:
-        The run at its new position, which its checkpoint holds, and why it stopped before `steps`, or None.
+        The run at its new position, which its checkpoint holds, and why it stopped before the last step, or None.
     """
     keep_freed_memory()
     position, reason = run.position, None
@@ -250,18 +228,16 @@ def run_steps(
     sums, began = sums_since_row(position, data.labels.device), time.monotonic() - position.seconds
     batches = len(valid_batches(len(valid.labels), run.config.training.batch_size)) if valid else 0
     shown = progress and is_main_process()
-    bar = ProgressBar(
-        run.config.name, position.step, steps, eval_every, valid_batches=batches, shown=shown, minutes=minutes
-    )
+    bar = ProgressBar(run.config.name, position.step, durations, batches, shown)
     skipped, saved = SkippedUpdates(position.step), position.step
     remove_stale_best(run)
-    with bar, stop_requests(minutes) as stop_reason:
-        for step in range(position.step, steps):
+    with bar, stop_requests(durations.minutes) as stop_reason:
+        for step in range(position.step, durations.steps):
             sums += make_update(run, model, data, step)
             skipped.add(run.optimizer.skipped)
             position = position._replace(step=step + 1, updates=position.updates + 1)
-            is_last, reads_metrics = position.step == steps, position.step % METRICS_UPDATES == 0
-            evaluates = is_last or position.step % eval_every == 0
+            is_last, reads_metrics = position.step == durations.steps, position.step % METRICS_UPDATES == 0
+            evaluates = is_last or position.step % durations.eval_every == 0
             reason = None if is_last else stop_reason()
             bar.advance()
             if evaluates or reads_metrics or reason:
@@ -270,7 +246,7 @@ def run_steps(
                 bar.show(as_metrics(sums, position.updates * process_count()))
             if evaluates:
                 position, sums = add_row(run, position, sums, valid, began), torch.zeros_like(sums)
-                reason = patience_reason(run, position, steps, patience) or reason
+                reason = patience_reason(run, position, durations) or reason
             if is_last or reason or (evaluates and not skipped.in_a_row):
                 position = position._replace(seconds=time.monotonic() - began, sums=tuple(sums.tolist()))
                 save(run, position)
@@ -295,9 +271,11 @@ def add_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None
     return position
 
 
-def patience_reason(run: Run, position: Position, steps: int, patience: int | None) -> StopReason | None:
+def patience_reason(run: Run, position: Position, durations: Durations) -> StopReason | None:
     """Returns 'patience' if a run stops before its last step because its held-out loss no longer falls."""
-    lost = position.step < steps and out_of_patience(position.history, run.config.training, patience)
+    lost = position.step < durations.steps and out_of_patience(
+        position.history, run.config.training, durations.patience
+    )
     return "patience" if lost else None
 
 
@@ -545,10 +523,9 @@ def check_options(options: argparse.Namespace, config: Config):
     read_intake(options)
     check_seed(options.seed)
     check_folder(checked_path("--out", options.out))
-    checked_durations(1 if options.steps is None else options.steps, options.minutes, options.eval_every)
     check_shares(options.valid)
-    check_patience(options.patience, held_out=bool(options.manifest) or options.valid > 0)
-    read_beginning(options.init_from, config)
+    steps, held_out = config.training.steps if options.steps is None else options.steps, options.valid > 0
+    checked_durations(steps, options.minutes, options.eval_every, options.patience, held_out or bool(options.manifest))
 
 
 def report(result: TrainingResult):
@@ -567,8 +544,10 @@ def main(arguments: list[str] | None = None):
         with errors_in_a_line(ValueError, KeyError, TrainingDiverged):
             config = chosen_config(options)
             check_options(options, config)
+            beginning = read_beginning(options.init_from, config)
             train_set, valid_set = read_sets(options, config)
             chosen = {name: getattr(options, name) for name in TRAIN_OPTIONS}
+            chosen["init_from"] = beginning and beginning.model
             result = train(config, train_set, valid_set, out_dir=options.out, **chosen)
     except KeyboardInterrupt:
         raise SystemExit(

@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 
 from configs import TrainingConfig
-from engine.checks import checked_count
 from music.grid import counted
 from training.history import HistoryRow
 from training.updates import recipe_beta
@@ -63,12 +62,3 @@ def patience_line(history: Sequence[HistoryRow], recipe: TrainingConfig) -> str:
     if best is None:
         return f"no held-out loss of {counted(count, 'evaluation')} is finite"
     return f"the held-out loss has not fallen below that of step {best.step:,} in {counted(count, 'evaluation')}"
-
-
-def check_patience(patience: int | None, held_out: bool):
-    """Raises ValueError for a patience that is not a whole number of evaluations above 0, or without held-out songs."""
-    if patience is None:
-        return
-    checked_count("patience", patience)
-    if not held_out:
-        raise ValueError("patience compares held-out songs: hold some out, or leave patience out")

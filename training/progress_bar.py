@@ -8,6 +8,7 @@ from tqdm.auto import tqdm
 
 from console import encodable
 from training.history import Metrics
+from training.stopping import Durations
 
 FORECAST_UPDATES = 10  # updates after which the line is printed
 VALIDATION_COST = 1 / 3  # duration of a batch of held-out windows, in updates: forward without backward
@@ -18,19 +19,9 @@ UNITS = ((5400, 3600, "hours"), (90, 60, "minutes"), (0, 1, "seconds"))  # secon
 class ProgressBar:
     """Shows the step, the time used, the time left and the metrics of a run; tells the time left after ten updates."""
 
-    def __init__(
-        self,
-        name: str,
-        step: int,
-        steps: int,
-        eval_every: int,
-        valid_batches: int,
-        shown: bool,
-        minutes: float | None = None,
-    ):
-        self.name, self.first, self.steps, self.minutes = name, step, steps, minutes
-        self.eval_every, self.valid_batches = eval_every, valid_batches
-        self.bar = tqdm(total=steps, initial=step, desc="training", bar_format=BAR, disable=not shown)
+    def __init__(self, name: str, step: int, durations: Durations, valid_batches: int, shown: bool):
+        self.name, self.first, self.durations, self.valid_batches = name, step, durations, valid_batches
+        self.bar = tqdm(total=durations.steps, initial=step, desc="training", bar_format=BAR, disable=not shown)
         self.warm = 0.0  # clock after the first update, which also loads kernels
 
     def __enter__(self) -> "ProgressBar":
@@ -47,14 +38,15 @@ class ProgressBar:
             self.warm = time.monotonic()
         if made == FORECAST_UPDATES:
             update_seconds = (time.monotonic() - self.warm) / (FORECAST_UPDATES - 1)
-            left = updates_left(self.bar.n, self.steps, self.eval_every, self.valid_batches)
+            left = updates_left(self.bar.n, self.durations, self.valid_batches)
             self.bar.write(encodable(self.forecast(left * update_seconds), sys.stdout))
 
     def forecast(self, seconds: float) -> str:
         """The line that says how long the run will take, and whether a time limit ends this call before."""
-        line = f"{self.name}: about {duration(seconds)} to step {self.steps:,}"
-        is_limited = self.minutes is not None and seconds > 60 * self.minutes
-        return f"{line}; this call ends after {duration(60 * self.minutes)}" if is_limited else line
+        steps, minutes, *_ = self.durations
+        line = f"{self.name}: about {duration(seconds)} to step {steps:,}"
+        is_limited = minutes is not None and seconds > 60 * minutes
+        return f"{line}; this call ends after {duration(60 * minutes)}" if is_limited else line
 
     def show(self, metrics: Metrics):
         """Sets the metrics, which appear when the bar is drawn next."""
@@ -62,17 +54,16 @@ class ProgressBar:
         self.bar.set_postfix_str(text, refresh=False)
 
 
-def updates_left(step: int, steps: int, eval_every: int, valid_batches: int) -> float:
+def updates_left(step: int, durations: Durations, valid_batches: int) -> float:
     """Returns the work from a step to the last, in updates: the updates and the measurements of held-out windows.
 
     Args:
         step: updates made.
-        steps: the last step, which is measured too.
-        eval_every: steps between two measurements.
+        durations: its last step is measured too.
         valid_batches: batches per measurement.
     """
-    measurements = math.ceil(steps / eval_every) - step // eval_every
-    return steps - step + measurements * valid_batches * VALIDATION_COST
+    measurements = math.ceil(durations.steps / durations.eval_every) - step // durations.eval_every
+    return durations.steps - step + measurements * valid_batches * VALIDATION_COST
 
 
 def duration(seconds: float) -> str:

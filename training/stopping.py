@@ -1,15 +1,43 @@
-"""Stops a run between two updates: at the user's interrupt or at a time limit."""
+"""How long a run goes on; stops it between two updates, at the user's interrupt or at a time limit."""
 
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from engine.checks import checked_count, checked_positive
 from training.processes import is_shared
 
 StopReason = Literal["interrupt", "time", "patience"]
+
+
+class Durations(NamedTuple):
+    """How long a run goes on, and how often it is evaluated; see `train`."""
+
+    steps: int  # updates in total
+    minutes: float | None = None  # of this call
+    eval_every: int = 100  # steps
+    patience: int | None = None  # evaluations
+
+
+def checked_durations(
+    steps: int, minutes: float | None, eval_every: int, patience: int | None, held_out: bool
+) -> Durations:
+    """The durations of a run.
+
+    Raises:
+        ValueError: a number that is not above 0, `minutes` in a shared run, or `patience` without held-out songs.
+    """
+    if minutes is not None:
+        checked_positive("minutes", minutes)
+        if is_shared():
+            raise ValueError("minutes limits a run of one process: with several, set steps instead")
+    steps, eval_every = checked_count("steps", steps), checked_count("eval_every", eval_every)
+    if patience is not None and checked_count("patience", patience) and not held_out:
+        raise ValueError("patience compares held-out songs: hold some out, or leave patience out")
+    return Durations(steps, minutes, eval_every, patience)
 
 
 @contextmanager
