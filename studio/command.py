@@ -54,12 +54,9 @@ from training.run_folder import check_folder
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = "mel_2bar_low"
-NEW_MUSIC = ("generate", "continue", "personalize")  # tools whose new music has any length
 COMPOSED_BARS = 64
 STEPS = 5  # of an interpolation
 PULSES = {"4th": 4, "8th": 2, "16th": 1}  # steps between the taps that drumify adds
-NEW_CHORDS = ("generate", "personalize", "reharmonize")  # tools whose pieces do not have their song's chords
-OWN_CHORDS = ("continue", "reharmonize")  # tools whose clip has its song's chords, while --chords are for what is new
 TEMPERATURE = 0.5  # of the command's new music
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
 
@@ -121,7 +118,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     tools = parser.add_subparsers(dest="tool", required=True, metavar="TOOL")
     for name, tool in COMMANDS.items():
         words = {"help": tool.purpose, "description": tool.purpose, "epilog": f"example: {example_of(name, tool)}"}
-        add_arguments(tools.add_parser(name, **words), name)
+        add_arguments(tools.add_parser(name, **words), tool)
     return parser.parse_args(arguments)
 
 
@@ -130,68 +127,38 @@ def example_of(name: str, tool: "Tool") -> str:
     return f"python generate.py {name} {tool.example}"
 
 
-def add_arguments(parser: argparse.ArgumentParser, tool: str):
+def add_arguments(parser: argparse.ArgumentParser, tool: "Tool"):
     """Adds the options of a tool."""
-    if clips := COMMANDS[tool].clips:
-        parser.add_argument("clips", nargs=clips, metavar="CLIP", help="MIDI file")
-    default = COMMANDS[tool].model
-    parser.add_argument("--model", default=default, help=f"name in pretrained/, or a path (default: {default})")
+    if tool.clips:
+        parser.add_argument("clips", nargs=tool.clips, metavar="CLIP", help="MIDI file")
+    what = f"name in pretrained/, or a path (default: {tool.model})"
+    parser.add_argument("--model", default=tool.model, help=what)
     parser.add_argument("--config", help="preset of one of Magenta's models, where its file fits several")
     parser.add_argument("--out", default="generated", help="folder of the files (default: generated)")
-    if tool == "page":
-        add_page_arguments(parser, TEMPERATURE)
+    if tool.draws:
+        parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
+    if tool.options:
+        tool.options(parser)
+    if tool is PAGE:
         return
-    add_tool_arguments(parser, tool)
-    if clips:
+    if tool.temperature is not None:
+        what = f"0 takes the most likely label (default: {tool.temperature:g})"
+        parser.add_argument("--temperature", type=float, default=tool.temperature, help=what)
+        parser.add_argument("--seed", type=int, help="repeats a result; drawn and shown when omitted")
+    if tool.clips:
         add_clip_arguments(parser)
-    if tool == "compose":
-        parser.set_defaults(chords=None)
-    else:
-        what = 'for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"'
-        what += "" if tool in NEW_CHORDS else "; song: the clip's own"
-        parser.add_argument("--chords", required=tool == "reharmonize", help=what)
+    add_chord_arguments(parser, tool)
     add_output_arguments(parser)
 
 
-def add_tool_arguments(parser: argparse.ArgumentParser, tool: str):
-    """Adds the options that only some tools have."""
-    if TOOLS[tool].draws:
-        parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
-    if tool in NEW_MUSIC:
-        parser.add_argument("--bars", type=int, help="length of the new music; default: the model's own")
-        songs = "" if tool == "personalize" else "from the sequence prior if the model has one, else "
-        what = f"0 (the same again) to 1 (anything); default: {songs}{VARIATION}"
-        parser.add_argument("--variation", type=float, help=what)
-    if tool == "compose":
-        what = f"length of a piece, with its clips (default: {COMPOSED_BARS})"
-        parser.add_argument("--bars", type=int, default=COMPOSED_BARS, help=what)
-        what = "folder of MIDI files whose form the pieces take; default: the songs that the model was fitted to"
-        parser.add_argument("--songs", help=what)
-    if tool == "vary":
-        what = f"0 (the clip as the model has it) to 1 (anything); default: {VARIATION}"
-        parser.add_argument("--amount", type=float, default=VARIATION, help=what)
-    if tool == "personalize":
-        what = f"0 (these songs) to 1 (anything); default: {DIAL}"
-        parser.add_argument("--dial", type=float, default=DIAL, help=what)
-        what = "save the model of these songs for --model; an existing file is replaced"
-        parser.add_argument("--save", metavar="FILE", help=what)
-    if tool == "interpolate":
-        many = parser.add_mutually_exclusive_group()
-        what = f"number of pieces on the line through the clips (default: {STEPS})"
-        many.add_argument("--steps", type=int, help=what)
-        many.add_argument("--grid", type=int, help="rows and columns of the grid between four clips")
-        parser.add_argument("--joined", action="store_true", help="write one file that plays the pieces in turn")
-    if tool == "drumify":
-        what = "add soft taps on every note of this length: more drums for a sparse rhythm"
-        parser.add_argument("--pulse", choices=tuple(PULSES), help=what)
-    if tool == "groove":
-        what = "0 (its own timing and velocities) to 1 (default)"
-        parser.add_argument("--strength", type=float, default=1.0, help=what)
-    else:
-        temperature = TOOLS[tool].temperature
-        what = f"0 takes the most likely label (default: {temperature:g})"
-        parser.add_argument("--temperature", type=float, default=temperature, help=what)
-        parser.add_argument("--seed", type=int, help="repeats a result; drawn and shown when omitted")
+def add_chord_arguments(parser: argparse.ArgumentParser, tool: "Tool"):
+    """Adds --chords to a tool that takes them."""
+    if tool.chords is None:
+        parser.set_defaults(chords=None)
+        return
+    what = 'for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"'
+    what += "; song: the clip's own" if tool.chords.song else ""
+    parser.add_argument("--chords", required=tool.chords.required, help=what)
 
 
 def add_clip_arguments(parser: argparse.ArgumentParser):
@@ -221,10 +188,31 @@ def add_output_arguments(parser: argparse.ArgumentParser):
     group.add_argument("--drum-map", nargs="+", default=[], metavar="DRUM=PITCH", help=pairs)
 
 
+# ---- Tools: the options of each, and the pieces that it makes ----
+
+
+def add_length_arguments(
+    parser: argparse.ArgumentParser, songs: str = "from the sequence prior if the model has one, else "
+):
+    """Adds the options of new music of any length."""
+    parser.add_argument("--bars", type=int, help="length of the new music; default: the model's own")
+    what = f"0 (the same again) to 1 (anything); default: {songs}{VARIATION}"
+    parser.add_argument("--variation", type=float, help=what)
+
+
 def generate_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """New pieces, one by one."""
     playing = playing | {"qpm": 120.0} if options.tempo is None else playing
     yield from new_pieces(trained, (model_name(options.path),), options, playing)
+
+
+def add_personalize_arguments(parser: argparse.ArgumentParser):
+    """Adds the options of `personalize`."""
+    add_length_arguments(parser, songs="")
+    what = f"0 (these songs) to 1 (anything); default: {DIAL}"
+    parser.add_argument("--dial", type=float, default=DIAL, help=what)
+    what = "save the model of these songs for --model; an existing file is replaced"
+    parser.add_argument("--save", metavar="FILE", help=what)
 
 
 def personalize_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
@@ -248,6 +236,20 @@ def new_pieces(trained: NearTools, words: tuple[str, ...], options: argparse.Nam
         yield Piece(f"{name}_{k}", midi, bars)
 
 
+def add_compose_arguments(parser: argparse.ArgumentParser):
+    """Adds the options of `compose`."""
+    what = f"length of a piece, with its clips (default: {COMPOSED_BARS})"
+    parser.add_argument("--bars", type=int, default=COMPOSED_BARS, help=what)
+    what = "folder of MIDI files whose form the pieces take; default: the songs that the model was fitted to"
+    parser.add_argument("--songs", help=what)
+
+
+def check_compose(options: argparse.Namespace):
+    """Raises ValueError for more clips than a piece has ends."""
+    if len(options.clips) > 2:
+        raise ValueError(f"a piece has a clip at its start and one at its end, got {len(options.clips)} clips")
+
+
 def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Long pieces, one by one: new, or after a clip, or between two."""
     if options.songs is not None:
@@ -258,6 +260,12 @@ def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[
     for k in range(1, options.count + 1):
         (midi,) = trained.compose(options.bars, **ends, **playing)
         yield Piece(f"{name}_{k}", midi, options.bars)
+
+
+def add_vary_arguments(parser: argparse.ArgumentParser):
+    """Adds the option of `vary`."""
+    what = f"0 (the clip as the model has it) to 1 (anything); default: {VARIATION}"
+    parser.add_argument("--amount", type=float, default=VARIATION, help=what)
 
 
 def vary_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
@@ -278,6 +286,24 @@ def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list
         yield Piece(f"{name}_{k}", midi, bars_of(trained, clips[0]) + bars)
 
 
+def add_interpolate_arguments(parser: argparse.ArgumentParser):
+    """Adds the options of `interpolate`."""
+    many = parser.add_mutually_exclusive_group()
+    what = f"number of pieces on the line through the clips (default: {STEPS})"
+    many.add_argument("--steps", type=int, help=what)
+    many.add_argument("--grid", type=int, help="rows and columns of the grid between four clips")
+    parser.add_argument("--joined", action="store_true", help="write one file that plays the pieces in turn")
+
+
+def check_interpolate(options: argparse.Namespace):
+    """Completes the number of pieces; raises ValueError unless so many clips can be interpolated."""
+    count, options.steps = len(options.clips), STEPS if options.steps is None else options.steps
+    if options.grid is not None and count != 4:
+        raise ValueError(f"a grid has four corners, got {counted(count, 'clip')}")
+    if count < 2:
+        raise ValueError(f"interpolate needs at least two clips, got {counted(count, 'clip')}")
+
+
 def interpolate_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """The points of a line or a grid."""
     bars = max(bars_of(trained, clip) for clip in clips)
@@ -295,11 +321,23 @@ def interpolate_pieces(trained: ClipTools, options: argparse.Namespace, clips: l
         yield from (Piece(f"{name}_{place}", midi, bars) for place, midi in zip(places, midis, strict=True))
 
 
+def add_groove_arguments(parser: argparse.ArgumentParser):
+    """Adds the option of `groove`."""
+    what = "0 (its own timing and velocities) to 1 (default)"
+    parser.add_argument("--strength", type=float, default=1.0, help=what)
+
+
 def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A drum clip with timing and dynamics."""
     tempo = {name: playing[name] for name in ("qpm", "program")}
     midi = trained.groove(clips[0], options.strength, **tempo)
     yield Piece(clip_file_name(options, "groove"), midi, bars_of(trained, clips[0]))
+
+
+def add_drumify_arguments(parser: argparse.ArgumentParser):
+    """Adds the option of `drumify`."""
+    what = "add soft taps on every note of this length: more drums for a sparse rhythm"
+    parser.add_argument("--pulse", choices=tuple(PULSES), help=what)
 
 
 def drumify_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
@@ -319,6 +357,9 @@ def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: l
     """A clip, encoded and decoded."""
     midi = trained.reconstruct_clip(clips[0], **playing)
     yield Piece(clip_file_name(options, "reconstructed"), midi, bars_of(trained, clips[0]))
+
+
+# ---- Names, clips and finished pieces ----
 
 
 def file_name(options: argparse.Namespace, *words: str) -> str:
@@ -364,9 +405,10 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
 
 
 def clip_with_chords(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, **cutting) -> Clip:
-    """A clip with the chords that the options give; for OWN_CHORDS with its song's, if these can be found."""
+    """A clip with the chords that the options give; where these are for what is new, with its song's, if found."""
     given = partial(trained.clip, midi, chords=options.chords, **cutting)
-    if options.tool not in OWN_CHORDS or options.chords in (None, SONG_CHORDS):
+    kind = TOOLS[options.tool].chords
+    if not (kind and kind.keep_clips) or options.chords in (None, SONG_CHORDS):
         return given()
     try:
         return trained.clip(midi, chords=SONG_CHORDS, **cutting)
@@ -419,15 +461,10 @@ def check_options(options: argparse.Namespace):
     for name, check in NUMBERS.items():
         if getattr(options, name, None) is not None:
             check(name.replace("_", "-"), getattr(options, name))
-    if options.tool == "interpolate":
-        options.steps = STEPS if options.steps is None else options.steps
-        check_clip_count(len(options.clips), options.grid is not None)
-    elif options.tool == "compose" and len(options.clips) > 2:
-        raise ValueError(f"a piece has a clip at its start and one at its end, got {len(options.clips)} clips")
+    if check := COMMANDS[options.tool].check:
+        check(options)
     if getattr(options, "programs", None) is not None:
         read_programs(options.programs)
-    if options.tool in NEW_CHORDS and options.chords == SONG_CHORDS:
-        raise ValueError(f"{options.tool} takes new chords: give them as text, such as 'Am7 | G7'")
     if getattr(options, "save", None) is not None:
         check_file(Path(checked_path("--save", options.save)))
     if options.tool in TOOLS:
@@ -435,19 +472,14 @@ def check_options(options: argparse.Namespace):
     options.midis = [load_midi(path) for path in getattr(options, "clips", None) or ()]
 
 
-def check_clip_count(count: int, is_grid: bool):
-    """Raises ValueError unless so many clips can be interpolated."""
-    if is_grid and count != 4:
-        raise ValueError(f"a grid has four corners, got {counted(count, 'clip')}")
-    if count < 2:
-        raise ValueError(f"interpolate needs at least two clips, got {counted(count, 'clip')}")
-
-
 def check_output_options(options: argparse.Namespace):
     """Checks and completes the options of a tool that writes MIDI files."""
     options.drum_map = read_drum_map("--drum-map", options.drum_map)
     programs = tuple(program_number(one) for one in options.program or ())
     options.program = programs if len(programs) > 1 else next(iter(programs), None)
+    kind = TOOLS[options.tool].chords
+    if options.chords == SONG_CHORDS and not kind.song:
+        raise ValueError(f"{options.tool} takes new chords: give them as text, such as 'Am7 | G7'")
     finished(PrettyMIDI(), options)  # raises ValueError for options out of range
     options.draws_seed = getattr(options, "seed", 0) is None
     if options.draws_seed:
@@ -458,7 +490,7 @@ def check_model(trained: ClipTools, options: argparse.Namespace):
     """Raises ValueError for a model that cannot do what the options ask for."""
     follows, chords = trained.converter.chords, getattr(options, "chords", None)
     model = f"{options.path} is a model of {trained.config.name}, which"
-    if follows and options.tool in ("page", "compose"):
+    if follows and COMMANDS[options.tool].chords is None:
         raise ValueError(f"{model} follows chords, and {options.tool} takes none: choose another --model")
     if follows and chords is None:
         raise ValueError(f'{model} follows chords: give them, such as --chords "Am7 | G7"')
@@ -487,7 +519,7 @@ def midi_files_of(trained: ClipTools, options: argparse.Namespace) -> Iterator[P
         The files, each as soon as it is written.
     """
     playing = {"qpm": options.tempo, "program": options.program}
-    if options.tool != "groove":
+    if "seed" in options:
         source = Generator(trained.device).manual_seed(options.seed)
         playing |= {"temperature": options.temperature, "generator": source}
     clips = clips_of(trained, options) if "clips" in options else []
@@ -561,6 +593,14 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
         raise SystemExit(f"stopped; {counted(written, 'file')} written to {options.out}") from None
 
 
+class Chords(NamedTuple):
+    """How a tool takes --chords."""
+
+    song: bool = True  # whether they may be those of the clip's own song
+    keep_clips: bool = False  # whether the clip has its song's, while --chords are for what is new
+    required: bool = False
+
+
 class Tool(NamedTuple):
     """A tool of the command."""
 
@@ -570,7 +610,10 @@ class Tool(NamedTuple):
     clips: int | str = 1  # how many it takes, as argparse counts: "+" one or more, "*" any number, 0 none
     model: str = DEFAULT_MODEL  # that it uses where none is given
     draws: bool = False  # latent vectors: it has --count, and its seed matters at temperature 0
-    temperature: float = 0.0  # of decoding, where none is given
+    temperature: float | None = 0.0  # of decoding, where none is given; None if it draws nothing
+    chords: Chords | None = Chords()
+    options: Callable[[argparse.ArgumentParser], None] | None = None  # adds those that it alone has
+    check: Callable[[argparse.Namespace], None] | None = None  # raises ValueError for options that do not fit
 
 
 TOOLS = {  # they write MIDI files
@@ -581,6 +624,8 @@ TOOLS = {  # they write MIDI files
         clips=0,
         draws=True,
         temperature=TEMPERATURE,
+        chords=Chords(song=False),
+        options=add_length_arguments,
     ),
     "continue": Tool(
         continue_pieces,
@@ -588,6 +633,8 @@ TOOLS = {  # they write MIDI files
         "song.mid --bars 8 --model mel_2bar_low",
         draws=True,
         temperature=TEMPERATURE,
+        chords=Chords(keep_clips=True),
+        options=add_length_arguments,
     ),
     "interpolate": Tool(
         interpolate_pieces,
@@ -595,6 +642,8 @@ TOOLS = {  # they write MIDI files
         "a.mid b.mid c.mid --steps 9",
         clips="+",
         model="mel_2bar",
+        options=add_interpolate_arguments,
+        check=check_interpolate,
     ),
     "compose": Tool(
         compose_pieces,
@@ -603,9 +652,17 @@ TOOLS = {  # they write MIDI files
         clips="*",
         draws=True,
         temperature=TEMPERATURE,
+        chords=None,
+        options=add_compose_arguments,
+        check=check_compose,
     ),
     "vary": Tool(
-        vary_pieces, "make versions of a clip", "song.mid --amount 0.3 --count 4", model="mel_2bar", draws=True
+        vary_pieces,
+        "make versions of a clip",
+        "song.mid --amount 0.3 --count 4",
+        model="mel_2bar",
+        draws=True,
+        options=add_vary_arguments,
     ),
     "personalize": Tool(
         personalize_pieces,
@@ -614,16 +671,30 @@ TOOLS = {  # they write MIDI files
         clips="+",
         draws=True,
         temperature=TEMPERATURE,
+        chords=Chords(song=False),
+        options=add_personalize_arguments,
     ),
     "groove": Tool(
-        groove_pieces, "give stiff drums timing and dynamics", "beat.mid --strength 0.8", model="groove_humanize"
+        groove_pieces,
+        "give stiff drums timing and dynamics",
+        "beat.mid --strength 0.8",
+        model="groove_humanize",
+        temperature=None,
+        options=add_groove_arguments,
     ),
-    "drumify": Tool(drumify_pieces, "play drums to the rhythm of any track", "bass.mid --track 0", model="groove_tap"),
+    "drumify": Tool(
+        drumify_pieces,
+        "play drums to the rhythm of any track",
+        "bass.mid --track 0",
+        model="groove_tap",
+        options=add_drumify_arguments,
+    ),
     "reharmonize": Tool(
         reharmonize_pieces,
         "play a clip under other chords",
         'song.mid --chords "Am7 Dm7 | G7 Cmaj7"',
         model="mel_2bar_chords",
+        chords=Chords(song=False, keep_clips=True, required=True),
     ),
     "reconstruct": Tool(
         reconstruct_pieces,
@@ -637,5 +708,7 @@ PAGE = Tool(
     "write web pages that play: samples, a space of loops, a blind test",
     "--model mel_2bar_low --out generated/pages",
     clips=0,
+    chords=None,
+    options=partial(add_page_arguments, temperature=TEMPERATURE),
 )
 COMMANDS = TOOLS | {"page": PAGE}
