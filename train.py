@@ -38,7 +38,7 @@ from engine.rng import seeded
 from magenta_checkpoint import TrainingState, load_magenta_checkpoint
 from midi_utils import SongDataset, check_shares, load_songs
 from model import MusicVAE
-from music.intake import add_intake_arguments, read_intake, read_programs, read_time_signature
+from music.options import add_intake_arguments, read_intake, read_programs, read_time_signature
 from training.batches import LabelBatch, labels_on, step_batch
 from training.best import is_best, out_of_patience, patience_line
 from training.history import HistoryRow, Metrics, Position, position_to_dict

@@ -1,9 +1,5 @@
-"""What a musician's files need before a converter reads them: drum tracks, a drum map, straight off-beats (`Intake`).
+"""What files need before a converter reads them: drum tracks, a drum map, straight off-beats (`Intake`)."""
 
-The other functions read options that are written as text.
-"""
-
-import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -13,7 +9,7 @@ from pretty_midi import PrettyMIDI
 from engine.checks import checked_type, described
 from music.converter import named_tracks
 from music.midi_bytes import MidiError
-from music.midi_output import drum_pitch, program_number, with_drum_map
+from music.midi_output import drum_pitch, with_drum_map
 from music.swing import straighten
 
 
@@ -89,56 +85,3 @@ def check_drum_map(midi: PrettyMIDI, drum_map: Sequence[tuple[int, int]]) -> Non
     if pitches and (missing := [own for own, _ in drum_map if own not in pitches]):
         absent, present = (", ".join(map(str, some)) for some in (missing, pitches))
         raise ValueError(f"the drum map names pitches without a drum: {absent}; the drums have {present}")
-
-
-# ---- Options as text ----
-
-
-def read_track(text: str) -> int | str:
-    """A track by number or by name."""
-    return int(text) if text.isdecimal() else text
-
-
-def read_drum_map(option: str, pairs: Sequence[str]) -> dict[int, int]:
-    """Pitches of a drum map of texts such as 36=60, by number or General MIDI name."""
-    for pair in pairs:
-        if pair.count("=") != 1:
-            raise ValueError(f"{option} takes pairs such as 36=60, got {pair!r}")
-    return {drum_pitch(old.strip()): drum_pitch(new.strip()) for old, new in (pair.split("=") for pair in pairs)}
-
-
-def read_time_signature(text: str) -> tuple[int, int]:
-    """A time signature of a text such as 3/4."""
-    if not (found := re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)):
-        raise ValueError(f"a time signature is written as 3/4, got {text!r}")
-    return int(found[1]), int(found[2])
-
-
-def read_programs(text: str) -> tuple[int, ...] | None:
-    """Programs of a text such as 0-31,40; None, which takes every program, of the text all."""
-    if text.strip().casefold() == "all":
-        return None
-    programs = []
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-") if re.fullmatch(r"\s*\d+\s*-\s*\d+\s*", part) else (part, "", part)
-        lowest, highest = program_number(first.strip()), program_number(last.strip())
-        if highest < lowest:
-            raise ValueError(f"the programs {part.strip()!r} go downwards; write them as 0-31,40, or all")
-        programs += range(lowest, highest + 1)
-    return tuple(dict.fromkeys(programs))
-
-
-def add_intake_arguments(group) -> None:
-    """Adds the options of an Intake to a parser or a group of one."""
-    add = group.add_argument
-    add("--drum-track", action="append", default=[], metavar="TRACK", help="number or name of a track that is drums")
-    pairs = "drums of the files on General MIDI's pitches, such as 60=36,62='hand clap'"
-    add("--input-drum-map", default="", metavar="DRUM=PITCH,...", help=pairs)
-    add("--straighten", action="store_true", help="move swung off-beats and triplets onto the grid of sixteenths")
-
-
-def read_intake(options) -> Intake:
-    """The Intake of the options of `add_intake_arguments`."""
-    pairs = [pair for pair in options.input_drum_map.split(",") if pair.strip()]
-    drum_map = tuple(read_drum_map("--input-drum-map", pairs).items())
-    return Intake(tuple(map(read_track, options.drum_track)), drum_map, options.straighten)

@@ -24,16 +24,7 @@ from music.clips import FILLS, Clip, checked_bars
 from music.converter import empty_song, named_tracks
 from music.drums import DrumTracksConverter
 from music.grid import counted, seconds_per_step
-from music.intake import (
-    add_intake_arguments,
-    check_drum_map,
-    read_drum_map,
-    read_intake,
-    read_programs,
-    read_track,
-    tracks_of,
-    with_drum_tracks,
-)
+from music.intake import check_drum_map, tracks_of, with_drum_tracks
 from music.midi_output import (
     SWING_UNITS,
     in_turn,
@@ -45,6 +36,7 @@ from music.midi_output import (
     without_feel,
     write_midi,
 )
+from music.options import add_intake_arguments, read_drum_map, read_intake, read_programs, read_track
 from music.swing import straighten
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
 from studio.near import DIAL, NearTools, checked_amount, checked_dial

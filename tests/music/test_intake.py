@@ -4,7 +4,8 @@ import pytest
 from pretty_midi import Instrument, Note, PrettyMIDI
 
 from midi_utils import DrumsConverter, Intake, load_songs
-from music.intake import check_drum_map, read_drum_map, read_programs, read_time_signature, with_drum_tracks
+from music.intake import check_drum_map, with_drum_tracks
+from music.options import read_drum_map, read_programs, read_time_signature
 
 DRUMS = DrumsConverter(bars=2)
 
