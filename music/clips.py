@@ -21,12 +21,12 @@ from music.grid import (
     counted,
     drum_tracks,
     file_bars,
-    fraction,
     part_at,
     song_parts,
     steady_tempo,
     steps_of_bar,
     steps_per_second,
+    time_signature_text,
 )
 from music.labels import FIRST_PITCH, NO_EVENT, NOTE_OFF
 from music.melody import PitchedTracksConverter
@@ -44,7 +44,7 @@ FILLS = ("rest", "loop")  # what follows where a clip is too short: silence, or 
 ReadLine = Callable[[Part, PrettyMIDI], tuple[np.ndarray, tuple[int, ...]]]  # see `BarsConverter.line`
 
 
-class NoClip(ValueError):
+class NoClipError(ValueError):
     """A stretch of a song has no note that a model takes: the reason, and what helps where a clip is cut."""
 
     def __init__(self, reason: str, remedy: str):
@@ -140,7 +140,7 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter, track: int | None =
     chosen = song if track is None else with_one_track(song, converter, track)
     parts = [part for part in song_parts(chosen) if len(part.start) and steps_of_bar(part.time_signature) == bar_steps]
     if not parts:
-        raise ValueError(f"no notes in {fraction(converter.time_signature)}")
+        raise ValueError(f"no notes in {time_signature_text(converter.time_signature)}")
     longest = max(parts, key=lambda part: int(part.end.max()))
     bars = -(-int(longest.end.max()) // bar_steps)
     if bars > MAX_CLIP_BARS:
@@ -237,7 +237,7 @@ def _part_of_clip(song: PrettyMIDI, start_bar: int, bars: int | None, converter:
 
 def _other_metre(parts: Sequence[Part], index: int, start_bar: int, converter: BarsConverter) -> str:
     """Why no clip begins at a bar of another time signature, and where one can begin."""
-    metre, wanted = (fraction(one.time_signature) for one in (parts[index], converter))
+    metre, wanted = (time_signature_text(one.time_signature) for one in (parts[index], converter))
     fits = [one for one in parts if len(one.start) and steps_of_bar(one.time_signature) == converter.steps_per_bar]
     where = f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}" if fits else NO_METRE
     return f"the song is in {metre} at bar {start_bar + 1}, the model in {wanted}; {where}"
@@ -279,15 +279,15 @@ def _looped_notes(own: np.ndarray, period: int, steps: int) -> np.ndarray:
     return np.concatenate([notes[:, :2].clip(max=steps), notes[:, 2:]], 1)
 
 
-def _no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: int, bars: int | None) -> NoClip:
+def _no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: int, bars: int | None) -> NoClipError:
     """Why a stretch of a song has no note for a model, and what to do."""
     if not len(part.start):
         stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
-        return NoClip(f"no notes {stretch}", OTHER_BARS)
+        return NoClipError(f"no notes {stretch}", OTHER_BARS)
     drums = drum_tracks(song)
     remedy = OTHER_DRUMS if isinstance(converter, DrumTracksConverter) and not drums.any() else OTHER_TRACK
     remedy = OTHER_MODEL if drums.all() and isinstance(converter, PitchedTracksConverter) else remedy
-    return NoClip(converter.why_no_window(song, [part]), remedy if _takes_one(converter) else OTHER_SONG)
+    return NoClipError(converter.why_no_window(song, [part]), remedy if _takes_one(converter) else OTHER_SONG)
 
 
 # ---- Clips to windows, and back ----

@@ -29,11 +29,11 @@ from music.grid import (
     as_windows,
     counted,
     drum_tracks,
-    fraction,
     metre_skip,
     song_parts,
     steady_tempo,
     steps_of_bar,
+    time_signature_text,
 )
 
 VELOCITY = 80  # of written notes, MIDI 1 to 127
@@ -86,7 +86,7 @@ class BarsConverter:
             raise ValueError(f"time_signature must be two whole numbers, such as (4, 4), got {described(metre)}")
         bar_steps = steps_of_bar(self.time_signature)
         if bar_steps < 1 or bar_steps % 1:
-            raise ValueError(f"a bar of {fraction(self.time_signature)} is no whole number of sixteenths")
+            raise ValueError(f"a bar of {time_signature_text(self.time_signature)} is no whole number of sixteenths")
         if type(self.bars) is not int or self.bars < 1:
             raise ValueError(f"bars is {described(self.bars)}; a window has a whole number of them, at least one")
 
@@ -214,7 +214,7 @@ class BarsConverter:
         parts = [part for part in parts if len(part.start)]
         if not parts:
             return "no notes"
-        others = " and ".join(dict.fromkeys(fraction(p.time_signature) for p in parts if not self._fits(p)))
+        others = " and ".join(dict.fromkeys(time_signature_text(p.time_signature) for p in parts if not self._fits(p)))
         if not any(map(self._fits, parts)):
             return f"{others} throughout"
         without_chords = [skip.reason for skip in skipped if skip.what.startswith("chords")]
@@ -341,7 +341,7 @@ def note_at(pitch: int, start: float, end: float, step_seconds: float, velocity:
     return pretty_midi.Note(velocity, pitch, float(start * step_seconds), float(end * step_seconds))
 
 
-def apart(notes: Iterable[pretty_midi.Note]) -> list[pretty_midi.Note]:
+def without_overlaps(notes: Iterable[pretty_midi.Note]) -> list[pretty_midi.Note]:
     """Notes of one track by start time, of which no two of one pitch sound at once: the later one goes on for both.
 
     Else a sampler would cut the later note at the end of the earlier one. The ends of the given notes change.

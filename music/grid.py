@@ -336,7 +336,7 @@ def as_windows(cuts: Sequence[Cut], nothing: Cut, skipped: Sequence[Skipped]) ->
 # ---- Descriptions for reports ----
 
 
-def fraction(time_signature: tuple[int, int]) -> str:
+def time_signature_text(time_signature: tuple[int, int]) -> str:
     """A time signature as text, 3/4; the huge denominators of damaged files as powers of two, 1/2^20."""
     numerator, denominator = time_signature
     return f"{numerator}/{denominator if denominator < 1024 else f'2^{denominator.bit_length() - 1}'}"
@@ -344,7 +344,7 @@ def fraction(time_signature: tuple[int, int]) -> str:
 
 def metre_skip(part: Part) -> Skipped:
     """The report entry of a part whose time signature the converter does not take."""
-    return Skipped(f"from bar {file_bars(part, 0) + 1}", f"bars of {fraction(part.time_signature)}")
+    return Skipped(f"from bar {file_bars(part, 0) + 1}", f"bars of {time_signature_text(part.time_signature)}")
 
 
 def _line_skips(line: Line, part: Part, first_bar: int, length: int, bars: int) -> Iterator[Skipped]:

@@ -13,13 +13,13 @@ from engine.checks import checked_number, checked_type, finite_array
 from engine.rng import RandomSource, uniform
 from music.converter import (
     Tensors,
-    apart,
     checked_columns,
     checked_outputs,
     checked_program,
     empty_song,
     length_mask,
     note_at,
+    without_overlaps,
 )
 from music.drums import DRUM_CLASSES, DRUM_PITCHES, DrumTracksConverter, class_of_pitch
 from music.grid import (
@@ -119,7 +119,7 @@ class GrooveConverter(DrumTracksConverter):
             velocity = int(np.clip(np.round(velocities[step, kind] * 127), 1, 127))
             start = max(0.0, step - early)
             track.notes.append(note_at(KITS[self.kit][kind][0], start, start + 1, seconds_per_step(qpm), velocity))
-        track.notes = apart(track.notes)
+        track.notes = without_overlaps(track.notes)
         midi.instruments.append(track)
         return midi
 

@@ -15,9 +15,9 @@ from music.grid import (
     Skipped,
     counted,
     file_bars,
-    fraction,
     steps_of_bar,
     steps_per_second,
+    time_signature_text,
 )
 
 
@@ -86,7 +86,7 @@ def _seconds_per_chord(part: Part, steps_per_quarter: int) -> float | None:
 def _why_no_guess(part: Part, seconds: float, chord_seconds: float | None) -> str | None:
     """The reason why the chords of a part that names none cannot be guessed, or None."""
     if chord_seconds is None:
-        return f"no chords named, and none guessed in {fraction(part.time_signature)}"
+        return f"no chords named, and none guessed in {time_signature_text(part.time_signature)}"
     if math.ceil(seconds / chord_seconds) > MAX_CHORDS:
         return f"no chords named, and more than {MAX_CHORDS} to guess"
     return None

@@ -16,7 +16,7 @@ import pretty_midi
 from pretty_midi import Note, PrettyMIDI
 
 from engine.checks import checked_count, checked_number, checked_path, checked_type, described, is_whole, plain
-from music.converter import VELOCITY, apart, checked_program
+from music.converter import VELOCITY, checked_program, without_overlaps
 from music.grid import seconds_per_step
 
 SWING_RANGE = (50, 75)  # per cent of a pair that its first note takes: 50 is straight, 67 a triplet
@@ -76,7 +76,7 @@ def with_own_notes(midi: PrettyMIDI, placed: Sequence[tuple[np.ndarray, int, int
         spans = [(step * (start - 0.5), step * (end - 0.5)) for _, start, end in placed]
         new = [note for note in track.notes if not any(start <= note.start < end for start, end in spans)]
         own = [_placed(row, start, step) for notes, start, _ in placed for row in notes.tolist() if row[4] == index]
-        track.notes = sorted(apart(own) + new, key=lambda note: note.start)
+        track.notes = sorted(without_overlaps(own) + new, key=lambda note: note.start)
     return song
 
 

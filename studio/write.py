@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.checks import checked_count, checked_path, described
 from midi_utils import Midi, SongDataset, as_midi
-from music.clips import Clip, NoClip, longest_clip, looped, only_track
+from music.clips import Clip, NoClipError, longest_clip, looped, only_track
 from music.grid import bar_lines
 from studio.nearest import nearest_songs
 
@@ -284,7 +284,7 @@ def first_window(trained, song: Midi) -> Clip:
         clip = longest_clip(midi, converter, only_track(midi, converter))
     except ValueError as error:
         where = f"{song}: " if isinstance(song, str | os.PathLike) else ""
-        fault = error.reason if isinstance(error, NoClip) else error
+        fault = error.reason if isinstance(error, NoClipError) else error
         raise ValueError(f"{where}{fault}: give another piece") from error
     return looped(clip, converter.steps, converter.held_parts)
 
