@@ -152,6 +152,25 @@ def as_midi(song: Midi) -> PrettyMIDI:
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # in a name they would break a report's line
 
 
+def as_midis(name: str, songs: Iterable[Midi]) -> list[PrettyMIDI]:
+    """The songs of a list, as `as_midi` reads each.
+
+    Raises:
+        ValueError: no list, an empty one, or a file that cannot be read; `name` is the argument's.
+    """
+    return [as_midi(song) for song in checked_songs(name, songs)]
+
+
+def checked_songs(name: str, songs: Iterable[Midi]) -> list[Midi]:
+    """A list of at least one song, not read yet; raises ValueError for anything else."""
+    if isinstance(songs, Midi) or not isinstance(songs, Iterable):
+        raise ValueError(f"{name} must be a list of PrettyMIDI or paths of MIDI files, got {described(songs)}")
+    found = list(songs)
+    if not found:
+        raise ValueError(f"{name} must be at least one song, got none")
+    return found
+
+
 class SongReport(NamedTuple):
     """What became of every file of a set. `print` shows a summary; the fields hold the full lists."""
 

@@ -27,7 +27,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from engine.checks import checked_count, checked_non_negative, checked_positive, described, finite_array
-from midi_utils import Midi, SongDataset, as_midi, load_songs
+from midi_utils import Midi, SongDataset, as_midi, as_midis, load_songs
 from music import soundfont
 from music.drums import DRUM_PITCHES
 from music.grid import bar_lines
@@ -111,12 +111,7 @@ def as_songs(songs: Midi | Iterable[Midi]) -> list[pretty_midi.PrettyMIDI]:
     Raises:
         ValueError: something else, no song, or a file that cannot be read.
     """
-    if not isinstance(songs, Midi | Iterable):
-        raise ValueError(f"songs must be a PrettyMIDI, the path of a MIDI file or a list of these, got {songs!r}")
-    found = [as_midi(song) for song in ([songs] if isinstance(songs, Midi) else songs)]
-    if not found:
-        raise ValueError("songs must be at least one song, got none")
-    return found
+    return as_midis("songs", [songs] if isinstance(songs, Midi) else songs)
 
 
 def count_onsets(midi: Midi, seconds: float = np.inf) -> int:

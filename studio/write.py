@@ -21,7 +21,7 @@ from pretty_midi import PrettyMIDI
 from torch import Tensor
 
 from engine.checks import checked_count, checked_path, described
-from midi_utils import Midi, SongDataset, as_midi
+from midi_utils import Midi, SongDataset, as_midi, as_midis, checked_songs
 from music.clips import Clip, NoClipError, longest_clip, looped, only_track
 from music.grid import bar_lines
 from studio.nearest import nearest_songs
@@ -61,7 +61,7 @@ def write_gallery(
     Raises:
         ValueError: no pieces, not one title per piece, a file that cannot be read or written.
     """
-    midis = _checked_midis("midis", midis)
+    midis = as_midis("midis", midis)
     titles = _checked_titles(titles, len(midis))
     pieces = [piece_data(midi, name, bars) for midi, name in zip(midis, titles, strict=True)]
     near = [None] * len(midis) if songs is None else [n._asdict() for n in nearest_songs(midis, songs)]
@@ -92,7 +92,7 @@ def write_blind(
     Raises:
         ValueError: no real or no sampled pieces, not one source per real piece, a file that cannot be read or written.
     """
-    real, sampled = _checked_midis("real", real), _checked_midis("sampled", sampled)
+    real, sampled = as_midis("real", real), as_midis("sampled", sampled)
     sources = [""] * len(real) if sources is None else _checked_titles(sources, len(real))
     pieces = [piece_data(midi, "", bars) | {"real": True, "source": source} for midi, source in zip(real, sources)]
     pieces += [piece_data(midi, "", bars) | {"real": False, "source": ""} for midi in sampled]
@@ -259,7 +259,7 @@ def blend(vectors: Tensor, weights: Tensor) -> Tensor:
 
 def _corners(trained, clips: Iterable[Midi]) -> Tensor:
     """Posterior means of the first windows of four pieces, [4, Z]."""
-    clips = _checked_pieces("clips", clips)
+    clips = checked_songs("clips", clips)
     if len(clips) != 4:
         raise ValueError(f"clips must be four pieces, one per corner, got {len(clips)}")
     if trained.converter.held_parts is None:  # its windows are no clips
@@ -290,21 +290,6 @@ def first_window(trained, song: Midi) -> Clip:
 
 
 # ---- Checks ----
-
-
-def _checked_midis(name: str, midis: Iterable[Midi]) -> list[PrettyMIDI]:
-    """One piece or more, each a `PrettyMIDI` or the path of a MIDI file."""
-    return [as_midi(midi) for midi in _checked_pieces(name, midis)]
-
-
-def _checked_pieces(name: str, midis: Iterable[Midi]) -> list[Midi]:
-    """A list of at least one piece, not read yet."""
-    if isinstance(midis, Midi) or not isinstance(midis, Iterable):
-        raise ValueError(f"{name} must be a list of PrettyMIDI or paths of MIDI files, got {described(midis)}")
-    found = list(midis)
-    if not found:
-        raise ValueError(f"{name} must be at least one piece, got none")
-    return found
 
 
 def _checked_titles(titles: Sequence[str] | None, count: int) -> list[str]:

@@ -301,7 +301,7 @@ def test_a_plane_has_the_first_draw_in_its_middle_and_keeps_the_distance_from_th
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda at: write_gallery(at, []), "midis must be at least one piece, got none"),
+        (lambda at: write_gallery(at, []), "midis must be at least one song, got none"),
         (lambda at: write_gallery(at, SCALE), "midis must be a list of PrettyMIDI or paths of MIDI files"),
         (lambda at: write_gallery(at, 3), "midis must be a list of PrettyMIDI or paths of MIDI files"),
         (lambda at: write_gallery(at, ["no.mid"]), "no.mid"),
@@ -311,8 +311,8 @@ def test_a_plane_has_the_first_draw_in_its_middle_and_keeps_the_distance_from_th
         (lambda at: write_gallery(at, [SCALE], bars=0), "bars must be a whole number of at least 1"),
         (lambda at: write_gallery(at, [SCALE], songs=[]), "songs must be a SongDataset"),
         (lambda at: write_gallery("", [SCALE]), "path must be a path"),
-        (lambda at: write_blind(at, [], [SCALE]), "real must be at least one piece"),
-        (lambda at: write_blind(at, [SCALE], []), "sampled must be at least one piece"),
+        (lambda at: write_blind(at, [], [SCALE]), "real must be at least one song"),
+        (lambda at: write_blind(at, [SCALE], []), "sampled must be at least one song"),
         (lambda at: write_blind(at, [SCALE], [SCALE], ["a", "b"]), "give one title per piece"),
         (lambda at: write_space(at, None), "trained must be a TrainedModel, as TrainedModel.load reads it, got None"),
         (lambda at: write_space(at, "mel_2bar.pt"), "trained must be a TrainedModel"),
