@@ -424,13 +424,20 @@ def with_converter(config: Config, converter: BarsConverter | None = None, **cha
 
 
 def with_model(config: Config, model: ModelConfig) -> Config:
-    """The preset with the sizes of a model; without its curriculum if the model's dense layers need whole windows.
+    """The preset with the sizes of a model; without its curriculum if they are not its own, as `train` goes on.
 
     Raises:
-        ValueError: the preset's converter makes other windows than the model reads.
+        ValueError: the model reads other windows than the preset's converter makes.
     """
-    curriculum = 0 if model.upper == "dense" else config.training.curriculum
-    return replace(config, model=model, training=replace(config.training, curriculum=curriculum))
+    if model == config.model:
+        return config
+    sizes = [tuple(getattr(one, name) for name in SIZES) for one in (model, config.converter)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"the model reads windows of (steps, input, output and control depth) {sizes[0]}, the converter of "
+            f"{config.name} makes {sizes[1]}: give a config whose converter fits"
+        )
+    return replace(config, model=model, training=replace(config.training, curriculum=0))
 
 
 def config_to_dict(config: Config) -> dict:

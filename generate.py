@@ -100,7 +100,7 @@ class TrainedModel(NearTools, DirectionTools):
 
     Args:
         model: put into evaluation mode.
-        config: the preset, whose sizes give way to the model's; its converter reads and writes the music.
+        config: the preset, in which the model's sizes replace its own; its converter reads and writes the music.
         precision: of the matrix products: 'float32', 'bfloat16' or 'auto', see `engine.precision.autocast`.
         prior: distribution that `sample` draws z from, moved to the model's device; N(0, I) when None.
         prior_width: the `width` of the prior's method `draw`, for most kinds a factor on its standard deviation; the
@@ -497,7 +497,7 @@ class TrainedModel(NearTools, DirectionTools):
     def _write(self, outputs: Tensor, controls: Tensor | None, qpm: float, program: Programs) -> list[PrettyMIDI]:
         labels = self.converter.from_tensors(outputs)
         chords = [None] * len(labels)
-        if self._has_chords and controls is not None:
+        if self.converter.chords and controls is not None:
             chords = torch.where(controls.any(-1), controls.argmax(-1), -1).cpu()
         return [self.converter.from_arrays(one, qpm, program, own) for one, own in zip(labels, chords, strict=True)]
 
@@ -509,7 +509,7 @@ class TrainedModel(NearTools, DirectionTools):
             return None
         if not isinstance(controls, Tensor | np.ndarray):
             controls = self._chord_classes(controls, length or self.converter.steps)
-        is_classes = self._has_chords and not _is_floats(controls)
+        is_classes = self.converter.chords and not _is_floats(controls)
         wanted = "chord symbols or numbers"
         controls = finite_floats("controls", controls, wanted, self.model.encoder.mu.weight)
         controls = self._one_hot_chords(controls) if is_classes else controls
@@ -517,7 +517,7 @@ class TrainedModel(NearTools, DirectionTools):
 
     def _chord_classes(self, symbols: Sequence[str], length: int) -> np.ndarray:
         """Classes [length] of a list of chord symbols."""
-        if not self._has_chords:
+        if not self.converter.chords:
             raise ValueError(f"{self.config.name} does not follow chords; its controls have to be numbers")
         is_list = isinstance(symbols, Sequence) and not isinstance(symbols, str)
         if not is_list or not all(isinstance(symbol, str) for symbol in symbols):
@@ -535,10 +535,6 @@ class TrainedModel(NearTools, DirectionTools):
         if classes.ndim not in (1, 2) or not classes.numel() or classes.min() < -1 or classes.max() >= depth:
             raise ValueError(f"chord classes must be from -1 to {depth - 1}, in [length] or [n, length]")
         return one_hot_frames(torch.where(classes < 0, depth, classes.long())[..., None], depth, classes.dtype)
-
-    @property
-    def _has_chords(self) -> bool:
-        return self.converter.chords
 
 
 def _is_floats(values: Tensor | np.ndarray) -> bool:

@@ -111,6 +111,8 @@ def as_songs(songs: Midi | Iterable[Midi]) -> list[pretty_midi.PrettyMIDI]:
     Raises:
         ValueError: something else, no song, or a file that cannot be read.
     """
+    if not isinstance(songs, Midi | Iterable):
+        raise ValueError(f"songs must be a PrettyMIDI, the path of a MIDI file or a list of these, got {songs!r}")
     return as_midis("songs", [songs] if isinstance(songs, Midi) else songs)
 
 

@@ -254,7 +254,7 @@ class Keys(Lists):
         return self.compact(draw_bits(logits.float(), temperature, uniforms))
 
     def _bits(self, targets: Tensor) -> Tensor:
-        return targets if targets.is_floating_point() else one_hot_frames(targets, PIANO_DEPTH, torch.float32)
+        return targets if targets.is_floating_point() else one_hot_frames(targets, PIANO_DEPTH)
 
 
 class NotesWeights(nn.Module):

@@ -162,6 +162,8 @@ def train(
             skipped, and its weights are not saved.
     """
     checked_type("config", config, Config, "a Config, such as CONFIGS[name]")
+    steps = config.training.steps if steps is None else steps
+    durations = checked_durations(steps, minutes, eval_every, patience, held_out=bool(valid_set))
     seed = checked_seed(seed)
     check_folder(checked_path("out_dir", out_dir))
     device = process_device(device)
@@ -169,8 +171,6 @@ def train(
     checked_type("valid_set", valid_set, SongDataset | None, "a SongDataset, as its split makes it, or None")
     for dataset in (train_set, valid_set) if valid_set else (train_set,):
         check_songs(config, dataset)
-    steps = config.training.steps if steps is None else steps
-    durations = checked_durations(steps, minutes, eval_every, patience, held_out=bool(valid_set))
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
     run = start_run(

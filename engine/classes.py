@@ -30,4 +30,4 @@ def class_indices(frames: Tensor, depths: tuple[int, ...]) -> Tensor:
 def one_hot_frames(indices: Tensor, depth: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Frames [..., D] from the positions [..., P] of their ones; D stands for none."""
     zeros = torch.zeros(*indices.shape[:-1], depth + 1, dtype=dtype, device=indices.device)
-    return zeros.scatter_(-1, indices, 1.0)[..., :-1]
+    return zeros.scatter_(-1, indices, 1.0)[..., :-1].contiguous()

@@ -45,7 +45,7 @@ class Skipped(NamedTuple):
 
     what: str  # "song" if the whole song gave none
     reason: str
-    bars: int = 0  # left out at the end of a line that is too long
+    bars: int = 0  # left out for this reason
     notes: int = 0  # left out or cut short, for this reason
 
 
@@ -360,7 +360,7 @@ def _line_skips(line: Line, part: Part, first_bar: int, length: int, bars: int) 
 
 def bars_skip(where: str, lost: int, most: int) -> Skipped:
     """The report entry of bars that are beyond a limit."""
-    return Skipped(where, f"{counted(lost, 'bar')} after the first {most:,}", bars=int(lost))
+    return Skipped(where, f"after the first {most:,}", bars=int(lost))
 
 
 def lost_notes(skipped: Iterable[Skipped]) -> str:

@@ -29,9 +29,9 @@ from music.grid import Windows
 
 CACHE_FILE_SONGS = 1024  # per cache file, at most
 CACHE_FILE_BYTES = 2**27  # of labels and controls per cache file, about
-# Files of this folder that labels do not depend on, and one elsewhere that they do
+# Files of this folder that labels do not depend on
 NOT_READERS = ("attributes.py", "clip_chords.py", "clips.py", "options.py", "piano_measures.py", "soundfont.py")
-READER_ELSEWHERE = Path(__file__).parents[1] / "engine" / "bit_lists.py"
+READER_ELSEWHERE = Path(__file__).parents[1] / "engine" / "bit_lists.py"  # labels of pianos depend on it
 READER_PACKAGES = ("pretty_midi", "mido")
 SUFFIX = ".songs"
 HEADER = struct.Struct("<8sQI")  # magic, bytes of the index, checksum of the index

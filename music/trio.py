@@ -154,10 +154,7 @@ def _track_kinds(midi: PrettyMIDI) -> np.ndarray:
 
 def _trio_cuts(part: Part, kinds: np.ndarray, bar_steps: int, bars: int, skipped: list[Skipped]) -> Iterator[Cut]:
     """Windows of each melody, bass and drum track that play together; kinds as in `_track_kinds`."""
-    found = int(-(-part.end.max(initial=0) // bar_steps))
-    total = min(found, MAX_TRIO_BARS)
-    if found > total:
-        skipped.append(bars_skip("trio", found - total, total))
+    total = min(-(-part.end.max(initial=0) // bar_steps), MAX_TRIO_BARS)
     if total < bars:
         return
     lines = _track_lines(part, kinds, total * bar_steps)
@@ -165,14 +162,24 @@ def _trio_cuts(part: Part, kinds: np.ndarray, bar_steps: int, bars: int, skipped
     coverage[:, [t for t in range(kinds.shape[1]) if t not in lines]] = False
     coverage = _widened(coverage)
     tracks = [[t for t in np.flatnonzero(kind) if t in lines] for kind in kinds]
+    if kinds.shape[1] > MAX_TRIO_TRACKS:
+        skipped.append(Skipped("tracks", f"after the first {MAX_TRIO_TRACKS}"))
+    if lost := _bars_beyond(total, part, tracks, bar_steps):
+        skipped.append(bars_skip("trios", lost, MAX_TRIO_BARS))
     if math.prod(map(len, tracks)) > MAX_TRIOS:
-        skipped.append(Skipped("trios", f"of tracks after the first {MAX_TRIOS:,}"))
+        skipped.append(Skipped("combinations of tracks", f"after the first {MAX_TRIOS:,}"))
     for trio in itertools.islice(itertools.product(*tracks), MAX_TRIOS):
         starts = np.flatnonzero(sliding_window_view(_all_play(coverage[:, trio]), bars).all(-1))
         if len(starts):
             labels = np.stack([lines[t].astype(np.uint16) for t in trio], -1)  # [steps, 3]
             windows = sliding_window_view(labels, bars * bar_steps, axis=0)[starts * bar_steps]
             yield full_windows(part, windows.swapaxes(1, 2), trio[0], starts)  # [n, steps, 3]
+
+
+def _bars_beyond(total: int, part: Part, tracks: list[list[int]], bar_steps: int) -> int:
+    """Bars after the first `total` in which all kinds of tracks can play; tracks: those of each kind."""
+    ends = [part.end[np.isin(part.track, kind)].max(initial=0) for kind in tracks]
+    return max(0, int(-(-min(ends) // bar_steps)) - total)
 
 
 def _track_lines(part: Part, kinds: np.ndarray, length: int) -> dict[int, np.ndarray]:

@@ -157,13 +157,13 @@ class ClipTools:
             if not len(music.labels):
                 raise ValueError("there is no window to join")
             labels = self.converter.as_line(as_array(self._as_windows(music).labels))
-            chords = music.controls if self._has_chords else None
+            chords = music.controls if self.converter.chords else None
             return Clip(labels.reshape(-1, *labels.shape[2:]), None if chords is None else as_array(chords).ravel())
         line = self.groove_converter("drumify").rhythm if rhythm else None
         midi = as_midi(music)
         options["track"] = only_track(midi, self.converter) if track is None else track
         cut = read_clip(midi, self.converter, line, **options)
-        if chords == SONG_CHORDS and self._has_chords:
+        if chords == SONG_CHORDS and self.converter.chords:
             own = cut if fill == "rest" else read_clip(midi, self.converter, line, **options | {"fill": "rest"})
             found = chords_of_clip(midi, own, self.converter)
             sounding = found if fill == "rest" else found[: sounding_steps(own, self.converter)]
@@ -296,7 +296,7 @@ class ClipTools:
 
     def _goes_on_as_songs(self, variation: float | None) -> bool:
         """Whether a piece goes on as in `compose`, where no variation is given."""
-        return variation is None and self.sequence_prior is not None and not self._has_chords
+        return variation is None and self.sequence_prior is not None and not self.converter.chords
 
     def fit_sequence_prior(self, songs: str | os.PathLike | Iterable[Midi | Clip]) -> None:
         """Fits what `compose` draws from to whole songs. It takes minutes for thousands of songs; see `prior.sequence`.
@@ -518,7 +518,7 @@ class ClipTools:
     def _check_composes(self):
         """Raises ValueError for a preset whose windows are not joined, or that follows chords."""
         self._steps_of(1)
-        if self._has_chords:
+        if self.converter.chords:
             raise ValueError(f"{self.config.name} follows chords, and compose does not: use sample_clips")
 
     def _whole_windows(self, clip: Clip, place: str) -> Clip:
@@ -562,10 +562,10 @@ class ClipTools:
 
     def _chord_line(self, text: str | None, steps: int) -> np.ndarray | None:
         """Chord classes [steps] of a progression, which is repeated; None for a preset without chords."""
-        if (text is not None) != self._has_chords:
-            remedy = "give them as text, such as chords='Am7 | G7'" if self._has_chords else "omit them"
+        if (text is not None) != self.converter.chords:
+            remedy = "give them as text, such as chords='Am7 | G7'" if self.converter.chords else "omit them"
             raise ValueError(
-                f"{self.config.name} {'follows' if self._has_chords else 'does not follow'} chords: {remedy}"
+                f"{self.config.name} {'follows' if self.converter.chords else 'does not follow'} chords: {remedy}"
             )
         return None if text is None else fitted(progression(text, self.converter.steps_per_bar), steps, "loop", 0)
 

@@ -131,8 +131,6 @@ def add_arguments(parser: argparse.ArgumentParser, tool: "Tool"):
         parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
     if tool.options:
         tool.options(parser)
-    if tool is PAGE:
-        return
     if tool.temperature is not None:
         what = f"0 takes the most likely label (default: {tool.temperature:g})"
         parser.add_argument("--temperature", type=float, default=tool.temperature, help=what)
@@ -140,7 +138,8 @@ def add_arguments(parser: argparse.ArgumentParser, tool: "Tool"):
     if tool.clips:
         add_clip_arguments(parser)
     add_chord_arguments(parser, tool)
-    add_output_arguments(parser)
+    if tool is not PAGE:
+        add_output_arguments(parser)
 
 
 def add_chord_arguments(parser: argparse.ArgumentParser, tool: "Tool"):
@@ -397,7 +396,7 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
 
 
 def clip_with_chords(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, **cutting) -> Clip:
-    """A clip with the chords that the options give; where these are for what is new, with its song's, if found."""
+    """A clip with the options' chords, or with its song's if the tool keeps these and they can be found."""
     given = partial(trained.clip, midi, chords=options.chords, **cutting)
     kind = TOOLS[options.tool].chords
     if not (kind and kind.keep_clips) or options.chords in (None, SONG_CHORDS):
@@ -480,7 +479,7 @@ def check_output_options(options: argparse.Namespace):
 
 def check_model(trained: ClipTools, options: argparse.Namespace):
     """Raises ValueError for a model that cannot do what the options ask for."""
-    follows, chords = trained.converter.chords, getattr(options, "chords", None)
+    follows, chords = trained.converter.chords, options.chords
     model = f"{options.path} is a model of {trained.config.name}, which"
     if follows and COMMANDS[options.tool].chords is None:
         raise ValueError(f"{model} follows chords, and {options.tool} takes none: choose another --model")
@@ -604,8 +603,8 @@ class Tool(NamedTuple):
     draws: bool = False  # latent vectors: it has --count, and its seed matters at temperature 0
     temperature: float | None = 0.0  # of decoding, where none is given; None if it draws nothing
     chords: Chords | None = Chords()
-    options: Callable[[argparse.ArgumentParser], None] | None = None  # adds those that it alone has
-    check: Callable[[argparse.Namespace], None] | None = None  # raises ValueError for options that do not fit
+    options: Callable[[argparse.ArgumentParser], None] | None = None  # adds those that not every tool has
+    check: Callable[[argparse.Namespace], None] | None = None  # completes them; raises ValueError if they do not fit
 
 
 TOOLS = {  # they write MIDI files
@@ -700,6 +699,7 @@ PAGE = Tool(
     "write web pages that play: samples, a space of loops, a blind test",
     "--model mel_2bar_low --out generated/pages",
     clips=0,
+    temperature=None,
     chords=None,
     options=partial(add_page_arguments, temperature=TEMPERATURE),
 )

@@ -85,7 +85,7 @@ def made_songs(converter, windows=24, songs=6, seed=0):
     labels = make(converter, windows, random)
     kept = labels >= 0 if isinstance(converter, MultitrackConverter) else np.ones((windows, converter.steps), bool)
     lengths = kept.sum(1) if kept.all() else kept.reshape(windows, converter.segments, -1).sum(-1)
-    chords = random.integers(0, 49, (windows, 1)) if getattr(converter, "chords", False) else None
+    chords = random.integers(0, 49, (windows, 1)) if converter.chords else None
     controls = None if chords is None else np.where(kept, chords, -1).astype(np.int8)
     place = (np.zeros(windows, np.int16), np.arange(windows, dtype=np.int32))
     cut = Windows(labels, lengths.astype(np.int32), controls, *place, ())
@@ -97,7 +97,7 @@ def made_clip(converter, bars=5, seed=0):
     labels = made_songs(converter, windows=-(-bars * BAR // converter.steps), songs=1, seed=seed).labels
     labels = converter.as_line(labels)
     labels = labels.reshape(-1, *labels.shape[2:])[: bars * BAR]
-    chords = np.full(bars * BAR, 1, np.int8) if getattr(converter, "chords", False) else None
+    chords = np.full(bars * BAR, 1, np.int8) if converter.chords else None
     return Clip(labels, chords, qpm=90.0)
 
 

@@ -351,6 +351,20 @@ def test_the_command_trains_on_a_manifest_and_records_the_duration(corpus_argume
     assert 0 < seconds[0] < seconds[1]
 
 
+def test_the_command_begins_with_the_weights_of_a_file(corpus_arguments, tmp_path, monkeypatch):
+    monkeypatch.setitem(CONFIGS, "cat-mel_2bar_tiny", shrink("cat-mel_2bar_tiny", learning_rate=1e-12))
+    command = ["--config", "cat-mel_2bar_tiny", *corpus_arguments, "--device", "cpu", "--steps", "1"]
+    train_module.main([*command, "--out", str(tmp_path / "first"), "--seed", "1"])
+    for out in ("others", "same"):
+        first = ["--init-from", str(tmp_path / "first")] if out == "same" else []
+        train_module.main([*command, "--out", str(tmp_path / out), *first])
+    first, others, same = (
+        read_checkpoint(tmp_path / out)["model"]["encoder.mu.weight"] for out in ("first", "others", "same")
+    )
+    assert torch.allclose(first, same, atol=1e-6)
+    assert not torch.allclose(first, others, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_without_options_the_command_trains_the_preset(name):
     options = train_module.parse_arguments(["--config", name, "--data", "x", "--out", "y"])

@@ -43,8 +43,8 @@ class ProgressBar:
 
     def forecast(self, seconds: float) -> str:
         """The line that says how long the run will take, and whether a time limit ends this call before."""
-        steps, minutes, *_ = self.durations
-        line = f"{self.name}: about {duration(seconds)} to step {steps:,}"
+        minutes = self.durations.minutes
+        line = f"{self.name}: about {duration(seconds)} to step {self.durations.steps:,}"
         is_limited = minutes is not None and seconds > 60 * minutes
         return f"{line}; this call ends after {duration(60 * minutes)}" if is_limited else line
 

@@ -1,4 +1,4 @@
-"""How long a run goes on; stops it between two updates, at the user's interrupt or at a time limit."""
+"""How long a run goes on, and its stop between two updates: at the user's interrupt or at a time limit."""
 
 import signal
 import threading
@@ -17,9 +17,9 @@ class Durations(NamedTuple):
     """How long a run goes on, and how often it is evaluated; see `train`."""
 
     steps: int  # updates in total
-    minutes: float | None = None  # of this call
-    eval_every: int = 100  # steps
-    patience: int | None = None  # evaluations
+    minutes: float | None  # of this call
+    eval_every: int  # steps
+    patience: int | None  # evaluations
 
 
 def checked_durations(

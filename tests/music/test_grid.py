@@ -142,7 +142,7 @@ def test_a_line_may_have_several_voices():
 def test_notes_that_are_lost_are_counted_by_kind():
     skipped = [
         Skipped("notes from bar 1", "beyond 10 at once", notes=1200),
-        Skipped("track 0 from bar 1", "3 bars after the first 100", bars=3),
+        Skipped("track 0 from bar 1", "after the first 100", bars=3),
         Skipped("notes from bar 9", "outside the pitches 21-108", notes=1),
         Skipped("notes from bar 9", "beyond 10 at once", notes=1),
     ]

@@ -135,15 +135,17 @@ def test_another_converter_or_other_code_reads_all_files_again(folder, cache, pa
     assert len(parsed) == 11
 
 
-def test_the_digest_of_the_code_follows_all_files_that_read_and_convert(tmp_path):
+def test_the_digest_of_the_code_follows_all_files_that_read_and_convert(tmp_path, monkeypatch):
     folder = Path(song_cache.__file__).parent
     shutil.copytree(folder, tmp_path / "music", ignore=shutil.ignore_patterns("__pycache__"))
     assert song_cache.code_digest(tmp_path / "music") == song_cache.code_digest()
-    for name, counts in (("chords.py", True), ("soundfont.py", False), ("a_new_representation.py", True)):
+    for name, counts in (("chords.py", True), ("clips.py", False), ("a_new_representation.py", True)):
         changed = tmp_path / name.removesuffix(".py")
         shutil.copytree(tmp_path / "music", changed)
         (changed / name).write_text("# other code")
         assert (song_cache.code_digest(changed) != song_cache.code_digest()) == counts, name
+    monkeypatch.setattr(song_cache, "READER_ELSEWHERE", tmp_path / "music" / "chords.py")
+    assert song_cache.code_digest(tmp_path / "music") != song_cache.code_digest(folder)
 
 
 def damages(whole):

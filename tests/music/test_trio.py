@@ -118,11 +118,18 @@ def test_a_song_of_countless_tracks_takes_the_first_trios(monkeypatch):
     monkeypatch.setattr(trios, "MAX_TRIOS", 5)
     windows = TrioConverter(bars=16).to_arrays(song(*trio(range(16), range(16), range(16)).instruments * 3))
     assert len(windows.labels) == 5
-    assert windows.skipped == (Skipped("trios", "of tracks after the first 5"),)
+    assert windows.skipped == (Skipped("combinations of tracks", "after the first 5"),)
 
 
 def test_the_bars_that_a_very_long_trio_loses_are_counted(monkeypatch):
     monkeypatch.setattr(trios, "MAX_TRIO_BARS", 18)
     windows = TrioConverter(bars=16).to_arrays(trio(range(20), range(20), range(20)))
     assert windows.start_bar.tolist() == [0, 1, 2]
-    assert windows.skipped == (Skipped("trio", "2 bars after the first 18", bars=2),)
+    assert windows.skipped == (Skipped("trios", "after the first 18", bars=2),)
+
+
+def test_bars_that_no_trio_plays_are_not_lost(monkeypatch):
+    monkeypatch.setattr(trios, "MAX_TRIO_BARS", 18)
+    short, longer = trio(range(18), range(18), range(18)), track(bars_of(60, range(30)), 75)
+    for midi in (song(*short.instruments, longer), song(track(bars_of(60, range(30)))), trio(range(30), range(18), [])):
+        assert not any(one.bars for one in TrioConverter(bars=16).to_arrays(midi).skipped)

@@ -260,7 +260,7 @@ def test_every_published_model_loads_and_plays_and_has_a_card_and_measurements(p
     if isinstance(trained.prior, MixturePrior):  # the training sets have more windows than a prior uses
         assert len(trained.prior.means) == PRIOR_WINDOWS // WINDOWS_PER_GAUSSIAN
     assert trained.config.name == f"{publish.STAGES[path.stem].preset}_mini"
-    chords = {"controls": ["C"]} if getattr(trained.converter, "chords", False) else {}
+    chords = {"controls": ["C"]} if trained.converter.chords else {}
     notes = [note for part in trained.sample(1, seed=0, **chords)[0].instruments for note in part.notes]
     assert (trained.sequence_prior is not None) == (path.stem in publish.COMPOSERS)
     assert len(notes) > 3
