@@ -48,6 +48,7 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = "mel_2bar_low"
 COMPOSED_BARS = 64
 STEPS = 5  # of an interpolation
+STRENGTH = 1.0  # of a groove
 PULSES = {"4th": 4, "8th": 2, "16th": 1}  # steps between the taps that drumify adds
 TEMPERATURE = 0.5  # of the command's new music
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
@@ -315,7 +316,7 @@ def interpolate_pieces(trained: ClipTools, options: argparse.Namespace, clips: l
 def add_groove_arguments(parser: argparse.ArgumentParser):
     """Adds the option of `groove`."""
     what = "0 (its own timing and velocities) to 1 (default)"
-    parser.add_argument("--strength", type=float, default=1.0, help=what)
+    parser.add_argument("--strength", type=float, default=STRENGTH, help=what)
 
 
 def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
@@ -354,10 +355,13 @@ def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: l
 
 
 def file_name(options: argparse.Namespace, *words: str) -> str:
-    """A file's name without its ending: the words, a model other than the tool's own, and the seed of what is drawn."""
-    model = model_name(options.path)
-    if options.model != TOOLS[options.tool].model and model not in words:
+    """A file's name without its ending: the words, options other than the tool's own, and the seed of what is drawn."""
+    tool, model = TOOLS[options.tool], model_name(options.path)
+    if options.model != tool.model and model not in words:
         words += (model,)
+    own = {"variation": None, "strength": STRENGTH, "temperature": tool.temperature}
+    changed = {name: getattr(options, name) for name in own if getattr(options, name, own[name]) != own[name]}
+    words += tuple(f"{name}{value:g}" for name, value in changed.items())
     if uses_seed(options):
         words += (f"seed{options.seed}",)
     return "_".join(words)

@@ -312,7 +312,7 @@ def test_reconstruct_takes_a_part_of_a_song(studio, folder):
 
 def test_a_file_that_was_drawn_has_its_seed_in_its_name(studio, folder):
     words = "reconstruct", folder / "mel_a.mid", "--model", "mel", "--temperature", 1, "--seed", 7
-    assert list(studio(*words)) == ["mel_a_reconstructed_mel_seed7"]
+    assert list(studio(*words)) == ["mel_a_reconstructed_mel_temperature1_seed7"]
 
 
 def test_a_piece_never_replaces_another_one(studio, folder, tmp_path):
@@ -323,6 +323,13 @@ def test_a_piece_never_replaces_another_one(studio, folder, tmp_path):
     written = sorted((tmp_path / "twice").iterdir())
     assert [path.name for path in written] == ["mel_a_reconstructed_mel (2).mid", "mel_a_reconstructed_mel.mid"]
     assert written[0].read_bytes() != written[1].read_bytes()
+
+
+def test_options_that_are_not_the_tools_own_are_in_a_name(studio, folder):
+    words = "continue", folder / "mel_a.mid", "--model", "mel", "--bars", 2, "--seed", 1, "--variation", 0.2
+    (name,) = studio(*words, "--temperature", 0.8)
+    assert name == "mel_a_continued_2bars_mel_variation0.2_temperature0.8_seed1_1"
+    assert list(studio(*words, "--temperature", 0.5)) == ["mel_a_continued_2bars_mel_variation0.2_seed1_1"]
 
 
 def test_a_file_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
