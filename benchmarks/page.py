@@ -2,6 +2,7 @@
 
 import re
 
+from benchmarks.folders import folders_text, load_folders
 from benchmarks.growth import load_growth, turns_text, write_picture
 from benchmarks.handmade import handmade_text, load_handmade
 from benchmarks.tables import ROOT, load_results, machine_text, speed_text, start_text
@@ -9,13 +10,16 @@ from benchmarks.tables import ROOT, load_results, machine_text, speed_text, star
 PAGE = ROOT / "docs" / "speed.md"
 TABLE = re.compile(r"(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end -->)", re.S)  # name of the results, kind of table
 KINDS = {"machine": machine_text, "speed": speed_text, "start": start_text}
+OTHERS = {  # kinds of results of their own form
+    "folders": lambda: folders_text(load_folders()),
+    "growth": lambda: turns_text(load_growth()),
+    "handmade": lambda: handmade_text(load_handmade()),
+}
 
 
 def make_table(name: str, kind: str) -> str:
-    """A table from the results of a name; the kinds `growth` and `handmade` have results of their own form."""
-    if kind == "growth":
-        return turns_text(load_growth())
-    return handmade_text(load_handmade()) if kind == "handmade" else KINDS[kind](load_results(name))
+    """A table of a kind, from the results of a name."""
+    return OTHERS[kind]() if kind in OTHERS else KINDS[kind](load_results(name))
 
 
 def with_tables(text: str) -> str:

@@ -145,6 +145,8 @@ TRIO_LAST = TRIO_LONGER | {
     "warm_up": 50,
     "max_beta": 0.195,
 }
+TRIO_LONGEST = TRIO_LONGER | {"steps": 7_000, "decay_rate": 0.9996, "max_beta": 0.18}
+TRIO_DEAREST = TRIO_LAST | {"steps": 800, "decay_rate": 0.9975, "max_beta": 0.193}
 FASTER = {"learning_rate": 1e-3}
 DRUMS_FASTER = DRUMS_FROM_LAYERS | FASTER | {"steps": 2_000, "decay_rate": 0.9993}
 MEL_FASTER = MEL_FROM_LAYERS | FASTER | {"decay_rate": 0.9994, "max_beta": 0.22, "sampling_rate": 0.5}
@@ -197,7 +199,8 @@ STAGES = {
     "piano_2bar_third": Stage("piano_2bar", "piano_2bar_second", (), PIANO_THIRD),
     "piano_2bar_fourth": Stage("piano_2bar", "piano_2bar_third", (), PIANO_FOURTH),
     "piano_2bar_fifth": Stage("piano_2bar", "piano_2bar_fourth", (), PIANO_LAST),
-    "piano_2bar": Stage("piano_2bar", "piano_2bar_fifth", (), PIANO_LONGER),
+    "piano_2bar_sixth": Stage("piano_2bar", "piano_2bar_fifth", (), PIANO_LONGER),
+    "piano_2bar": Stage("piano_2bar", "piano_2bar_sixth", (), PIANO_LONGER | {"steps": 10_000}),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
     "piano_16bar_second": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
@@ -236,7 +239,9 @@ STAGES = {
     "trio_16bar_seventh": Stage("hier-trio_16bar", "trio_16bar_sixth", (), TRIO_FASTER, made_trios=True),
     "trio_16bar_eighth": Stage("hier-trio_16bar", "trio_16bar_seventh", (), TRIO_SETTLED, made_trios=True),
     "trio_16bar_ninth": Stage("hier-trio_16bar", "trio_16bar_eighth", (), TRIO_LONGER, made_trios=True),
-    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_ninth", (), TRIO_LAST, made_trios=True),
+    "trio_16bar_tenth": Stage("hier-trio_16bar", "trio_16bar_ninth", (), TRIO_LAST, made_trios=True),
+    "trio_16bar_eleventh": Stage("hier-trio_16bar", "trio_16bar_tenth", (), TRIO_LONGEST, made_trios=True),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_eleventh", (), TRIO_DEAREST, made_trios=True),
     "trio_16bar_beta_0.1": Stage(
         "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.1}, made_trios=True
     ),

@@ -47,7 +47,7 @@ def test_tables_are_made_from_the_results(machine, measured, tmp_path, monkeypat
 
 def test_the_pages_tables_are_those_of_the_results():
     text = page.PAGE.read_text()
-    assert len(page.TABLE.findall(text)) == 7
+    assert len(page.TABLE.findall(text)) == 10
     assert page.with_tables(text) == text
 
 

@@ -238,7 +238,7 @@ def earlier_and_present_row(name):
     rows = []
     if name == "trio_16bar":
         stages = {"first stage": FIRST[name], "second stage": SECOND, "third stage": THIRD, "fourth stage": FOURTH}
-        stages |= {"from a 2-bar model": SIXTH, "after four more stages": FOUND[name]}
+        stages |= {"from a 2-bar model": SIXTH, "after six more stages": FOUND[name]}
     else:
         stages = {f"from random weights, {k} stage": of[name] for k, of in (("first", FIRST), ("second", BEFORE))}
     for words, found in stages.items():
@@ -660,11 +660,11 @@ def test_pianos_measure_what_the_page_says():
         return measured["most_likely"][of]["mean"]
 
     prior, real = samples["prior"], samples[HELD_OUT]
-    stages = [f"piano_2bar{stage}" for stage in ("_first", "_second", "_third", "_fourth", "_fifth", "")]
+    stages = [f"piano_2bar{stage}" for stage in ("_first", "_second", "_third", "_fourth", "_fifth", "_sixth", "")]
     steps = [stage_config(STAGES[name], "mini").training.steps for name in stages]
     assert_stated(
         f"On the test split the frame F1 is {f1(test, 'frames'):.2f} and the note F1 {f1(test, 'notes'):.2f}, at "
-        f"{bits(test)} bits of KL, after {sum(steps):,} steps in six stages.",
+        f"{bits(test)} bits of KL, after {sum(steps):,} steps in seven stages.",
         f"after {sum(steps[:3]):,} steps in three stages, with the same β, they were",
         f"-ELBO fell from {third['elbo']['nats']['mean']:.0f} to {test['elbo']['nats']['mean']:.0f} nats.",
         *(
@@ -737,7 +737,7 @@ def test_the_page_says_what_the_models_do_not_reach_yet():
         f"| as in songs: {percent(tunes['data'])}, {percent(trios['data'])} | {percent(tunes['samples'])}, "
         f"{percent(trios['samples'])} | "
         f"not the bits: samples of `mel_16bar_high` repeat in {percent(high['samples'])} |",
-        f"| 0.90, 0.92 | {now[0]:.2f}, {now[1]:.2f} | time: after 13,500 of 35,500 steps they were {before[0]:.2f} "
+        f"| 0.90, 0.92 | {now[0]:.2f}, {now[1]:.2f} | time: after 13,500 of 45,500 steps they were {before[0]:.2f} "
         f"and {before[1]:.2f} |",
         f"| 1.5 times | {share_of_z:.1f} times | its accuracy costs bits |",
     )
