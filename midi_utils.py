@@ -149,9 +149,6 @@ def as_midi(song: Midi) -> PrettyMIDI:
 # ---- Sets of songs ----
 
 
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # in a name they would break a report's line
-
-
 def as_midis(name: str, songs: Iterable[Midi]) -> list[PrettyMIDI]:
     """The songs of a list, as `as_midi` reads each.
 
@@ -169,6 +166,9 @@ def checked_songs(name: str, songs: Iterable[Midi]) -> list[Midi]:
     if not found:
         raise ValueError(f"{name} must be at least one song, got none")
     return found
+
+
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # in a name they would break a report's line
 
 
 class SongReport(NamedTuple):

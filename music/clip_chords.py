@@ -37,7 +37,8 @@ def chords_of_clip(midi: PrettyMIDI, clip: Clip, converter: BarsConverter) -> np
         ValueError: the song names no chords, and its time signature is none in which they are estimated.
     """
     song, skipped = steady_tempo(midi), []
-    part = (parts := song_parts(song))[part_at(parts, clip.start_bar)]
+    parts = song_parts(song)
+    part = parts[part_at(parts, clip.start_bar)]
     notes = part.select(accompaniment(song, clip.tracks)[part.track])
     seconds = part.times[:, 1].max()
     harmony = part_harmony(part, song_chords(song), notes, seconds, STEPS_PER_QUARTER, skipped)

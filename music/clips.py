@@ -219,7 +219,8 @@ def _part_of_clip(song: PrettyMIDI, start_bar: int, bars: int | None, converter:
     """The notes of a clip in steps from its start, with those of the part of the song alone in which it lies."""
     parts = song_parts(song)
     starts = [int(file_bars(part, 0)) for part in parts]
-    part = parts[index := part_at(parts, start_bar)]
+    index = part_at(parts, start_bar)
+    part = parts[index]
     if steps_of_bar(part.time_signature) != converter.steps_per_bar:
         raise ValueError(_other_metre(parts, index, start_bar, converter))
     ends_at = next(

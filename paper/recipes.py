@@ -138,7 +138,7 @@ TRIO_SETTLED = TRIO_CHEAPER | {
     "max_beta": 0.165,
 }
 TRIO_LONGER = TRIO_FASTER | {"steps": 5_000, "decay_rate": 0.9994, "warm_up": 100, "max_beta": 0.16}
-TRIO_LAST = TRIO_LONGER | {
+TRIO_DEARER = TRIO_LONGER | {
     "steps": 1_200,
     "learning_rate": 4e-4,
     "decay_rate": 0.9983,
@@ -146,7 +146,7 @@ TRIO_LAST = TRIO_LONGER | {
     "max_beta": 0.195,
 }
 TRIO_LONGEST = TRIO_LONGER | {"steps": 7_000, "decay_rate": 0.9996, "max_beta": 0.18}
-TRIO_DEAREST = TRIO_LAST | {"steps": 800, "decay_rate": 0.9975, "max_beta": 0.193}
+TRIO_SETTLED_AGAIN = TRIO_DEARER | {"steps": 800, "decay_rate": 0.9975, "max_beta": 0.193}
 FASTER = {"learning_rate": 1e-3}
 DRUMS_FASTER = DRUMS_FROM_LAYERS | FASTER | {"steps": 2_000, "decay_rate": 0.9993}
 MEL_FASTER = MEL_FROM_LAYERS | FASTER | {"decay_rate": 0.9994, "max_beta": 0.22, "sampling_rate": 0.5}
@@ -239,9 +239,9 @@ STAGES = {
     "trio_16bar_seventh": Stage("hier-trio_16bar", "trio_16bar_sixth", (), TRIO_FASTER, made_trios=True),
     "trio_16bar_eighth": Stage("hier-trio_16bar", "trio_16bar_seventh", (), TRIO_SETTLED, made_trios=True),
     "trio_16bar_ninth": Stage("hier-trio_16bar", "trio_16bar_eighth", (), TRIO_LONGER, made_trios=True),
-    "trio_16bar_tenth": Stage("hier-trio_16bar", "trio_16bar_ninth", (), TRIO_LAST, made_trios=True),
+    "trio_16bar_tenth": Stage("hier-trio_16bar", "trio_16bar_ninth", (), TRIO_DEARER, made_trios=True),
     "trio_16bar_eleventh": Stage("hier-trio_16bar", "trio_16bar_tenth", (), TRIO_LONGEST, made_trios=True),
-    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_eleventh", (), TRIO_DEAREST, made_trios=True),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_eleventh", (), TRIO_SETTLED_AGAIN, made_trios=True),
     "trio_16bar_beta_0.1": Stage(
         "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.1}, made_trios=True
     ),

@@ -35,8 +35,10 @@ def checked_durations(
         if is_shared():
             raise ValueError("minutes limits a run of one process: with several, set steps instead")
     steps, eval_every = checked_count("steps", steps), checked_count("eval_every", eval_every)
-    if patience is not None and checked_count("patience", patience) and not held_out:
-        raise ValueError("patience compares held-out songs: hold some out, or leave patience out")
+    if patience is not None:
+        checked_count("patience", patience)
+        if not held_out:
+            raise ValueError("patience compares held-out songs: hold some out, or leave patience out")
     return Durations(steps, minutes, eval_every, patience)
 
 
