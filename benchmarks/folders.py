@@ -51,7 +51,7 @@ def read_sources(folders: list[Path]) -> Reading:
 
 
 def read_in_a_process(folders: list[Path]) -> Reading:
-    """Reads these folders in a new process, whose memory is its own."""
+    """Reads these folders in a new process, whose memory is its own; a spawned one would spawn its workers, too."""
     command = [sys.executable, __file__, *map(str, folders), "--once"]
     return Reading(*json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
 
