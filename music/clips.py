@@ -99,7 +99,8 @@ def read_clip(
         midi: the song.
         converter: gives the labels and the length of a bar.
         line: reads the labels; the converter's `line` when None.
-        track: index of a track, taken whatever its program is; the first that the converter takes when None.
+        track: index of a track, taken whatever its program is. When None, for melodies and pianos the song's only
+            pitched track, whatever its program is; otherwise the first that the converter takes.
         start_bar: the clip's first bar in the song, from 0.
         bars: number of bars; when None up to the last note. A last bar counts if a note begins in it, or is held in it
             for more than a beat.
@@ -110,6 +111,7 @@ def read_clip(
     """
     checked_type("midi", midi, PrettyMIDI, "a PrettyMIDI; load_midi(path) reads a file")
     start_bar, bars, fill = checked_count("start_bar", start_bar, least=0), checked_bars(bars), checked_fill(fill)
+    track = _only_track(midi, converter) if track is None else track
     song = steady_tempo(midi if track is None else with_one_track(midi, converter, track))
     part = _part_of_clip(song, start_bar, bars, converter)
     labels, tracks = (line or converter.line)(part, song)
@@ -125,18 +127,15 @@ def read_clip(
     return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, start_bar, fill, own)
 
 
-def longest_clip(midi: PrettyMIDI, converter: BarsConverter, track: int | None = None) -> Clip:
+def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
     """The longest stretch of a song in the converter's time signature, from the bar of its first note to its last.
 
     It is read as `read_clip` reads it, so that windows that come back are there each time.
 
-    Args:
-        track: as in `read_clip`.
-
     Raises:
         ValueError: there is no such stretch, or no note in it that the converter takes.
     """
-    song, bar_steps = steady_tempo(midi), converter.steps_per_bar
+    song, bar_steps, track = steady_tempo(midi), converter.steps_per_bar, _only_track(midi, converter)
     chosen = song if track is None else with_one_track(song, converter, track)
     parts = [part for part in song_parts(chosen) if len(part.start) and steps_of_bar(part.time_signature) == bar_steps]
     if not parts:
@@ -197,7 +196,7 @@ def with_one_track(midi: PrettyMIDI, converter: BarsConverter, track: int) -> Pr
     return song
 
 
-def only_track(midi: PrettyMIDI, converter: BarsConverter) -> int | None:
+def _only_track(midi: PrettyMIDI, converter: BarsConverter) -> int | None:
     """The index of a song's only track of notes, drums aside, for a converter that takes one; else None."""
     pitched = [k for k, track in enumerate(midi.instruments) if track.notes and not track.is_drum]
     return pitched[0] if len(pitched) == 1 and isinstance(converter, PitchedTracksConverter) else None

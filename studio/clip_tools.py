@@ -35,7 +35,6 @@ from music.clips import (
     joined,
     longest_clip,
     looped,
-    only_track,
     read_clip,
     sounding_steps,
 )
@@ -161,7 +160,6 @@ class ClipTools:
             return Clip(labels.reshape(-1, *labels.shape[2:]), None if chords is None else as_array(chords).ravel())
         line = self.groove_converter("drumify").rhythm if rhythm else None
         midi = as_midi(music)
-        options["track"] = only_track(midi, self.converter) if track is None else track
         cut = read_clip(midi, self.converter, line, **options)
         if chords == SONG_CHORDS and self.converter.chords:
             own = cut if fill == "rest" else read_clip(midi, self.converter, line, **options | {"fill": "rest"})

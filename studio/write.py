@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.checks import checked_count, checked_path, described
 from midi_utils import Midi, SongDataset, as_midi, as_midis, checked_songs
-from music.clips import Clip, NoClipError, longest_clip, looped, only_track
+from music.clips import Clip, NoClipError, longest_clip, looped
 from music.grid import bar_lines
 from studio.nearest import nearest_songs
 
@@ -281,7 +281,7 @@ def first_window(trained, song: Midi) -> Clip:
     """
     midi, converter = as_midi(song), trained.converter
     try:
-        clip = longest_clip(midi, converter, only_track(midi, converter))
+        clip = longest_clip(midi, converter)
     except ValueError as error:
         where = f"{song}: " if isinstance(song, str | os.PathLike) else ""
         fault = error.reason if isinstance(error, NoClipError) else error

@@ -210,9 +210,17 @@ def test_a_clip_lies_in_one_time_signature():
     ],
 )
 def test_what_cannot_be_cut_is_named_with_what_to_do(arguments, words):
-    midi = song((40, [(0, 4, 60)]), ("drums", [(0, 1, 36)]))
+    midi = song((40, [(0, 4, 60)]), ("drums", [(0, 1, 36)]), (40, [(0, 4, 62)]))
     with pytest.raises(ValueError, match=words):
         read_clip(midi, MelodyConverter(), **arguments)
+
+
+@pytest.mark.parametrize("read", [read_clip, longest_clip])
+def test_the_only_track_of_notes_is_taken_whatever_its_program_is(read):
+    midi = song(("drums", [(0, 1, 36)]), (40, [(0, 16, 60)]))
+    assert read(midi, MelodyConverter()).tracks == (1,)
+    with pytest.raises(ValueError, match="no track with a program in 0-31; it has program 40"):
+        read(song((40, [(0, 16, 60)]), (40, [(0, 16, 62)])), MelodyConverter())
 
 
 def test_a_trio_says_which_track_is_missing():
