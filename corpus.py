@@ -141,9 +141,10 @@ def load_corpus(
             windows.
     """
     found = song_paths(folder, split, manifest, only=only, without=without)
-    dataset = load_songs(list(found.values()), converter, intake=intake, cache=cache, progress=progress)
+    dataset = load_songs(found, converter, intake=intake, cache=cache, progress=progress)
     source = f"{folder} ({_listed(split)} of {Path(manifest).name}{_sources(only, without)})"
-    return _renamed(dataset, source, {path.as_posix(): name for name, path in found.items()})
+    dataset.report = dataset.report._replace(source=source)
+    return dataset
 
 
 def song_paths(
@@ -233,18 +234,6 @@ def _present(folder: Path, songs: list[Entry], manifest: str | os.PathLike) -> l
 def _same(folder: Path, song: Entry) -> bool:
     """Whether the folder has the song, with the manifest's content."""
     return (folder / song.path).is_file() and file_sha1(folder / song.path) == song.sha1
-
-
-def _renamed(dataset: SongDataset, source: str, names: Mapping[str, str]) -> SongDataset:
-    """Renames the songs of a data set and of its report."""
-    lists = {
-        field: tuple((names[name], text) for name, text in value)
-        for field, value in dataset.report._asdict().items()
-        if isinstance(value, tuple)
-    }
-    dataset.names = tuple(names[name] for name in dataset.names)
-    dataset.report = dataset.report._replace(source=source, **lists)
-    return dataset
 
 
 def _count(songs: Iterable[Entry]) -> Counter[str]:

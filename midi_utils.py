@@ -350,7 +350,7 @@ def _part_sizes(count: int, valid: float, test: float, noun: str) -> tuple[int, 
 
 
 def load_songs(
-    folder_or_paths: str | os.PathLike | Iterable[str | os.PathLike],
+    folder_or_paths: str | os.PathLike | Iterable[str | os.PathLike] | Mapping[str, str | os.PathLike],
     converter: Converter,
     *,
     workers: int | None = None,
@@ -366,6 +366,7 @@ def load_songs(
     kept. A subfolder `built_in` of the folder is used only if the folder has no other songs.
 
     Args:
+        folder_or_paths: a folder, paths of files and folders, or the path of each file by the name that it gets.
         workers: number of processes; 1 reads in this process, None uses all cores if the set is large enough. With an
             executor, the number of its workers, which need be given only above 64.
         executor: a `concurrent.futures.Executor` that reads the files in place of own processes.
@@ -414,10 +415,8 @@ def _read_files(
 def _find_files(folder_or_paths: str | os.PathLike | Iterable) -> tuple[str, list[str], list[Path]]:
     """A name for the set, and the name and path of each file, sorted; names in a folder are relative to it."""
     if not isinstance(folder_or_paths, str | os.PathLike):
-        checked_type("folder_or_paths", folder_or_paths, Iterable, "a folder, or a list of paths")
-        given = [checked_path("each of folder_or_paths", path) for path in folder_or_paths]
-        paths = [file for path in given for file in (midi_files(path) if path.is_dir() else [path])]
-        source, names = counted(len(paths), "path"), {path.as_posix(): path for path in paths}
+        names = _named_paths(folder_or_paths)
+        source = counted(len(names), "path")
     elif (folder := checked_path("folder_or_paths", folder_or_paths)).is_dir():
         source, names = str(folder), {path.relative_to(folder).as_posix(): path for path in midi_files(folder)}
         if names and all(name.startswith(f"{BUILT_IN}/") for name in names):
@@ -429,6 +428,15 @@ def _find_files(folder_or_paths: str | os.PathLike | Iterable) -> tuple[str, lis
     if not names:
         raise ValueError(f"{source}: there is no MIDI file; add files that end in {', '.join(MIDI_SUFFIXES)}")
     return source, sorted(names), [names[name] for name in sorted(names)]
+
+
+def _named_paths(paths: Iterable | Mapping) -> dict[str, Path]:
+    """The given files, and those in given folders, by their paths or by the names that a mapping has."""
+    checked_type("folder_or_paths", paths, Iterable, "a folder, or a list of paths")
+    if isinstance(paths, Mapping):
+        return {name: checked_path("each of folder_or_paths", path) for name, path in paths.items()}
+    given = [checked_path("each of folder_or_paths", path) for path in paths]
+    return {file.as_posix(): file for path in given for file in (midi_files(path) if path.is_dir() else [path])}
 
 
 def midi_files(folder: Path) -> list[Path]:

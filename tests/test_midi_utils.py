@@ -64,6 +64,15 @@ def test_all_songs_of_a_folder_and_its_subfolders_are_read(folder):
     np.testing.assert_array_equal(dataset[4], dataset.windows([4]).labels[0])
 
 
+def test_songs_have_the_names_that_a_mapping_gives(folder):
+    empty = folder / "empty.mid"
+    empty.write_bytes(b"")
+    dataset = read({"second": folder / "a.mid", "first": str(folder / "b.MID"), "third": empty})
+    assert dataset.names == ("first", "second")
+    assert [name for name, _ in dataset.report.refused] == ["third"]
+    np.testing.assert_array_equal(dataset.labels[4:], read([folder / "a.mid"]).labels)
+
+
 def test_built_in_songs_are_read_only_if_there_are_no_others(tmp_path):
     write_melodies(tmp_path / "built_in" / "a.mid", 0)
     built_in = read(tmp_path)
