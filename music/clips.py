@@ -281,13 +281,17 @@ def _looped_notes(own: np.ndarray, period: int, steps: int) -> np.ndarray:
 
 def _no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: int, bars: int | None) -> NoClipError:
     """Why a stretch of a song has no note for a model, and what to do."""
+    stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
     if not len(part.start):
-        stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
         return NoClipError(f"no notes {stretch}", OTHER_BARS)
+    taken = [k for k, one in enumerate(song.instruments) if one.notes and converter.track_refusal(one) is None]
+    if taken and not np.isin(taken, part.track).any():
+        return NoClipError(f"the model's tracks have no notes {stretch}", OTHER_BARS)
     drums = drum_tracks(song)
     remedy = OTHER_DRUMS if isinstance(converter, DrumTracksConverter) and not drums.any() else OTHER_TRACK
     remedy = OTHER_MODEL if drums.all() and isinstance(converter, PitchedTracksConverter) else remedy
-    return NoClipError(converter.why_no_window(song, [part]), remedy if _takes_one(converter) else OTHER_SONG)
+    reason = converter.why_no_note(song, [part]) or f"melody, bass and drums do not all play {stretch}"
+    return NoClipError(reason, remedy if _takes_one(converter) else OTHER_SONG)
 
 
 # ---- Clips to windows, and back ----

@@ -195,6 +195,10 @@ class BarsConverter:
         """The reason why a song whose parts with notes are these gives no window."""
         raise NotImplementedError
 
+    def why_no_note(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str | None:
+        """The reason why the converter takes no note of these parts with notes; None if it takes some."""
+        raise NotImplementedError
+
     def no_windows(self) -> Cut:
         """A Cut of 0 windows: the shapes and types of the columns."""
         controls = np.zeros((0, self.steps if self.chords else 0), np.int8)

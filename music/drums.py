@@ -67,12 +67,16 @@ class DrumTracksConverter(BarsConverter):
         return None if instrument.is_drum else "no drums"
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
+        ends = [self.hit_steps(part, midi) + 1 for part in parts]
+        empty = f"no {self.bars} bars of drums without an empty one"
+        return self.why_no_note(midi, parts) or self.why_short(ends) or empty
+
+    def why_no_note(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str | None:
         if not drum_tracks(midi).any():
             return "no drums"
-        ends = [self.hit_steps(part, midi) + 1 for part in parts]
-        if not any(map(len, ends)):
-            return f"no drum of the {'nine' if self.classes == DRUM_CLASSES else self.classes} classes"
-        return self.why_short(ends) or f"no {self.bars} bars of drums without an empty one"
+        if any(len(self.hit_steps(part, midi)) for part in parts):
+            return None
+        return f"no drum of the {'nine' if self.classes == DRUM_CLASSES else self.classes} classes"
 
     def hit_steps(self, part: Part, midi: PrettyMIDI) -> np.ndarray:
         """The steps of a part's hits whose pitch has a class."""

@@ -178,9 +178,7 @@ class GrooveConverter(DrumTracksConverter):
         yield full_windows(part, labels.reshape(count, self.steps, GROOVE_DEPTH), track, self.bars * np.arange(count))
 
     def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
-        tracks = drum_tracks(midi)
-        kind = np.where(tracks[part.track], class_of_pitch(KITS[self.kit])[part.pitch], -1)
-        return _groove_line(part, kind), tuple(np.flatnonzero(tracks).tolist())
+        return _groove_line(part, self._kinds(part, midi)), tuple(np.flatnonzero(drum_tracks(midi)).tolist())
 
     def rhythm(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
         """The onsets of the first track with notes as taps, labelled as in `line`."""
@@ -189,7 +187,11 @@ class GrooveConverter(DrumTracksConverter):
         return _groove_line(part, kind), (track,) if len(part.track) else ()
 
     def hit_steps(self, part: Part, midi: PrettyMIDI) -> np.ndarray:
-        return _groove_hits(midi, part.qpm, KITS[self.kit])[0]
+        return part.start[self._kinds(part, midi) >= 0]
+
+    def _kinds(self, part: Part, midi: PrettyMIDI) -> np.ndarray:
+        """The classes [notes] of a part's notes; -1 for those that have none."""
+        return np.where(drum_tracks(midi)[part.track], class_of_pitch(KITS[self.kit])[part.pitch], -1)
 
 
 def _checked_groove(labels: np.ndarray | Tensor) -> np.ndarray:

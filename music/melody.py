@@ -82,10 +82,14 @@ class PitchedTracksConverter(BarsConverter):
         """[tracks] bool: the tracks taken."""
         return np.array([self.track_refusal(instrument) is None for instrument in midi.instruments], bool)
 
-    def why_no_track(self, midi: PrettyMIDI) -> str:
-        """The reason why a song without a track that is taken gives no window."""
-        taken = "but drums" if self.programs is None else f"with a program in {describe_programs(self.programs)}"
-        return f"no track {taken}; {describe_tracks(midi)}"
+    def why_no_note(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str | None:
+        tracks = self.tracks_taken(midi)
+        if not tracks.any():
+            taken = "but drums" if self.programs is None else f"with a program in {describe_programs(self.programs)}"
+            return f"no track {taken}; {describe_tracks(midi)}"
+        if any((tracks[part.track] & on_keys(part)).any() for part in parts):
+            return None
+        return f"no note in the pitches {MIN_PITCH}-{MAX_PITCH}"
 
 
 @dataclass(frozen=True)
@@ -198,13 +202,9 @@ class MelodyConverter(PitchedTracksConverter):
         return _without_leading_offs(labels)
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
-        tracks = self.tracks_taken(midi)
-        if not tracks.any():
-            return self.why_no_track(midi)
-        ends = [melody_voice(part, tracks)[2] for part in parts]
-        if not any(map(len, ends)):
-            return f"no note in the pitches {MIN_PITCH}-{MAX_PITCH}"
-        return self.why_short(ends) or f"no melody of {self.bars} bars without a bar's rest"
+        ends = [melody_voice(part, self.tracks_taken(midi))[2] for part in parts]
+        rests = f"no melody of {self.bars} bars without a bar's rest"
+        return self.why_no_note(midi, parts) or self.why_short(ends) or rests
 
 
 # ---- Notes to labels ----

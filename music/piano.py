@@ -202,12 +202,10 @@ class PianoConverter(PitchedTracksConverter):
             yield unique(cut._replace(labels=_struck_at_start(cut.labels)))
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
+        if reason := self.why_no_note(midi, parts):
+            return reason
         facts = self.song_facts(midi)
-        if not facts.tracks.any():
-            return self.why_no_track(midi)
         notes = [own for own in (self._key_notes(part, facts) for part in parts) if len(own.key)]
-        if not notes:
-            return f"no note in the pitches {MIN_PITCH}-{MAX_PITCH}"
         short = self.why_short([own.end for own in notes])
         if short and self.loop and len(notes) == 1:
             is_tiny = not line_spans(notes[0], self.steps_per_bar).loop_bars.any()

@@ -127,11 +127,12 @@ class TrioConverter(BarsConverter):
         return np.stack([lines[t].astype(np.uint16) for t in tracks], -1), tuple(tracks)
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
-        missing = [name for name, tracks in zip(TRIO_NAMES, _track_kinds(midi), strict=True) if not tracks.any()]
-        if missing:
-            return f"trio needs {', '.join(missing)}; {describe_tracks(midi)}"
         together = f"melody, bass and drums never play {self.bars} bars together"
-        return self.why_short(part.end for part in parts) or together
+        return self.why_no_note(midi, parts) or self.why_short(part.end for part in parts) or together
+
+    def why_no_note(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str | None:
+        missing = [name for name, tracks in zip(TRIO_NAMES, _track_kinds(midi), strict=True) if not tracks.any()]
+        return f"trio needs {', '.join(missing)}; {describe_tracks(midi)}" if missing else None
 
 
 def _three_programs(program: Sequence[int]) -> list[int]:

@@ -215,6 +215,23 @@ def test_what_cannot_be_cut_is_named_with_what_to_do(arguments, words):
         read_clip(midi, MelodyConverter(), **arguments)
 
 
+@pytest.mark.parametrize(
+    ("converter", "words"),
+    [
+        (MelodyConverter(), "the model's tracks have no notes in bars 1 to 2: choose other bars"),
+        (PianoConverter(programs=(0,)), "the model's tracks have no notes in bars 1 to 2: choose other bars"),
+        (DrumsConverter(), "the model's tracks have no notes in bars 1 to 2: choose other bars"),
+        (GrooveConverter(kit="general_midi"), "the model's tracks have no notes in bars 1 to 2: choose other bars"),
+        (TrioConverter(), "melody, bass and drums do not all play in bars 1 to 2: choose other bars"),
+    ],
+)
+def test_tracks_that_are_silent_in_the_chosen_bars_alone_are_named(converter, words):
+    midi = song((0, [(40, 44, 60)]), (33, [(0, 4, 36), (40, 44, 36)]), ("drums", [(40, 41, 36)]), (60, [(0, 4, 60)]))
+    with pytest.raises(ValueError, match=words):
+        read_clip(midi, converter, bars=2)
+    assert len(read_clip(midi, converter, start_bar=2, bars=1).labels) == BAR
+
+
 @pytest.mark.parametrize("read", [read_clip, longest_clip])
 def test_the_only_track_of_notes_is_taken_whatever_its_program_is(read):
     midi = song(("drums", [(0, 1, 36)]), (40, [(0, 16, 60)]))
