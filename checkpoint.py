@@ -78,8 +78,9 @@ def save_checkpoint(
         content |= {"prior": _plain_prior(prior, dtype), "prior_width": width}
     if sequence_prior:
         content["sequence_prior"] = _fields(sequence_prior, dtype)
-    if faults := prior and _prior_faults(prior, model.config.z_size):
-        raise ValueError(f"this prior does not fit its model: {'; '.join(faults)}; nothing is written to {path}")
+    for one in filter(None, (prior, sequence_prior)):
+        if faults := _prior_faults(one, model.config.z_size):
+            raise ValueError(f"this prior does not fit its model: {'; '.join(faults)}; nothing is written to {path}")
     if name := _not_finite(_weights(content) | _tensors("optimizer", content.get("optimizer"))):
         raise ValueError(f"{name} of this {config.name} holds NaN or infinity: nothing is written to {path}")
     _write_atomically(path, content)

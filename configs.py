@@ -167,7 +167,8 @@ class Presets(dict[str, Config]):
 
     def __missing__(self, name: str) -> Config:
         nearest = get_close_matches(str(name), self, n=3, cutoff=0.3)
-        raise KeyError(f"no preset {name!r}; did you mean {' or '.join(nearest) or 'one of ' + ', '.join(self)}?")
+        remedy = f"did you mean {' or '.join(nearest)}?" if nearest else "docs/presets.md lists them"
+        raise KeyError(f"no preset {name!r}; {remedy}")
 
 
 def _presets(*configs: Config) -> Presets:

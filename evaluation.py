@@ -262,6 +262,9 @@ def main(arguments: list[str] | None = None):
         if options.out:
             check_file(Path(options.out))
         trained = TrainedModel.load(options.checkpoint, options.device)
+        check_measurable(trained)
+        if options.limit is not None:
+            checked_count("--limit", options.limit)
         without = sorted({*options.without_sources, *options.other_sources})
         songs = load_splits(options, trained.converter, ("train", options.split), without)
         run = {} if is_magenta_checkpoint(options.checkpoint) else read_checkpoint(options.checkpoint)["run"] or {}

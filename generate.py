@@ -130,6 +130,7 @@ class TrainedModel(NearTools, DirectionTools):
         self.prior = None if prior is None else self._checked_prior(prior)
         width = getattr(prior, "default_width", PRIOR_WIDTH) if prior_width is None else prior_width
         self.prior_width = checked_non_negative("prior_width", width)
+        checked_type("sequence_prior", sequence_prior, SequencePrior | None, "a prior.SequencePrior or None")
         self.sequence_prior = None if sequence_prior is None else self._checked_prior(sequence_prior)
         # a groove model is trained on Roland's drum map, but songs use General MIDI's
         is_groove = isinstance(config.converter, GrooveConverter)
@@ -367,6 +368,8 @@ class TrainedModel(NearTools, DirectionTools):
         length = None if length is None else checked_count("length", length)
         if controls is None and self.converter.control_depth:
             controls = self.converter.to_tensors(windows).controls[:, :length]
+            if length and length > controls.shape[1]:
+                raise ValueError(f"the windows have controls for {controls.shape[1]} steps: give those of {length}")
         z = self.posterior(windows).loc
         return self.decode(
             z, temperature=temperature, length=length, controls=controls, generator=source, qpm=qpm, program=program
@@ -505,8 +508,12 @@ class TrainedModel(NearTools, DirectionTools):
 
     def _as_controls(self, controls: Controls | None, n: int, length: int | None) -> Tensor | None:
         """Controls as the model reads them, [n, length, control_depth], on its device."""
+        if controls is None and self.converter.chords:
+            raise ValueError(f"{self.config.name} follows chords: give them, such as controls=['C', 'Am']")
         if controls is None:
             return None
+        if not self.config.model.control_depth:
+            raise ValueError(f"{self.config.name} takes no controls: omit them")
         if not isinstance(controls, Tensor | np.ndarray):
             controls = self._chord_classes(controls, length or self.converter.steps)
         is_classes = self.converter.chords and not _is_floats(controls)

@@ -16,7 +16,6 @@ import argparse
 import os
 import time
 import warnings
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +34,7 @@ from engine.checks import checked_count, checked_path, checked_seed, checked_typ
 from engine.memory import keep_freed_memory
 from engine.precision import chosen_precision
 from engine.rng import seeded
-from magenta_checkpoint import TrainingState, load_magenta_checkpoint
+from magenta_checkpoint import TrainingState, is_magenta_checkpoint, load_magenta_checkpoint
 from midi_utils import SongDataset, check_shares, load_songs
 from model import MusicVAE
 from music.options import add_intake_arguments, read_intake, read_programs, read_time_signature
@@ -54,7 +53,7 @@ from training.processes import (
 from training.progress_bar import ProgressBar
 from training.run_folder import check_folder, locked_folder
 from training.skipped import MAX_IN_A_ROW, SkippedUpdates, TrainingDiverged
-from training.start import Beginning, Run, check_songs, checkpoint_bytes, fingerprint, start_run
+from training.start import Beginning, Run, check_songs, checkpoint_bytes, fingerprint, start_run, with_sizes_of
 from training.stopping import Durations, StopReason, checked_durations, stop_requests
 from training.updates import (
     as_metrics,
@@ -413,16 +412,8 @@ def read_beginning(init_from: str | Path | MusicVAE | TrainingState | None, conf
     if not isinstance(init_from, str | os.PathLike):
         raise ValueError(f"init_from must be a path, a MusicVAE or a TrainingState, got {type(init_from).__name__}")
     path = checked_path("init_from", init_from)
-    check_exists(path)
-    if (path / CHECKPOINT).is_file() or (path.is_file() and zipfile.is_zipfile(path)):
-        return Beginning(load_checkpoint(path)[0])
-    return Beginning(load_magenta_checkpoint(path, config.name))
-
-
-def check_exists(checkpoint: str | Path):
-    """Raises ValueError if neither a file or folder nor a TensorFlow checkpoint has that name."""
-    if not (Path(checkpoint).exists() or Path(f"{checkpoint}.index").exists()):
-        raise ValueError(f"{checkpoint}: there is no such checkpoint, ours or Magenta's")
+    is_magenta = is_magenta_checkpoint(path)
+    return Beginning(load_magenta_checkpoint(path, config.name) if is_magenta else load_checkpoint(path)[0])
 
 
 # ---- The command ----
@@ -524,6 +515,7 @@ def check_options(options: argparse.Namespace, config: Config):
     check_seed(options.seed)
     check_folder(checked_path("--out", options.out))
     check_shares(options.valid)
+    chosen_precision(process_device(options.device), options.precision)
     steps, held_out = config.training.steps if options.steps is None else options.steps, options.valid > 0
     checked_durations(steps, options.minutes, options.eval_every, options.patience, held_out or bool(options.manifest))
 
@@ -545,6 +537,8 @@ def main(arguments: list[str] | None = None):
             config = chosen_config(options)
             check_options(options, config)
             beginning = read_beginning(options.init_from, config)
+            if beginning:
+                with_sizes_of(config.model, beginning.model.config)  # raises ValueError for a model of another kind
             train_set, valid_set = read_sets(options, config)
             chosen = {name: getattr(options, name) for name in TRAIN_OPTIONS}
             chosen["init_from"] = beginning and beginning.model

@@ -636,8 +636,9 @@ class ClipTools:
 
     def _corners(self, clips: Sequence[Midi | Windows | Clip]) -> Corners:
         """The clips of an interpolation, encoded at the length of the longest."""
-        if isinstance(clips, Midi | Windows | Clip) or not isinstance(clips, Sequence) or len(clips) < 2:
-            raise ValueError(f"clips must be a list of two or more, got {described(clips)}")
+        is_list = isinstance(clips, Sequence) and not isinstance(clips, Midi | Windows | Clip)
+        if not is_list or len(clips) < 2:
+            raise ValueError(f"clips must be a list of two or more, got {len(clips) if is_list else described(clips)}")
         cut = []
         for k, music in enumerate(clips, 1):
             try:

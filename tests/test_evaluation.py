@@ -193,6 +193,11 @@ def test_the_command_measures_sources_that_were_left_out(sources, tmp_path, caps
     assert not [w for w in recwarn if "trained on other windows" in str(w.message)]
 
 
+def test_the_command_checks_its_limit_before_it_reads_songs(sources):
+    with pytest.raises(SystemExit, match="--limit must be a whole number of at least 1, got 0"):
+        main([*sources, "--data", "nowhere", "--limit", "0"])
+
+
 def test_the_command_warns_of_a_model_that_was_trained_on_other_songs(sources):
     with pytest.warns(UserWarning, match="the model was trained on other windows than those of the train split here"):
         main([*sources, "--other-sources", "tunes"])

@@ -441,6 +441,7 @@ def test_the_command_leaves_out_sources_of_the_manifest(tmp_path, monkeypatch):
         (["--config", "cat-drums_2bar_tiny", "--programs", "0"], "the DrumsConverter of .* has no programs; it"),
         (["--config", "cat-drums_2bar_tiny", "--input-drum-map", "60"], "--input-drum-map takes pairs .* got '60'"),
         (["--config", "cat-mel_2bar_tiny", "--init-from", str(BUILT_IN / "02_frere_jacques.mid")], "is a MIDI file"),
+        (["--config", "cat-mel_2bar_tiny", "--init-from", "pretrained/mel_16bar.pt"], "a model of another kind: steps"),
     ],
 )
 def test_the_command_names_a_wrong_argument(arguments, message, tmp_path):

@@ -165,6 +165,7 @@ def with_labels(of, value, **changes):
         (with_labels("chords", 0, controls=np.full((2, 32), 49)), "controls of windows .* from -1 to 48"),
         (with_labels("chords", 0, controls=None), "these windows have no chords"),
         (lambda at: at.chords.trained.reconstruct(at.chords.two, length=16.0), "length must be a whole number"),
+        (lambda at: at.chords.trained.reconstruct(at.chords.two, length=64), "controls for 32 steps: give those of 64"),
         (lambda at: at.model.clip(take(at.melody.two, slice(0, 0))), "there is no window to join"),
         (lambda at: take(at.melody.two, 0), "part must be a slice"),
         (lambda at: MelodyConverter().to_arrays(str(at.midi)), r"midi must be a PrettyMIDI; load_midi\(path\) reads"),
@@ -195,7 +196,7 @@ def test_music_that_the_converter_does_not_make_is_refused(at, call, words):
         ("chords", torch.full((32,), 49), "chord classes must be from -1 to 48"),
         ("groove", torch.full((32, 9), NAN), "controls must be finite"),
         ("groove", torch.zeros(32, 8), r"controls must be \[2, 32, 9\] for this model"),
-        ("melody", torch.zeros(32, 3), r"controls must be \[2, 32, 0\]"),
+        ("melody", torch.zeros(32, 3), "takes no controls: omit them"),
     ],
 )
 def test_wrong_controls_are_refused(at, of, controls, words):
@@ -234,6 +235,12 @@ def test_wrong_controls_are_refused(at, of, controls, words):
                 at.model.model, at.melody.config, prior=MixturePrior(Z[:, :3], torch.eye(3), torch.ones(2))
             ),
             "prior must be of z_size 16",
+        ),
+        (
+            lambda at: TrainedModel(
+                at.model.model, at.melody.config, sequence_prior=MixturePrior(Z, torch.eye(16), torch.ones(1))
+            ),
+            "sequence_prior must be a prior.SequencePrior or None",
         ),
         *((lambda at, p=p: load_checkpoint(p), "path must be a path") for p in (None, "")),
         (lambda at: save_checkpoint(at.folder / "x.pt", at.model, at.melody.config), "model must be a MusicVAE"),
@@ -379,7 +386,7 @@ def test_impossible_presets_are_refused(at, call, words):
 
 
 def test_a_preset_of_no_name_is_not_found():
-    with pytest.raises(KeyError, match="no preset 5; did you mean"):
+    with pytest.raises(KeyError, match="no preset 5; docs/presets.md lists them"):
         CONFIGS[5]
 
 

@@ -15,6 +15,9 @@ class Metrics(NamedTuple):
     kl_bits: float  # bits per window
     accuracy: float  # 0..1, share of steps whose most likely class is correct, averaged over a trio's parts
 
+    def __str__(self) -> str:
+        return f"loss {self.loss:.1f}, KL {self.kl_bits:.0f} bits, acc {self.accuracy:.1%}"
+
 
 class HistoryRow(NamedTuple):
     """Metrics of the updates since the previous row, and of the held-out songs after `step` updates.

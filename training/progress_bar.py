@@ -50,8 +50,7 @@ class ProgressBar:
 
     def show(self, metrics: Metrics):
         """Sets the metrics, which appear when the bar is drawn next."""
-        text = f"loss {metrics.loss:.1f}, KL {metrics.kl_bits:.0f} bits, acc {metrics.accuracy:.1%}"
-        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.set_postfix_str(str(metrics), refresh=False)
 
 
 def updates_left(step: int, durations: Durations, valid_batches: int) -> float:

@@ -196,6 +196,8 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam, device
     """
     content = read_checkpoint(path)
     run = content["run"] or {}
+    if "optimizer" not in content:
+        raise ValueError(f"{path} holds weights alone, as best.pt does: start a new run from them with init_from")
     if "config" in run:  # an earlier version may have written fewer fields
         run["config"] = config_to_dict(config_from_dict(run["config"]))
         run.setdefault("held_out", identity["held_out"])
@@ -207,8 +209,6 @@ def restore(path: Path, identity: dict, model: MusicVAE, optimizer: Adam, device
                 "train in another folder, or start over in this one: delete the file, or give resume=False"
             )
     model.load_state_dict(content["model"])
-    if "optimizer" not in content:
-        raise ValueError(f"{path} holds weights alone, as best.pt does: start a new run from them with init_from")
     optimizer.load_state_dict(content["optimizer"])
     unstored = "bfloat16" if supports_bfloat16(device) else "float32"
     return position_from_dict(run), run.get("precision", unstored)

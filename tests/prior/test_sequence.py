@@ -247,10 +247,15 @@ def test_a_checkpoint_keeps_the_prior_of_sequences(tmp_path):
 def test_a_prior_of_sequences_that_does_not_fit_is_refused(tmp_path):
     config, path = shrink("cat-mel_2bar_tiny"), tmp_path / "a.pt"
     prior = fit_sequence(*forms("ABAC", songs=8, z_size=16))
-    save_checkpoint(path, MusicVAE(config.model), config, sequence_prior=prior._replace(choose=prior.choose[:, :1]))
+    wrong = prior._replace(choose=prior.choose[:, :1])
+    with pytest.raises(ValueError, match=r"choose should be \[64, 2\], but is \[64, 1\]; nothing is written"):
+        save_checkpoint(path, MusicVAE(config.model), config, sequence_prior=wrong)
+    save_checkpoint(path, MusicVAE(config.model), config, sequence_prior=prior)
+    content = torch.load(path, weights_only=True)
+    content["sequence_prior"]["choose"] = wrong.choose
+    torch.save(content, path)
     with pytest.raises(ValueError, match=r"choose should be \[64, 2\], but is \[64, 1\]"):
         TrainedModel.load(path)
-    content = torch.load(path, weights_only=True)
     del content["sequence_prior"]["lags"]
     torch.save(content, path)
     with pytest.raises(ValueError, match="its sequence_prior should have the fields means, "):

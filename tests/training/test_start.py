@@ -214,7 +214,7 @@ def test_weights_of_another_preset_are_refused(tiny, tmp_path):
         train(config, songs, out_dir=tmp_path, init_from=MusicVAE(shrink("hierdec-mel_16bar_tiny").model), **QUIET)
     with pytest.raises(ValueError, match="not a checkpoint of cat-mel_2bar_tiny: .*missing"):
         train(config, songs, out_dir=tmp_path, init_from=MAGENTA.parent / "hier-mel_16bar" / "model.ckpt", **QUIET)
-    with pytest.raises(ValueError, match="nowhere: there is no such checkpoint, ours or Magenta.s"):
+    with pytest.raises(ValueError, match="no checkpoint at .*nowhere"):
         train(config, songs, out_dir=tmp_path, init_from=tmp_path / "nowhere", **QUIET)
     with pytest.raises(ValueError, match="init_from must be a path, a MusicVAE or a TrainingState, got int"):
         train(config, songs, out_dir=tmp_path, init_from=3, **QUIET)
