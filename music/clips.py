@@ -89,7 +89,7 @@ def read_clip(
     line: ReadLine | None = None,
     *,
     track: int | None = None,
-    start_bar: int = 0,
+    start_bar: int | None = None,
     bars: int | None = None,
     fill: str = "rest",
 ) -> Clip:
@@ -101,7 +101,8 @@ def read_clip(
         line: reads the labels; the converter's `line` when None.
         track: index of a track, taken whatever its program is. When None, for melodies and pianos the song's only
             pitched track, whatever its program is; otherwise the first that the converter takes.
-        start_bar: the clip's first bar in the song, from 0.
+        start_bar: the clip's first bar in the song, from 0. When None, 0; if `bars` is None too, and the song has
+            other time signatures, the first bar of the longest stretch in the converter's.
         bars: number of bars; when None up to the last note. A last bar counts if a note begins in it, or is held in it
             for more than a beat.
         fill: what follows where the song ends before `bars`, one of FILLS.
@@ -110,10 +111,11 @@ def read_clip(
         ValueError: an argument out of range, another time signature, or no note that the converter takes.
     """
     checked_type("midi", midi, PrettyMIDI, "a PrettyMIDI; load_midi(path) reads a file")
-    start_bar, bars, fill = checked_count("start_bar", start_bar, least=0), checked_bars(bars), checked_fill(fill)
+    start_bar = None if start_bar is None else checked_count("start_bar", start_bar, least=0)
+    bars, fill = checked_bars(bars), checked_fill(fill)
     track = _only_track(midi, converter) if track is None else track
     song = steady_tempo(midi if track is None else with_one_track(midi, converter, track))
-    part = _part_of_clip(song, start_bar, bars, converter)
+    part, start_bar = _part_of_clip(song, start_bar, bars, converter)
     labels, tracks = (line or converter.line)(part, song)
     if not len(labels):
         raise _no_clip(song, converter, part, start_bar, bars)
@@ -137,16 +139,21 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
     """
     song, bar_steps, track = steady_tempo(midi), converter.steps_per_bar, _only_track(midi, converter)
     chosen = song if track is None else with_one_track(song, converter, track)
-    parts = [part for part in song_parts(chosen) if len(part.start) and steps_of_bar(part.time_signature) == bar_steps]
-    if not parts:
+    longest = _longest_part(song_parts(chosen), converter)
+    if longest is None:
         raise ValueError(f"no notes in {time_signature_text(converter.time_signature)}")
-    longest = max(parts, key=lambda part: int(part.end.max()))
     bars = -(-int(longest.end.max()) // bar_steps)
     if bars > MAX_CLIP_BARS:
         raise ValueError(f"the song has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}")
     clip = read_clip(song, converter, track=track, start_bar=int(file_bars(longest, 0)), bars=bars)
     first, end = _sounding_bars(clip, converter)
     return clip._replace(labels=clip.labels[first * bar_steps : end * bar_steps], start_bar=clip.start_bar + first)
+
+
+def in_one_metre(midi: PrettyMIDI) -> bool:
+    """Whether all notes of a song lie in one part, from its first bar on; `read_clip` then takes all its bars."""
+    parts = song_parts(steady_tempo(midi))
+    return [k for k, part in enumerate(parts) if len(part.start)] == [part_at(parts, 0)]
 
 
 def sounding_steps(clip: Clip, converter: BarsConverter) -> int:
@@ -214,31 +221,52 @@ def _programs(midi: PrettyMIDI, song: PrettyMIDI, tracks: tuple[int, ...]) -> tu
     )
 
 
-def _part_of_clip(song: PrettyMIDI, start_bar: int, bars: int | None, converter: BarsConverter) -> Part:
-    """The notes of a clip in steps from its start, with those of the part of the song alone in which it lies."""
+def _part_of_clip(
+    song: PrettyMIDI, start_bar: int | None, bars: int | None, converter: BarsConverter
+) -> tuple[Part, int]:
+    """The notes of a clip in steps from its start, of one part of the song alone, and the clip's first bar."""
     parts = song_parts(song)
-    starts = [int(file_bars(part, 0)) for part in parts]
+    part = _longest_part(parts, converter) if start_bar is None and bars is None else None
+    if part is None:
+        start_bar = start_bar or 0
+        part = _checked_part(parts, start_bar, bars, converter)
+    part_bar = int(file_bars(part, 0))
+    start_bar = part_bar if start_bar is None else start_bar
+    first = (start_bar - part_bar) * converter.steps_per_bar
+    bars = bars or _bars_from(part, first, converter)
+    return _steps_of_part(converter.sustained(part, song), first, bars * converter.steps_per_bar), start_bar
+
+
+def _longest_part(parts: Sequence[Part], converter: BarsConverter | None = None) -> Part | None:
+    """The longest part with notes, of those in the converter's time signature if one is given; None without any."""
+    fits = [one for one in parts if len(one.start) and (converter is None or _fits(one, converter))]
+    return max(fits, key=lambda part: int(part.end.max()), default=None)
+
+
+def _fits(part: Part, converter: BarsConverter) -> bool:
+    """Whether a part's bars are as long as the converter's."""
+    return steps_of_bar(part.time_signature) == converter.steps_per_bar
+
+
+def _checked_part(parts: Sequence[Part], start_bar: int, bars: int | None, converter: BarsConverter) -> Part:
+    """The part in which the bars of a clip lie; raises ValueError where they are in another time signature."""
     index = part_at(parts, start_bar)
     part = parts[index]
-    if steps_of_bar(part.time_signature) != converter.steps_per_bar:
-        raise ValueError(_other_metre(parts, index, start_bar, converter))
-    ends_at = next(
-        (start for start, later in zip(starts[index + 1 :], parts[index + 1 :], strict=True) if len(later.start)), None
-    )
+    if not _fits(part, converter):
+        raise ValueError(_other_metre(parts, part, start_bar, converter))
+    ends_at = next((int(file_bars(later, 0)) for later in parts[index + 1 :] if len(later.start)), None)
     if ends_at is not None and (bars is None or start_bar + bars > ends_at):
         raise ValueError(
             f"the time signature changes at bar {ends_at + 1}, and a clip has one; up to there are "
             f"{counted(ends_at - start_bar, 'bar')}: {OTHER_BARS}"
         )
-    first = (start_bar - starts[index]) * converter.steps_per_bar
-    bars = bars or _bars_from(part, first, converter)
-    return _steps_of_part(converter.sustained(part, song), first, bars * converter.steps_per_bar)
+    return part
 
 
-def _other_metre(parts: Sequence[Part], index: int, start_bar: int, converter: BarsConverter) -> str:
+def _other_metre(parts: Sequence[Part], part: Part, start_bar: int, converter: BarsConverter) -> str:
     """Why no clip begins at a bar of another time signature, and where one can begin."""
-    metre, wanted = (time_signature_text(one.time_signature) for one in (parts[index], converter))
-    fits = [one for one in parts if len(one.start) and steps_of_bar(one.time_signature) == converter.steps_per_bar]
+    metre, wanted = (time_signature_text(one.time_signature) for one in (part, converter))
+    fits = [one for one in parts if len(one.start) and _fits(one, converter)]
     where = f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}" if fits else NO_METRE
     return f"the song is in {metre} at bar {start_bar + 1}, the model in {wanted}; {where}"
 

@@ -81,7 +81,7 @@ def clips_of_songs(trained: TrainedModel, options: argparse.Namespace) -> dict[s
     for k in np.random.default_rng(0).permutation(len(songs)):
         name, path = songs[k]
         try:
-            clip = trained.clip(load_midi(path))
+            clip = trained.clip(load_midi(path), start_bar=0)
         except ValueError:
             continue  # nothing that the model reads
         if len(clip.labels) >= MIN_BARS * trained.converter.steps_per_bar:

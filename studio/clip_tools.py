@@ -48,7 +48,7 @@ from prior import Codes, fit_sequence
 SONGS_SHOWN = 100  # fewer songs are read without a progress bar
 VARIATION = 0.3  # place between a window of a clip (0) and a draw of the prior (1), where none is given
 # Arguments of `clip` that choose a part of a song, as they are when it is taken whole
-WHOLE = {"track": None, "start_bar": 0, "bars": None, "fill": "rest", "chords": None}
+WHOLE = {"track": None, "start_bar": None, "bars": None, "fill": "rest", "chords": None}
 GROOVE_PASSES = 2  # of a groove, each fed with the velocities and offsets of the one before
 GROOVE_TOOLS = {  # the field that a tool's preset sets, and such a preset
     "groove": ("humanize", "groovae_2bar_humanize"),
@@ -124,7 +124,7 @@ class ClipTools:
         music: Midi | Windows | Clip,
         *,
         track: int | None = None,
-        start_bar: int = 0,
+        start_bar: int | None = None,
         bars: int | None = None,
         fill: str = "rest",
         chords: str | None = None,
@@ -137,8 +137,8 @@ class ClipTools:
                 argument.
             track: index of a track, taken whatever its program is. When None, for melodies and pianos the song's only
                 pitched track, whatever its program is; otherwise the first that the preset takes.
-            start_bar: first bar, from 0.
-            bars: number of bars; when None up to the last note, see `read_clip`.
+            start_bar, bars: first bar, from 0, and number of bars. When None, from the first bar, and up to the last
+                note; when both are None, the longest stretch in the preset's time signature, see `read_clip`.
             fill: what follows where the song or the last window is not full: 'rest', or 'loop', the clip again.
             chords: for a preset that follows chords, text such as "Am7 Dm7 | G7 Cmaj7", repeated as needed; "song"
                 takes those that the song names, or estimates them from its accompaniment.

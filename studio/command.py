@@ -20,10 +20,10 @@ from engine.checks import checked_count, checked_path, checked_seed, checked_sha
 from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import load_midi
 from music.clip_chords import SONG_CHORDS
-from music.clips import FILLS, Clip, checked_bars
+from music.clips import FILLS, Clip, checked_bars, in_one_metre
 from music.converter import empty_song, named_tracks
 from music.drums import DrumTracksConverter
-from music.grid import counted, seconds_per_step
+from music.grid import counted, seconds_per_step, time_signature_text
 from music.intake import check_drum_map, tracks_of, with_drum_tracks
 from music.midi_output import (
     SWING_UNITS,
@@ -158,8 +158,9 @@ def add_clip_arguments(parser: argparse.ArgumentParser):
     group = parser.add_argument_group("the clip")
     what = "number, from 0, or name of a track, of any program; default: the only pitched one, or the first to fit"
     group.add_argument("--track", type=read_track, help=what)
-    group.add_argument("--from-bar", type=int, default=1, help="first bar, from 1 (default)")
-    group.add_argument("--clip-bars", type=int, help="number of bars; default: to the last note")
+    group.add_argument("--from-bar", type=int, help="first bar, from 1")
+    what = "number of bars; default: to the last note; of a song in several metres, its longest stretch in the model's"
+    group.add_argument("--clip-bars", type=int, help=what)
     group.add_argument("--fill", choices=FILLS, default="rest", help="what follows where the clip is too short")
     group.add_argument("--programs", help="General MIDI programs of the tracks that fit, such as 0-31,40, or all")
     add_intake_arguments(group)
@@ -379,7 +380,7 @@ def uses_seed(options: argparse.Namespace) -> bool:
 
 def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     """The clips that the options name; says on standard error which bars and tracks they are."""
-    cutting = {"start_bar": options.from_bar - 1, "bars": options.clip_bars}
+    cutting = {"start_bar": None if options.from_bar is None else options.from_bar - 1, "bars": options.clip_bars}
     cutting |= {"fill": options.fill, "rhythm": options.tool == "drumify"}
     if options.programs is not None:
         trained.config = with_converter(trained.config, programs=read_programs(options.programs))
@@ -392,11 +393,18 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
             clip = clip_with_chords(trained, midi, options, track=track, **cutting)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        last, tracks = options.from_bar + bars_of(trained, clip) - 1, ", ".join(map(str, clip.tracks))
-        where = f"bars {options.from_bar} to {last}, track {tracks}, {clip.qpm:.4g} quarters per minute"
-        tell(f"{path}: {where}; it has {named_tracks(midi)}")
+        where = f"{bars_taken(trained, midi, clip, options)}, track {', '.join(map(str, clip.tracks))}"
+        tell(f"{path}: {where}, {clip.qpm:.4g} quarters per minute; it has {named_tracks(midi)}")
         clips.append(clip)
     return clips
+
+
+def bars_taken(trained: ClipTools, midi: PrettyMIDI, clip: Clip, options: argparse.Namespace) -> str:
+    """The bars of a clip, in words."""
+    bars = f"bars {clip.start_bar + 1} to {clip.start_bar + bars_of(trained, clip)}"
+    if options.from_bar is not None or options.clip_bars is not None or in_one_metre(midi):
+        return bars
+    return f"{bars}, the longest stretch in {time_signature_text(trained.converter.time_signature)}"
 
 
 def clip_with_chords(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, **cutting) -> Clip:

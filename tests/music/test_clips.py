@@ -23,6 +23,7 @@ from music.clips import (
     cut_clip,
     fitted,
     has_onset,
+    in_one_metre,
     joined,
     longest_clip,
     looped,
@@ -179,13 +180,13 @@ def test_a_named_track_counts_as_drums():
     assert not midi.instruments[1].is_drum
 
 
-def test_a_clip_lies_in_one_time_signature():
+def test_a_clip_that_names_bars_lies_in_one_time_signature():
     midi = song((0, [(0, 4, 60), (40, 44, 62), (90, 94, 64)]))
     midi.time_signature_changes = [TimeSignature(4, 4, 0), TimeSignature(3, 4, 64 * STEP)]
     with pytest.raises(
         ValueError, match=r"changes at bar 5, and a clip has one; up to there are 4 bars: choose other bars"
     ):
-        read_clip(midi, MelodyConverter())
+        read_clip(midi, MelodyConverter(), start_bar=0)
     assert len(read_clip(midi, MelodyConverter(), bars=4).labels) == 4 * BAR
     with pytest.raises(ValueError, match="in 3/4 at bar 7, the model in 4/4; it is in 4/4 at bar 1: choose other bars"):
         read_clip(midi, MelodyConverter(), start_bar=6)
@@ -193,6 +194,36 @@ def test_a_clip_lies_in_one_time_signature():
         read_clip(midi, MelodyConverter(time_signature=(5, 4)))
     waltz = read_clip(midi, MelodyConverter(time_signature=(3, 4)), start_bar=6)
     assert np.flatnonzero(waltz.labels).tolist() == [90 - 64 - 24, 94 - 64 - 24]
+
+
+def in_metres(notes, *metres):
+    """A piano's song of notes (start, end, pitch) in steps, with metres (numerator, denominator, first step)."""
+    midi = song((0, notes))
+    midi.time_signature_changes = [TimeSignature(over, under, step * STEP) for over, under, step in metres]
+    return midi
+
+
+@pytest.mark.parametrize("with_pickup", [False, True])
+def test_the_longest_stretch_in_the_models_metre_is_taken_where_no_bars_are_named(with_pickup):
+    pickup = [(0, 2, 59)] if with_pickup else []
+    notes = [(2, 6, 60), (14, 18, 61), (30, 34, 62), (54, 58, 63), (70, 74, 64), (80, 86, 65), (94, 98, 66)]
+    midi = in_metres(pickup + notes, (1, 8, 0), (4, 4, 2), (3, 4, 34), (4, 4, 46), (3, 4, 94))
+    clip = read_clip(midi, MelodyConverter(), fill="loop")
+    assert (clip.start_bar, len(clip.labels), clip.fill) == (4, 3 * BAR, "loop")
+    assert np.flatnonzero(clip.labels >= FIRST_PITCH).tolist() == [8, 24, 34]
+    assert clip.own.notes[:, 2].tolist() == [63, 64, 65]
+    assert not in_one_metre(midi)
+    with pytest.raises(ValueError, match="in 1/8 at bar 1, the model in 4/4; it is in 4/4 at bar 2: choose other bars"):
+        read_clip(midi, MelodyConverter(), bars=2)
+
+
+def test_all_bars_of_a_song_in_one_metre_are_taken_also_where_another_follows_its_last_note():
+    midi = in_metres([(20, 24, 60), (70, 74, 62)], (4, 4, 0), (3, 4, 80))
+    assert in_one_metre(midi)
+    free, named = read_clip(midi, MelodyConverter()), read_clip(midi, MelodyConverter(), start_bar=0)
+    assert (free.start_bar, len(free.labels)) == (0, 5 * BAR)
+    np.testing.assert_array_equal(free.labels, named.labels)
+    np.testing.assert_array_equal(free.own.notes, named.own.notes)
 
 
 @pytest.mark.parametrize(

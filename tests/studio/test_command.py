@@ -310,6 +310,17 @@ def test_reconstruct_takes_a_part_of_a_song(studio, folder):
     assert "bars 2 to 6" in studio.heard
 
 
+def test_the_longest_stretch_in_the_models_metre_is_named(studio, folder, tmp_path):
+    midi = load_midi(folder / "mel_a.mid")  # four bars of four quarters each
+    midi.time_signature_changes = [TimeSignature(2, 4, 0), TimeSignature(4, 4, 4 / 1.5)]
+    midi.write(str(tmp_path / "song.mid"))
+    (path,) = studio("reconstruct", tmp_path / "song.mid", "--model", "mel").values()
+    assert bars_in(path) == 3
+    assert "song.mid: bars 3 to 5, the longest stretch in 4/4, track 0, 90" in studio.heard
+    studio("reconstruct", tmp_path / "song.mid", "--model", "mel", "--from-bar", 3)
+    assert "song.mid: bars 3 to 5, track 0, 90" in studio.heard
+
+
 def test_a_file_that_was_drawn_has_its_seed_in_its_name(studio, folder):
     words = "reconstruct", folder / "mel_a.mid", "--model", "mel", "--temperature", 1, "--seed", 7
     assert list(studio(*words)) == ["mel_a_reconstructed_mel_temperature1_seed7"]
