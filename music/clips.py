@@ -265,10 +265,12 @@ def _checked_part(parts: Sequence[Part], start_bar: int, bars: int | None, conve
 
 def _other_metre(parts: Sequence[Part], part: Part, start_bar: int, converter: BarsConverter) -> str:
     """Why no clip begins at a bar of another time signature, and where one can begin."""
-    metre, wanted = (time_signature_text(one.time_signature) for one in (part, converter))
     fits = [one for one in parts if len(one.start) and _fits(one, converter)]
+    named = part if fits else _longest_part(parts) or part  # of a song with a pickup, not the pickup's
+    metre, wanted = (time_signature_text(one.time_signature) for one in (named, converter))
+    bar = start_bar if named is part else int(file_bars(named, 0))
     where = f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}" if fits else NO_METRE
-    return f"the song is in {metre} at bar {start_bar + 1}, the model in {wanted}; {where}"
+    return f"the song is in {metre} at bar {bar + 1}, the model in {wanted}; {where}"
 
 
 def _bars_from(part: Part, first: int, converter: BarsConverter) -> int:

@@ -217,6 +217,13 @@ def test_the_longest_stretch_in_the_models_metre_is_taken_where_no_bars_are_name
         read_clip(midi, MelodyConverter(), bars=2)
 
 
+@pytest.mark.parametrize("cutting", [{}, {"start_bar": 0, "bars": 2}])
+def test_a_song_without_the_models_metre_is_refused_by_that_of_its_longest_part(cutting):
+    midi = in_metres([(0, 2, 60), (2, 60, 62)], (1, 8, 0), (6, 8, 2))
+    with pytest.raises(ValueError, match="in 6/8 at bar 2, the model in 4/4; train a model of that time signature"):
+        read_clip(midi, MelodyConverter(), **cutting)
+
+
 def test_all_bars_of_a_song_in_one_metre_are_taken_also_where_another_follows_its_last_note():
     midi = in_metres([(20, 24, 60), (70, 74, 62)], (4, 4, 0), (3, 4, 80))
     assert in_one_metre(midi)
