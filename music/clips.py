@@ -68,7 +68,7 @@ class Clip(NamedTuple):
     program: int | tuple[int, ...] | None = None  # General MIDI, from 0: of its track, or of each
     tracks: tuple[int, ...] = ()  # indices in PrettyMIDI.instruments
     start_bar: int = 0  # from 0, in the song
-    fill: str = "rest"  # of FILLS; what fills up its last window
+    fill: str | None = None  # of FILLS; what fills up its last window: rests when None, the clip if it is its only one
     own: OwnNotes | None = None  # its notes as they were played
 
 
@@ -91,7 +91,7 @@ def read_clip(
     track: int | None = None,
     start_bar: int | None = None,
     bars: int | None = None,
-    fill: str = "rest",
+    fill: str | None = None,
 ) -> Clip:
     """Reads a clip from a song, in the song's first tempo.
 
@@ -105,7 +105,7 @@ def read_clip(
             other time signatures, the first bar of the longest stretch in the converter's.
         bars: number of bars; when None up to the last note. A last bar counts if a note begins in it, or is held in it
             for more than a beat.
-        fill: what follows where the song ends before `bars`, one of FILLS.
+        fill: what follows where the song ends before `bars`, one of FILLS; rests when None.
 
     Raises:
         ValueError: an argument out of range, another time signature, or no note that the converter takes.
@@ -122,7 +122,7 @@ def read_clip(
     bar_steps, held = converter.steps_per_bar, converter.held_parts
     labels = fitted(labels, -(-len(labels) // bar_steps) * bar_steps, "rest", held)
     period = len(labels) if bars is None or fill == "loop" else bars * bar_steps
-    labels = labels if bars is None else fitted(labels, bars * bar_steps, fill, held)
+    labels = labels if bars is None else fitted(labels, bars * bar_steps, fill or "rest", held)
     own = None if line else OwnNotes(_played(part, tracks, period, len(labels), _takes_one(converter)), labels)
     programs = _programs(midi, song, tracks)
     program = programs[0] if _takes_one(converter) else programs
@@ -132,7 +132,7 @@ def read_clip(
 def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
     """The longest stretch of a song in the converter's time signature, from the bar of its first note to its last.
 
-    It is read as `read_clip` reads it, so that windows that come back are there each time.
+    It is read as `read_clip` reads it, so that windows that come back are there each time. Rests fill its last window.
 
     Raises:
         ValueError: there is no such stretch, or no note in it that the converter takes.
@@ -145,7 +145,7 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
     bars = -(-int(longest.end.max()) // bar_steps)
     if bars > MAX_CLIP_BARS:
         raise ValueError(f"the song has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}")
-    clip = read_clip(song, converter, track=track, start_bar=int(file_bars(longest, 0)), bars=bars)
+    clip = read_clip(song, converter, track=track, start_bar=int(file_bars(longest, 0)), bars=bars, fill="rest")
     first, end = _sounding_bars(clip, converter)
     return clip._replace(labels=clip.labels[first * bar_steps : end * bar_steps], start_bar=clip.start_bar + first)
 
@@ -175,9 +175,9 @@ def checked_bars(bars: int | None) -> int | None:
     return None if bars is None else int(bars)
 
 
-def checked_fill(fill: str) -> str:
-    """One of FILLS."""
-    if not isinstance(fill, str) or fill not in FILLS:
+def checked_fill(fill: str | None) -> str | None:
+    """One of FILLS, or None."""
+    if fill is not None and (not isinstance(fill, str) or fill not in FILLS):
         raise ValueError(f"fill must be {' or '.join(map(repr, FILLS))}, got {described(fill)}")
     return fill
 

@@ -48,7 +48,7 @@ from prior import Codes, fit_sequence
 SONGS_SHOWN = 100  # fewer songs are read without a progress bar
 VARIATION = 0.3  # place between a window of a clip (0) and a draw of the prior (1), where none is given
 # Arguments of `clip` that choose a part of a song, as they are when it is taken whole
-WHOLE = {"track": None, "start_bar": None, "bars": None, "fill": "rest", "chords": None}
+WHOLE = {"track": None, "start_bar": None, "bars": None, "fill": None, "chords": None}
 GROOVE_PASSES = 2  # of a groove, each fed with the velocities and offsets of the one before
 GROOVE_TOOLS = {  # the field that a tool's preset sets, and such a preset
     "groove": ("humanize", "groovae_2bar_humanize"),
@@ -126,7 +126,7 @@ class ClipTools:
         track: int | None = None,
         start_bar: int | None = None,
         bars: int | None = None,
-        fill: str = "rest",
+        fill: str | None = None,
         chords: str | None = None,
         rhythm: bool = False,
     ) -> Clip:
@@ -139,7 +139,8 @@ class ClipTools:
                 pitched track, whatever its program is; otherwise the first that the preset takes.
             start_bar, bars: first bar, from 0, and number of bars. When None, from the first bar, and up to the last
                 note; when both are None, the longest stretch in the preset's time signature, see `read_clip`.
-            fill: what follows where the song or the last window is not full: 'rest', or 'loop', the clip again.
+            fill: what follows where the song or the last window is not full: 'rest', or 'loop', the clip again. When
+                None, rests, but a clip that is shorter than a window is encoded as if it were repeated.
             chords: for a preset that follows chords, text such as "Am7 Dm7 | G7 Cmaj7", repeated as needed; "song"
                 takes those that the song names, or estimates them from its accompaniment.
             rhythm: for `drumify`, take the onsets of a track of any kind.
@@ -162,10 +163,10 @@ class ClipTools:
         midi = as_midi(music)
         cut = read_clip(midi, self.converter, line, **options)
         if chords == SONG_CHORDS and self.converter.chords:
-            own = cut if fill == "rest" else read_clip(midi, self.converter, line, **options | {"fill": "rest"})
+            own = cut if fill != "loop" else read_clip(midi, self.converter, line, **options | {"fill": "rest"})
             found = chords_of_clip(midi, own, self.converter)
-            sounding = found if fill == "rest" else found[: sounding_steps(own, self.converter)]
-            return cut._replace(chords=fitted(sounding, len(cut.labels), fill, 0))
+            sounding = found if fill != "loop" else found[: sounding_steps(own, self.converter)]
+            return cut._replace(chords=fitted(sounding, len(cut.labels), fill or "rest", 0))
         return cut._replace(chords=self._chord_line(chords, len(cut.labels)))
 
     def sample_clips(
@@ -224,7 +225,8 @@ class ClipTools:
     ) -> PrettyMIDI:
         """Decodes the posterior mean of each window of a clip and joins them to a piece of the clip's length.
 
-        A window without an onset stays as it is: silent, or with the note that goes on in it.
+        A window without an onset stays as it is: silent, or with the note that goes on in it. A clip that is shorter
+        than a window is encoded as if it were repeated, unless its `fill` says otherwise.
 
         Args:
             clip: a song, windows, or what `clip` returns.
@@ -581,7 +583,8 @@ class ClipTools:
     def _cut(self, clip: Clip, start: int = 0) -> tuple[Cutting, Windows]:
         """The windows of a clip from a step on, as they were and as the model reads them."""
         steps = self.converter.steps
-        cutting = cut_clip(clip.labels, steps, clip.fill, self.converter.held_parts, start)
+        fill = clip.fill or ("loop" if len(clip.labels) < steps else "rest")  # training has no window of mostly rests
+        cutting = cut_clip(clip.labels, steps, fill, self.converter.held_parts, start)
         labels = self.converter.as_cut(cutting.labels, cutting.tied)
         chords = None if clip.chords is None else self._chords_by_window(clip.chords[start:], len(labels))
         return cutting, Windows(labels, np.full(len(labels), steps, np.int32), chords)

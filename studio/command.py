@@ -161,7 +161,8 @@ def add_clip_arguments(parser: argparse.ArgumentParser):
     group.add_argument("--from-bar", type=int, help="first bar, from 1")
     what = "number of bars; default: to the last note; of a song in several metres, its longest stretch in the model's"
     group.add_argument("--clip-bars", type=int, help=what)
-    group.add_argument("--fill", choices=FILLS, default="rest", help="what follows where the clip is too short")
+    what = "what follows where the clip is too short; default: rest, but loop up to one window of the model"
+    group.add_argument("--fill", choices=FILLS, help=what)
     group.add_argument("--programs", help="General MIDI programs of the tracks that fit, such as 0-31,40, or all")
     add_intake_arguments(group)
 

@@ -12,7 +12,7 @@ from helpers import BAR, made_clip, made_songs, untrained
 from midi_utils import Windows
 from music.attributes import self_similarity
 from music.chords import chord_class
-from music.clips import Clip
+from music.clips import Clip, looped
 from music.groove import on_taps, with_feel
 from studio.clip_tools import whole_songs
 
@@ -83,6 +83,18 @@ def test_ten_bars_by_a_model_of_two_are_ten_bars():
     again = trained.reconstruct_clip(song)
     assert bars_of(song) == bars_of(again) == 10
     assert again.get_tempo_changes()[1].round(2).tolist() == [90]
+
+
+@pytest.mark.parametrize("kind", ["melody", "drums", "chords", "trio", "piano"])
+def test_a_clip_shorter_than_a_window_is_read_repeated_and_keeps_its_length(kind):
+    trained, clip = model(kind), clip_of(kind, bars=1)
+    whole = looped(clip, trained.converter.steps, trained.converter.held_parts)
+    means = [trained.clip_posterior(one).loc for one in (clip, whole, clip._replace(fill="rest"))]
+    assert torch.equal(means[0], means[1])
+    assert not torch.equal(means[0], means[2])
+    for piece in (trained.reconstruct_clip(clip), *trained.vary(clip, 0.0)):
+        assert onsets(piece) == onsets(trained.reconstruct_clip(whole), 0, BAR)
+        assert piece.get_end_time() <= BAR * 60 / 90 / 4 + 1e-6
 
 
 @pytest.mark.parametrize("kind", ["melody", "drums"])
