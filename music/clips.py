@@ -156,6 +156,13 @@ def in_one_metre(midi: PrettyMIDI) -> bool:
     return [k for k, part in enumerate(parts) if len(part.start)] == [part_at(parts, 0)]
 
 
+def song_end(midi: PrettyMIDI, start_bar: int, converter: BarsConverter) -> int:
+    """The number of bars up to the last note of a song, or to the change of metre after the bar `start_bar`."""
+    parts = song_parts(steady_tempo(midi))
+    part = parts[part_at(parts, start_bar)]
+    return int(file_bars(part, _bars_from(part, 0, converter)))
+
+
 def sounding_steps(clip: Clip, converter: BarsConverter) -> int:
     """Steps of a clip up to the end of the bar in which its last note sounds."""
     return _sounding_bars(clip, converter)[1] * converter.steps_per_bar
@@ -234,6 +241,8 @@ def _part_of_clip(
     start_bar = part_bar if start_bar is None else start_bar
     first = (start_bar - part_bar) * converter.steps_per_bar
     bars = bars or _bars_from(part, first, converter)
+    if bars > MAX_CLIP_BARS:
+        raise ValueError(f"the clip has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}: {OTHER_BARS}")
     return _steps_of_part(converter.sustained(part, song), first, bars * converter.steps_per_bar), start_bar
 
 
@@ -277,10 +286,7 @@ def _bars_from(part: Part, first: int, converter: BarsConverter) -> int:
     """Bars from a step to the end of a part; a last one counts if a note begins in it, or is held for over a beat."""
     played = part.times[:, 1].max(initial=0.0) * steps_per_second(part.qpm) - first
     begun = min(int(part.start.max(initial=first)) - first + 1, played - 0.5)  # steps up to the last onset
-    bars = max(1, math.ceil(max(begun, played - STEPS_PER_QUARTER) / converter.steps_per_bar))
-    if bars > MAX_CLIP_BARS:
-        raise ValueError(f"the clip has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}: {OTHER_BARS}")
-    return bars
+    return max(1, math.ceil(max(begun, played - STEPS_PER_QUARTER) / converter.steps_per_bar))
 
 
 def _steps_of_part(part: Part, first: int, steps: int) -> Part:

@@ -38,6 +38,7 @@ from music.midi_output import (
 )
 from music.options import add_intake_arguments, read_drum_map, read_intake, read_programs, read_track
 from music.swing import straighten
+from studio.advice import advice
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
 from studio.near import DIAL, NearTools, checked_amount, checked_dial
 from studio.pages import PAGES, add_page_arguments, page_files
@@ -396,6 +397,8 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
             raise ValueError(f"{path}: {error}") from error
         where = f"{bars_taken(trained, midi, clip, options)}, track {', '.join(map(str, clip.tracks))}"
         tell(f"{path}: {where}, {clip.qpm:.4g} quarters per minute; it has {named_tracks(midi)}")
+        for line in advice(trained.converter, midi, clip, options):
+            tell(line)
         clips.append(clip)
     return clips
 

@@ -321,6 +321,13 @@ def test_the_longest_stretch_in_the_models_metre_is_named(studio, folder, tmp_pa
     assert "song.mid: bars 3 to 5, track 0, 90" in studio.heard
 
 
+def test_bars_beyond_the_end_of_a_song_are_told(studio, folder):
+    words = "reconstruct", folder / "mel_a.mid", "--model", "mel", "--from-bar", 3, "--clip-bars"
+    told = "the song ends with bar 4: rests follow; --fill loop repeats the clip\n"
+    heard = [studio(*words, *more) and studio.heard for more in ((3,), (2,), (3, "--fill", "loop"))]
+    assert [told in one for one in heard] == [True, False, False]
+
+
 def test_a_file_that_was_drawn_has_its_seed_in_its_name(studio, folder):
     words = "reconstruct", folder / "mel_a.mid", "--model", "mel", "--temperature", 1, "--seed", 7
     assert list(studio(*words)) == ["mel_a_reconstructed_mel_temperature1_seed7"]
