@@ -6,12 +6,29 @@ from pretty_midi import PrettyMIDI
 
 from music.clips import Clip, song_end
 from music.converter import BarsConverter
+from music.melody import PitchedTracksConverter
 
 
 def advice(converter: BarsConverter, midi: PrettyMIDI, clip: Clip, options: argparse.Namespace) -> list[str]:
     """Lines on a clip that the command has cut from a song with its options; none if there is nothing to tell."""
-    lines = [None if options.fill == "loop" else rests_after(converter, midi, clip)]
+    lines = [
+        passed_over(converter, midi, clip) if options.track is None else None,
+        rests_after(converter, midi, clip) if options.fill != "loop" else None,
+    ]
     return [line for line in lines if line]
+
+
+def passed_over(converter: BarsConverter, midi: PrettyMIDI, clip: Clip) -> str | None:
+    """Why pitched tracks before the clip's first one were not taken, by a converter of melodies or pianos."""
+    if not isinstance(converter, PitchedTracksConverter):
+        return None
+    before = [(k, track) for k, track in enumerate(midi.instruments[: min(clip.tracks)]) if track.notes]
+    before = [(k, converter.track_refusal(track)) for k, track in before if not track.is_drum]
+    refused = [(k, refusal) for k, refusal in before if refusal]
+    if not refused:
+        return None
+    named = ", ".join(f"track {k} ({refusal})" for k, refusal in refused)
+    return f"passed over: {named}; --track {refused[0][0]} takes {'it' if len(refused) == 1 else 'the first'}"
 
 
 def rests_after(converter: BarsConverter, midi: PrettyMIDI, clip: Clip) -> str | None:

@@ -481,6 +481,23 @@ def test_a_track_is_named(studio, folder, tmp_path):
     assert "track 1, " in studio.heard
 
 
+def test_pitched_tracks_that_were_passed_over_are_told(studio, folder, tmp_path):
+    midi = load_midi(folder / "mel_a.mid")
+    midi.instruments = [Instrument(0, is_drum=True), Instrument(68), Instrument(52), *midi.instruments]
+    for track in midi.instruments[:3]:
+        track.notes = [Note(80, 60, 0, 1)]
+    midi.write(str(tmp_path / "song.mid"))
+    words = "reconstruct", tmp_path / "song.mid", "--model"
+    studio(*words, "mel")
+    told = "passed over: track 1 (program 68 is not in 0-31), track 2 (program 52 is not in 0-31); --track 1 takes the"
+    assert told in studio.heard
+    studio(*words, "mel", "--programs", "52")
+    assert "passed over: track 1 (program 68 is not in 52); --track 1 takes it\n" in studio.heard
+    for more in (("mel", "--track", 3), ("drums",)):
+        studio(*words, *more)
+        assert "passed over" not in studio.heard
+
+
 def test_a_line_has_five_pieces_by_default(studio, folder, capsys):
     words = ("interpolate", folder / "mel_a.mid", folder / "mel_b.mid", "--model", "mel", "--seed", 0)
     assert len(studio(*words)) == 5
