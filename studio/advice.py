@@ -6,13 +6,17 @@ from pretty_midi import PrettyMIDI
 
 from music.clips import Clip, song_end
 from music.converter import BarsConverter
-from music.melody import PitchedTracksConverter
+from music.labels import FIRST_PITCH
+from music.melody import MelodyConverter, PitchedTracksConverter
+
+READ_SHARE = 0.7  # of the notes of a melody's track; if fewer are read, the track has chords
 
 
 def advice(converter: BarsConverter, midi: PrettyMIDI, clip: Clip, options: argparse.Namespace) -> list[str]:
     """Lines on a clip that the command has cut from a song with its options; none if there is nothing to tell."""
     lines = [
         passed_over(converter, midi, clip) if options.track is None else None,
+        notes_unread(converter, clip),
         rests_after(converter, midi, clip) if options.fill != "loop" else None,
     ]
     return [line for line in lines if line]
@@ -29,6 +33,17 @@ def passed_over(converter: BarsConverter, midi: PrettyMIDI, clip: Clip) -> str |
         return None
     named = ", ".join(f"track {k} ({refusal})" for k, refusal in refused)
     return f"passed over: {named}; --track {refused[0][0]} takes {'it' if len(refused) == 1 else 'the first'}"
+
+
+def notes_unread(converter: BarsConverter, clip: Clip) -> str | None:
+    """How many notes of a clip's track a melody has, if fewer than READ_SHARE of them."""
+    if not isinstance(converter, MelodyConverter):
+        return None
+    read, notes = int((clip.labels >= FIRST_PITCH).sum()), len(clip.own.notes)
+    if read >= READ_SHARE * notes:
+        return None
+    remedy = "" if converter.chords else "; a piano model reads chords, such as --model piano_2bar"
+    return f"{read} of {notes} notes are read, the highest of each chord{remedy}"
 
 
 def rests_after(converter: BarsConverter, midi: PrettyMIDI, clip: Clip) -> str | None:

@@ -498,6 +498,19 @@ def test_pitched_tracks_that_were_passed_over_are_told(studio, folder, tmp_path)
         assert "passed over" not in studio.heard
 
 
+@pytest.mark.parametrize(("model", "more"), [("mel", "; a piano model reads chords, such as"), ("chords", "\n")])
+def test_notes_that_a_melody_lacks_are_told(model, more, studio, tmp_path):
+    midi = PrettyMIDI(initial_tempo=90)
+    midi.instruments.append(Instrument(0))
+    midi.instruments[0].notes = [Note(80, 60 + k, k / 1.5, (k + 1) / 1.5) for k in range(7)]
+    words = "reconstruct", tmp_path / "song.mid", *("--model", model), *(("--chords", "C") if model == "chords" else ())
+    for added, told in ((3, False), (4, True)):
+        midi.instruments[0].notes[7:] = [Note(80, 50, k / 1.5, (k + 1) / 1.5) for k in range(added)]
+        midi.write(str(tmp_path / "song.mid"))
+        studio(*words)
+        assert (f"7 of {7 + added} notes are read, the highest of each chord{more}" in studio.heard) == told
+
+
 def test_a_line_has_five_pieces_by_default(studio, folder, capsys):
     words = ("interpolate", folder / "mel_a.mid", folder / "mel_b.mid", "--model", "mel", "--seed", 0)
     assert len(studio(*words)) == 5
