@@ -198,7 +198,7 @@ def _windows_of(path: Path, reading: Reading) -> ReadSong:
         return ReadSong(Song(None if depends_on_limits else digest, fault=str(error)))
     midi = converter.in_time(intake(midi))
     parts = song_parts(midi)
-    off_grid = _share_off_grid(parts) if converter.needs_grid else 0.0
+    off_grid = share_off_grid(parts) if converter.needs_grid else 0.0
     columns = columns_of(windows := converter.windows_of_parts(midi, parts))
     reason = None if len(windows.labels) else windows.skipped[0].reason
     mended = ", ".join(mended).replace("; ", ", ")
@@ -207,7 +207,7 @@ def _windows_of(path: Path, reading: Reading) -> ReadSong:
     return ReadSong(song, columns)
 
 
-def _share_off_grid(parts: Sequence[Part]) -> float:
+def share_off_grid(parts: Sequence[Part]) -> float:
     """Share of the onsets of a song's parts that lie more than OFF_GRID_STEPS from a sixteenth."""
     offsets = np.concatenate([part.offset for part in parts])
     return float((np.abs(offsets) > OFF_GRID_STEPS).mean()) if len(offsets) else 0.0

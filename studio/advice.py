@@ -4,10 +4,14 @@ import argparse
 
 from pretty_midi import PrettyMIDI
 
+from midi_utils import OFF_GRID_SHARE
 from music.clips import Clip, song_end
 from music.converter import BarsConverter
+from music.grid import song_parts, steady_tempo
 from music.labels import FIRST_PITCH
 from music.melody import MelodyConverter, PitchedTracksConverter
+from music.song_reader import share_off_grid
+from music.swing import swing_of
 
 READ_SHARE = 0.7  # of the notes of a melody's track; if fewer are read, the track has chords
 
@@ -17,6 +21,7 @@ def advice(converter: BarsConverter, midi: PrettyMIDI, clip: Clip, options: argp
     lines = [
         passed_over(converter, midi, clip) if options.track is None else None,
         notes_unread(converter, clip),
+        off_grid(converter, midi, options.tool) if not options.straighten else None,
         rests_after(converter, midi, clip) if options.fill != "loop" else None,
     ]
     return [line for line in lines if line]
@@ -44,6 +49,18 @@ def notes_unread(converter: BarsConverter, clip: Clip) -> str | None:
         return None
     remedy = "" if converter.chords else "; a piano model reads chords, such as --model piano_2bar"
     return f"{read} of {notes} notes are read, the highest of each chord{remedy}"
+
+
+def off_grid(converter: BarsConverter, midi: PrettyMIDI, tool: str) -> str | None:
+    """How many onsets of a song lie off the grid that a model needs, and whether --straighten helps."""
+    share, swing = share_off_grid(song_parts(steady_tempo(midi))), swing_of(midi)
+    swings = f"the song has a swing of {swing.swing:.0f} per cent of a pair of {swing.unit}s: --straighten"
+    if tool == "groove":
+        return None if swing.is_straight else f"{swings} keeps it"
+    if not converter.needs_grid or share <= OFF_GRID_SHARE:
+        return None
+    remedy = "the model reads them on the nearest sixteenth" if swing.is_straight else f"{swings} takes it out"
+    return f"{share:.0%} of the song's onsets lie off the grid of sixteenths; {remedy}"
 
 
 def rests_after(converter: BarsConverter, midi: PrettyMIDI, clip: Clip) -> str | None:

@@ -511,6 +511,25 @@ def test_notes_that_a_melody_lacks_are_told(model, more, studio, tmp_path):
         assert (f"7 of {7 + added} notes are read, the highest of each chord{more}" in studio.heard) == told
 
 
+def test_notes_off_the_grid_and_swing_are_told(studio, swung_beat, tmp_path):
+    swings = "the song has a swing of 67 per cent of a pair of 8ths: --straighten"
+    words = "reconstruct", swung_beat, "--model", "mel", "--track", 1
+    studio(*words)
+    assert f"47% of the song's onsets lie off the grid of sixteenths; {swings} takes it out\n" in studio.heard
+    studio(*words, "--straighten")
+    assert "off the grid" not in studio.heard
+    studio("groove", swung_beat, "--model", "groove", "--track", 1)
+    assert f"{swings} keeps it\n" in studio.heard
+    studio("drumify", swung_beat, "--model", "tap", "--track", 1)
+    assert "swing of" not in studio.heard
+    late = load_midi(swung_beat)
+    for note in late.instruments[1].notes:
+        note.start += 0.04
+    late.write(str(tmp_path / "late.mid"))
+    studio("reconstruct", tmp_path / "late.mid", "--model", "mel", "--track", 1)
+    assert "off the grid of sixteenths; the model reads them on the nearest sixteenth\n" in studio.heard
+
+
 def test_a_line_has_five_pieces_by_default(studio, folder, capsys):
     words = ("interpolate", folder / "mel_a.mid", folder / "mel_b.mid", "--model", "mel", "--seed", 0)
     assert len(studio(*words)) == 5
