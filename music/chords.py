@@ -1,8 +1,9 @@
 """Chords: symbols, the classes that a model is conditioned on, and a guess from the notes.
 
 A chord has one of 49 classes: no chord, or one of twelve roots with a major, minor, augmented or diminished triad.
-Symbols are parsed as in note_seq's chord_symbols_lib.py. Chords are guessed as in its chord_inference.py: the most
-likely path through pairs of a key and a chord, with two chords per bar of 4/4.
+Symbols are parsed as in note_seq's chord_symbols_lib.py; in text that a user gives, SPELLINGS are read, too. Chords are
+guessed as in its chord_inference.py: the most likely path through pairs of a key and a chord, with two chords per bar
+of 4/4.
 """
 
 import math
@@ -58,6 +59,21 @@ SYMBOL = re.compile(
     rf"([A-G])(#*|b*)(?![#b])({'|'.join(map(re.escape, DEGREES))})"
     r"((?:\(?(?:add[#b]?|no|#|b)\d+\)?)*)(?:/[A-G](?:#*|b*))?"
 )
+
+SPELLINGS = {  # other spellings in texts that a user gives, as patterns; a song's own symbols are read as Magenta does
+    r"^[Nn]\.?[Cc]\.?$": NO_CHORD,
+    "♯": "#",
+    "♭": "b",
+    r"[Δ∆△](?=\d)": "maj",
+    "[Δ∆△]": "maj7",
+    "[°º]": "dim",
+    "[øØ]7?": "m7b5",
+    r"[Mm]aj?(?=\d|\)|$)": "maj",
+    "mi(?!n)": "m",
+    "(?<=[A-G#b])2$": "add2",
+    "69$": "6/9",
+    r"\d+sus[24]$": "7sus",
+}
 
 GUESSED_KINDS = {  # semitones above the root
     "": (0, 4, 7),
@@ -123,6 +139,9 @@ def chord_class(symbol: str) -> int:
     if root is None:
         return 0
     triad = (degrees.get(3), degrees.get(5))
+    if 1 in degrees and triad[0] is None:
+        name = re.match("[A-G][#b]*", symbol)[0]
+        raise ChordError(f"{symbol!r} has no third: give {name} or {name}m")
     if 1 not in degrees or triad not in TRIADS:
         raise ChordError(f"the chord {symbol!r} has no major, minor, augmented or diminished triad")
     return 1 + list(TRIADS).index(triad) * len(ROOTS) + root
@@ -146,6 +165,13 @@ def is_chord(symbol: str) -> bool:
         return False
 
 
+def given_class(text: str) -> int:
+    """The class of a chord that a user gives, 0 to 48: `chord_class` that takes SPELLINGS, too."""
+    for pattern, usual in SPELLINGS.items():
+        text = re.sub(pattern, usual, text)
+    return chord_class(text)
+
+
 def chords_to_controls(symbols: Sequence[str], steps: int) -> np.ndarray:
     """Classes int8 [steps] of chords that share the steps equally, such as ["C", "F", "G7", "C"] for two bars.
 
@@ -156,7 +182,7 @@ def chords_to_controls(symbols: Sequence[str], steps: int) -> np.ndarray:
         raise ChordError(f"chord symbols come as a list, such as [{symbols!r}]")
     if not len(symbols) or steps % len(symbols):
         raise ChordError(f"{len(symbols)} chords cannot share {steps} steps; give 1, 2, 4, ... of them")
-    return np.repeat(np.array([chord_class(symbol) for symbol in symbols], np.int8), steps // len(symbols))
+    return np.repeat(np.array([given_class(symbol) for symbol in symbols], np.int8), steps // len(symbols))
 
 
 def progression(text: str, steps_per_bar: int) -> np.ndarray:
@@ -195,7 +221,7 @@ def _bar_classes(found: re.Match, bar: int, steps: int) -> np.ndarray:
 def _class_at(symbol: str, place: int, bar: int) -> int:
     """The class of a chord symbol at a character, from 1, of a text."""
     try:
-        return chord_class(symbol)
+        return given_class(symbol)
     except ChordError as error:
         raise ChordError(f"chords: {symbol!r} at character {place}, bar {bar}: {error}") from error
 

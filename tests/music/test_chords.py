@@ -69,7 +69,29 @@ SYMBOLS = {
     "C7add#9": 1,
     "Cno5add5": 1,
 }
-NO_TRIADS = ("Cno1", "Csus4", "C5", "Cped", "Cno3", "Cb5/G", "C7b5", "Csus2")
+SPELLINGS = {
+    "A♭": "Ab",
+    "F♯m7": "F#m",
+    "C/B♭": "C",
+    "B°": "Bdim",
+    "C°7": "Cdim",
+    "Cø": "Cdim",
+    "Cø7": "Cdim",
+    "CΔ": "C",
+    "CΔ7": "C",
+    "CMaj7": "C",
+    "Cma9": "C",
+    "Ami": "Am",
+    "Ami7": "Am",
+    "Ami(ma7)": "Am",
+    "Amin7": "Am",
+    "C2": "C",
+    "C69": "C",
+    "NC": NO_CHORD,
+    "n.c.": NO_CHORD,
+}
+NO_THIRDS = {"Csus4": "C", "Csus2": "C", "C5": "C", "Cped": "C", "Cno3": "C", "Cb5/G": "Cb", "F#sus7": "F#"}
+NO_TRIADS = ("Cno1", "C7b5", "C7b5/Bb")
 NO_SYMBOLS = ("", "H", "c", "Re", "Hello", "NC", "C#b", "C/", "C/H", "Cadd", "Cmaj7 ", "Cadd5", "Cno9", "C\n")
 
 
@@ -83,6 +105,25 @@ def test_a_chord_without_a_triad_has_no_class(symbol):
     assert is_chord(symbol)
     with pytest.raises(ChordError, match="no major, minor, augmented or diminished triad"):
         chord_class(symbol)
+
+
+@pytest.mark.parametrize("symbol", NO_THIRDS)
+def test_a_chord_without_a_third_has_no_class(symbol):
+    assert is_chord(symbol)
+    root = NO_THIRDS[symbol]
+    with pytest.raises(ChordError, match=f"'{symbol}' has no third: give {root} or {root}m$"):
+        chord_class(symbol)
+
+
+@pytest.mark.parametrize("text", SPELLINGS)
+def test_other_spellings_are_read_where_a_user_gives_them(text):
+    assert progression(text, 16).tolist() == chords_to_controls([text], 16).tolist()
+    assert progression(text, 16)[0] == chord_class(SPELLINGS[text])
+
+
+@pytest.mark.parametrize("symbol", ["A♭", "B°", "Cø7", "CΔ7", "Ami7", "CMaj7", "C2", "C7sus4", "NC"])
+def test_a_songs_own_symbols_are_those_of_the_reference(symbol):
+    assert not is_chord(symbol)
 
 
 @pytest.mark.parametrize("symbol", NO_SYMBOLS)
@@ -327,7 +368,8 @@ def test_commas_between_chords_are_spaces():
     ("text", "words"),
     [
         ("Am7 H7 | G", "'H7' at character 5, bar 1: 'H7' is no chord symbol"),
-        ("C | G | Csus4", "'Csus4' at character 9, bar 3: the chord 'Csus4' has no major"),
+        ("C | G | Csus4", "'Csus4' at character 9, bar 3: 'Csus4' has no third: give C or Cm"),
+        ("A♭7sus4", "'A♭7sus4' at character 1, bar 1: 'Ab7sus' has no third: give Ab or Abm"),
         ("% | C", "'%' at character 1, bar 1"),
         ("C | | G", "bar 2, at character 4, has no chord"),
         ("C F G | C", "bar 1, at character 1, has 3 chords, which cannot share its 16 steps"),
