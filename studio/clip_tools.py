@@ -50,9 +50,9 @@ VARIATION = 0.3  # place between a window of a clip (0) and a draw of the prior 
 # Arguments of `clip` that choose a part of a song, as they are when it is taken whole
 WHOLE = {"track": None, "start_bar": None, "bars": None, "fill": None, "chords": None}
 GROOVE_PASSES = 2  # of a groove, each fed with the velocities and offsets of the one before
-GROOVE_TOOLS = {  # the field that a tool's preset sets, and such a preset
-    "groove": ("humanize", "groovae_2bar_humanize"),
-    "drumify": ("tap", "groovae_2bar_tap_fixed_velocity"),
+GROOVE_TOOLS = {  # the field that a tool's preset sets, and a model of pretrained/ of such a preset
+    "groove": ("humanize", "groove_humanize"),
+    "drumify": ("tap", "groove_tap"),
 }
 
 
@@ -571,9 +571,12 @@ class ClipTools:
 
     def groove_converter(self, tool: str) -> GrooveConverter:
         """The converter of a model for one of GROOVE_TOOLS; raises ValueError for a model of another kind."""
-        field, preset = GROOVE_TOOLS[tool]
+        field, model = GROOVE_TOOLS[tool]
         if not getattr(self.converter, field, False):
-            raise ValueError(f"{tool} needs a model of a preset such as {preset}; this one is of {self.config.name}")
+            raise ValueError(
+                f"{tool} needs a model such as {model} of pretrained/ (--model {model}); "
+                f"this one is of {self.config.name}"
+            )
         return self.converter
 
     def clip_posterior(self, clip: Midi | Windows | Clip) -> Normal:

@@ -47,6 +47,7 @@ from training.run_folder import check_folder
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 DEFAULT_MODEL = "mel_2bar_low"
+FOLLOWER = "mel_2bar_chords"  # the model that follows chords
 COMPOSED_BARS = 64
 STEPS = 5  # of an interpolation
 STRENGTH = 1.0  # of a groove
@@ -87,17 +88,11 @@ def find_model(name: str) -> Path:
     """The path of a model: a file of pretrained/ by its name, with or without .pt, or what `TrainedModel.load` takes.
 
     Raises:
-        ValueError: there is none; the message lists the names, or says how a groove model is trained.
+        ValueError: there is none; the message lists the names.
     """
     for path in (PRETRAINED / f"{name}.pt", Path(name), PRETRAINED / f"{name.removesuffix('.pt')}.pt"):
         if path.exists() or is_magenta_checkpoint(path):
             return path
-    presets = {TOOLS[tool].model: preset for tool, (_, preset) in GROOVE_TOOLS.items()}
-    if name in presets:
-        raise ValueError(
-            f"there is no {name}.pt in {PRETRAINED}: train one on drummers' MIDI files with python train.py --config "
-            f"{presets[name]} --data FOLDER --out runs/{name}, and give --model runs/{name}"
-        )
     names = ", ".join(sorted(one.stem for one in PRETRAINED.glob("*.pt")))
     raise ValueError(f"there is no model {name!r}: give a path, or one of {names}")
 
@@ -502,7 +497,7 @@ def check_model(trained: ClipTools, options: argparse.Namespace):
     if follows and chords is None:
         raise ValueError(f'{model} follows chords: give them, such as --chords "Am7 | G7"')
     if chords is not None and not follows:
-        raise ValueError(f"{model} does not follow chords: omit --chords")
+        raise ValueError(f"{model} does not follow chords: take --model {FOLLOWER}, or omit --chords")
     if options.tool in GROOVE_TOOLS:
         trained.groove_converter(options.tool)
     if options.tool == "compose" and options.songs is None and trained.sequence_prior is None:
@@ -590,7 +585,7 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
             check_options(options)
             trained, count = load(options.path, config_name=options.config), count_of(options)
             check_model(trained, options)
-            files = page_files(trained, options) if options.tool == "page" else midi_files_of(trained, options)
+            files = PAGE.make(trained, options) if options.tool == "page" else midi_files_of(trained, options)
             make_folder(options.out)
             for path in tqdm(files, total=count, unit="file", disable=count == 1):
                 written += 1
@@ -685,7 +680,7 @@ TOOLS = {  # they write MIDI files
         groove_pieces,
         "give stiff drums timing and dynamics",
         "beat.mid --strength 0.8",
-        model="groove_humanize",
+        model=GROOVE_TOOLS["groove"][1],
         temperature=None,
         options=add_groove_arguments,
     ),
@@ -693,14 +688,14 @@ TOOLS = {  # they write MIDI files
         drumify_pieces,
         "play drums to the rhythm of any track",
         "bass.mid --track 0",
-        model="groove_tap",
+        model=GROOVE_TOOLS["drumify"][1],
         options=add_drumify_arguments,
     ),
     "reharmonize": Tool(
         reharmonize_pieces,
         "play a clip under other chords",
         'song.mid --chords "Am7 Dm7 | G7 Cmaj7"',
-        model="mel_2bar_chords",
+        model=FOLLOWER,
         chords=Chords(song=False, keep_clips=True, required=True),
     ),
     "reconstruct": Tool(

@@ -587,8 +587,7 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
     ("words", "error"),
     [
         (["generate", "--model", "none"], "there is no model 'none': give a path, or one of chords, drums, groove"),
-        (["groove", "CLIP"], "no groove_humanize.pt in .*train.py --config groovae_2bar_humanize --data FOLDER"),
-        (["drumify", "CLIP"], "no groove_tap.pt in .*train.py --config groovae_2bar_tap_fixed_velocity"),
+        (["groove", "CLIP"], "there is no model 'groove_humanize': give a path, or one of chords, drums, groove"),
         (["generate", "--model", "mel", "--bars", "0"], "bars must be a whole number of at least 1"),
         (["generate", "--model", "mel", "--count", "0"], "count must be a whole number of at least 1"),
         (["generate", "--model", "mel", "--variation", "2"], "variation must be a number from 0 to 1"),
@@ -600,9 +599,9 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
         (["generate", "--model", "drums", "--drum-map", "36"], "--drum-map takes pairs such as 36=60, got '36'"),
         (
             ["generate", "--model", "mel", "--chords", "C"],
-            "mel.pt is a model of .*does not follow chords: omit --chords$",
+            "mel.pt is a model of .*does not follow chords: take --model mel_2bar_chords, or omit --chords$",
         ),
-        (["reconstruct", "CLIP", "--model", "mel", "--chords", "C"], "mel.pt is a model of .*: omit --chords$"),
+        (["reconstruct", "CLIP", "--model", "mel", "--chords", "C"], "mel.pt is a model of .*, or omit --chords$"),
         (["generate", "--model", "chords"], 'follows chords: give them, such as --chords "Am7 | G7"$'),
         (["page", "--model", "chords"], "follows chords, and page takes none: choose another --model$"),
         (["generate", "--model", "chords", "--chords", "C | X7"], "'X7' at character 5, bar 2"),
@@ -641,8 +640,8 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
             r"dial must be a number from 0 .*\(anything\), got 2",
         ),
         (["personalize", "CLIP", "none.mid", "--model", "mel"], "none.mid: there is no such file"),
-        (["groove", "CLIP", "--model", "piano"], "groove needs a model of a preset such as"),
-        (["drumify", "CLIP", "--model", "groove"], "drumify needs a model of a preset such as"),
+        (["groove", "CLIP", "--model", "piano"], r"groove needs a model .*\(--model groove_humanize\); this one is of"),
+        (["drumify", "CLIP", "--model", "groove"], r"drumify needs a model .*\(--model groove_tap\); this one is of"),
         (["groove", "CLIP", "--model", "groove"], "mel_a.mid: no drums: name the track that is drums"),
     ],
 )
