@@ -1,4 +1,4 @@
-"""What a musician's project asks of a written file: its length, programs by name, velocity, swing and a drum map.
+"""What a musician's project asks of a written file: length, programs by name, velocity, swing, drum map, chord track.
 
 Each function returns a new song and leaves the one that it is given as it is, except `write_midi`, which writes a file.
 """
@@ -13,17 +13,22 @@ from copy import deepcopy
 import mido
 import numpy as np
 import pretty_midi
-from pretty_midi import Note, PrettyMIDI
+from pretty_midi import Instrument, Note, PrettyMIDI
 
 from engine.checks import checked_count, checked_number, checked_path, checked_type, described, is_whole, plain
+from music.chords import ROOTS, TRIAD_TONES, Harmony
 from music.converter import VELOCITY, checked_program, without_overlaps
 from music.grid import seconds_per_step
+from music.harmony import song_chords
 
 SWING_RANGE = (50, 75)  # per cent of a pair that its first note takes: 50 is straight, 67 a triplet
 SWING_UNITS = {"8th": 1.0, "16th": 0.5}  # length of a pair in quarters
 NAMES = pretty_midi.constants.INSTRUMENT_MAP  # of General MIDI's programs, from 0
 DRUM_NAMES = pretty_midi.constants.DRUM_MAP  # of General MIDI's drums, from pitch 35
 FIRST_DRUM = 35
+PIANOS = range(8)  # programs
+CHORD_PITCH = 48  # lowest of a chord track, an octave below middle C
+CHORD_LOUDNESS = 0.7  # velocity of a chord track, relative to the mean of the song's notes
 
 
 def program_number(program: int | str) -> int:
@@ -185,6 +190,50 @@ def with_drum_map(midi: PrettyMIDI, drum_map: Mapping[int | str, int | str]) -> 
     for note in (note for track in song.instruments if track.is_drum for note in track.notes):
         note.pitch = pitches.get(note.pitch, note.pitch)
     return song
+
+
+def with_chord_track(midi: PrettyMIDI, bars: int | None = None) -> PrettyMIDI:
+    """A song with a track of its chords, as triads in the octave below middle C, softer than its notes.
+
+    A chord is held until the next one. A chord without a triad, such as Csus4, is a rest. The track plays the program
+    of the first pitched track if that is a piano, otherwise a grand piano.
+
+    Args:
+        midi: a song in one time signature, whose text events or lyrics are chord symbols.
+        bars: where the last chord ends; with the bar of the last note or chord when None.
+
+    Raises:
+        ValueError: the song names no chords, or bars below 1.
+    """
+    chords, song = song_chords(midi), deepcopy(midi)
+    if not chords.symbols:
+        raise ValueError("the song names no chords: they are its text events or lyrics, such as Am7")
+    program = next((track.program for track in song.instruments if not track.is_drum), 0)
+    added = Instrument(program if program in PIANOS else 0, name="Chords")
+    notes = [note for track in song.instruments if not track.is_drum for note in track.notes]
+    velocity = max(1, round(CHORD_LOUDNESS * (mean_velocity(notes) if notes else VELOCITY)))
+    end = _end_of_bars(midi, float(chords.times[-1]), bars)
+    times = np.minimum([*chords.times, end], end).tolist()
+    for start, stop, index in zip(times, times[1:], Harmony(chords.times, chords.symbols).classes.tolist()):
+        if start < stop:
+            added.notes += [Note(velocity, pitch, start, stop) for pitch in _chord_pitches(index)]
+    song.instruments.append(added)
+    return song
+
+
+def _end_of_bars(midi: PrettyMIDI, last_chord: float, bars: int | None) -> float:
+    """The end, in seconds, of so many bars; when None, of the bar of the last note or chord, which starts then."""
+    per_bar = _ticks_per_bar(midi)
+    if bars is None:
+        last_note = max((note.end for track in midi.instruments for note in track.notes), default=0.0)
+        bars = max(-(-midi.time_to_tick(last_note) // per_bar), midi.time_to_tick(last_chord) // per_bar + 1)
+    return midi.tick_to_time(round(checked_count("bars", int(bars)) * per_bar))
+
+
+def _chord_pitches(index: int) -> list[int]:
+    """The MIDI pitches of a chord class; none for no chord."""
+    triad, root = divmod(index - 1, len(ROOTS))
+    return [CHORD_PITCH + (root + tone) % 12 for tone in TRIAD_TONES[triad]] if index > 0 else []
 
 
 def with_names(midi: PrettyMIDI) -> PrettyMIDI:

@@ -29,6 +29,7 @@ from music.midi_output import (
     SWING_UNITS,
     in_turn,
     program_number,
+    with_chord_track,
     with_drum_map,
     with_names,
     with_swing,
@@ -140,13 +141,14 @@ def add_arguments(parser: argparse.ArgumentParser, tool: "Tool"):
 
 
 def add_chord_arguments(parser: argparse.ArgumentParser, tool: "Tool"):
-    """Adds --chords to a tool that takes them."""
+    """Adds --chords and --chord-track to a tool that takes chords."""
     if tool.chords is None:
-        parser.set_defaults(chords=None)
+        parser.set_defaults(chords=None, chord_track=False)
         return
     what = 'for a model that follows chords: "Am7 Dm7 | G7 Cmaj7"'
     what += "; song: the clip's own" if tool.chords.song else ""
     parser.add_argument("--chords", required=tool.chords.required, help=what)
+    parser.add_argument("--chord-track", action="store_true", help="add a track that plays the chords of --chords")
 
 
 def add_clip_arguments(parser: argparse.ArgumentParser):
@@ -482,6 +484,8 @@ def check_output_options(options: argparse.Namespace):
     kind = TOOLS[options.tool].chords
     if options.chords == SONG_CHORDS and not kind.song:
         raise ValueError(f"{options.tool} takes new chords: give them as text, such as 'Am7 | G7'")
+    if options.chord_track and options.chords is None:
+        raise ValueError(f"--chord-track plays the chords of --chords: give both, and --model {FOLLOWER}")
     finished(PrettyMIDI(), options)  # raises ValueError for options out of range
     options.draws_seed = getattr(options, "seed", 0) is None
     if options.draws_seed:
@@ -538,7 +542,8 @@ def write_pieces(pieces: Pieces, options: argparse.Namespace) -> Iterator[Path]:
         if k == 0 and options.draws_seed and uses_seed(options):
             with tqdm.external_write_mode():
                 tell(f"seed {options.seed}")
-        made.append(piece._replace(midi=finished(piece.midi, options)))
+        midi = finished(piece.midi, options)
+        made.append(piece._replace(midi=with_chord_track(midi, piece.bars) if options.chord_track else midi))
         midi = with_drum_map(made[-1].midi, options.drum_map)
         yield write_new(folder / f"{piece.name}.mid", partial(write_midi, midi, bars=piece.bars))
     if options.page:

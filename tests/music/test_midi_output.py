@@ -8,6 +8,7 @@ from pretty_midi import ControlChange, Instrument, Note, PrettyMIDI, Text, TimeS
 from music.midi_output import (
     drum_pitch,
     program_number,
+    with_chord_track,
     with_drum_map,
     with_names,
     with_swing,
@@ -179,3 +180,51 @@ def test_notes_without_feel_lie_on_the_grid_with_one_velocity():
     stiff = without_feel(played)
     assert quarters(stiff) == [(0, 0.23), (1, 1.23)]
     assert {note.velocity for note in stiff.instruments[0].notes} == {80}
+
+
+# ---- A track of chords ----
+
+
+def with_chords(midi, *chords):
+    """The song with the names of chords at (quarter, symbol)."""
+    second = 60 / midi.get_tempo_changes()[1][0]
+    midi.text_events = [Text(symbol, quarter * second) for quarter, symbol in chords]
+    return midi
+
+
+def chords_played(midi):
+    """The pitches of each chord of the last track, by its start and end in quarters."""
+    played, second = {}, 60 / midi.get_tempo_changes()[1][0]
+    for note in midi.instruments[-1].notes:
+        played.setdefault((round(note.start / second, 3), round(note.end / second, 3)), []).append(note.pitch)
+    return played
+
+
+def test_a_chord_track_holds_the_triads_softer_than_the_melody():
+    midi = with_chords(song((0, 1, 72, 60), (5, 9, 74, 100), qpm=90), (0, "Am7"), (4, "N.C."), (6, "Gsus4"), (7, "F/C"))
+    made = with_chord_track(midi)
+    assert chords_played(made) == {(0, 4): [57, 48, 52], (7, 12): [53, 57, 48]}
+    assert {note.velocity for note in made.instruments[1].notes} == {56}
+    assert (made.instruments[1].name, len(midi.instruments)) == ("Chords", 1)
+
+
+def test_the_last_chord_ends_with_the_last_bar(tmp_path):
+    midi = with_chords(song((0, 1, 72, 60)), (0, "C"), (8, "Gm"))
+    assert list(chords_played(with_chord_track(midi))) == [(0, 8), (8, 12)]
+    assert list(chords_played(with_chord_track(midi, bars=5))) == [(0, 8), (8, 20)]
+    assert list(chords_played(with_chord_track(midi, bars=2))) == [(0, 8)]
+    write_midi(with_chord_track(midi, bars=5), tmp_path / "song.mid", bars=5)
+    assert list(chords_played(PrettyMIDI(str(tmp_path / "song.mid")))) == [(0, 8), (8, 20)]
+    midi.time_signature_changes = [TimeSignature(3, 4, 0)]
+    assert list(chords_played(with_chord_track(midi))) == [(0, 8), (8, 9)]
+
+
+@pytest.mark.parametrize(("program", "chords"), [(0, 0), (4, 4), (40, 0)])
+def test_the_chords_are_played_by_a_piano(program, chords):
+    midi = with_chord_track(with_chords(song((0, 1, 72, 60), program=program), (0, "C")))
+    assert [track.program for track in midi.instruments] == [program, chords]
+
+
+def test_a_song_without_named_chords_gets_no_chord_track():
+    with pytest.raises(ValueError, match="the song names no chords: they are its text events or lyrics, such as Am7"):
+        with_chord_track(song((0, 1, 72, 60)))

@@ -162,6 +162,17 @@ def test_reharmonize_writes_the_new_chords(studio, folder):
     assert [text.text for text in load_midi(path).text_events] == ["Am", "F", "Am", "F"]
 
 
+def test_a_chord_track_plays_the_chords(studio, folder):
+    words = ("--model", "chords", "--chords", "Am | F", "--chord-track", "--swing", 60, "--velocity", 100, "--page")
+    path, _ = studio("reharmonize", folder / "mel_a.mid", *words).values()
+    _, chords = load_midi(path).instruments
+    bar = 4 * 60 / 90
+    assert [round(note.start / bar, 3) for note in chords.notes] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert {note.pitch for note in chords.notes if note.start < bar / 2} == {57, 48, 52}
+    assert (chords.name, {note.velocity for note in chords.notes}) == ("Chords", {70})
+    assert round(chords.notes[-1].end / bar, 3) == bars_in(path) == 4
+
+
 def test_the_chords_of_the_clips_own_song_are_followed(studio, folder, tmp_path):
     midi = load_midi(folder / "mel_a.mid")
     midi.instruments.append(Instrument(48))
@@ -602,6 +613,7 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
             "mel.pt is a model of .*does not follow chords: take --model mel_2bar_chords, or omit --chords$",
         ),
         (["reconstruct", "CLIP", "--model", "mel", "--chords", "C"], "mel.pt is a model of .*, or omit --chords$"),
+        (["generate", "--model", "mel", "--chord-track"], "--chord-track plays the chords of --chords: give both, and"),
         (["generate", "--model", "chords"], 'follows chords: give them, such as --chords "Am7 | G7"$'),
         (["page", "--model", "chords"], "follows chords, and page takes none: choose another --model$"),
         (["generate", "--model", "chords", "--chords", "C | X7"], "'X7' at character 5, bar 2"),
