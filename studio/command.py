@@ -39,6 +39,7 @@ from music.midi_output import (
 )
 from music.options import add_intake_arguments, read_drum_map, read_intake, read_programs, read_track
 from music.swing import straighten
+from prior import PersonalPrior
 from studio.advice import advice
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
 from studio.near import DIAL, NearTools, checked_amount, checked_dial
@@ -192,6 +193,18 @@ def add_length_arguments(
     parser.add_argument("--variation", type=float, help=what)
 
 
+def add_drawing_arguments(parser: argparse.ArgumentParser):
+    """Adds the options of new music from a model's prior."""
+    add_length_arguments(parser)
+    add_dial_argument(parser)
+
+
+def add_dial_argument(parser: argparse.ArgumentParser, dial: float | None = None):
+    """Adds the dial of a model that `personalize` made; the model's own when None."""
+    what = f"of a model of a few songs: 0 (these songs) to 1 (anything); default: {dial or 'as it was saved'}"
+    parser.add_argument("--dial", type=float, default=dial, help=what)
+
+
 def generate_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """New pieces, one by one."""
     playing = playing | {"qpm": 120.0} if options.tempo is None else playing
@@ -201,8 +214,7 @@ def generate_pieces(trained: NearTools, options: argparse.Namespace, clips: list
 def add_personalize_arguments(parser: argparse.ArgumentParser):
     """Adds the options of `personalize`."""
     add_length_arguments(parser, songs="")
-    what = f"0 (these songs) to 1 (anything); default: {DIAL}"
-    parser.add_argument("--dial", type=float, default=DIAL, help=what)
+    add_dial_argument(parser, DIAL)
     what = "save the model of these songs for --model; an existing file is replaced"
     parser.add_argument("--save", metavar="FILE", help=what)
 
@@ -211,7 +223,7 @@ def personalize_pieces(trained: NearTools, options: argparse.Namespace, clips: l
     """New pieces near the clips, in the tempo and with the program of the first."""
     first = clips[0]._asdict()
     playing = playing | {name: first[name] for name in ("qpm", "program") if playing[name] is None}
-    words = Path(options.clips[0]).stem, f"personalized_dial{options.dial:g}"
+    words = Path(options.clips[0]).stem, "personalized"
     personal = trained.personalize(clips, options.dial)
     if options.save is not None:
         personal.save(options.save)
@@ -255,9 +267,10 @@ def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[
 
 
 def add_vary_arguments(parser: argparse.ArgumentParser):
-    """Adds the option of `vary`."""
+    """Adds the options of `vary`."""
     what = f"0 (the clip as the model has it) to 1 (anything); default: {VARIATION}"
     parser.add_argument("--amount", type=float, default=VARIATION, help=what)
+    add_dial_argument(parser)
 
 
 def vary_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
@@ -327,16 +340,26 @@ def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[C
 
 
 def add_drumify_arguments(parser: argparse.ArgumentParser):
-    """Adds the option of `drumify`."""
+    """Adds the options of `drumify`."""
     what = "add soft taps on every note of this length: more drums for a sparse rhythm"
     parser.add_argument("--pulse", choices=tuple(PULSES), help=what)
+    what = "number of pieces, which differ at a temperature above 0 (default: 1)"
+    parser.add_argument("--count", type=int, default=1, help=what)
+
+
+def check_drumify(options: argparse.Namespace):
+    """Raises ValueError for several pieces of which all would be equal."""
+    if options.count > 1 and not options.temperature:
+        raise ValueError(f"{options.count} pieces at temperature 0 are equal: give --temperature {TEMPERATURE} as well")
 
 
 def drumify_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
-    """Drums to a rhythm."""
-    midi = trained.drumify(clips[0], pulse=PULSES.get(options.pulse), **playing)
+    """Drums to a rhythm, one by one."""
     pulse = f"_pulse{options.pulse}" if options.pulse else ""
-    yield Piece(clip_file_name(options, f"drums{pulse}"), midi, bars_of(trained, clips[0]))
+    name, places = clip_file_name(options, f"drums{pulse}"), range(1, options.count + 1)
+    for place in [f"_{k}" for k in places] if options.count > 1 else [""]:
+        midi = trained.drumify(clips[0], pulse=PULSES.get(options.pulse), **playing)
+        yield Piece(f"{name}{place}", midi, bars_of(trained, clips[0]))
 
 
 def reharmonize_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
@@ -359,7 +382,7 @@ def file_name(options: argparse.Namespace, *words: str) -> str:
     tool, model = TOOLS[options.tool], model_name(options.path)
     if options.model != tool.model and model not in words:
         words += (model,)
-    own = {"variation": None, "strength": STRENGTH, "temperature": tool.temperature}
+    own = {"variation": None, "dial": None, "strength": STRENGTH, "temperature": tool.temperature}
     changed = {name: getattr(options, name) for name in own if getattr(options, name, own[name]) != own[name]}
     words += tuple(f"{name}{value:g}" for name, value in changed.items())
     if uses_seed(options):
@@ -493,7 +516,7 @@ def check_output_options(options: argparse.Namespace):
 
 
 def check_model(trained: ClipTools, options: argparse.Namespace):
-    """Raises ValueError for a model that cannot do what the options ask for."""
+    """Turns a model's dial; raises ValueError for a model that cannot do what the options ask for."""
     follows, chords = trained.converter.chords, options.chords
     model = f"{options.path} is a model of {trained.config.name}, which"
     if follows and COMMANDS[options.tool].chords is None:
@@ -502,6 +525,10 @@ def check_model(trained: ClipTools, options: argparse.Namespace):
         raise ValueError(f'{model} follows chords: give them, such as --chords "Am7 | G7"')
     if chords is not None and not follows:
         raise ValueError(f"{model} does not follow chords: take --model {FOLLOWER}, or omit --chords")
+    if getattr(options, "dial", None) is not None and options.tool != "personalize":
+        if not isinstance(trained.prior, PersonalPrior):
+            raise ValueError(f"{options.path} has no dial: --dial is for models that personalize saved")
+        trained.prior_width = options.dial
     if options.tool in GROOVE_TOOLS:
         trained.groove_converter(options.tool)
     if options.tool == "compose" and options.songs is None and trained.sequence_prior is None:
@@ -632,7 +659,7 @@ TOOLS = {  # they write MIDI files
         draws=True,
         temperature=TEMPERATURE,
         chords=Chords(song=False),
-        options=add_length_arguments,
+        options=add_drawing_arguments,
     ),
     "continue": Tool(
         continue_pieces,
@@ -641,7 +668,7 @@ TOOLS = {  # they write MIDI files
         draws=True,
         temperature=TEMPERATURE,
         chords=Chords(keep_clips=True),
-        options=add_length_arguments,
+        options=add_drawing_arguments,
     ),
     "interpolate": Tool(
         interpolate_pieces,
@@ -695,6 +722,7 @@ TOOLS = {  # they write MIDI files
         "bass.mid --track 0",
         model=GROOVE_TOOLS["drumify"][1],
         options=add_drumify_arguments,
+        check=check_drumify,
     ),
     "reharmonize": Tool(
         reharmonize_pieces,

@@ -259,7 +259,7 @@ def test_personalize_writes_pieces_in_the_tempo_of_the_first_song(studio, folder
     songs = [folder / f"mel_{name}.mid" for name in "abcd"]
     words = ("--dial", 0.1, "--count", 2, "--bars", 3, "--model", "mel", "--seed", 1)
     files = studio("personalize", *songs, *words)
-    assert list(files) == [f"mel_a_personalized_dial0.1_3bars_mel_seed1_{k}" for k in (1, 2)]
+    assert list(files) == [f"mel_a_personalized_3bars_mel_dial0.1_seed1_{k}" for k in (1, 2)]
     assert {bars_in(path) for path in files.values()} == {3}
     for path in files.values():
         assert load_midi(path).get_tempo_changes()[1].round(2).tolist() == [90]
@@ -274,6 +274,9 @@ def test_a_personal_model_is_saved_and_used_by_other_tools(studio, folder, tmp_p
     again = studio("generate", "--model", tmp_path / "me.pt", "--seed", 1, "--tempo", 90)
     ours, theirs = ([note.pitch for note in first_track(path).notes] for (path,) in (made.values(), again.values()))
     assert ours == theirs
+    ((name, path),) = studio("generate", "--model", tmp_path / "me.pt", "--seed", 1, "--dial", 1).items()
+    assert name == "me_2bars_dial1_seed1_1"
+    assert [note.pitch for note in first_track(path).notes] != theirs
     studio("personalize", *songs, "--model", "mel", "--programs", "all", "--save", tmp_path / "all.pt")
     assert TrainedModel.load(tmp_path / "all.pt").converter.programs is None
     with pytest.raises(SystemExit, match="cannot be written: it is no place for a file"):
@@ -300,6 +303,13 @@ def test_drumify_with_a_pulse_plays_more_and_names_its_file(studio, folder):
     )
     assert path.stem == "mel_a_drums_pulse16th_tap"
     assert len({n.start for n in first_track(path).notes}) == 64 > len({n.start for n in first_track(plain).notes})
+
+
+def test_drumify_draws_several_pieces(studio, folder):
+    words = ("drumify", folder / "mel_a.mid", "--model", "tap", "--temperature", 1, "--count", 2, "--seed", 3)
+    files = studio(*words)
+    assert list(files) == [f"mel_a_drums_tap_temperature1_seed3_{k}" for k in (1, 2)]
+    assert len({tuple(note.pitch for note in first_track(path).notes) for path in files.values()}) == 2
 
 
 def test_drumify_makes_drums_of_a_melody(studio, folder):
@@ -614,6 +624,7 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
         ),
         (["reconstruct", "CLIP", "--model", "mel", "--chords", "C"], "mel.pt is a model of .*, or omit --chords$"),
         (["generate", "--model", "mel", "--chord-track"], "--chord-track plays the chords of --chords: give both, and"),
+        (["generate", "--model", "mel", "--dial", "0.5"], "mel.pt has no dial: --dial is for models that personalize"),
         (["generate", "--model", "chords"], 'follows chords: give them, such as --chords "Am7 | G7"$'),
         (["page", "--model", "chords"], "follows chords, and page takes none: choose another --model$"),
         (["generate", "--model", "chords", "--chords", "C | X7"], "'X7' at character 5, bar 2"),
@@ -684,6 +695,9 @@ def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder
         (["interpolate", *["none.mid"] * 4, "--grid", "1"], "grid must be a whole number of at least 2"),
         (["groove", "none.mid", "--strength", "2"], "strength must be a number from 0 to 1, got 2.0"),
         (["drumify", "none.mid", "--temperature", "-1"], "temperature must be 0"),
+        (["drumify", "none.mid", "--count", "2"], "2 pieces at temperature 0 are equal: give --temperature 0.5"),
+        (["drumify", "none.mid", "--count", "0"], "count must be a whole number of at least 1"),
+        (["generate", "--dial", "2"], r"dial must be a number from 0 \(these songs\) to 1"),
         (["continue", "none.mid"], "none.mid: there is no such file"),
         (["page", "--clips", *["none.mid"] * 4], "none.mid: there is no such file"),
         (["page", "--count", "0"], "count must be a whole number of at least 1"),
