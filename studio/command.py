@@ -1,8 +1,10 @@
 """The command of the tools: python generate.py TOOL ..."""
 
 import argparse
+import difflib
 import itertools
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -110,7 +112,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     for name, tool in COMMANDS.items():
         words = {"help": tool.purpose, "description": tool.purpose, "epilog": f"example: {example_of(name, tool)}"}
         add_arguments(tools.add_parser(name, **words), tool)
-    return parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        tools.choices[options.tool].error(fault_of(unknown, options.tool, tools.choices[options.tool].format_usage()))
+    return options
+
+
+def fault_of(unknown: list[str], name: str, usage: str) -> str:
+    """What is wrong with arguments that a tool does not know: an option with the nearest one, or a clip too many."""
+    if wrong := next((word.split("=")[0] for word in unknown if word.startswith("-")), None):
+        known = re.findall(r"--[\w-]+", usage)
+        if wrong in known:
+            return f"{wrong} comes after {name}"
+        close = difflib.get_close_matches(wrong, known, 1)
+        return f"there is no option {wrong}" + (f"; did you mean {close[0]}?" if close else "")
+    takes = {0: "takes no clip", 1: "takes one clip"}.get(COMMANDS[name].clips, "takes its clips side by side")
+    return f"{name} {takes}: {' '.join(unknown)} is too much"
 
 
 def example_of(name: str, tool: "Tool") -> str:

@@ -402,6 +402,26 @@ def test_the_model_that_a_tool_uses_by_default_is_not_in_a_name():
     assert file_name(options, "song", "varied0.3") == "song_varied0.3_seed3"
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["generate", "--temprature", "0.9"], "generate: error: there is no option --temprature; did you mean --temp"),
+        (["vary", "a.mid", "--amonut=0.9"], "vary: error: there is no option --amonut; did you mean --amount?"),
+        (["compose", "--qqq"], "compose: error: there is no option --qqq\n"),
+        (["--page", "generate"], "generate: error: --page comes after generate"),
+        (["generate", "song.mid"], "generate: error: generate takes no clip: song.mid is too much"),
+        (["vary", "a.mid", "b.mid"], "vary: error: vary takes one clip: b.mid is too much"),
+        (["compose", "a.mid", "--bars", "9", "b.mid"], "compose takes its clips side by side: b.mid is too much"),
+    ],
+)
+def test_an_argument_that_a_tool_does_not_know_ends_with_its_own_usage(words, error, capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(words)
+    said = capsys.readouterr().err
+    assert error in said
+    assert re.match(rf"usage: \S+ {'generate' if 'generate' in words else words[0]} ", said)
+
+
 @pytest.mark.parametrize("fill", ["rest", "loop"])
 @pytest.mark.parametrize(
     ("words", "lengths"),
