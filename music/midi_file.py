@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pretty_midi import PrettyMIDI
 
 from music.midi_bytes import DEFAULT_LIMITS, Limits, MidiError
-from music.midi_repair import few, read_tracks
+from music.midi_repair import check_format, few, read_tracks
 from music.midi_song import song_of
 from music.midi_ticks import fit_ticks
 
@@ -57,6 +57,8 @@ def read_file(path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS) -> bytes
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise MidiError(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+    if len(data) > limits.bytes:
+        check_format(data)  # audio, which is long, is named as such
     limits.check("bytes", len(data))
     if not data:
         raise MidiError("the file is empty")

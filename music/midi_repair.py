@@ -4,6 +4,7 @@
 refuses a file that is cut off inside a track, so that no half of a song is read.
 """
 
+import re
 import struct
 from itertools import islice
 from typing import NamedTuple
@@ -21,6 +22,17 @@ CLIPPED = bytes(min(value, 127) for value in range(256))
 FAULTS_SHOWN = 5  # different faults that are named
 SHOWN_BYTES = 8  # of an event that is left out
 HEADER_SEARCH_BYTES = 4096  # at the start of a file, in which its header may begin
+EXPORT, SCORE = "export MIDI from your program", "export MIDI, for instance with MuseScore"
+OTHER_FORMATS = {  # how a file of another format begins; what it is, and what to do
+    b"RIFF....WAVE": ("audio (WAV)", EXPORT),
+    b"ID3|\xff[\xf2\xf3\xfa\xfb]": ("audio (MP3)", EXPORT),
+    b"fLaC": ("audio (FLAC)", EXPORT),
+    b"OggS": ("audio (Ogg)", EXPORT),
+    b"FORM....AIF": ("audio (AIFF)", EXPORT),
+    b"....ftyp": ("audio or video (MP4)", EXPORT),
+    b".{0,3}\\s*<.*<score-(partwise|timewise)": ("MusicXML", SCORE),
+    b"PK\x03\x04": ("a ZIP archive, such as compressed MusicXML", SCORE),
+}
 
 Event = tuple[int, int, bytes]  # tick, status byte, data bytes; a meta event's type is the first of its data bytes
 
@@ -62,6 +74,14 @@ def read_tracks(data: bytes, limits: Limits) -> Tracks:
     return Tracks(division, tracks or [Track([], [], 0)], list(reader.mended))
 
 
+def check_format(data: bytes) -> None:
+    """Raises MidiError for the bytes of a file of OTHER_FORMATS that holds no MIDI header."""
+    start = data[:HEADER_SEARCH_BYTES]
+    for pattern, (kind, remedy) in OTHER_FORMATS.items():
+        if re.match(pattern, start, re.S) and b"MThd" not in start:
+            raise MidiError(f"not a MIDI file: it is {kind}; {remedy}")
+
+
 def few(mended: list[str]) -> list[str]:
     """The first of several faults, and a count of the rest."""
     more = [f"and {len(mended) - FAULTS_SHOWN} more faults"] if len(mended) > FAULTS_SHOWN else []
@@ -92,6 +112,7 @@ class _Reader:
         """The file's type, its number of tracks, its division, and the position after its header."""
         start = self.data.find(b"MThd", 0, HEADER_SEARCH_BYTES)
         if start < 0:
+            check_format(self.data)
             raise MidiError(f"not a MIDI file: it begins with {self.data[:16]!r}, not with MThd")
         if start:
             self.note(f"{start} bytes before the header")

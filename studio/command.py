@@ -513,7 +513,14 @@ def check_options(options: argparse.Namespace):
         check_file(Path(checked_path("--save", options.save)))
     if options.tool in TOOLS:
         check_output_options(options)
-    options.midis = [load_midi(path) for path in getattr(options, "clips", None) or ()]
+    options.midis = [song_of(path) for path in getattr(options, "clips", None) or ()]
+
+
+def song_of(path: str) -> PrettyMIDI:
+    """The song of a file; raises ValueError for a folder, which a clip cannot be, and as `load_midi`."""
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder: give a MIDI file")
+    return load_midi(path)
 
 
 def check_output_options(options: argparse.Namespace):

@@ -7,7 +7,7 @@ import pytest
 
 from helpers import SHARED
 from made_midi import CONVERTERS, END, FIXTURES, chunk, meta, notes_of, smf, smf_header, sound
-from midi_utils import MidiError, load_midi
+from midi_utils import Limits, MidiError, load_midi
 from music.midi_file import parse_midi
 
 MENDED = {  # file: what the warning says
@@ -35,6 +35,29 @@ REFUSED = {  # file: what the error says
 }
 PITCHES = {"giant_delta.mid": [*range(60, 68), 64]}
 MALFORMED = sorted(path.name for path in (FIXTURES / "malformed").iterdir() if path.suffix != ".md")
+
+
+OTHERS = {  # the first bytes of a file: what the error says
+    b"RIFF\x24\x08\x00\x00WAVEfmt ": "it is audio (WAV); export MIDI from your program",
+    b"ID3\x04": "it is audio (MP3); export",
+    b"\xff\xfb\x90\x44": "it is audio (MP3); export",
+    b"fLaC\x00": "it is audio (FLAC); export",
+    b"OggS\x00": "it is audio (Ogg); export",
+    b"FORM\x00\x00\x00\x2eAIFFCOMM": "it is audio (AIFF); export",
+    b"\x00\x00\x00\x20ftypM4A ": "it is audio or video (MP4); export",
+    b'\xef\xbb\xbf<?xml version="1.0"?>\n<!DOCTYPE x>\n<score-partwise>': "it is MusicXML; export MIDI, for instance",
+    b"PK\x03\x04\x14\x00": "it is a ZIP archive, such as compressed MusicXML; export MIDI, for instance with MuseScore",
+}
+
+
+@pytest.mark.parametrize("start", OTHERS)
+def test_a_file_of_another_format_is_named(start, tmp_path):
+    path = tmp_path / "song.mid"
+    path.write_bytes(start + bytes(100))
+    for limits in (Limits(), Limits(bytes=64)):
+        with pytest.raises(MidiError) as error:
+            load_midi(path, limits=limits)
+        assert str(error.value).startswith(f"{path}: not a MIDI file: {OTHERS[start]}")
 
 
 @pytest.mark.parametrize("name", MALFORMED)

@@ -719,6 +719,7 @@ def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder
         (["drumify", "none.mid", "--count", "0"], "count must be a whole number of at least 1"),
         (["generate", "--dial", "2"], r"dial must be a number from 0 \(these songs\) to 1"),
         (["continue", "none.mid"], "none.mid: there is no such file"),
+        (["continue", "."], "[.] is a folder: give a MIDI file$"),
         (["page", "--clips", *["none.mid"] * 4], "none.mid: there is no such file"),
         (["page", "--count", "0"], "count must be a whole number of at least 1"),
         (["page", "--temperature", "-1"], "temperature must be 0"),
