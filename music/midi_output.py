@@ -25,6 +25,14 @@ SWING_RANGE = (50, 75)  # per cent of a pair that its first note takes: 50 is st
 SWING_UNITS = {"8th": 1.0, "16th": 0.5}  # length of a pair in quarters
 NAMES = pretty_midi.constants.INSTRUMENT_MAP  # of General MIDI's programs, from 0
 DRUM_NAMES = pretty_midi.constants.DRUM_MAP  # of General MIDI's drums, from pitch 35
+ALIASES = {  # of General MIDI's names; letters only
+    "kick": "Bass Drum 1",
+    "rim": "Side Stick",
+    "rhodes": "Electric Piano 1",
+    "wurlitzer": "Electric Piano 1",
+    "vibes": "Vibraphone",
+    "strings": "String Ensemble 1",
+}
 FIRST_DRUM = 35
 PIANOS = range(8)  # programs
 CHORD_PITCH = 48  # lowest of a chord track, an octave below middle C
@@ -52,10 +60,11 @@ def drum_pitch(drum: int | str) -> int:
 
 
 def _by_name(name: str, names: list[str], what: str) -> int:
-    """The index of a name, of which only letters and digits count."""
-    plain_names = [_letters(one) for one in names]
-    if (wanted := _letters(name)) in plain_names:
-        return plain_names.index(wanted)
+    """The index of a name or of an alias, of which only letters and digits count."""
+    plain_names, wanted = [_letters(one) for one in names], _letters(name)
+    for known in (wanted, _letters(ALIASES.get(wanted, ""))):
+        if known in plain_names:
+            return plain_names.index(known)
     close = [names[k] for k, one in enumerate(plain_names) if wanted and wanted in one]
     close += [names[plain_names.index(one)] for one in difflib.get_close_matches(wanted, plain_names)]
     hint = f"did you mean {', '.join(dict.fromkeys(close[:4]))}?" if close else f"such as {names[0]}"

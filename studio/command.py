@@ -39,8 +39,10 @@ from music.midi_output import (
     without_feel,
     write_midi,
 )
+from music.multitrack import MultitrackConverter
 from music.options import add_intake_arguments, read_drum_map, read_intake, read_programs, read_track
 from music.swing import straighten
+from music.trio import TrioConverter
 from prior import PersonalPrior
 from studio.advice import advice
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
@@ -540,23 +542,36 @@ def check_output_options(options: argparse.Namespace):
 
 
 def check_model(trained: ClipTools, options: argparse.Namespace):
-    """Turns a model's dial; raises ValueError for a model that cannot do what the options ask for."""
-    follows, chords = trained.converter.chords, options.chords
+    """Raises ValueError for a model that cannot do what the options ask for."""
     model = f"{options.path} is a model of {trained.config.name}, which"
+    check_chords(trained, options, model)
+    programs = getattr(options, "program", None)
+    if isinstance(programs, tuple) and not isinstance(trained.converter, TrioConverter | MultitrackConverter):
+        raise ValueError(f"{model} has one track, and --program has {len(programs)}")
+    if options.tool in GROOVE_TOOLS:
+        trained.groove_converter(options.tool)
+    if options.tool == "compose" and options.songs is None and trained.sequence_prior is None:
+        raise ValueError(f"{options.path} was fitted to no whole songs: give a folder of MIDI files as --songs")
+
+
+def check_chords(trained: ClipTools, options: argparse.Namespace, model: str):
+    """Raises ValueError for chords that a model, named in words, does not follow, or for one that lacks them."""
+    follows, chords = trained.converter.chords, options.chords
     if follows and COMMANDS[options.tool].chords is None:
         raise ValueError(f"{model} follows chords, and {options.tool} takes none: choose another --model")
     if follows and chords is None:
         raise ValueError(f'{model} follows chords: give them, such as --chords "Am7 | G7"')
     if chords is not None and not follows:
         raise ValueError(f"{model} does not follow chords: take --model {FOLLOWER}, or omit --chords")
-    if getattr(options, "dial", None) is not None and options.tool != "personalize":
-        if not isinstance(trained.prior, PersonalPrior):
-            raise ValueError(f"{options.path} has no dial: --dial is for models that personalize saved")
-        trained.prior_width = options.dial
-    if options.tool in GROOVE_TOOLS:
-        trained.groove_converter(options.tool)
-    if options.tool == "compose" and options.songs is None and trained.sequence_prior is None:
-        raise ValueError(f"{options.path} was fitted to no whole songs: give a folder of MIDI files as --songs")
+
+
+def turn_dial(trained: ClipTools, options: argparse.Namespace):
+    """Turns the dial of a model that `personalize` saved, if the options do; ValueError for a model without one."""
+    if options.tool == "personalize" or getattr(options, "dial", None) is None:
+        return
+    if not isinstance(trained.prior, PersonalPrior):
+        raise ValueError(f"{options.path} has no dial: --dial is for models that personalize saved")
+    trained.prior_width = options.dial
 
 
 def count_of(options: argparse.Namespace) -> int:
@@ -641,6 +656,7 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
             check_options(options)
             trained, count = load(options.path, config_name=options.config), count_of(options)
             check_model(trained, options)
+            turn_dial(trained, options)
             files = PAGE.make(trained, options) if options.tool == "page" else midi_files_of(trained, options)
             make_folder(options.out)
             for path in tqdm(files, total=count, unit="file", disable=count == 1):

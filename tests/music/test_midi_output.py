@@ -99,7 +99,8 @@ def test_a_program_is_named_or_numbered(given, number):
     [
         (128, "General MIDI has 0 to 127"),
         ("300", "General MIDI has 0 to 127"),
-        ("rhodes", "'rhodes' is no General MIDI program; such as"),
+        ("zither", "'zither' is no General MIDI program; such as"),
+        ("sax", "'sax' is no General MIDI program; did you mean Soprano Sax, Alto Sax"),
         ("electric piano", "did you mean Electric Piano 1, Electric Piano 2"),
         ("trumpt", "did you mean Trumpet"),
         (None, "General MIDI has 0 to 127"),
@@ -108,6 +109,13 @@ def test_a_program_is_named_or_numbered(given, number):
 def test_a_program_that_does_not_exist_is_refused_with_those_alike(given, words):
     with pytest.raises(ValueError, match=words):
         program_number(given)
+
+
+def test_common_names_of_instruments_are_known():
+    assert [program_number(name) for name in ("Rhodes", "wurlitzer", "vibes", "strings")] == [4, 4, 11, 48]
+    assert [drum_pitch(name) for name in ("Kick", "rim")] == [36, 37]
+    with pytest.raises(ValueError, match="'kick' is no General MIDI program"):
+        program_number("kick")
 
 
 def test_a_drum_is_named_or_numbered():

@@ -645,6 +645,10 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
         (["reconstruct", "CLIP", "--model", "mel", "--chords", "C"], "mel.pt is a model of .*, or omit --chords$"),
         (["generate", "--model", "mel", "--chord-track"], "--chord-track plays the chords of --chords: give both, and"),
         (["generate", "--model", "mel", "--dial", "0.5"], "mel.pt has no dial: --dial is for models that personalize"),
+        (
+            ["generate", "--model", "mel", "--program", "violin", "flute"],
+            "mel.pt is a model of .*, which has one track, and --program has 2$",
+        ),
         (["generate", "--model", "chords"], 'follows chords: give them, such as --chords "Am7 | G7"$'),
         (["page", "--model", "chords"], "follows chords, and page takes none: choose another --model$"),
         (["generate", "--model", "chords", "--chords", "C | X7"], "'X7' at character 5, bar 2"),
