@@ -45,7 +45,7 @@ from music.labels import DRUM_CLASSES
 from music.midi_output import as_loud_as, with_own_notes
 from prior import Codes, fit_sequence
 
-SONGS_SHOWN = 100  # fewer songs are read without a progress bar
+SONGS_SHOWN = 20  # fewer songs are read without a progress bar
 VARIATION = 0.3  # place between a window of a clip (0) and a draw of the prior (1), where none is given
 # Arguments of `clip` that choose a part of a song, as they are when it is taken whole
 WHOLE = {"track": None, "start_bar": None, "bars": None, "fill": None, "chords": None}
