@@ -54,13 +54,13 @@ def reconstruction_loss(
         ValueError: an unknown kind of output, or logits, targets and lengths that do not fit each other.
     """
     kind = _fitting_kind(output, logits, targets, lengths)
-    nats = kind.nats(_like(targets, logits), targets, output_weights or nade_weights)  # (B, T)
+    nats = kind.nats(_in_dtype_of(targets, logits), targets, output_weights or nade_weights)  # (B, T)
     if lengths is not None:
         nats = nats * step_mask(lengths, nats.shape[1])
     return nats.sum(1)
 
 
-def _like(targets: Tensor, logits: Tensor) -> Tensor:
+def _in_dtype_of(targets: Tensor, logits: Tensor) -> Tensor:
     """Logits in the dtype of dense targets; unchanged if the targets are class indices."""
     return logits.to(targets.dtype) if targets.is_floating_point() else logits
 
@@ -108,7 +108,7 @@ def accuracy(
     Raises: as for `reconstruction_loss`.
     """
     kind = _fitting_kind(output, logits, targets, lengths)
-    right = kind.correct(_like(targets, logits), targets, output_weights or nade_weights)  # (B, T, P)
+    right = kind.correct(_in_dtype_of(targets, logits), targets, output_weights or nade_weights)  # (B, T, P)
     segments = lengths.shape[1] if lengths is not None and lengths.ndim == 2 else 1
     counted = right.new_ones(right.shape[:2]) if lengths is None else step_mask(lengths, right.shape[1])
     right, counted = (part.unflatten(1, (segments, -1)) for part in (right, counted[..., None]))

@@ -339,7 +339,7 @@ class RollOut(NamedTuple):
     controls: Tensor  # [N, steps, C]
     uniforms: Tensor  # [N, steps, draws per frame], the random numbers
     targets: Tensor | None = None  # [N, steps, D or P], frames to feed in place of draws
-    sampled: Tensor | None = None  # [N, steps, 1], True where the draw is fed all the same
+    sampled: Tensor | None = None  # [N, steps, 1], True where the model's own draw is fed
 
 
 # ---- The model ----
@@ -400,7 +400,7 @@ class MusicVAE(nn.Module):
         """
         inputs = self._checked_frames("inputs", inputs, self.config.input_depth)
         self._check_lengths(lengths, inputs, self.config.encoder_segments)
-        controls, drop = self._controls_for(inputs, controls), self._drop(generator)
+        controls, drop = self._controls_for(inputs.shape[:2], controls), self._drop(generator)
         if drop or lengths is not None or controls.shape[-1]:  # which need dense frames
             inputs = dense_frames(inputs, self.config.input_depth, controls.dtype)
         return self.encoder(join_parts([inputs, controls]), lengths, drop)
@@ -440,7 +440,7 @@ class MusicVAE(nn.Module):
         z, drop = self._checked_z(z, len(targets)), self._drop(generator)
         embedding = self._embed(z, targets.shape[1], drop).flatten(0, 1)  # (B * S, E)
         frames = self._by_segment(self._frames_before(targets))  # (B * S, L, D or P)
-        controls = self._by_segment(self._controls_for(targets, controls))
+        controls = self._by_segment(self._controls_for(targets.shape[:2], controls))
         traces = [()] * len(self.cores)
         if sampling_probability > 0 and frames.shape[1] > 1:
             traced = not drop and torch.is_grad_enabled() and z.device.type == "cpu"
@@ -490,7 +490,7 @@ class MusicVAE(nn.Module):
         if controls is not None:
             controls = finite_floats("controls", controls, "a tensor [n, steps, control_depth]", weight)
         first = z.new_zeros(len(z), self.config.output_depth)
-        controls = self._controls_for(first[:, None].expand(-1, steps, -1), controls)
+        controls = self._controls_for((len(z), steps), controls)
         embeddings, uniforms = self._embed(z, steps, None), self._uniforms(len(z), steps, generator, z.device)
         kind = self.config.output_kind
         drawn = self._roll_out(RollOut(kind.compact(first), embeddings, controls, uniforms), temperature)
@@ -626,13 +626,13 @@ class MusicVAE(nn.Module):
     def _by_segment(self, frames: Tensor) -> Tensor:  # (B, T, D) -> (B * S, L, D)
         return frames.unflatten(1, (-1, self.config.segment_steps)).flatten(0, 1) if self.conductor else frames
 
-    def _controls_for(self, frames: Tensor, controls: Tensor | None) -> Tensor:
-        """Controls [B, T, C] that belong to frames [B, T, D]; C is 0 for a model without controls."""
-        depth = self.config.control_depth
-        if controls is None and depth == 0:
-            return self.encoder.mu.weight.new_zeros(*frames.shape[:2], 0)
-        wanted = f"{[*frames.shape[:2], depth]} for this model"
-        if checked_type("controls", controls, Tensor, wanted).shape != (*frames.shape[:2], depth):
+    def _controls_for(self, shape: tuple[int, int], controls: Tensor | None) -> Tensor:
+        """Controls [B, T, C] that belong to frames of the shape [B, T]; C is 0 for a model without controls."""
+        shape = (*shape, self.config.control_depth)
+        if controls is None and not self.config.control_depth:
+            return self.encoder.mu.weight.new_zeros(shape)
+        wanted = f"{list(shape)} for this model"
+        if checked_type("controls", controls, Tensor, wanted).shape != shape:
             raise ValueError(f"controls must be {wanted}, got {list(controls.shape)}")
         return self._like_weights("controls", controls)
 

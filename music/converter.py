@@ -105,7 +105,7 @@ class BarsConverter:
         return CHORD_DEPTH if self.chords else 0
 
     def to_arrays(self, midi: PrettyMIDI) -> Windows:
-        """Cuts a song into windows of labels, one starting at each bar; each converter documents its labels.
+        """Cuts a song into windows, one from each bar on (grooves: end to end); each converter documents its labels.
 
         `skipped` of the result names what gave no window. If the song gave none at all, the first entry is "song".
         """
@@ -202,7 +202,7 @@ class BarsConverter:
     def no_windows(self) -> Cut:
         """A Cut of 0 windows: the shapes and types of the columns."""
         controls = np.zeros((0, self.steps if self.chords else 0), np.int8)
-        return Cut(self.no_labels(), controls, np.zeros(0, np.int32), *np.zeros((3, 0), np.int64))
+        return Cut(self.no_labels(), np.zeros(0, np.int32), controls, *np.zeros((3, 0), np.int64))
 
     def _fits(self, part: Part) -> bool:
         """Whether a part's bars are as long as the converter's."""

@@ -2,7 +2,7 @@
 
 `song_parts` splits a song into parts of one tempo and one time signature and rounds the notes to steps. The converters
 turn a part's notes into lines of labels, `cut_lines` cuts the lines into windows, and `as_windows` joins the windows of
-all parts. This module needs NumPy only, no tensors.
+all parts.
 """
 
 import itertools
@@ -23,8 +23,8 @@ MAX_BARS = 100  # of a melody line or drum line; the rest is left out
 GAP_BARS = 1  # a rest of this many bars ends a melody line or drum line
 
 NAMES_SHOWN = 5  # names per line of a report
-TEMPO_TOLERANCE = 1e-3  # relative; listeners notice a few hundredths, so a change below it alone is not heard
-DRIFT_STEPS = 0.1  # total drift of a note that ignored changes of tempo may add up to
+TEMPO_TOLERANCE = 1e-3  # relative; smaller changes of tempo are not heard
+DRIFT_STEPS = 0.1  # most that notes may drift while such changes are ignored
 BAR_SLACK = 1e-6  # bars; tolerance of a sum of floats that should equal a whole number of bars
 MAX_FILE_BARS = 2**31 - 2**20  # bars counted in a file; absurd time signatures have more
 
@@ -270,8 +270,8 @@ class Cut(NamedTuple):
     """Windows cut from one part."""
 
     labels: np.ndarray  # [n, steps(, ...)]
-    controls: np.ndarray  # [n, steps], or [n, 0] without controls
     lengths: np.ndarray  # [n(, segments)]
+    controls: np.ndarray  # [n, steps], or [n, 0] without controls
     track: np.ndarray  # [n]
     first_bar: np.ndarray  # [n] in the part
     start_bar: np.ndarray  # [n] in the file
@@ -292,7 +292,7 @@ def full_windows(part: Part, labels: np.ndarray, track: np.ndarray | int, first_
     n = len(labels)
     lengths = np.full(n, labels.shape[1], np.int32)
     controls, track = np.zeros((n, 0), np.int8), np.broadcast_to(track, n)
-    return Cut(labels, controls, lengths, track, first_bar, file_bars(part, first_bar))
+    return Cut(labels, lengths, controls, track, first_bar, file_bars(part, first_bar))
 
 
 def cut_lines(lines: Iterable[Line], part: Part, bars: int, bar_steps: int, skipped: list[Skipped]) -> Cut | None:
@@ -328,7 +328,7 @@ def _row_bytes(array: np.ndarray) -> np.ndarray:
 
 def as_windows(cuts: Sequence[Cut], nothing: Cut, skipped: Sequence[Skipped]) -> Windows:
     """Joins the windows of all parts; `nothing`, a Cut of 0 windows, gives the shapes and types."""
-    labels, controls, lengths, track, _, start_bar = map(np.concatenate, zip(nothing, *cuts, strict=True))
+    labels, lengths, controls, track, _, start_bar = map(np.concatenate, zip(nothing, *cuts, strict=True))
     place = track.astype(np.int16), start_bar.astype(np.int32)
     return Windows(labels, lengths, controls if nothing.controls.shape[1] else None, *place, tuple(skipped))
 

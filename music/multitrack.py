@@ -119,9 +119,8 @@ class MultitrackConverter(BarsConverter):
 
     def to_tensors(self, windows: Windows, generator: torch.Generator | None = None, indices: bool = False) -> Tensors:
         """One-hot frames [n, 512, 490] on the labels' device, zero where padded; inputs and targets are the same."""
-        labels, _, mask = label_tensors(windows)
+        labels, lengths, mask = label_tensors(windows)
         frames = one_hot(labels.clamp(min=0), mask * (labels >= 0), performance.DEPTH, indices=indices)
-        lengths = torch.as_tensor(windows.lengths, device=labels.device).long()
         return Tensors(frames, frames, lengths, chord_frames(windows, labels, mask) if self.chords else None)
 
     def from_tensors(self, outputs: Tensor) -> Tensor:

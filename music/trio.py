@@ -155,7 +155,8 @@ def _track_kinds(midi: PrettyMIDI) -> np.ndarray:
 
 def _trio_cuts(part: Part, kinds: np.ndarray, bar_steps: int, bars: int, skipped: list[Skipped]) -> Iterator[Cut]:
     """Windows of each melody, bass and drum track that play together; kinds as in `_track_kinds`."""
-    total = min(-(-part.end.max(initial=0) // bar_steps), MAX_TRIO_BARS)
+    played = -(-part.end.max(initial=0) // bar_steps)
+    total = min(played, MAX_TRIO_BARS)
     if total < bars:
         return
     lines = _track_lines(part, kinds, total * bar_steps)
@@ -165,7 +166,7 @@ def _trio_cuts(part: Part, kinds: np.ndarray, bar_steps: int, bars: int, skipped
     tracks = [[t for t in np.flatnonzero(kind) if t in lines] for kind in kinds]
     if kinds.shape[1] > MAX_TRIO_TRACKS:
         skipped.append(Skipped("tracks", f"after the first {MAX_TRIO_TRACKS}"))
-    if lost := _bars_beyond(total, part, tracks, bar_steps):
+    if played > total and (lost := _bars_beyond(total, part, tracks, bar_steps)):
         skipped.append(bars_skip("trios", lost, MAX_TRIO_BARS))
     if math.prod(map(len, tracks)) > MAX_TRIOS:
         skipped.append(Skipped("combinations of tracks", f"after the first {MAX_TRIOS:,}"))

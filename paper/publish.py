@@ -390,7 +390,7 @@ def _price(found: dict) -> tuple[str, str]:
     return number(found["elbo"]["kl_bits"]["mean"], 0), number(found["elbo"]["nats"]["mean"], 0)
 
 
-def accuracy_table(results: Path) -> str:
+def full_accuracy_table(results: Path) -> str:
     """Accuracy of every measured model from a draw of z, beside the paper's, Markdown."""
     header = ("model", "part", "majority label", "teacher-forced", "the paper's", "sampled", "the paper's")
     header += ("sampled, new windows", *PRICE)
@@ -455,7 +455,7 @@ def directions(results: Path) -> str:
 
 TABLES = {  # by the name in their marks
     "models": models_table,
-    "accuracy": accuracy_table,
+    "accuracy": full_accuracy_table,
     "training": training_table,
     "left out": of_models(other_sources_table, LEFT_OUT),
     "elsewhere": of_file(other_sources_table, "elsewhere"),

@@ -33,7 +33,7 @@ class HistoryRow(NamedTuple):
 class Position(NamedTuple):
     """Where a run stands. One that was stopped between two rows also holds the sums that its next row needs."""
 
-    step: int = 0  # global step: updates made, after the step of the first weights
+    step: int = 0  # updates made, counted on from the step of the first weights
     history: tuple[HistoryRow, ...] = ()
     seconds: float = 0.0  # duration of the run
     sums: tuple[float, ...] = ()  # loss, reconstruction, KL in nats and accuracy, over the updates since the last row

@@ -184,7 +184,7 @@ def test_docs_alone_rewrites_cards_and_tables(published):
 
 def test_tables_go_between_their_marks(published):
     results = published / "results"
-    table = publish.accuracy_table(results)
+    table = publish.full_accuracy_table(results)
     assert table.splitlines()[2].startswith("| mel_2bar | all |")
     assert "| 0.986 |" in table
     training = publish.training_table(results)
