@@ -50,7 +50,8 @@ ROLAND_PITCHES = (  # the nine drum classes on the electronic kit of the Groove 
 KITS = {"roland": ROLAND_PITCHES, "general_midi": DRUM_PITCHES}
 GROOVE_DEPTH = 3 * DRUM_CLASSES  # hits, velocities and offsets of each class
 TAP_CLASS = 3  # a tapped rhythm is on the open hi-hat
-PULSE_VELOCITY = 0.3  # of a tap that `with_pulse` adds, 0 to 1
+PULSE_CLASS = 2  # a pulse is on the closed hi-hat
+METAL = [2, 3, 7, 8]  # classes that keep a pulse: hi-hats, crash and ride
 MIN_SOFTNESS = 0.2  # softness is 1 minus the velocity, at least this, and scales the probability that a note is dropped
 SHARE_OF_MEAN = 0.3  # of a hit, the weight of the mean velocity in each
 MAX_OFFSET_STEPS = 0.499  # of a written hit, so that it is read at the same step
@@ -263,22 +264,16 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -x))
 
 
-def with_pulse(rhythm: np.ndarray, every: int) -> np.ndarray:
-    """A rhythm [steps, 27] with a soft tap on each `every`-th step that has none: a beat for drums to play."""
-    filled = rhythm.copy()
-    empty = ~filled[::every, :DRUM_CLASSES].any(-1)
-    filled[::every, TAP_CLASS] += empty
-    filled[::every, DRUM_CLASSES + TAP_CLASS] += PULSE_VELOCITY * empty
-    return filled
+def on_taps(
+    taps: np.ndarray, pulses: np.ndarray, logits: np.ndarray, temperature: float, uniforms: np.ndarray
+) -> np.ndarray:
+    """Grooves [n, steps, 27] that play where something is tapped, and a closed hi-hat on each pulse.
 
-
-def on_taps(taps: np.ndarray, logits: np.ndarray, temperature: float, uniforms: np.ndarray) -> np.ndarray:
-    """Grooves [n, steps, 27] that play where something is tapped, and there alone.
-
-    A tapped step has the hits that are drawn, or, if none is, the most likely one.
+    A tapped step has the hits that are drawn, or, if none is, the most likely one. A pulse on which a hi-hat or a
+    cymbal plays gets no other.
 
     Args:
-        taps: [n, steps] bool.
+        taps, pulses: [n, steps] bool.
         logits: as in `with_feel`.
         temperature: divides the logits of the hits; 0 takes those of a probability of at least 0.5.
         uniforms: [n, steps, 9] random numbers from 0 to 1, which decide; not read at temperature 0.
@@ -286,5 +281,6 @@ def on_taps(taps: np.ndarray, logits: np.ndarray, temperature: float, uniforms: 
     likely = logits[..., :DRUM_CLASSES]
     hits = sigmoid(likely / temperature) > uniforms if temperature else likely >= 0
     hits = hits | ~hits.any(-1, keepdims=True) & (likely == likely.max(-1, keepdims=True))
-    hits = (hits & taps[..., None]).astype(np.float32)
-    return with_feel(hits, logits)
+    hits &= taps[..., None]
+    hits[..., PULSE_CLASS] |= pulses & ~hits[..., METAL].any(-1)
+    return with_feel(hits.astype(np.float32), logits)

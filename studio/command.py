@@ -57,7 +57,7 @@ FOLLOWER = "mel_2bar_chords"  # the model that follows chords
 COMPOSED_BARS = 64
 STEPS = 5  # of an interpolation
 STRENGTH = 1.0  # of a groove
-PULSES = {"4th": 4, "8th": 2, "16th": 1}  # steps between the taps that drumify adds
+PULSES = {"4th": 4, "8th": 2, "16th": 1}  # steps between the strokes of the hi-hat that drumify adds
 TEMPERATURE = 0.5  # of the command's new music
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
 
@@ -360,7 +360,7 @@ def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[C
 
 def add_drumify_arguments(parser: argparse.ArgumentParser):
     """Adds the options of `drumify`."""
-    what = "add soft taps on every note of this length: more drums for a sparse rhythm"
+    what = "a closed hi-hat on every note of this length"
     parser.add_argument("--pulse", choices=tuple(PULSES), help=what)
     what = "number of pieces, which differ at a temperature above 0 (default: 1)"
     parser.add_argument("--count", type=int, default=1, help=what)

@@ -468,18 +468,20 @@ def test_drums_are_played_to_the_onsets_of_any_track():
     assert notes(trained.drumify(midi)) != notes(drums)
 
 
-def test_a_pulse_gives_drums_to_the_steps_where_a_sparse_rhythm_has_none():
+def test_a_pulse_adds_a_hi_hat_to_what_the_rhythm_plays():
     trained, midi = model("tap"), PrettyMIDI(initial_tempo=120)
     midi.instruments.append(Instrument(0))
     midi.instruments[0].notes = [Note(90, 60, bar * 2.0 + 0.125, bar * 2.0 + 1) for bar in range(2)]
 
-    def steps(**options):
-        return {round(note.start / 0.125) for note in trained.drumify(midi, **options).instruments[0].notes}
+    def played(**options):
+        hits = trained.drumify(midi, **options).instruments[0].notes
+        return {(round(note.start / 0.125), note.pitch) for note in hits}
 
-    onsets = {1, 17}
-    assert steps() == onsets
-    assert steps(pulse=4) == onsets | set(range(0, 32, 4))
-    assert steps(pulse=2) == onsets | set(range(0, 32, 2))
+    assert {step for step, _ in played()} == {1, 17}
+    for pulse in (4, 2):
+        strokes = {(step, 42) for step in range(0, 32, pulse)}
+        assert strokes <= played(pulse=pulse)
+        assert {step for step, _ in played(pulse=pulse) - strokes} == {1, 17}
     with pytest.raises(ValueError, match="pulse must be"):
         trained.drumify(midi, pulse=0)
 
@@ -510,8 +512,8 @@ def test_drums_are_what_the_model_plays_after_them():
     """Fed with the drums, it gives their hits again, as a decoder does that plays step by step."""
     windows, z = as_windows("tap")
     taps = windows.labels[..., :9].any(-1)
-    played = model("tap").drummed(windows)
-    again = on_taps(taps, forced("tap", z, played), temperature=0.0, uniforms=np.zeros(0))
+    played = model("tap").drummed(windows, np.zeros(windows.labels.shape[:2], bool))
+    again = on_taps(taps, np.zeros_like(taps), forced("tap", z, played), temperature=0.0, uniforms=np.zeros(0))
     np.testing.assert_array_equal(again[..., :9], played[..., :9])
 
 
