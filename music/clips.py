@@ -67,6 +67,7 @@ class Clip(NamedTuple):
     qpm: float = 120.0  # quarter notes per minute
     program: int | tuple[int, ...] | None = None  # General MIDI, from 0: of its track, or of each
     tracks: tuple[int, ...] = ()  # indices in PrettyMIDI.instruments
+    names: tuple[str, ...] = ()  # of the tracks that are written
     start_bar: int = 0  # from 0, in the song
     fill: str | None = None  # of FILLS; what fills up its last window: rests when None, the clip if it is its only one
     own: OwnNotes | None = None  # its notes as they were played
@@ -124,9 +125,9 @@ def read_clip(
     period = len(labels) if bars is None or fill == "loop" else bars * bar_steps
     labels = labels if bars is None else fitted(labels, bars * bar_steps, fill or "rest", held)
     own = None if line else OwnNotes(_played(part, tracks, period, len(labels), _takes_one(converter)), labels)
-    programs = _programs(midi, song, tracks)
-    program = programs[0] if _takes_one(converter) else programs
-    return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, start_bar, fill, own)
+    programs, names = _programs(midi, song, tracks), tuple(midi.instruments[k].name for k in tracks)
+    program, names = (programs[0], names[:1]) if _takes_one(converter) else (programs, names)
+    return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, names, start_bar, fill, own)
 
 
 def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:

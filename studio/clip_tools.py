@@ -494,7 +494,7 @@ class ClipTools:
         """
         self.groove_converter("drumify")
         source = self._random_source(seed, generator)
-        clip = self.clip(rhythm, rhythm=True)._replace(program=0)
+        clip = self.clip(rhythm, rhythm=True)._replace(program=0, names=())
         cutting, windows = self._cut(clip)
         pulses = np.zeros(windows.labels.shape[:2], bool)
         if pulse is not None:
@@ -682,8 +682,11 @@ class ClipTools:
 
     def _written(self, clip: Clip, qpm: float | None = None, program: Programs = None) -> PrettyMIDI:
         """A clip as a song, as loud as the notes that it was read from."""
+        names = clip.names if program is None else ()
         qpm, program = clip.qpm if qpm is None else qpm, clip.program if program is None else program
         midi = self.converter.from_arrays(self.converter.as_cut(clip.labels[None])[0], qpm, program, clip.chords)
+        for track, name in zip(midi.instruments, names, strict=False):
+            track.name = name
         has_dynamics = isinstance(self.converter, GrooveConverter)  # of its own
         return midi if clip.own is None or has_dynamics else as_loud_as(midi, clip.own.notes)
 

@@ -211,6 +211,16 @@ def test_a_clip_of_one_long_note_goes_on_from_its_window_with_the_onset():
     assert onsets(midi, 3 * BAR) == onsets(trained.reconstruct_clip(looped), 0, 2 * BAR) != []
 
 
+def test_a_piece_keeps_the_name_of_the_clips_track_unless_its_program_changes():
+    trained, midi = model("melody"), PrettyMIDI(initial_tempo=120)
+    midi.instruments.append(Instrument(0, name="lead"))
+    midi.instruments[0].notes = [Note(90, 60 + k, k * 0.5, k * 0.5 + 0.5) for k in range(16)]
+    assert trained.reconstruct_clip(midi).instruments[0].name == "lead"
+    assert trained.continue_clip(midi, 2, seed=0)[0].instruments[0].name == "lead"
+    assert trained.reconstruct_clip(midi, program=73).instruments[0].name == ""
+    assert model("tap").drumify(midi).instruments[0].name == ""
+
+
 def test_windows_that_cannot_be_joined_are_sampled_at_their_own_length():
     ours, theirs = model("tracks").sample_clips(2, 1, seed=0), model("tracks").sample(2, seed=0)
     assert [notes(midi) for midi in ours] == [notes(midi) for midi in theirs]
