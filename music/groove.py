@@ -51,7 +51,7 @@ KITS = {"roland": ROLAND_PITCHES, "general_midi": DRUM_PITCHES}
 GROOVE_DEPTH = 3 * DRUM_CLASSES  # hits, velocities and offsets of each class
 TAP_CLASS = 3  # a tapped rhythm is on the open hi-hat
 PULSE_CLASS = 2  # a pulse is on the closed hi-hat
-METAL = [2, 3, 7, 8]  # classes that keep a pulse: hi-hats, crash and ride
+CYMBALS = [2, 3, 7, 8]  # classes that keep a pulse: hi-hats, crash and ride
 MIN_SOFTNESS = 0.2  # softness is 1 minus the velocity, at least this, and scales the probability that a note is dropped
 SHARE_OF_MEAN = 0.3  # of a hit, the weight of the mean velocity in each
 MAX_OFFSET_STEPS = 0.499  # of a written hit, so that it is read at the same step
@@ -264,16 +264,20 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -x))
 
 
-def on_taps(
-    taps: np.ndarray, pulses: np.ndarray, logits: np.ndarray, temperature: float, uniforms: np.ndarray
-) -> np.ndarray:
-    """Grooves [n, steps, 27] that play where something is tapped, and a closed hi-hat on each pulse.
+def with_pulse(hits: np.ndarray, every: int) -> np.ndarray:
+    """Hits [n, steps, 9] of windows end to end with a closed hi-hat on each `every`-th step without a cymbal."""
+    pulsed = hits.reshape(-1, DRUM_CLASSES).copy()
+    pulsed[::every, PULSE_CLASS] += ~pulsed[::every, CYMBALS].any(-1)
+    return pulsed.reshape(hits.shape)
 
-    A tapped step has the hits that are drawn, or, if none is, the most likely one. A pulse on which a hi-hat or a
-    cymbal plays gets no other.
+
+def on_taps(taps: np.ndarray, logits: np.ndarray, temperature: float, uniforms: np.ndarray) -> np.ndarray:
+    """Grooves [n, steps, 27] that play where something is tapped, and there alone.
+
+    A tapped step has the hits that are drawn, or, if none is, the most likely one.
 
     Args:
-        taps, pulses: [n, steps] bool.
+        taps: [n, steps] bool.
         logits: as in `with_feel`.
         temperature: divides the logits of the hits; 0 takes those of a probability of at least 0.5.
         uniforms: [n, steps, 9] random numbers from 0 to 1, which decide; not read at temperature 0.
@@ -281,6 +285,5 @@ def on_taps(
     likely = logits[..., :DRUM_CLASSES]
     hits = sigmoid(likely / temperature) > uniforms if temperature else likely >= 0
     hits = hits | ~hits.any(-1, keepdims=True) & (likely == likely.max(-1, keepdims=True))
-    hits &= taps[..., None]
-    hits[..., PULSE_CLASS] |= pulses & ~hits[..., METAL].any(-1)
-    return with_feel(hits.astype(np.float32), logits)
+    hits = (hits & taps[..., None]).astype(np.float32)
+    return with_feel(hits, logits)

@@ -79,7 +79,7 @@ def grooves_of(trained: TrainedModel, windows: Windows) -> np.ndarray:
     if trained.converter.humanize:
         known = np.repeat((1, 0, 0), DRUM_CLASSES).astype(np.float32)
         return trained.humanized(windows._replace(labels=windows.labels * known))
-    return trained.drummed(windows, np.zeros(windows.labels.shape[:2], bool))
+    return trained.drummed(windows)
 
 
 def fit_baseline(labels: np.ndarray) -> Baseline:

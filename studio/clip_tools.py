@@ -40,7 +40,7 @@ from music.clips import (
 )
 from music.converter import Programs, as_array, take
 from music.grid import NAMES_SHOWN, counted
-from music.groove import on_taps, with_feel
+from music.groove import on_taps, with_feel, with_pulse
 from music.labels import DRUM_CLASSES
 from music.midi_output import as_loud_as, with_own_notes
 from prior import Codes, fit_sequence
@@ -495,18 +495,17 @@ class ClipTools:
         self.groove_converter("drumify")
         source = self._random_source(seed, generator)
         clip = self.clip(rhythm, rhythm=True)._replace(program=0, names=())
+        pulse = None if pulse is None else checked_count("pulse", pulse)
         cutting, windows = self._cut(clip)
-        pulses = np.zeros(windows.labels.shape[:2], bool)
+        drawn = self.drummed(windows, checked_temperature(temperature), source)
         if pulse is not None:
-            pulses.flat[:: checked_count("pulse", pulse)] = True
-        drawn = self.drummed(windows, pulses, checked_temperature(temperature), source)
-        cutting = cutting._replace(sounds=cutting.sounds | pulses.any(-1))
+            hits = with_pulse(drawn[..., :DRUM_CLASSES], pulse)
+            drawn = with_feel(hits, self._logits(self.posterior(windows).loc, drawn))
+            cutting = cutting._replace(sounds=hits.any((1, 2)))
         return self._written(self._rejoined(clip, cutting, drawn), qpm, program)
 
-    def drummed(
-        self, windows: Windows, pulses: np.ndarray, temperature: float = 0.0, source: Generator | None = None
-    ) -> np.ndarray:
-        """Labels [n, steps, 27] of drums to windows of a rhythm, with hits at its onsets and on pulses [n, steps].
+    def drummed(self, windows: Windows, temperature: float = 0.0, source: Generator | None = None) -> np.ndarray:
+        """Labels [n, steps, 27] of drums to windows of a rhythm, with hits at its onsets and there alone.
 
         Each pass is given the one before, until it changes nothing that could be heard.
         """
@@ -514,7 +513,7 @@ class ClipTools:
         taps = windows.labels[..., :DRUM_CLASSES].any(-1)
         uniforms = as_array(uniform((*taps.shape, DRUM_CLASSES), source, self.device))
         for _ in range(taps.shape[1]):
-            before, played = played, on_taps(taps, pulses, self._logits(z, played), temperature, uniforms)
+            before, played = played, on_taps(taps, self._logits(z, played), temperature, uniforms)
             if np.allclose(before, played, atol=1e-4):
                 break
         return played
