@@ -4,5 +4,5 @@
 - Samples: core_steps (a decoder, step by step), roll_out (one kernel call), cuda_graph (one launch).
 - Classes and lists: classes, softmax, list_draws, bit_lists.
 - Training: adam, memory, precision.
-- Shared: checks (of arguments), masks (of lengths), rng (keyed random numbers), slerp.
+- Shared: checks (of arguments), archive (of checkpoints), masks (of lengths), rng (keyed random numbers), slerp.
 """

@@ -68,11 +68,11 @@ SPELLINGS = {  # other spellings in texts that a user gives, as patterns; a song
     "[Δ∆△]": "maj7",
     "[°º]": "dim",
     "[øØ]7?": "m7b5",
-    r"[Mm]aj?(?=\d|\)|$)": "maj",
+    r"[Mm]aj?(?=\d|\)|/|$)": "maj",
     "mi(?!n)": "m",
-    "(?<=[A-G#b])2$": "add2",
-    "69$": "6/9",
-    r"\d+sus[24]$": "7sus",
+    "(?<=[A-G#b])2(?=/|$)": "add2",
+    "69(?=/|$)": "6/9",
+    r"\d+sus[24](?=/|$)": "7sus",
 }
 
 GUESSED_KINDS = {  # semitones above the root
@@ -167,9 +167,13 @@ def is_chord(symbol: str) -> bool:
 
 def given_class(text: str) -> int:
     """The class of a chord that a user gives, 0 to 48: `chord_class` that takes SPELLINGS, too."""
+    symbol = text
     for pattern, usual in SPELLINGS.items():
-        text = re.sub(pattern, usual, text)
-    return chord_class(text)
+        symbol = re.sub(pattern, usual, symbol)
+    try:
+        return chord_class(symbol)
+    except ChordError as error:
+        raise ChordError(str(error).replace(repr(symbol), repr(text))) from error
 
 
 def chords_to_controls(symbols: Sequence[str], steps: int) -> np.ndarray:

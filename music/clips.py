@@ -24,12 +24,12 @@ from music.grid import (
     part_at,
     song_parts,
     steady_tempo,
-    steps_of_bar,
     steps_per_second,
     time_signature_text,
 )
 from music.labels import FIRST_PITCH, NO_EVENT, NOTE_OFF
 from music.melody import PitchedTracksConverter
+from music.midi_song import CHARSET
 
 MAX_CLIP_BARS = 1024
 PEDAL_STEPS = 1.5  # a note that lasts this much longer than it was played is held by the pedal; rounding adds less
@@ -69,7 +69,7 @@ class Clip(NamedTuple):
     tracks: tuple[int, ...] = ()  # indices in PrettyMIDI.instruments
     names: tuple[str, ...] = ()  # of the tracks that are written
     start_bar: int = 0  # from 0, in the song
-    fill: str | None = None  # of FILLS; what fills up its last window: rests when None, the clip if it is its only one
+    fill: str | None = None  # of FILLS; fills up its last window. When None rests, or itself if shorter than a window
     own: OwnNotes | None = None  # its notes as they were played
 
 
@@ -116,7 +116,7 @@ def read_clip(
     bars, fill = checked_bars(bars), checked_fill(fill)
     track = _only_track(midi, converter) if track is None else track
     song = steady_tempo(midi if track is None else with_one_track(midi, converter, track))
-    part, start_bar = _part_of_clip(song, start_bar, bars, converter)
+    part, start_bar = _part_of_clip(song, start_bar, bars, converter, any_track=line is not None)
     labels, tracks = (line or converter.line)(part, song)
     if not len(labels):
         raise _no_clip(song, converter, part, start_bar, bars)
@@ -125,7 +125,7 @@ def read_clip(
     period = len(labels) if bars is None or fill == "loop" else bars * bar_steps
     labels = labels if bars is None else fitted(labels, bars * bar_steps, fill or "rest", held)
     own = None if line else OwnNotes(_played(part, tracks, period, len(labels), _takes_one(converter)), labels)
-    programs, names = _programs(midi, song, tracks), tuple(midi.instruments[k].name for k in tracks)
+    programs, names = _programs(midi, song, tracks), tuple(_as_written(midi.instruments[k].name) for k in tracks)
     program, names = (programs[0], names[:1]) if _takes_one(converter) else (programs, names)
     return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, names, start_bar, fill, own)
 
@@ -140,7 +140,7 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
     """
     song, bar_steps, track = steady_tempo(midi), converter.steps_per_bar, _only_track(midi, converter)
     chosen = song if track is None else with_one_track(song, converter, track)
-    longest = _longest_part(song_parts(chosen), converter)
+    longest = _longest_part(song_parts(chosen), converter, _tracks_taken(chosen, converter))
     if longest is None:
         raise ValueError(f"no notes in {time_signature_text(converter.time_signature)}")
     bars = -(-int(longest.end.max()) // bar_steps)
@@ -151,15 +151,13 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
     return clip._replace(labels=clip.labels[first * bar_steps : end * bar_steps], start_bar=clip.start_bar + first)
 
 
-def in_one_metre(midi: PrettyMIDI) -> bool:
+def in_one_metre(parts: Sequence[Part]) -> bool:
     """Whether all notes of a song lie in one part, from its first bar on; `read_clip` then takes all its bars."""
-    parts = song_parts(steady_tempo(midi))
     return [k for k, part in enumerate(parts) if len(part.start)] == [part_at(parts, 0)]
 
 
-def song_end(midi: PrettyMIDI, start_bar: int, converter: BarsConverter) -> int:
+def song_end(parts: Sequence[Part], start_bar: int, converter: BarsConverter) -> int:
     """The number of bars up to the last note of a song, or to the change of metre after the bar `start_bar`."""
-    parts = song_parts(steady_tempo(midi))
     part = parts[part_at(parts, start_bar)]
     return int(file_bars(part, _bars_from(part, 0, converter)))
 
@@ -217,6 +215,11 @@ def _only_track(midi: PrettyMIDI, converter: BarsConverter) -> int | None:
     return pitched[0] if len(pitched) == 1 and isinstance(converter, PitchedTracksConverter) else None
 
 
+def _as_written(name: str) -> str:
+    """The name of a track with the characters that a file can hold."""
+    return name.encode(CHARSET, "replace").decode(CHARSET)
+
+
 def _takes_one(converter: BarsConverter) -> bool:
     """Whether a converter reads a single track, or several as one."""
     return isinstance(converter, DrumTracksConverter | PitchedTracksConverter)
@@ -230,11 +233,13 @@ def _programs(midi: PrettyMIDI, song: PrettyMIDI, tracks: tuple[int, ...]) -> tu
 
 
 def _part_of_clip(
-    song: PrettyMIDI, start_bar: int | None, bars: int | None, converter: BarsConverter
+    song: PrettyMIDI, start_bar: int | None, bars: int | None, converter: BarsConverter, any_track: bool
 ) -> tuple[Part, int]:
     """The notes of a clip in steps from its start, of one part of the song alone, and the clip's first bar."""
     parts = song_parts(song)
-    part = _longest_part(parts, converter) if start_bar is None and bars is None else None
+    part, tracks = None, range(len(song.instruments)) if any_track else _tracks_taken(song, converter)
+    if start_bar is None and bars is None:
+        part = _longest_part(parts, converter, tracks)
     if part is None:
         start_bar = start_bar or 0
         part = _checked_part(parts, start_bar, bars, converter)
@@ -247,22 +252,28 @@ def _part_of_clip(
     return _steps_of_part(converter.sustained(part, song), first, bars * converter.steps_per_bar), start_bar
 
 
-def _longest_part(parts: Sequence[Part], converter: BarsConverter | None = None) -> Part | None:
-    """The longest part with notes, of those in the converter's time signature if one is given; None without any."""
-    fits = [one for one in parts if len(one.start) and (converter is None or _fits(one, converter))]
-    return max(fits, key=lambda part: int(part.end.max()), default=None)
+def _longest_part(parts: Sequence[Part], converter: BarsConverter, tracks: Sequence[int]) -> Part | None:
+    """The longest part in the converter's time signature with notes, of these tracks if one has such; else None."""
+    fits = [part for part in parts if len(part.start) and converter.fits(part)]
+    heard = [part for part in fits if np.isin(part.track, tracks).any()]
+    return max(heard or fits, key=_last_step, default=None)
 
 
-def _fits(part: Part, converter: BarsConverter) -> bool:
-    """Whether a part's bars are as long as the converter's."""
-    return steps_of_bar(part.time_signature) == converter.steps_per_bar
+def _last_step(part: Part) -> int:
+    """The step in which the last note of a part ends."""
+    return int(part.end.max(initial=0))
+
+
+def _tracks_taken(song: PrettyMIDI, converter: BarsConverter) -> list[int]:
+    """The indices of the tracks with notes that a converter takes."""
+    return [k for k, one in enumerate(song.instruments) if one.notes and converter.track_refusal(one) is None]
 
 
 def _checked_part(parts: Sequence[Part], start_bar: int, bars: int | None, converter: BarsConverter) -> Part:
     """The part in which the bars of a clip lie; raises ValueError where they are in another time signature."""
     index = part_at(parts, start_bar)
     part = parts[index]
-    if not _fits(part, converter):
+    if not converter.fits(part):
         raise ValueError(_other_metre(parts, part, start_bar, converter))
     ends_at = next((int(file_bars(later, 0)) for later in parts[index + 1 :] if len(later.start)), None)
     if ends_at is not None and (bars is None or start_bar + bars > ends_at):
@@ -275,8 +286,8 @@ def _checked_part(parts: Sequence[Part], start_bar: int, bars: int | None, conve
 
 def _other_metre(parts: Sequence[Part], part: Part, start_bar: int, converter: BarsConverter) -> str:
     """Why no clip begins at a bar of another time signature, and where one can begin."""
-    fits = [one for one in parts if len(one.start) and _fits(one, converter)]
-    named = part if fits else _longest_part(parts) or part  # of a song with a pickup, not the pickup's
+    fits = [one for one in parts if len(one.start) and converter.fits(one)]
+    named = part if fits else max(parts, key=_last_step)  # of a song with a pickup, not the pickup's
     metre, wanted = (time_signature_text(one.time_signature) for one in (named, converter))
     bar = start_bar if named is part else int(file_bars(named, 0))
     where = f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}" if fits else NO_METRE
@@ -321,7 +332,7 @@ def _no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: 
     stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
     if not len(part.start):
         return NoClipError(f"no notes {stretch}", OTHER_BARS)
-    taken = [k for k, one in enumerate(song.instruments) if one.notes and converter.track_refusal(one) is None]
+    taken = _tracks_taken(song, converter)
     if taken and not np.isin(taken, part.track).any():
         return NoClipError(f"the model's tracks have no notes {stretch}", OTHER_BARS)
     drums = drum_tracks(song)

@@ -119,11 +119,11 @@ class BarsConverter:
             for track, instrument in enumerate(midi.instruments)
             if (refusal := self.track_refusal(instrument))
         ]
-        skipped += [metre_skip(part) for part in parts if not self._fits(part)]
+        skipped += [metre_skip(part) for part in parts if not self.fits(part)]
         cuts = []
         if self.cut_at_changes or len(parts) == 1:
             facts = self.song_facts(midi)
-            sounding = [part for part in parts if len(part.start) and self._fits(part)]
+            sounding = [part for part in parts if len(part.start) and self.fits(part)]
             if len(sounding) > MAX_PARTS:
                 skipped.append(Skipped("changes", f"of tempo or metre after the first {MAX_PARTS:,}"))
             cuts = list(_first(cut for part in sounding[:MAX_PARTS] for cut in self.cut_part(part, facts, skipped)))
@@ -204,7 +204,7 @@ class BarsConverter:
         controls = np.zeros((0, self.steps if self.chords else 0), np.int8)
         return Cut(self.no_labels(), np.zeros(0, np.int32), controls, *np.zeros((3, 0), np.int64))
 
-    def _fits(self, part: Part) -> bool:
+    def fits(self, part: Part) -> bool:
         """Whether a part's bars are as long as the converter's."""
         return steps_of_bar(part.time_signature) == self.steps_per_bar
 
@@ -218,11 +218,11 @@ class BarsConverter:
         parts = [part for part in parts if len(part.start)]
         if not parts:
             return "no notes"
-        others = " and ".join(dict.fromkeys(time_signature_text(p.time_signature) for p in parts if not self._fits(p)))
-        if not any(map(self._fits, parts)):
+        others = " and ".join(dict.fromkeys(time_signature_text(p.time_signature) for p in parts if not self.fits(p)))
+        if not any(map(self.fits, parts)):
             return f"{others} throughout"
         without_chords = [skip.reason for skip in skipped if skip.what.startswith("chords")]
-        fitting = list(filter(self._fits, parts))[:MAX_PARTS]
+        fitting = list(filter(self.fits, parts))[:MAX_PARTS]
         reason = without_chords[0] if without_chords else self.why_no_window(midi, fitting)
         if changes and reason == self.too_short:
             return f"{reason} between tempo changes, where windows end (follow_tempo=True: they do not); {changes}"

@@ -66,7 +66,7 @@ def true_chords(midi: PrettyMIDI, count: int) -> np.ndarray:
 
 def compared(tune: PrettyMIDI, midi: PrettyMIDI) -> Chords:
     """The chords of a tune, and those estimated from a song whose first track is its melody."""
-    clip = read_clip(midi, CONVERTER, track=0)
+    clip = read_clip(midi, CONVERTER, track=0, start_bar=0)
     estimated = chords_of_clip(midi, clip, CONVERTER)[::CHORD_STEPS]
     return Chords(true_chords(tune, len(estimated)), estimated)
 

@@ -5,7 +5,7 @@ import difflib
 import itertools
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from music.clip_chords import SONG_CHORDS
 from music.clips import FILLS, Clip, checked_bars, in_one_metre
 from music.converter import empty_song, named_tracks
 from music.drums import DrumTracksConverter
-from music.grid import counted, seconds_per_step, time_signature_text
+from music.grid import Part, counted, seconds_per_step, song_parts, steady_tempo, time_signature_text
 from music.intake import check_drum_map, tracks_of, with_drum_tracks
 from music.midi_output import (
     SWING_UNITS,
@@ -116,20 +116,23 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         add_arguments(tools.add_parser(name, **words), tool)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        tools.choices[options.tool].error(fault_of(unknown, options.tool, tools.choices[options.tool].format_usage()))
+        known = {name: re.findall(r"--[\w-]+", parser.format_usage()) for name, parser in tools.choices.items()}
+        tools.choices[options.tool].error(fault_of(unknown, options.tool, known))
     return options
 
 
-def fault_of(unknown: list[str], name: str, usage: str) -> str:
-    """What is wrong with arguments that a tool does not know: an option with the nearest one, or a clip too many."""
-    if wrong := next((word.split("=")[0] for word in unknown if word.startswith("-")), None):
-        known = re.findall(r"--[\w-]+", usage)
-        if wrong in known:
-            return f"{wrong} comes after {name}"
-        close = difflib.get_close_matches(wrong, known, 1)
-        return f"there is no option {wrong}" + (f"; did you mean {close[0]}?" if close else "")
-    takes = {0: "takes no clip", 1: "takes one clip"}.get(COMMANDS[name].clips, "takes its clips side by side")
-    return f"{name} {takes}: {' '.join(unknown)} is too much"
+def fault_of(unknown: list[str], name: str, known: dict[str, list[str]]) -> str:
+    """What is wrong with arguments that a tool does not know; known: the options of each tool."""
+    wrong = next((word.split("=")[0] for word in unknown if word.startswith("-")), None)
+    if wrong is None:
+        takes = {0: "takes no clip", 1: "takes one clip"}.get(COMMANDS[name].clips, "takes its clips side by side")
+        return f"{name} {takes}: unexpected {' '.join(unknown)}"
+    if wrong in known[name]:
+        return f"{wrong} comes after {name}"
+    if others := [tool for tool, options in known.items() if wrong in options]:
+        return f"{name} has no option {wrong}, as {', '.join(others)} {'has' if len(others) == 1 else 'have'}"
+    close = difflib.get_close_matches(wrong, known[name], 1, cutoff=0.75)
+    return f"there is no option {wrong}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def example_of(name: str, tool: "Tool") -> str:
@@ -401,7 +404,8 @@ def file_name(options: argparse.Namespace, *words: str) -> str:
     tool, model = TOOLS[options.tool], model_name(options.path)
     if options.model != tool.model and model not in words:
         words += (model,)
-    own = {"variation": None, "dial": None, "strength": STRENGTH, "temperature": tool.temperature}
+    dial = DIAL if options.tool == "personalize" else None
+    own = {"variation": None, "dial": dial, "strength": STRENGTH, "temperature": tool.temperature}
     changed = {name: getattr(options, name) for name in own if getattr(options, name, own[name]) != own[name]}
     words += tuple(f"{name}{value:g}" for name, value in changed.items())
     if uses_seed(options):
@@ -434,18 +438,19 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
             clip = clip_with_chords(trained, midi, options, track=track, **cutting)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        where = f"{bars_taken(trained, midi, clip, options)}, track {', '.join(map(str, clip.tracks))}"
+        parts = song_parts(steady_tempo(midi))
+        where = f"{bars_taken(trained, parts, clip, options)}, track {', '.join(map(str, clip.tracks))}"
         tell(f"{path}: {where}, {clip.qpm:.4g} quarters per minute; it has {named_tracks(midi)}")
-        for line in advice(trained.converter, midi, clip, options):
+        for line in advice(trained.converter, midi, parts, clip, options):
             tell(line)
         clips.append(clip)
     return clips
 
 
-def bars_taken(trained: ClipTools, midi: PrettyMIDI, clip: Clip, options: argparse.Namespace) -> str:
+def bars_taken(trained: ClipTools, parts: Sequence[Part], clip: Clip, options: argparse.Namespace) -> str:
     """The bars of a clip, in words."""
     bars = f"bars {clip.start_bar + 1} to {clip.start_bar + bars_of(trained, clip)}"
-    if options.from_bar is not None or options.clip_bars is not None or in_one_metre(midi):
+    if options.from_bar is not None or options.clip_bars is not None or in_one_metre(parts):
         return bars
     return f"{bars}, the longest stretch in {time_signature_text(trained.converter.time_signature)}"
 
@@ -519,7 +524,7 @@ def check_options(options: argparse.Namespace):
 
 
 def song_of(path: str) -> PrettyMIDI:
-    """The song of a file; raises ValueError for a folder, which a clip cannot be, and as `load_midi`."""
+    """The song of a file; raises ValueError for a folder, and what `load_midi` raises."""
     if Path(path).is_dir():
         raise ValueError(f"{path} is a folder: give a MIDI file")
     return load_midi(path)
@@ -562,7 +567,8 @@ def check_chords(trained: ClipTools, options: argparse.Namespace, model: str):
     if follows and chords is None:
         raise ValueError(f'{model} follows chords: give them, such as --chords "Am7 | G7"')
     if chords is not None and not follows:
-        raise ValueError(f"{model} does not follow chords: take --model {FOLLOWER}, or omit --chords")
+        remedy = "" if COMMANDS[options.tool].chords.required else ", or omit --chords"
+        raise ValueError(f"{model} does not follow chords: take --model {FOLLOWER}{remedy}")
 
 
 def turn_dial(trained: ClipTools, options: argparse.Namespace):
@@ -754,6 +760,7 @@ TOOLS = {  # they write MIDI files
         "beat.mid --strength 0.8",
         model=GROOVE_TOOLS["groove"][1],
         temperature=None,
+        chords=None,
         options=add_groove_arguments,
     ),
     "drumify": Tool(
@@ -761,6 +768,7 @@ TOOLS = {  # they write MIDI files
         "play drums to the rhythm of any track",
         "bass.mid --track 0",
         model=GROOVE_TOOLS["drumify"][1],
+        chords=None,
         options=add_drumify_arguments,
         check=check_drumify,
     ),

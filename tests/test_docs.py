@@ -271,7 +271,7 @@ def test_the_minutes_of_published_models_are_those_of_the_results():
 
 def test_the_readme_counts_the_songs():
     songs = sum(entry.split == "train" for entry in read_manifest())
-    assert f"They were trained on files among {songs:,}" in README
+    assert f"The models were trained on songs among {songs:,} files" in README
     assert f"{len(midi_files(BUILT_IN))} built-in songs" in README
 
 

@@ -87,6 +87,9 @@ SPELLINGS = {
     "Amin7": "Am",
     "C2": "C",
     "C69": "C",
+    "C2/E": "C",
+    "C69/G": "C",
+    "CMa/E": "C",
     "NC": NO_CHORD,
     "n.c.": NO_CHORD,
 }
@@ -369,7 +372,7 @@ def test_commas_between_chords_are_spaces():
     [
         ("Am7 H7 | G", "'H7' at character 5, bar 1: 'H7' is no chord symbol"),
         ("C | G | Csus4", "'Csus4' at character 9, bar 3: 'Csus4' has no third: give C or Cm"),
-        ("A♭7sus4", "'A♭7sus4' at character 1, bar 1: 'Ab7sus' has no third: give Ab or Abm"),
+        ("A♭7sus4", "'A♭7sus4' at character 1, bar 1: 'A♭7sus4' has no third: give Ab or Abm"),
         ("% | C", "'%' at character 1, bar 1"),
         ("C | | G", "bar 2, at character 4, has no chord"),
         ("C F G | C", "bar 1, at character 1, has 3 chords, which cannot share its 16 steps"),

@@ -30,6 +30,7 @@ from music.clips import (
     read_clip,
     sounding_after,
 )
+from music.grid import song_parts
 from music.labels import FIRST_PITCH, KEYS, MIN_PITCH, NO_NOTE, NOTE_OFF
 
 BAR = 16  # steps of 4/4
@@ -212,7 +213,7 @@ def test_the_longest_stretch_in_the_models_metre_is_taken_where_no_bars_are_name
     assert (clip.start_bar, len(clip.labels), clip.fill) == (4, 3 * BAR, "loop")
     assert np.flatnonzero(clip.labels >= FIRST_PITCH).tolist() == [8, 24, 34]
     assert clip.own.notes[:, 2].tolist() == [63, 64, 65]
-    assert not in_one_metre(midi)
+    assert not in_one_metre(song_parts(midi))
     with pytest.raises(ValueError, match="in 1/8 at bar 1, the model in 4/4; it is in 4/4 at bar 2: choose other bars"):
         read_clip(midi, MelodyConverter(), bars=2)
 
@@ -224,9 +225,18 @@ def test_a_song_without_the_models_metre_is_refused_by_that_of_its_longest_part(
         read_clip(midi, MelodyConverter(), **cutting)
 
 
+@pytest.mark.parametrize("read", [read_clip, longest_clip])
+def test_the_stretch_has_notes_of_a_track_that_the_model_takes(read):
+    midi = in_metres([(0, 4, 60), (20, 24, 62)], (4, 4, 0), (3, 4, 32), (4, 4, 56))
+    midi.instruments.append(Instrument(60))
+    midi.instruments[1].notes = [Note(80, 65, k * STEP, (k + 8) * STEP) for k in range(0, 200, 8)]
+    clip = read(midi, MelodyConverter())
+    assert (clip.start_bar, clip.tracks, len(clip.labels)) == (0, (0,), 2 * BAR)
+
+
 def test_all_bars_of_a_song_in_one_metre_are_taken_also_where_another_follows_its_last_note():
     midi = in_metres([(20, 24, 60), (70, 74, 62)], (4, 4, 0), (3, 4, 80))
-    assert in_one_metre(midi)
+    assert in_one_metre(song_parts(midi))
     free, named = read_clip(midi, MelodyConverter()), read_clip(midi, MelodyConverter(), start_bar=0)
     assert (free.start_bar, len(free.labels)) == (0, 5 * BAR)
     np.testing.assert_array_equal(free.labels, named.labels)

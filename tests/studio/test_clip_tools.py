@@ -219,6 +219,17 @@ def test_a_piece_keeps_the_name_of_the_clips_track_unless_its_program_changes():
     assert trained.continue_clip(midi, 2, seed=0)[0].instruments[0].name == "lead"
     assert trained.reconstruct_clip(midi, program=73).instruments[0].name == ""
     assert model("tap").drumify(midi).instruments[0].name == ""
+    midi.instruments[0].name = "メロディ"
+    assert trained.reconstruct_clip(midi).instruments[0].name == "????"
+
+
+def test_the_tracks_of_a_trio_keep_their_names():
+    midi = PrettyMIDI(initial_tempo=120)
+    for program, name in ((33, "low"), (0, "lead"), (0, "beat")):
+        midi.instruments.append(Instrument(program, is_drum=name == "beat", name=name))
+        midi.instruments[-1].notes = [Note(90, 38 + k, k * 0.5, k * 0.5 + 0.5) for k in range(4)]
+    written = model("trio").reconstruct_clip(midi)
+    assert [(track.program, track.name) for track in written.instruments] == [(0, "lead"), (33, "low"), (0, "beat")]
 
 
 def test_windows_that_cannot_be_joined_are_sampled_at_their_own_length():
