@@ -1,6 +1,6 @@
 """Tools for musicians: clips, their command and web pages.
 
 - Clips: clip_tools (interpolate, vary, continue ...), near (vary, personalize), directions (latent attributes).
-- The command: command (its options and files), advice (its hints).
+- The command: tools (what each makes), command (its options and files), advice (its hints).
 - Web pages: pages (what each shows), write (their HTML), nearest (the song most like a piece).
 """

@@ -16,7 +16,8 @@ from generate import TrainedModel, main
 from helpers import made_clip, made_songs, untrained
 from midi_utils import load_midi
 from studio import command
-from studio.command import TOOLS, file_name, parse_arguments
+from studio.command import parse_arguments
+from studio.tools import TOOLS, file_name
 
 PRESETS = {
     "mel": "cat-mel_2bar_tiny",

@@ -14,8 +14,9 @@ from generate import TrainedModel, main
 from helpers import BUILT_IN, shrink
 from midi_utils import midi_files
 from model import MusicVAE
-from studio.command import PAGE, parse_arguments
+from studio.command import parse_arguments
 from studio.pages import GUESSES
+from studio.tools import PAGE
 
 NAMES = ["blind.html", "gallery.html", "space.html"]
 
