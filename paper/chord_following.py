@@ -23,7 +23,7 @@ from corpus import load_splits
 from evaluation import describe
 from generate import TrainedModel
 from midi_utils import SongDataset, Windows, evenly
-from music.attributes import set_f1
+from music.attributes import average_interval, set_f1
 from music.chords import CHORD_DEPTH, ROOTS, TRIAD_TONES
 from music.labels import FIRST_PITCH, MIN_PITCH
 from music.melody import MelodyConverter
@@ -52,6 +52,7 @@ class Following(NamedTuple):
     others: Interval  # that would follow chords that it was neither encoded nor decoded with
     old: Interval | None  # that follows the chords that it was encoded with; None unless it was given new ones
     rhythm: Interval | None  # F1 of the steps with an onset, against the window that was decoded; None for draws
+    interval: Interval  # mean size of the intervals between successive notes, in semitones
 
 
 class ChordEvaluation(NamedTuple):
@@ -117,10 +118,12 @@ def measure_following(
     follows, by_chance = (share_that_follows(labels, chords, song) for chords in (given, others))
     first = share_that_follows(labels[:, :1], given[:, :1], song)
     still = None if old is None else share_that_follows(labels, old, song)
-    if decoded is None:
-        return Following(follows, first, by_chance, still, None)
-    onsets = ((one >= FIRST_PITCH)[..., None] for one in (labels, decoded))
-    return Following(follows, first, by_chance, still, bootstrap(set_f1(*onsets), song))
+    sizes, rhythm = average_interval(labels), None
+    some = np.isfinite(sizes)  # of the windows with two notes or more
+    interval = bootstrap(sizes[some], song[some]) if some.any() else Interval(0.0, 0.0, 0.0)
+    if decoded is not None:
+        rhythm = bootstrap(set_f1(*((one >= FIRST_PITCH)[..., None] for one in (labels, decoded))), song)
+    return Following(follows, first, by_chance, still, rhythm, interval)
 
 
 def measure_all(trained: TrainedModel, windows: Windows, song: np.ndarray, mu: Tensor) -> dict[str, Following]:
@@ -218,8 +221,8 @@ def summary(found: ChordEvaluation) -> str:
     forced, drawn = (accuracy.parts["all"].mean for accuracy in found.reconstruction.values())
     costs = f"-ELBO {found.elbo.nats.mean:.1f} nats per window, KL {found.elbo.kl_bits.mean:.1f} bits"
     lines.append(f"  teacher-forced {forced:.3f}, sampled {drawn:.3f}; {costs}")
-    for kind, (given, first, others, old, rhythm) in found.following.items():
-        kept = f", {old.mean:.3f} the old chords" if old else ""
+    for kind, (given, first, others, old, rhythm, interval) in found.following.items():
+        kept = f", intervals of {interval.mean:.2f} semitones" + (f", {old.mean:.3f} the old chords" if old else "")
         kept += f", F1 of onsets {rhythm.mean:.3f}" if rhythm else ""
         shares = f"{given.mean:.3f} of the notes follow, {first.mean:.3f} on first steps, {others.mean:.3f} by chance"
         lines.append(f"  {kind}: {shares}{kept}")

@@ -72,7 +72,7 @@ BASELINES = ("mel_16bar_flat", "drums_16bar_flat")  # flat twins of earlier stag
 PIANOS = ("piano_2bar", "piano_16bar")  # stages, too, of other measurements: see paper/pianos.py
 GROOVES = ("groove_humanize", "groove_tap")  # and paper/grooves.py
 CHORDS = ("mel_2bar_chords",)  # and paper/chord_following.py
-FIRST_CHORDS = "mel_2bar_chords_first.json"  # of the stage before, which is not published
+EARLIER_CHORDS = "mel_2bar_chords_second.json"  # of the stage before, which is not published
 # Measured on the test split after a stage, and trained on: the decision to do so was not independent of it
 TRAINED_ON = ("mel_2bar", "mel_16bar_high", "drums_16bar", "trio_16bar", "piano_2bar")
 PUBLISHED = (*MODELS, *CHORDS, *PIANOS, *GROOVES)
@@ -438,9 +438,9 @@ def piano_outputs(results: Path) -> str:
 
 
 def chords_table(results: Path) -> str:
-    """How melodies follow the chords that they are given, Markdown; the first stage stands below."""
-    first = results / FIRST_CHORDS
-    earlier = json.loads(first.read_text()) if first.is_file() else []
+    """How melodies follow the chords that they are given, Markdown; the stage before stands below."""
+    before = results / EARLIER_CHORDS
+    earlier = json.loads(before.read_text()) if before.is_file() else []
     return chord_table([*read_results(results, CHORDS).values(), *earlier])
 
 

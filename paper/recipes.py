@@ -56,6 +56,7 @@ SHORT = LATER | {"steps": 4_000, "decay_rate": 0.9993}
 TEACHER_FORCED = {"sampling_schedule": "constant", "sampling_rate": 0.0}
 RISING = {"steps": 3_000, "beta_rate": 0.9995}  # a weight that is high at once makes gradients that are skipped
 CHORDS_LATER = LATER | {"steps": 3_500, "learning_rate": 2e-3, "decay_rate": 0.999, "max_beta": 0.1, "rekeyed": 0.5}
+CHORDS_LONGER = CHORDS_LATER | {"steps": 7_000, "learning_rate": 1.5e-3, "decay_rate": 0.99974, "max_beta": 0.03}
 WITHOUT_GAMES = {"steps": 10_000, "decay_rate": 0.99965, "max_beta": 0.2, "sampling_rate": 1500.0}
 WITHOUT_Z = SHORT | TEACHER_FORCED | {"max_beta": 100.0}  # a bit of z costs more than it can save
 
@@ -147,6 +148,8 @@ TRIO_DEARER = TRIO_LONGER | {
 }
 TRIO_LONGEST = TRIO_LONGER | {"steps": 7_000, "decay_rate": 0.9996, "max_beta": 0.18}
 TRIO_SETTLED_AGAIN = TRIO_DEARER | {"steps": 800, "decay_rate": 0.9975, "max_beta": 0.193}
+TRIO_LONGEST_AGAIN = TRIO_LONGEST | {"steps": 7_500, "decay_rate": 0.99962, "max_beta": 0.178}
+TRIO_SETTLED_LAST = TRIO_SETTLED_AGAIN | {"max_beta": 0.19}
 FASTER = {"learning_rate": 1e-3}
 DRUMS_FASTER = DRUMS_FROM_LAYERS | FASTER | {"steps": 2_000, "decay_rate": 0.9993}
 MEL_FASTER = MEL_FROM_LAYERS | FASTER | {"decay_rate": 0.9994, "max_beta": 0.22, "sampling_rate": 0.5}
@@ -188,7 +191,8 @@ STAGES = {
     "mel_2bar_without_games": Stage("cat-mel_2bar", None, GAMES, WITHOUT_GAMES),
     "mel_2bar_without_z": Stage("cat-mel_2bar", "mel_2bar_low", (), WITHOUT_Z),
     "mel_2bar_chords_first": Stage("cat-mel_2bar_chords"),
-    "mel_2bar_chords": Stage("cat-mel_2bar_chords", "mel_2bar_chords_first", (), CHORDS_LATER),
+    "mel_2bar_chords_second": Stage("cat-mel_2bar_chords", "mel_2bar_chords_first", (), CHORDS_LATER),
+    "mel_2bar_chords": Stage("cat-mel_2bar_chords", "mel_2bar_chords_second", (), CHORDS_LONGER),
     "drums_2bar_first": Stage("cat-drums_2bar", without_sources=NEWER_SOURCES),
     "drums_2bar": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.09}),
     "drums_2bar_low": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.4}),
@@ -200,7 +204,8 @@ STAGES = {
     "piano_2bar_fourth": Stage("piano_2bar", "piano_2bar_third", (), PIANO_FOURTH),
     "piano_2bar_fifth": Stage("piano_2bar", "piano_2bar_fourth", (), PIANO_LAST),
     "piano_2bar_sixth": Stage("piano_2bar", "piano_2bar_fifth", (), PIANO_LONGER),
-    "piano_2bar": Stage("piano_2bar", "piano_2bar_sixth", (), PIANO_LONGER | {"steps": 10_000}),
+    "piano_2bar_seventh": Stage("piano_2bar", "piano_2bar_sixth", (), PIANO_LONGER | {"steps": 10_000}),
+    "piano_2bar": Stage("piano_2bar", "piano_2bar_seventh", (), PIANO_LONGER | {"steps": 10_000}),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
     "piano_16bar_second": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
@@ -241,7 +246,9 @@ STAGES = {
     "trio_16bar_ninth": Stage("hier-trio_16bar", "trio_16bar_eighth", (), TRIO_LONGER, made_trios=True),
     "trio_16bar_tenth": Stage("hier-trio_16bar", "trio_16bar_ninth", (), TRIO_DEARER, made_trios=True),
     "trio_16bar_eleventh": Stage("hier-trio_16bar", "trio_16bar_tenth", (), TRIO_LONGEST, made_trios=True),
-    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_eleventh", (), TRIO_SETTLED_AGAIN, made_trios=True),
+    "trio_16bar_twelfth": Stage("hier-trio_16bar", "trio_16bar_eleventh", (), TRIO_SETTLED_AGAIN, made_trios=True),
+    "trio_16bar_thirteenth": Stage("hier-trio_16bar", "trio_16bar_twelfth", (), TRIO_LONGEST_AGAIN, made_trios=True),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_thirteenth", (), TRIO_SETTLED_LAST, made_trios=True),
     "trio_16bar_beta_0.1": Stage(
         "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.1}, made_trios=True
     ),

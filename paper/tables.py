@@ -358,14 +358,15 @@ def _groove_rows(result: dict) -> Iterable[list[str]]:
 
 
 def chord_table(results: Sequence[dict]) -> str:
-    """How melodies follow the chords that they were given, beside chance, and what is left of the rhythm."""
+    """How melodies follow the chords that they were given, beside chance, and what is left of rhythm and intervals."""
     header = ("model", "melodies", "notes that follow", "on first steps", "by chance", "the old chords", "F1 of onsets")
+    header += ("intervals, semitones",)
     return markdown(header, (row for result in results for row in _chord_rows(result)))
 
 
 def _chord_rows(result: dict) -> Iterable[list[str]]:
     for kind, found in result["following"].items():
-        measured = (found[name] for name in ("given", "first", "others", "old", "rhythm"))
+        measured = (found[name] for name in ("given", "first", "others", "old", "rhythm", "interval"))
         yield [label_of(result), kind, *(with_interval(one) if one else MISSING for one in measured)]
 
 
