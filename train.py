@@ -515,7 +515,7 @@ def check_options(options: argparse.Namespace, config: Config):
     check_seed(options.seed)
     check_folder(checked_path("--out", options.out))
     check_shares(options.valid)
-    chosen_precision(process_device(options.device), options.precision)
+    chosen_precision(process_device(options.device), options.precision)  # raises ValueError for one not run here
     steps, held_out = config.training.steps if options.steps is None else options.steps, options.valid > 0
     checked_durations(steps, options.minutes, options.eval_every, options.patience, held_out or bool(options.manifest))
 

@@ -67,9 +67,10 @@ class DrumTracksConverter(BarsConverter):
         return None if instrument.is_drum else "no drums"
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
+        if reason := self.why_no_note(midi, parts):
+            return reason
         ends = [self.hit_steps(part, midi) + 1 for part in parts]
-        empty = f"no {self.bars} bars of drums without an empty one"
-        return self.why_no_note(midi, parts) or self.why_short(ends) or empty
+        return self.why_short(ends) or f"no {self.bars} bars of drums without an empty one"
 
     def why_no_note(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str | None:
         if not drum_tracks(midi).any():

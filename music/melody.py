@@ -202,9 +202,11 @@ class MelodyConverter(PitchedTracksConverter):
         return _without_leading_offs(labels)
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
-        ends = [melody_voice(part, self.tracks_taken(midi))[2] for part in parts]
-        rests = f"no melody of {self.bars} bars without a bar's rest"
-        return self.why_no_note(midi, parts) or self.why_short(ends) or rests
+        if reason := self.why_no_note(midi, parts):
+            return reason
+        tracks = self.tracks_taken(midi)
+        ends = [melody_voice(part, tracks)[2] for part in parts]
+        return self.why_short(ends) or f"no melody of {self.bars} bars without a bar's rest"
 
 
 # ---- Notes to labels ----

@@ -14,7 +14,7 @@ from music.melody import MelodyConverter, PitchedTracksConverter
 from music.song_reader import share_off_grid
 from music.swing import swing_of
 
-READ_SHARE = 0.7  # of the notes of a melody's track; if fewer are read, the track has chords
+READ_SHARE = 0.7  # of the notes of a melody's track; if fewer are read, a hint says so
 
 
 def advice(

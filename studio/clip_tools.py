@@ -497,17 +497,21 @@ class ClipTools:
         clip = self.clip(rhythm, rhythm=True)._replace(program=0, names=())
         pulse = None if pulse is None else checked_count("pulse", pulse)
         cutting, windows = self._cut(clip)
-        drawn = self.drummed(windows, checked_temperature(temperature), source)
-        if pulse is not None:
-            hits = with_pulse(drawn[..., :DRUM_CLASSES], pulse)
-            drawn = with_feel(hits, self._logits(self.posterior(windows).loc, drawn))
-            cutting = cutting._replace(sounds=hits.any((1, 2)))
+        drawn = self.drummed(windows, checked_temperature(temperature), source, pulse)
+        cutting = cutting._replace(sounds=drawn[..., :DRUM_CLASSES].any((1, 2)))
         return self._written(self._rejoined(clip, cutting, drawn), qpm, program)
 
-    def drummed(self, windows: Windows, temperature: float = 0.0, source: Generator | None = None) -> np.ndarray:
-        """Labels [n, steps, 27] of drums to windows of a rhythm, with hits at its onsets and there alone.
+    def drummed(
+        self,
+        windows: Windows,
+        temperature: float = 0.0,
+        source: Generator | None = None,
+        pulse: int | None = None,
+    ) -> np.ndarray:
+        """Labels [n, steps, 27] of drums to windows of a rhythm, with hits at its onsets and on each `pulse`-th step.
 
-        Each pass is given the one before, until it changes nothing that could be heard.
+        Each pass is given the one before, until it changes nothing that could be heard. The pulse comes last: drums
+        that were made after it would lack kicks and snares.
         """
         z, played = self.posterior(windows).loc, np.zeros_like(windows.labels)
         taps = windows.labels[..., :DRUM_CLASSES].any(-1)
@@ -516,7 +520,9 @@ class ClipTools:
             before, played = played, on_taps(taps, self._logits(z, played), temperature, uniforms)
             if np.allclose(before, played, atol=1e-4):
                 break
-        return played
+        if pulse is None:
+            return played
+        return with_feel(with_pulse(played[..., :DRUM_CLASSES], pulse), self._logits(z, played))
 
     def _check_composes(self):
         """Raises ValueError for a preset whose windows are not joined, or that follows chords."""

@@ -97,7 +97,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         add_arguments(tools.add_parser(name, **words), tool)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        known = {name: re.findall(r"--[\w-]+", parser.format_usage()) for name, parser in tools.choices.items()}
+        known = {name: re.findall(r"--[\w-]+", one.format_usage()) for name, one in tools.choices.items()}
         tools.choices[options.tool].error(fault_of(unknown, options.tool, known))
     return options
 

@@ -92,9 +92,13 @@ def new_pieces(trained: NearTools, words: tuple[str, ...], options: argparse.Nam
     """Draws of a model, one by one."""
     bars = trained.converter.bars if options.bars is None else options.bars
     name, made = file_name(options, *words, f"{bars}bars"), {"variation": options.variation, "chords": options.chords}
-    for k in range(1, options.count + 1):
-        (midi,) = trained.sample_clips(1, bars, **made, **playing)
-        yield Piece(f"{name}_{k}", midi, bars)
+    return numbered(name, bars, options.count, lambda: trained.sample_clips(1, bars, **made, **playing)[0])
+
+
+def numbered(name: str, bars: int, count: int, make: Callable[[], PrettyMIDI]) -> Pieces:
+    """So many pieces of one length, made one by one."""
+    for k in range(1, count + 1):
+        yield Piece(f"{name}_{k}", make(), bars)
 
 
 def add_compose_arguments(parser: argparse.ArgumentParser):
@@ -118,9 +122,7 @@ def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[
     stems = [Path(clip).stem for clip in options.clips] or [model_name(options.path)]
     name = file_name(options, "_to_".join(stems), f"composed_{options.bars}bars")
     ends = dict(zip(("start", "end"), clips, strict=False))
-    for k in range(1, options.count + 1):
-        (midi,) = trained.compose(options.bars, **ends, **playing)
-        yield Piece(f"{name}_{k}", midi, options.bars)
+    yield from numbered(name, options.bars, options.count, lambda: trained.compose(options.bars, **ends, **playing)[0])
 
 
 def add_vary_arguments(parser: argparse.ArgumentParser):
@@ -133,19 +135,17 @@ def add_vary_arguments(parser: argparse.ArgumentParser):
 def vary_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Versions of a clip, one by one."""
     name = clip_file_name(options, f"varied{options.amount:g}")
-    for k in range(1, options.count + 1):
-        (midi,) = trained.vary(clips[0], options.amount, **playing)
-        yield Piece(f"{name}_{k}", midi, bars_of(trained, clips[0]))
+    bars = bars_of(trained, clips[0])
+    return numbered(name, bars, options.count, lambda: trained.vary(clips[0], options.amount, **playing)[0])
 
 
 def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A clip with different continuations, one by one."""
     bars = trained.converter.bars if options.bars is None else options.bars
-    name = clip_file_name(options, f"continued_{bars}bars")
-    playing = playing | {"chords": None if options.chords == SONG_CHORDS else options.chords}
-    for k in range(1, options.count + 1):
-        (midi,) = trained.continue_clip(clips[0], bars, variation=options.variation, **playing)
-        yield Piece(f"{name}_{k}", midi, bars_of(trained, clips[0]) + bars)
+    name, whole = clip_file_name(options, f"continued_{bars}bars"), bars_of(trained, clips[0]) + bars
+    chords = None if options.chords == SONG_CHORDS else options.chords
+    playing = playing | {"chords": chords, "variation": options.variation}
+    return numbered(name, whole, options.count, lambda: trained.continue_clip(clips[0], bars, **playing)[0])
 
 
 def add_interpolate_arguments(parser: argparse.ArgumentParser):
@@ -213,10 +213,11 @@ def check_drumify(options: argparse.Namespace):
 def drumify_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Drums to a rhythm, one by one."""
     pulse = f"_pulse{options.pulse}" if options.pulse else ""
-    name, places = clip_file_name(options, f"drums{pulse}"), range(1, options.count + 1)
-    for place in [f"_{k}" for k in places] if options.count > 1 else [""]:
-        midi = trained.drumify(clips[0], pulse=PULSES.get(options.pulse), **playing)
-        yield Piece(f"{name}{place}", midi, bars_of(trained, clips[0]))
+    name, bars = clip_file_name(options, f"drums{pulse}"), bars_of(trained, clips[0])
+    pieces = numbered(
+        name, bars, options.count, lambda: trained.drumify(clips[0], pulse=PULSES.get(options.pulse), **playing)
+    )
+    yield from pieces if options.count > 1 else (piece._replace(name=name) for piece in pieces)
 
 
 def reharmonize_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
