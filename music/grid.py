@@ -19,6 +19,7 @@ from pretty_midi import Instrument, Note, PrettyMIDI
 from engine.checks import checked_count
 
 STEPS_PER_QUARTER = 4  # a step is a sixteenth note
+HALF_BAR_STEPS = 8  # of a bar that is half of one of 4/4: 2/4, 4/8, 1/2
 MAX_BARS = 100  # of a melody line or drum line; the rest is left out
 GAP_BARS = 1  # a rest of this many bars ends a melody line or drum line
 

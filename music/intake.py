@@ -1,16 +1,20 @@
-"""What files need before a converter reads them: drum tracks, a drum map, straight off-beats (`Intake`)."""
+"""What files need before a converter reads them: drum tracks, a drum map, straight off-beats, 4/4 (`Intake`)."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import groupby, zip_longest
 
-from pretty_midi import PrettyMIDI
+from pretty_midi import PrettyMIDI, TimeSignature
 
 from engine.checks import checked_type, described
 from music.converter import named_tracks
+from music.grid import HALF_BAR_STEPS, steps_of_bar
 from music.midi_bytes import MidiError
 from music.midi_output import drum_pitch, with_drum_map
 from music.swing import straighten
+
+PAIR_METRES = ((4, 4), (2, 2), (8, 8))  # time signatures of two half bars; neighbours get different ones
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,11 @@ class Intake:
     drum_tracks: tuple[int | str, ...] = ()  # numbers, from 0, or names of tracks that are drums on another channel
     drum_map: tuple[tuple[int, int], ...] = ()  # pairs of a pitch of the file's drums and General MIDI's pitch for it
     straighten: bool = False  # whether swung off-beats and triplets are moved onto the grid, see `swing.straighten`
+    pair_bars: bool = False  # whether two bars of 2/4 are read as one of 4/4, see `with_paired_bars`
 
     def __post_init__(self) -> None:
         checked_type("straighten", self.straighten, bool, "True or False")
+        checked_type("pair_bars", self.pair_bars, bool, "True or False")
         for track in checked_type("drum_tracks", self.drum_tracks, tuple, "numbers or names of tracks, such as (3,)"):
             if isinstance(track, bool) or not isinstance(track, int | str):
                 raise ValueError(f"a drum track must be its number, from 0, or its name, got {described(track)}")
@@ -38,7 +44,8 @@ class Intake:
             MidiError: a drum track is not in the song; the message lists its tracks.
         """
         midi = self.with_drums(midi)
-        return straighten(midi).midi if self.straighten else midi
+        midi = straighten(midi).midi if self.straighten else midi
+        return with_paired_bars(midi) if self.pair_bars else midi
 
     def with_drums(self, midi: PrettyMIDI) -> PrettyMIDI:
         """The song with its drum tracks, on General MIDI's pitches, before it is straightened."""
@@ -77,6 +84,35 @@ def tracks_of(midi: PrettyMIDI, wanted: int | str) -> list[int]:
     if not found:
         raise MidiError(f"there is no track {wanted!r}; the song has {named_tracks(midi)}")
     return found
+
+
+def with_paired_bars(midi: PrettyMIDI) -> PrettyMIDI:
+    """A song in which two bars of 2/4, or of another metre of that length, are one of 4/4; its notes stay in place.
+
+    A change of time signature starts a bar, as before, since neighbours get different ones of PAIR_METRES. A bar
+    without its pair is filled up with a rest. Other bars stay as they are.
+    """
+    song = copy(midi)
+    changes = sorted(map(copy, midi.time_signature_changes), key=lambda change: change.time)
+    runs = [list(run) for _, run in groupby(changes, _metre)]  # one that is stated again starts no bar
+    before = PAIR_METRES[0] if changes and changes[0].time > 0 else None  # the default of MIDI
+    for run, after in zip_longest(runs, runs[1:]):
+        before = _paired(_metre(run[0]), {before, after and _metre(after[0])})
+        for change in run:
+            change.numerator, change.denominator = before
+    song.time_signature_changes = changes
+    return song
+
+
+def _paired(metre: tuple[int, int], neighbours: Container[tuple[int, int] | None]) -> tuple[int, int]:
+    """The time signature of two half bars, other than those before and after it; one of other bars as it is."""
+    if steps_of_bar(metre) != HALF_BAR_STEPS:
+        return metre
+    return next(one for one in PAIR_METRES if one not in neighbours)
+
+
+def _metre(change: TimeSignature) -> tuple[int, int]:
+    return change.numerator, change.denominator
 
 
 def check_drum_map(midi: PrettyMIDI, drum_map: Sequence[tuple[int, int]]) -> None:

@@ -48,10 +48,11 @@ def add_intake_arguments(group) -> None:
     pairs = "drums of the files on General MIDI's pitches, such as 60=36,62='hand clap'"
     add("--input-drum-map", default="", metavar="DRUM=PITCH,...", help=pairs)
     add("--straighten", action="store_true", help="move swung off-beats and triplets onto the grid of sixteenths")
+    add("--pair-bars", action="store_true", help="read two bars of 2/4 as one of 4/4")
 
 
 def read_intake(options) -> Intake:
     """The Intake of the options of `add_intake_arguments`."""
     pairs = [pair for pair in options.input_drum_map.split(",") if pair.strip()]
     drum_map = tuple(read_drum_map("--input-drum-map", pairs).items())
-    return Intake(tuple(map(read_track, options.drum_track)), drum_map, options.straighten)
+    return Intake(tuple(map(read_track, options.drum_track)), drum_map, options.straighten, options.pair_bars)

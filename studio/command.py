@@ -25,7 +25,7 @@ from music.clips import FILLS, Clip, checked_bars, in_one_metre
 from music.converter import empty_song, named_tracks
 from music.drums import DrumTracksConverter
 from music.grid import Part, counted, song_parts, steady_tempo, time_signature_text
-from music.intake import check_drum_map, tracks_of, with_drum_tracks
+from music.intake import check_drum_map, tracks_of, with_drum_tracks, with_paired_bars
 from music.midi_output import (
     SWING_UNITS,
     program_number,
@@ -243,7 +243,7 @@ def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
 def taken_in(
     trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, track: int | None, is_first: bool
 ) -> PrettyMIDI:
-    """A song with the drums that the options declare, and straight if they ask for it.
+    """A song with the drums that the options declare, and straight and in pairs of bars if they ask for it.
 
     The files get back the swing of the first song.
     """
@@ -259,7 +259,8 @@ def taken_in(
         tell(f"swing of {found.swing:.0f} per cent of a pair of {found.unit}s, taken out for the model")
         if is_first and options.swing is None:
             options.swing, options.swing_unit = found.swing, found.unit
-    return found.midi if found else midi
+    midi = found.midi if found else midi
+    return with_paired_bars(midi) if intake.pair_bars else midi
 
 
 def check_options(options: argparse.Namespace):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
-from pretty_midi import Instrument, Note, PrettyMIDI
+from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
 
 import train as train_module
 from checkpoint import CHECKPOINT, load_checkpoint, read_checkpoint
@@ -389,15 +389,17 @@ def test_options_of_the_command_change_the_length_the_metre_and_the_tracks():
     assert train_module.chosen_config(train_module.parse_arguments(options)).converter.programs is None
 
 
-def test_the_command_reads_drums_from_any_track_and_pitch_and_swung_songs(tmp_path):
+def test_the_command_reads_drums_from_any_track_and_pitch_and_swung_songs_and_half_bars(tmp_path):
     (tmp_path / "songs").mkdir()
     for k in range(2):
         midi = PrettyMIDI(initial_tempo=100)
         midi.instruments.append(Instrument(0, name="Beat"))
+        midi.time_signature_changes.append(TimeSignature(2, 4, 0))
         places = (beat + place for beat in range(16) for place in (0, 0.66))
         midi.instruments[0].notes = [Note(80, 60 + k, 0.6 * start, 0.6 * start + 0.1) for start in places]
         midi.write(str(tmp_path / "songs" / f"{k}.mid"))
-    words = f"--config cat-drums_2bar_tiny --data {tmp_path}/songs --out x --drum-track beat --straighten --valid 0.5"
+    words = f"--config cat-drums_2bar_tiny --data {tmp_path}/songs --out x --valid 0.5"
+    words += " --drum-track beat --straighten --pair-bars"
     options = train_module.parse_arguments([*words.split(), "--input-drum-map", "60=36,61=acoustic snare"])
     parts = train_module.read_parts(options, CONFIGS["cat-drums_2bar_tiny"])
     assert sorted(songs.labels[0, :4].tolist() for songs in parts) == [[1, 0, 1, 0], [2, 0, 2, 0]]

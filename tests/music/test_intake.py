@@ -1,10 +1,12 @@
 """What people have is made fit for a converter: drums on any channel and pitch, swung songs, options as text."""
 
 import pytest
-from pretty_midi import Instrument, Note, PrettyMIDI
+from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
 
-from midi_utils import DrumsConverter, Intake, load_songs
-from music.intake import check_drum_map, with_drum_tracks
+from made_midi import EIGHTS, EIGHTS_LABELS, STEP, assert_windows, melody
+from midi_utils import DrumsConverter, Intake, MelodyConverter, load_songs
+from music.grid import song_parts
+from music.intake import check_drum_map, with_drum_tracks, with_paired_bars
 from music.options import read_drum_map, read_programs, read_time_signature
 
 DRUMS = DrumsConverter(bars=2)
@@ -49,6 +51,77 @@ def test_an_intake_declares_then_maps_then_straightens_and_one_of_defaults_does_
     assert Intake()(midi) is midi
 
 
+def in_metres(*metres):
+    """EIGHTS twice, the second time in steps 64 to 96, in metres (numerator, denominator, first step)."""
+    midi = melody(*EIGHTS, *((start + 64, end + 64, pitch) for start, end, pitch in EIGHTS))
+    midi.time_signature_changes = [TimeSignature(over, under, step * STEP) for over, under, step in metres]
+    return midi
+
+
+def metres(midi):
+    return [part.time_signature for part in song_parts(midi)]
+
+
+@pytest.mark.parametrize("metre, paired", [((2, 4), (4, 4)), ((4, 8), (4, 4)), ((1, 2), (4, 4)), ((8, 16), (4, 4))])
+def test_two_bars_of_half_the_length_are_one_of_four_four(metre, paired):
+    midi = in_metres((*metre, 0))
+    read = Intake(pair_bars=True)(midi)
+    assert metres(read) == [paired]
+    assert read.instruments[0].notes == midi.instruments[0].notes
+    assert metres(midi) == [metre]
+    windows = MelodyConverter().to_arrays(read)
+    assert_windows(windows, [EIGHTS_LABELS])
+    assert windows.start_bar.tolist() == [0]
+
+
+@pytest.mark.parametrize("metre", [(1, 4), (3, 4), (4, 4), (2, 2), (6, 8), (3, 8)])
+def test_bars_of_another_length_stay_as_they_are(metre):
+    assert metres(with_paired_bars(in_metres((*metre, 0)))) == [metre]
+
+
+def test_a_song_without_a_time_signature_is_in_four_four():
+    assert metres(with_paired_bars(in_metres())) == [(4, 4)]
+
+
+@pytest.mark.parametrize("bars", [1, 2, 3, 4])
+@pytest.mark.parametrize("after", [(4, 4), (2, 2), (3, 4)])
+def test_a_bar_without_its_pair_does_not_move_the_bars_after_a_change(bars, after):
+    midi = in_metres((2, 4, 64 - 8 * bars), (*after, 64))
+    midi.time_signature_changes.insert(0, TimeSignature(5, 4, 0))
+    (part,) = [one for one in song_parts(with_paired_bars(midi)) if one.time_signature == after]
+    assert part.start[:4].tolist() == [0, 4, 8, 12]
+    before = -(-(64 - 8 * bars) // 20)  # bars of 5/4, the last of them cut short
+    assert part.first_bar == before + -(-bars // 2)
+
+
+def test_bars_are_paired_from_the_change_where_a_song_alternates():
+    midi = in_metres((4, 4, 0), (2, 4, 24), (4, 4, 40), (2, 4, 64))
+    parts = song_parts(with_paired_bars(midi))
+    assert [(part.first_bar, *part.time_signature) for part in parts] == [(0, 4, 4), (2, 2, 2), (3, 4, 4), (5, 2, 2)]
+    windows = MelodyConverter().to_arrays(with_paired_bars(midi))
+    assert windows.start_bar.tolist() == [0, 5]
+    assert windows.labels[1].tolist() == EIGHTS_LABELS.tolist()
+
+
+def test_a_time_signature_that_is_stated_again_does_not_part_a_pair():
+    midi = in_metres((2, 4, 0), (2, 4, 8), (2, 4, 24))
+    assert metres(with_paired_bars(midi)) == [(4, 4)]
+
+
+def test_bars_are_paired_after_a_pickup_in_the_default_metre():
+    midi = in_metres((2, 4, 64))
+    parts = song_parts(with_paired_bars(midi))
+    assert metres(with_paired_bars(midi)) == [(4, 4), (2, 2)]
+    assert parts[1].start.tolist()[:2] == [0, 4]
+
+
+def test_a_swung_song_in_bars_of_eighths_is_not_straightened_because_its_bars_are_paired():
+    midi = song(is_drum=True, place=0.66)
+    for metre, wanted in (((4, 8), False), ((2, 4), True)):
+        midi.time_signature_changes = [TimeSignature(*metre, 0)]
+        assert (labels(Intake(straighten=True, pair_bars=True)(midi)) == LABELS) == wanted
+
+
 def test_a_folder_is_read_with_an_intake_and_its_cache_tells_intakes_apart(tmp_path):
     (tmp_path / "songs").mkdir()
     song(60, place=0.66).write(str(tmp_path / "songs" / "beat.mid"))
@@ -86,6 +159,7 @@ def test_options_are_read_as_they_are_written():
         (lambda: Intake(drum_tracks=3), r"drum_tracks must be numbers or names of tracks, such as \(3,\), got 3"),
         (lambda: Intake(drum_tracks=(True,)), "a drum track must be its number, from 0, or its name, got True"),
         (lambda: Intake(straighten=1), "straighten must be True or False, got 1"),
+        (lambda: Intake(pair_bars="yes"), "pair_bars must be True or False, got 'yes'"),
         (lambda: read_drum_map("--input-drum-map", ["60"]), "--input-drum-map takes pairs such as 36=60, got '60'"),
         (lambda: read_time_signature("3"), "a time signature is written as 3/4, got '3'"),
         (lambda: read_programs("0-130"), "program is 130; it must be a whole number"),

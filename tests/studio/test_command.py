@@ -509,6 +509,16 @@ def test_drums_of_any_track_and_pitch_are_straightened_and_swung_again(choice, s
     assert quarters_of(path)[:4] == [0, 0.5, 1, 1.5]
 
 
+def test_a_song_in_half_bars_is_read_in_pairs_if_the_command_asks_for_it(studio, folder, tmp_path):
+    polka, words = load_midi(folder / "mel_a.mid"), ("reconstruct", tmp_path / "polka.mid", "--model", "mel")
+    polka.time_signature_changes = [TimeSignature(2, 4, 0)]
+    polka.write(str(tmp_path / "polka.mid"))
+    (paired,) = studio(*words, "--pair-bars", "--from-bar", 2).values()
+    assert "polka.mid: bars 2 to 4, track 0" in studio.heard
+    (plain,) = studio("reconstruct", folder / "mel_a.mid", "--model", "mel", "--from-bar", 2).values()
+    assert paired.read_bytes() == plain.read_bytes()
+
+
 def test_a_track_is_named(studio, folder, tmp_path):
     midi = load_midi(folder / "mel_a.mid")
     midi.instruments.append(Instrument(70, name="Lead"))
@@ -843,6 +853,6 @@ def test_the_page_shows_every_option_of_the_files(name):
 def test_the_page_shows_every_option_of_the_clips_song():
     page = (Path(generate.__file__).parent / "docs" / "tools.md").read_text()
     options = vars(parse_arguments(["continue", *TOOLS["continue"].example.split()]))
-    for option in ("drum_track", "input_drum_map", "straighten", "programs", "chords"):
+    for option in ("drum_track", "input_drum_map", "straighten", "pair_bars", "programs", "chords"):
         assert option in options
         assert f"--{option.replace('_', '-')}" in page
