@@ -34,6 +34,7 @@ from music.midi_song import CHARSET
 MAX_CLIP_BARS = 1024
 PEDAL_STEPS = 1.5  # a note that lasts this much longer than it was played is held by the pedal; rounding adds less
 NO_METRE = "train a model of that time signature, see docs/presets.md"
+PAIR_BARS = "take two bars as one (Intake(pair_bars=True)(midi); --pair-bars)"
 OTHER_BARS = "choose other bars (start_bar and bars; --from-bar and --clip-bars)"
 OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)"
 OTHER_SONG = f"{OTHER_BARS}, or a song that has all parts"
@@ -290,7 +291,8 @@ def _other_metre(parts: Sequence[Part], part: Part, start_bar: int, converter: B
     named = part if fits else max(parts, key=_last_step)  # of a song with a pickup, not the pickup's
     metre, wanted = (time_signature_text(one.time_signature) for one in (named, converter))
     bar = start_bar if named is part else int(file_bars(named, 0))
-    where = f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}" if fits else NO_METRE
+    remedy = PAIR_BARS if converter.fits_in_pairs(named) else NO_METRE
+    where = f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}" if fits else remedy
     return f"the song is in {metre} at bar {bar + 1}, the model in {wanted}; {where}"
 
 

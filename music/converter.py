@@ -22,6 +22,7 @@ from engine.classes import one_hot_frames, starts
 from engine.masks import step_mask
 from music.chords import CHORD_DEPTH, chord_symbol
 from music.grid import (
+    HALF_BAR_STEPS,
     Cut,
     Part,
     Skipped,
@@ -208,6 +209,10 @@ class BarsConverter:
         """Whether a part's bars are as long as the converter's."""
         return steps_of_bar(part.time_signature) == self.steps_per_bar
 
+    def fits_in_pairs(self, part: Part) -> bool:
+        """Whether two of a part's bars are one of the converter's, as `Intake(pair_bars=True)` reads them."""
+        return steps_of_bar(part.time_signature) == HALF_BAR_STEPS == self.steps_per_bar / 2
+
     def _why_nothing(self, midi: PrettyMIDI, parts: Sequence[Part], skipped: Sequence[Skipped]) -> str:
         """The reason why a song gives no window."""
         if not self.cut_at_changes and len(parts) > 1:
@@ -220,7 +225,8 @@ class BarsConverter:
             return "no notes"
         others = " and ".join(dict.fromkeys(time_signature_text(p.time_signature) for p in parts if not self.fits(p)))
         if not any(map(self.fits, parts)):
-            return f"{others} throughout"
+            paired = " (two bars as one of 4/4: Intake(pair_bars=True), --pair-bars)"
+            return f"{others} throughout{paired if any(map(self.fits_in_pairs, parts)) else ''}"
         without_chords = [skip.reason for skip in skipped if skip.what.startswith("chords")]
         fitting = list(filter(self.fits, parts))[:MAX_PARTS]
         reason = without_chords[0] if without_chords else self.why_no_window(midi, fitting)

@@ -10,6 +10,7 @@ from helpers import SHARED
 from midi_utils import (
     DrumsConverter,
     GrooveConverter,
+    Intake,
     MelodyConverter,
     MultitrackConverter,
     PianoConverter,
@@ -223,6 +224,18 @@ def test_a_song_without_the_models_metre_is_refused_by_that_of_its_longest_part(
     midi = in_metres([(0, 2, 60), (2, 60, 62)], (1, 8, 0), (6, 8, 2))
     with pytest.raises(ValueError, match="in 6/8 at bar 2, the model in 4/4; train a model of that time signature"):
         read_clip(midi, MelodyConverter(), **cutting)
+
+
+def test_a_song_in_half_bars_is_refused_with_what_reads_it_and_its_bars_count_in_pairs():
+    midi = in_metres([(0, 4, 60), (40, 44, 62), (44, 48, 64)], (2, 4, 0))
+    remedy = r"take two bars as one \(Intake\(pair_bars=True\)\(midi\); --pair-bars\)$"
+    with pytest.raises(ValueError, match=f"the song is in 2/4 at bar 1, the model in 4/4; {remedy}"):
+        read_clip(midi, MelodyConverter())
+    with pytest.raises(ValueError, match="in 2/4 at bar 1, the model in 3/4; train a model of that time signature"):
+        read_clip(midi, MelodyConverter(time_signature=(3, 4)))
+    clip = read_clip(Intake(pair_bars=True)(midi), MelodyConverter(), start_bar=2)
+    assert (clip.start_bar, len(clip.labels)) == (2, BAR)
+    assert np.flatnonzero(clip.labels >= FIRST_PITCH).tolist() == [8, 12]
 
 
 @pytest.mark.parametrize("read", [read_clip, longest_clip])

@@ -4,7 +4,7 @@ import pytest
 from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
 
 from made_midi import EIGHTS, EIGHTS_LABELS, STEP, assert_windows, melody
-from midi_utils import DrumsConverter, Intake, MelodyConverter, load_songs
+from midi_utils import DrumsConverter, Intake, MelodyConverter, PianoConverter, load_songs
 from music.grid import song_parts
 from music.intake import check_drum_map, with_drum_tracks, with_paired_bars
 from music.options import read_drum_map, read_programs, read_time_signature
@@ -120,6 +120,15 @@ def test_a_swung_song_in_bars_of_eighths_is_not_straightened_because_its_bars_ar
     for metre, wanted in (((4, 8), False), ((2, 4), True)):
         midi.time_signature_changes = [TimeSignature(*metre, 0)]
         assert (labels(Intake(straighten=True, pair_bars=True)(midi)) == LABELS) == wanted
+
+
+def test_a_song_in_half_bars_names_what_reads_them():
+    midi = in_metres((2, 4, 0))
+    hint = "2/4 throughout (two bars as one of 4/4: Intake(pair_bars=True), --pair-bars)"
+    assert MelodyConverter().to_arrays(midi).skipped[0].reason == hint
+    assert MelodyConverter(time_signature=(3, 4)).to_arrays(midi).skipped[0].reason == "2/4 throughout"
+    midi.time_signature_changes[0].numerator = 3
+    assert PianoConverter().to_arrays(midi).skipped[0].reason == "3/4 throughout"
 
 
 def test_a_folder_is_read_with_an_intake_and_its_cache_tells_intakes_apart(tmp_path):

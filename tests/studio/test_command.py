@@ -513,6 +513,8 @@ def test_a_song_in_half_bars_is_read_in_pairs_if_the_command_asks_for_it(studio,
     polka, words = load_midi(folder / "mel_a.mid"), ("reconstruct", tmp_path / "polka.mid", "--model", "mel")
     polka.time_signature_changes = [TimeSignature(2, 4, 0)]
     polka.write(str(tmp_path / "polka.mid"))
+    with pytest.raises(SystemExit, match="polka.mid: the song is in 2/4 at bar 1, the model in 4/4; .* --pair-bars"):
+        studio(*words)
     (paired,) = studio(*words, "--pair-bars", "--from-bar", 2).values()
     assert "polka.mid: bars 2 to 4, track 0" in studio.heard
     (plain,) = studio("reconstruct", folder / "mel_a.mid", "--model", "mel", "--from-bar", 2).values()
