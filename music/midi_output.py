@@ -7,7 +7,7 @@ import difflib
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
 import mido
@@ -18,8 +18,10 @@ from pretty_midi import Instrument, Note, PrettyMIDI
 from engine.checks import checked_count, checked_number, checked_path, checked_type, described, is_whole, plain
 from music.chords import ROOTS, TRIAD_TONES, Harmony
 from music.converter import VELOCITY, checked_program, without_overlaps
-from music.grid import seconds_per_step
+from music.drums import class_of_pitch
+from music.grid import round_half_up, seconds_per_step
 from music.harmony import song_chords
+from music.labels import DRUM_PITCHES
 
 SWING_RANGE = (50, 75)  # per cent of a pair that its first note takes: 50 is straight, 67 a triplet
 SWING_UNITS = {"8th": 1.0, "16th": 0.5}  # length of a pair in quarters
@@ -106,20 +108,38 @@ def mean_velocity(notes: Sequence[Note]) -> float:
     return float(np.mean([note.velocity for note in notes]))
 
 
-def _scale_velocity(notes: Iterable[Note], ratio: float):
-    """Changes the velocity of notes by a factor, within 1 to 127."""
-    for note in notes:
-        note.velocity = int(np.clip(round(note.velocity * ratio), 1, 127))
+def with_dynamics(midi: PrettyMIDI, notes: np.ndarray, steps: int) -> PrettyMIDI:
+    """A piece whose notes are as loud as those that were played on their track at the nearest onset.
 
+    A drum takes the velocity of the nearest hit of its class in DRUM_PITCHES, if there is any. Of several notes at
+    one onset the one of the same pitch counts, or else their mean. After the clip, its dynamics come again.
 
-def as_loud_as(midi: PrettyMIDI, notes: np.ndarray) -> PrettyMIDI:
-    """A piece whose tracks have the mean velocity of notes that were played on them, as in `clips.OwnNotes`."""
-    song = deepcopy(midi)
+    Args:
+        midi: the piece, in one tempo and on the grid; a track on which no note was played stays as it is.
+        notes: as in `clips.OwnNotes`, of a clip that starts with the piece.
+        steps: length of the clip.
+    """
+    song, step = deepcopy(midi), seconds_per_step(midi.get_tempo_changes()[1][0])
     for index, track in enumerate(song.instruments):
-        played = notes[notes[:, 4] == index, 3]
-        if len(played) and track.notes:
-            _scale_velocity(track.notes, played.mean() / mean_velocity(track.notes))
+        played = notes[notes[:, 4] == index]
+        kinds = class_of_pitch(DRUM_PITCHES) if track.is_drum else np.zeros(128, int)
+        for kind in {kinds[note.pitch] for note in track.notes} if len(played) else ():
+            alike = played[kinds[played[:, 2].astype(int)] == kind]
+            written = [note for note in track.notes if kinds[note.pitch] == kind]
+            places = np.array([round(note.start / step) for note in written]) % steps
+            _set_velocities(written, places, alike if len(alike) else played)
     return song
+
+
+def _set_velocities(notes: Sequence[Note], places: np.ndarray, played: np.ndarray) -> None:
+    """Gives notes at places [n], in steps, the velocities of those played [m, 5] at the nearest onset."""
+    onsets, onset = np.unique(round_half_up(played[:, 0]), return_inverse=True)
+    mean = np.bincount(onset, played[:, 3]) / np.bincount(onset)
+    rows = zip(onset.tolist(), played.tolist(), strict=True)
+    of_pitch = {(k, pitch): velocity for k, (_, _, pitch, velocity, _) in rows}
+    nearest = np.searchsorted((onsets[1:] + onsets[:-1]) / 2, places)
+    for note, k in zip(notes, nearest.tolist(), strict=True):
+        note.velocity = round(of_pitch.get((k, note.pitch), float(mean[k])))
 
 
 def with_velocity(midi: PrettyMIDI, velocity: int) -> PrettyMIDI:
@@ -131,7 +151,9 @@ def with_velocity(midi: PrettyMIDI, velocity: int) -> PrettyMIDI:
     velocity = checked_number("velocity", velocity, "a number from 1 to 127", low=1, high=127)
     song = deepcopy(midi)
     if notes := [note for track in song.instruments for note in track.notes]:
-        _scale_velocity(notes, velocity / mean_velocity(notes))
+        ratio = velocity / mean_velocity(notes)
+        for note in notes:
+            note.velocity = int(np.clip(round(note.velocity * ratio), 1, 127))
     return song
 
 

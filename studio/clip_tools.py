@@ -42,7 +42,7 @@ from music.converter import Programs, as_array, take
 from music.grid import NAMES_SHOWN, counted
 from music.groove import on_taps, with_feel, with_pulse
 from music.labels import DRUM_CLASSES
-from music.midi_output import as_loud_as, with_own_notes
+from music.midi_output import with_dynamics, with_own_notes
 from prior import Codes, fit_sequence
 
 SONGS_SHOWN = 20  # fewer songs are read without a progress bar
@@ -686,14 +686,16 @@ class ClipTools:
         return pieces
 
     def _written(self, clip: Clip, qpm: float | None = None, program: Programs = None) -> PrettyMIDI:
-        """A clip as a song, as loud as the notes that it was read from."""
+        """A clip as a song, with the dynamics of the notes that it was read from."""
         names = clip.names if program is None else ()
         qpm, program = clip.qpm if qpm is None else qpm, clip.program if program is None else program
         midi = self.converter.from_arrays(self.converter.as_cut(clip.labels[None])[0], qpm, program, clip.chords)
         for track, name in zip(midi.instruments, names, strict=False):
             track.name = name
         has_dynamics = isinstance(self.converter, GrooveConverter)  # of its own
-        return midi if clip.own is None or has_dynamics else as_loud_as(midi, clip.own.notes)
+        if clip.own is None or has_dynamics:
+            return midi
+        return with_dynamics(midi, clip.own.notes, len(clip.own.labels))
 
     @torch.no_grad()
     def _logits(self, z: Tensor, labels: np.ndarray) -> np.ndarray:

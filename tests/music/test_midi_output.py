@@ -10,6 +10,7 @@ from music.midi_output import (
     program_number,
     with_chord_track,
     with_drum_map,
+    with_dynamics,
     with_names,
     with_swing,
     with_velocity,
@@ -133,6 +134,48 @@ def test_a_velocity_is_the_mean_and_dynamics_stay():
     loud = with_velocity(song((0, 1, 60, 1), (1, 2, 60, 127)), 127)
     assert [note.velocity for note in loud.instruments[0].notes] == [2, 127]
     assert with_velocity(PrettyMIDI(), 90).instruments == []
+
+
+def dynamics(written, *played, is_drum=False, steps=16):
+    """The velocities of written notes (step, pitch) after played ones (onset in steps, pitch, velocity)."""
+    midi = song(*((step / 4, step / 4 + 0.25, pitch, 80) for step, pitch in written), qpm=93, is_drum=is_drum)
+    own = np.array([(start, start + 1, pitch, velocity, 0) for start, pitch, velocity in played], float)
+    changed = with_dynamics(midi, own, steps)
+    assert {note.velocity for note in midi.instruments[0].notes} == {80}
+    return [note.velocity for note in changed.instruments[0].notes]
+
+
+def test_a_note_is_as_loud_as_the_nearest_one_that_was_played():
+    swell = [(0.1, 50, 40), (3.8, 52, 60), (8.4, 54, 100)]  # read at steps 0, 4 and 8
+    assert dynamics([(0, 60), (1, 60), (4, 60), (5, 60), (7, 60), (8, 60), (15, 60)], *swell) == [
+        *(40, 40, 60, 60, 100, 100, 100)
+    ]
+    assert dynamics([(2, 60), (6, 60)], *swell) == [40, 60]  # halfway, the earlier one
+
+
+def test_in_a_chord_a_note_takes_the_velocity_of_its_pitch_and_a_new_one_the_mean():
+    chord = [(0, 60, 50), (0.2, 64, 70), (-0.2, 67, 90), (4, 60, 20)]
+    assert dynamics([(0, 60), (0, 64), (0, 67), (0, 72), (3, 64)], *chord) == [50, 70, 90, 70, 20]
+
+
+def test_dynamics_come_again_after_the_clip():
+    assert dynamics([(15, 60), (16, 60), (23, 60), (32 + 4, 60)], (0, 60, 100), (8, 60, 50)) == [50, 100, 50, 100]
+
+
+def test_a_drum_is_as_loud_as_its_own_nearest_hit():
+    beat = [(0, 36, 110), (4, 38, 100), (6, 42, 60), (7, 40, 25), (8, 36, 90)]
+    written = [(0, 36), (4, 38), (5, 38), (7, 38), (9, 38), (0, 42), (8, 42)]  # 40 is a snare, which is written as 38
+    assert dynamics(written, *beat, is_drum=True) == [110, 100, 100, 25, 25, 60, 60]
+    assert dynamics([(0, 51), (5, 51)], (0, 36, 110), (0, 42, 50), (4, 38, 100), is_drum=True) == [80, 100]
+
+
+def test_each_track_has_the_dynamics_of_its_own():
+    midi = song((0, 1, 60, 80))
+    midi.instruments += [Instrument(33), Instrument(0, is_drum=True)]
+    for track in midi.instruments[1:]:
+        track.notes = [Note(80, 36, 0, 0.5)]
+    changed = with_dynamics(midi, np.array([(0, 1, 60, 50, 0), (0, 1, 36, 70, 1)], float), 16)
+    assert [track.notes[0].velocity for track in changed.instruments] == [50, 70, 80]
 
 
 def test_swing_delays_the_second_note_of_each_pair():

@@ -269,10 +269,52 @@ def test_a_clip_that_goes_on_keeps_the_notes_of_its_song(qpm):
         assert onsets(midi, 4 * BAR)
 
 
-def test_what_is_new_is_as_loud_as_the_clip():
-    trained, song = model("melody"), played_song()
-    (midi,) = trained.continue_clip(song, 4, seed=0)
-    assert {n[4] for n in notes(midi) if n[2] > 10.6} == {103}
+def loudness(midi, bars=4, qpm=90.0):
+    """Steps and velocities of the first track, and the velocities that `played_song` has at the nearest beats."""
+    found = sorted((round(n[2] * qpm / 15), n[4]) for n in notes(midi) if n[0] == 0)
+    beats = [min((step % (BAR * bars) + 1) // 4, 4 * bars - 1) for step, _ in found]
+    return found, [(step, 100 + beat % 7) for (step, _), beat in zip(found, beats, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["melody", "piano"])
+def test_versions_of_a_clip_have_its_dynamics(kind):
+    trained, song = model(kind), played_song()
+    versions = [trained.reconstruct_clip(song), *trained.vary(song, 0.5, 2, seed=0)]
+    assert {n[4] for midi in versions for n in notes(midi)} == set(range(100, 107))
+    for midi in versions:
+        found, wanted = loudness(midi)
+        assert found == wanted
+
+
+@pytest.mark.parametrize("tool", ["continue", "interpolate", "compose"])
+def test_the_dynamics_of_a_clip_come_again_where_a_piece_goes_on(tool):
+    song, long = played_song(), clip_of("melody", 10)
+    if tool == "continue":
+        pieces = model("melody").continue_clip(song, 6, n=2, seed=0)
+    elif tool == "interpolate":
+        pieces = model("melody").interpolate_clips([song, long], 3, temperature=0)
+    else:
+        pieces = composer().compose(10, song, n=2, seed=0)
+    for midi in pieces:
+        found, wanted = loudness(midi)
+        assert found[-1][0] >= 8 * BAR
+        assert found == wanted
+
+
+def test_a_looped_clip_has_its_dynamics_each_time():
+    trained = model("melody")
+    clip = trained.clip(played_song(bars=1), bars=3, fill="loop")
+    found, wanted = loudness(trained.reconstruct_clip(clip), bars=1)
+    before_the_next = [k for k, (step, _) in enumerate(found) if step % BAR < 14]
+    assert [found[k] for k in before_the_next] == [wanted[k] for k in before_the_next]
+    assert found[before_the_next[-1]][0] >= 2 * BAR
+
+
+def test_a_groove_has_dynamics_of_its_own():
+    trained, midi = model("groove"), PrettyMIDI(initial_tempo=120)
+    midi.instruments = [Instrument(0, is_drum=True)]
+    midi.instruments[0].notes = [Note(1 + k % 3, 36, k / 2, k / 2 + 0.1) for k in range(16)]
+    assert min(n[4] for n in notes(trained.groove(midi))) > 3
 
 
 @pytest.mark.parametrize("kind", ["melody", "piano"])
@@ -329,7 +371,8 @@ def test_one_pitch_of_two_piano_tracks_sounds_once():
 def test_a_clip_whose_labels_were_changed_has_no_notes_but_these():
     trained, clip = model("melody"), model("melody").clip(played_song())
     (midi,) = trained.continue_clip(clip._replace(labels=clip.labels[:16].copy()), 2, seed=0)
-    assert {n[4] for n in notes(midi)} == {103}
+    found, wanted = loudness(midi)
+    assert found == wanted
     assert len(between(midi, 0, 16 * 60 / 90 / 4)) == 4
 
 
