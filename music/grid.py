@@ -91,6 +91,7 @@ class Part(NamedTuple):
     pitch: np.ndarray  # [notes]
     track: np.ndarray  # [notes] index in PrettyMIDI.instruments
     velocity: np.ndarray  # [notes]
+    order: np.ndarray  # [notes] place among the song's notes in the file
 
     def select(self, notes: np.ndarray) -> "Part":
         """The part with some of its notes, [notes] bool."""
@@ -188,17 +189,18 @@ def _at(event, time: float):
 def song_parts(midi: PrettyMIDI) -> list[Part]:
     """Splits a song and its notes at the changes of tempo and time signature (note_seq, sequences_lib.py)."""
     notes = note_table(midi)
-    notes = notes[np.argsort(notes[:, 0], kind="stable")]
+    order = np.argsort(notes[:, 0], kind="stable")
+    notes = notes[order]
     song_end = notes[:, 1].max(initial=0.0)
     stretches = _changes(midi, song_end)
     bounds = [start for start, _, _ in stretches] + [song_end]
     first = np.searchsorted(notes[:, 0], bounds)
-    notes, first = notes[first[0] : first[-1]], (first - first[0]).tolist()
+    notes, order, first = notes[first[0] : first[-1]], order[first[0] : first[-1]], (first - first[0]).tolist()
     columns = _quantize(notes, np.array(bounds), np.array([qpm for _, _, qpm in stretches]), np.diff(first))
     parts, bar, metre_before = [], 0.0, None
     for k, (start, metre, qpm) in enumerate(stretches):
         bar = bar if metre == metre_before else math.ceil(bar - BAR_SLACK)  # a new time signature starts a bar
-        own = (column[first[k] : first[k + 1]] for column in columns)
+        own = (column[first[k] : first[k + 1]] for column in (*columns, order))
         parts.append(Part(bar, metre, qpm, (start, bounds[k + 1]), *own))
         bar += (bounds[k + 1] - start) * qpm / 60.0 * STEPS_PER_QUARTER / steps_of_bar(metre)
         metre_before = metre
@@ -213,7 +215,7 @@ def _quantize(notes: np.ndarray, bounds: np.ndarray, qpm: np.ndarray, counts: np
         qpm, counts: [parts] tempo and number of notes of each part; all parts together have all notes.
 
     Returns:
-        The columns of Part from `times` on, for the notes of all parts.
+        The columns of Part from `times` to `velocity`, for the notes of all parts.
     """
     start, end, rate = (np.repeat(values, counts) for values in (bounds[:-1], bounds[1:], steps_per_second(qpm)))
     times = np.stack([notes[:, 0], np.minimum(notes[:, 1], end)], axis=1) - start[:, None]

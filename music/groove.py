@@ -30,10 +30,7 @@ from music.grid import (
     bars_skip,
     drum_tracks,
     full_windows,
-    note_table,
-    round_half_up,
     seconds_per_step,
-    steps_per_second,
 )
 
 ROLAND_PITCHES = (  # the nine drum classes on the electronic kit of the Groove MIDI Dataset
@@ -168,24 +165,24 @@ class GrooveConverter(DrumTracksConverter):
         return np.zeros((0, self.steps, GROOVE_DEPTH), np.float32)
 
     def cut_part(self, part: Part, midi: PrettyMIDI, skipped: list[Skipped]) -> Iterator[Cut]:
-        hits = _groove_hits(midi, part.qpm, KITS[self.kit])
-        bars = int(hits[0].max(initial=-1)) // self.steps_per_bar + 1
+        kind = self._kinds(part, midi)
+        bars = -(-_steps(part, kind) // self.steps_per_bar)
         if bars > MAX_GROOVE_BARS:
             skipped.append(bars_skip("drums", bars - MAX_GROOVE_BARS, MAX_GROOVE_BARS))
         count = min(bars, MAX_GROOVE_BARS) // self.bars
-        inside = hits[0] < count * self.steps
-        labels = _paint_groove(tuple(column[inside] for column in hits), part.qpm, count * self.steps)
+        labels = _painted(part, kind, count * self.steps).reshape(count, self.steps, GROOVE_DEPTH)
         track = np.flatnonzero(drum_tracks(midi))[:1].sum()
-        yield full_windows(part, labels.reshape(count, self.steps, GROOVE_DEPTH), track, self.bars * np.arange(count))
+        yield full_windows(part, labels, track, self.bars * np.arange(count))
 
     def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
-        return _groove_line(part, self._kinds(part, midi)), tuple(np.flatnonzero(drum_tracks(midi)).tolist())
+        kind = self._kinds(part, midi)
+        return _painted(part, kind, _steps(part, kind)), tuple(np.flatnonzero(drum_tracks(midi)).tolist())
 
     def rhythm(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
         """The onsets of the first track with notes as taps, labelled as in `line`."""
         track = int(part.track.min(initial=len(midi.instruments)))
         kind = np.where(part.track == track, TAP_CLASS, -1)
-        return _groove_line(part, kind), (track,) if len(part.track) else ()
+        return _painted(part, kind, _steps(part, kind)), (track,) if len(part.track) else ()
 
     def hit_steps(self, part: Part, midi: PrettyMIDI) -> np.ndarray:
         return part.start[self._kinds(part, midi) >= 0]
@@ -203,41 +200,24 @@ def _checked_groove(labels: np.ndarray | Tensor) -> np.ndarray:
     return labels
 
 
-def _groove_hits(midi: PrettyMIDI, qpm: float, kit: tuple[tuple[int, ...], ...]) -> tuple[np.ndarray, ...]:
-    """Step, class, velocity and time (seconds) of a song's hits; only the loudest of each step and class."""
-    notes = note_table(midi)
-    pitch, track = notes[:, 2:4].astype(np.int64).T
-    kind = np.where(drum_tracks(midi)[track], class_of_pitch(kit)[pitch], -1)
-    step = round_half_up(notes[:, 0] * steps_per_second(qpm))
-    hits = np.flatnonzero(kind >= 0)
-    hits = hits[np.lexsort((-notes[hits, 4], kind[hits], step[hits]))]  # of equal velocities the first in the file
-    new = np.append(True, (np.diff(step[hits]) != 0) | (np.diff(kind[hits]) != 0))[: len(hits)]
-    hits = hits[new]
-    return step[hits], kind[hits], notes[hits, 4], notes[hits, 0]
+def _painted(part: Part, kind: np.ndarray, length: int) -> np.ndarray:
+    """Labels float32 [length, 27] of a part's notes, whose classes [notes] these are; -1 is left out.
 
-
-def _groove_line(part: Part, kind: np.ndarray) -> np.ndarray:
-    """Labels float32 [steps, 27] of a part's notes, whose classes [notes] these are; -1 is left out."""
-    order = np.lexsort((-part.velocity, part.start))[::-1]  # of one place the last stays: the loudest
-    order = order[kind[order] >= 0]
-    step, kind = part.start[order], kind[order]
-    return _painted(step, kind, part.velocity[order], -2 * part.offset[order], int(step.max(initial=-1)) + 1)
-
-
-def _paint_groove(hits: tuple[np.ndarray, ...], qpm: float, length: int) -> np.ndarray:
-    """Labels float32 [length, 27] of the hits that `_groove_hits` finds."""
-    step, kind, velocity, time = hits
-    step_seconds = seconds_per_step(qpm)
-    return _painted(step, kind, velocity, (step_seconds * step - time) / step_seconds * 2, length)
-
-
-def _painted(step: np.ndarray, kind: np.ndarray, velocity: np.ndarray, early: np.ndarray, length: int) -> np.ndarray:
-    """Labels float32 [length, 27] of hits, `early` by this many half steps; of two hits in one place the last stays."""
+    Of the hits of one class and step the loudest counts, of equally loud ones the first in the file.
+    """
+    hits = np.flatnonzero((kind >= 0) & (part.start < length))
+    hits = hits[np.lexsort((-part.order[hits], part.velocity[hits]))]  # of one place the last stays
+    step, kind, step_seconds = part.start[hits], kind[hits], seconds_per_step(part.qpm)
     labels = np.zeros((length, 3, DRUM_CLASSES), np.float32)
     labels[step, 0, kind] = 1
-    labels[step, 1, kind] = velocity / 127
-    labels[step, 2, kind] = early
+    labels[step, 1, kind] = part.velocity[hits] / 127
+    labels[step, 2, kind] = (step_seconds * step - part.times[hits, 0]) / step_seconds * 2
     return labels.reshape(length, GROOVE_DEPTH)
+
+
+def _steps(part: Part, kind: np.ndarray) -> int:
+    """Steps up to the last of a part's notes that have a class [notes]."""
+    return int(part.start[kind >= 0].max(initial=-1)) + 1
 
 
 def with_feel(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
