@@ -7,7 +7,6 @@ all parts.
 
 import itertools
 import math
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
@@ -158,32 +157,43 @@ def steady_tempo(midi: PrettyMIDI) -> PrettyMIDI:
     if len(times) == 1:
         return midi
     seconds = np.append(0, np.cumsum(np.diff(times) * tempos[:-1])) / tempos[0]  # where each tempo starts in the copy
-    starts = times.tolist()
 
-    def moved(time: float) -> float:
-        k = max(bisect_right(starts, time) - 1, 0)
-        return float(seconds[k] + (time - times[k]) * tempos[k] / tempos[0])
+    def moved(time: np.ndarray) -> np.ndarray:
+        k = np.maximum(np.searchsorted(times, time, "right") - 1, 0)
+        return seconds[k] + (time - times[k]) * tempos[k] / tempos[0]
 
     steady = PrettyMIDI(resolution=midi.resolution, initial_tempo=tempos[0])
-    steady.instruments = [_moved_track(instrument, moved) for instrument in midi.instruments]
+    steady.instruments = list(map(_copied, midi.instruments))
     for field in ("time_signature_changes", "text_events", "lyrics"):
-        setattr(steady, field, [_at(event, moved(event.time)) for event in getattr(midi, field)])
-    return steady
+        setattr(steady, field, list(map(copy, getattr(midi, field))))
+    return move_times(steady, moved, steady.time_signature_changes)
 
 
-def _moved_track(instrument: Instrument, moved: Callable[[float], float]) -> Instrument:
-    """A track whose notes and control changes lie at other times."""
-    track = Instrument(instrument.program, instrument.is_drum, instrument.name)
-    track.notes = [Note(n.velocity, n.pitch, moved(n.start), moved(n.end)) for n in instrument.notes]
-    track.control_changes = [_at(change, moved(change.time)) for change in instrument.control_changes]
-    return track
+def _copied(track: Instrument) -> Instrument:
+    """A copy of a track without its pitch bends; `deepcopy` takes many times longer."""
+    copied = Instrument(track.program, track.is_drum, track.name)
+    copied.notes = [Note(note.velocity, note.pitch, note.start, note.end) for note in track.notes]
+    copied.control_changes = list(map(copy, track.control_changes))
+    return copied
 
 
-def _at(event, time: float):
-    """A copy of an event at another time."""
-    event = copy(event)
-    event.time = time
-    return event
+def move_times(song: PrettyMIDI, moved: Callable[[np.ndarray], np.ndarray], metres: Iterable = ()) -> PrettyMIDI:
+    """Moves the notes, controls, pitch bends, texts and lyrics of a song, in place; tempos and keys stay.
+
+    Args:
+        song: a copy that may change; it is returned.
+        moved: the new times of these times, in seconds. A note that would vanish keeps its duration.
+        metres: those of its changes of time signature that move, too.
+    """
+    events = [*song.text_events, *song.lyrics, *metres]
+    events += [event for track in song.instruments for event in (*track.control_changes, *track.pitch_bends)]
+    for event, time in zip(events, moved(np.array([event.time for event in events], float)).tolist(), strict=True):
+        event.time = time
+    notes = [note for track in song.instruments for note in track.notes]
+    times = np.array([(note.start, note.end) for note in notes], float).reshape(-1, 2)
+    for note, was, (start, end) in zip(notes, times.tolist(), moved(times).tolist(), strict=True):
+        note.start, note.end = start, end if end > start else start + (was[1] - was[0])
+    return song
 
 
 def song_parts(midi: PrettyMIDI) -> list[Part]:

@@ -7,7 +7,7 @@ import difflib
 import io
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import mido
@@ -19,7 +19,7 @@ from engine.checks import checked_count, checked_number, checked_path, checked_t
 from music.chords import ROOTS, TRIAD_TONES, Harmony
 from music.converter import VELOCITY, checked_program, without_overlaps
 from music.drums import class_of_pitch
-from music.grid import round_half_up, seconds_per_step
+from music.grid import move_times, round_half_up, seconds_per_step
 from music.harmony import song_chords
 from music.labels import DRUM_PITCHES
 
@@ -171,17 +171,11 @@ def with_swing(midi: PrettyMIDI, swing: float, unit: str = "8th") -> PrettyMIDI:
     share = checked_swing(swing, unit)
     pair = SWING_UNITS[unit] * 60 / midi.get_tempo_changes()[1][0]  # seconds
 
-    def moved(time: float) -> float:
-        whole, inside = divmod(time / pair, 1)
-        return pair * (whole + np.interp(inside, [0, 0.5, 1], [0, share, 1]))
+    def moved(times: np.ndarray) -> np.ndarray:
+        whole, inside = np.divmod(times / pair, 1)
+        return pair * (whole + np.interp(inside, (0, 0.5, 1), (0, share, 1)))
 
-    def move(note: Note) -> None:
-        note.start, note.end = float(moved(note.start)), float(moved(note.end))
-
-    song = _changed(midi, move)
-    for text in (*song.text_events, *song.lyrics):  # chords stay with their notes
-        text.time = float(moved(text.time))
-    return song
+    return move_times(deepcopy(midi), moved)
 
 
 def checked_swing(swing: float, unit: str) -> float:
@@ -198,14 +192,12 @@ def without_feel(midi: PrettyMIDI) -> PrettyMIDI:
 
     A note keeps its length, but does not go on after the step to which its end is rounded.
     """
-    step = seconds_per_step(midi.get_tempo_changes()[1][0])
-
-    def move(note: Note) -> None:
+    song, step = deepcopy(midi), seconds_per_step(midi.get_tempo_changes()[1][0])
+    for note in (note for track in song.instruments for note in track.notes):
         start, length = float(step * round(note.start / step)), note.end - note.start
         end = max(start + min(length, step), float(step * round(note.end / step)))
         note.start, note.end, note.velocity = start, min(start + length, end), VELOCITY
-
-    return _changed(midi, move)
+    return song
 
 
 def with_drum_map(midi: PrettyMIDI, drum_map: Mapping[int | str, int | str]) -> PrettyMIDI:
@@ -272,14 +264,6 @@ def with_names(midi: PrettyMIDI) -> PrettyMIDI:
     song = deepcopy(midi)
     for track in song.instruments:
         track.name = track.name or ("Drums" if track.is_drum else NAMES[track.program])
-    return song
-
-
-def _changed(midi: PrettyMIDI, change: Callable[[Note], None]) -> PrettyMIDI:
-    """A copy of a song after a change of each note."""
-    song = deepcopy(midi)
-    for note in (note for track in song.instruments for note in track.notes):
-        change(note)
     return song
 
 

@@ -5,7 +5,6 @@ estimated from where the off-beats lie in their beats: the mode of these places,
 not move. `midi_output.with_swing` puts it back.
 """
 
-from collections.abc import Callable
 from copy import deepcopy
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 from pretty_midi import PrettyMIDI
 
 from engine.checks import checked_type
-from music.grid import STEPS_PER_QUARTER
+from music.grid import STEPS_PER_QUARTER, move_times
 from music.midi_output import SWING_UNITS, checked_swing
 
 STRAIGHT = 50.0  # per cent
@@ -72,7 +71,7 @@ def straighten(midi: PrettyMIDI, swing: float | None = None, unit: str = "8th") 
         ticks = np.round(np.where(swings, straight, quarters) * midi.resolution)
         return beats.seconds(ticks / midi.resolution)
 
-    return Straightened(_retimed(midi, moved), *found)
+    return Straightened(move_times(deepcopy(midi), moved), *found)
 
 
 def swing_of(midi: PrettyMIDI) -> Swing:
@@ -145,17 +144,3 @@ class _Beats:
         """Where the metre that holds at each time began, in quarters, and whether its beats are quarters."""
         k = np.maximum(np.searchsorted(self.bars, quarters + self.tick / 2, "right") - 1, 0)
         return self.bars[k], self.swings[k]
-
-
-def _retimed(midi: PrettyMIDI, moved: Callable[[np.ndarray], np.ndarray]) -> PrettyMIDI:
-    """A copy of a song with its notes and events at other times; a note that would vanish keeps its duration."""
-    song = deepcopy(midi)
-    events = [*song.text_events, *song.lyrics]
-    events += [event for track in song.instruments for event in (*track.control_changes, *track.pitch_bends)]
-    for event, time in zip(events, moved(np.array([event.time for event in events], float)).tolist(), strict=True):
-        event.time = time
-    notes = [note for track in song.instruments for note in track.notes]
-    times = np.array([(note.start, note.end) for note in notes], float).reshape(-1, 2)
-    for note, was, (start, end) in zip(notes, times.tolist(), moved(times).tolist(), strict=True):
-        note.start, note.end = start, end if end > start else start + (was[1] - was[0])
-    return song

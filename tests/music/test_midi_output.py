@@ -187,6 +187,13 @@ def test_swing_delays_the_second_note_of_each_pair():
     assert quarters(with_swing(sixteenths, 60, "16th")) == [(0, 0.3), (0.3, 0.5), (0.5, 1)]
 
 
+def test_swing_moves_the_pedal_with_the_notes():
+    eighths = song((0, 0.5, 60, 80), (0.5, 1, 60, 80))
+    eighths.instruments[0].control_changes = [ControlChange(64, 127, 0.25)]
+    swung = with_swing(eighths, 75).instruments[0]
+    assert swung.control_changes[0].time == swung.notes[1].start == 0.375
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
