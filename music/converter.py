@@ -66,7 +66,7 @@ class BarsConverter:
 
     A subclass is a frozen dataclass with the fields or class attributes `bars`, `time_signature`, `input_depth` and
     `output_depth`. It defines `from_arrays`, `to_tensors` and `from_tensors`, the methods below that raise
-    NotImplementedError, and `transpose` if its labels have pitches.
+    NotImplementedError, and `transpose` and `transpose_controls` if its labels and controls have pitches.
     """
 
     follow_tempo = False  # whether windows go through changes of tempo, as in `grid.steady_tempo`
@@ -171,6 +171,10 @@ class BarsConverter:
     def transpose(self, labels: Tensor, semitones: Tensor) -> Tensor:
         """Moves the notes of windows [n, steps, ...] by semitones [n]; drums have no pitch and stay as they are."""
         return labels
+
+    def transpose_controls(self, labels: Tensor, controls: Tensor, semitones: Tensor) -> Tensor:
+        """Moves the chords [n, steps] of windows where `transpose` moves their notes; other controls stay."""
+        return controls
 
     def no_labels(self) -> np.ndarray:
         """Labels of 0 windows: their shape [0, steps, ...] and their type."""
