@@ -191,9 +191,6 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     """The clips that the options name; says on standard error which bars and tracks they are."""
     cutting = {"start_bar": None if options.from_bar is None else options.from_bar - 1, "bars": options.clip_bars}
     cutting |= {"fill": options.fill, "rhythm": options.tool == "drumify"}
-    if options.programs is not None:
-        trained.config = with_converter(trained.config, programs=read_programs(options.programs))
-        trained.converter = trained.config.converter
     clips = []
     for path, midi in zip(options.clips, options.midis, strict=True):
         try:
@@ -340,6 +337,13 @@ def turn_dial(trained: ClipTools, options: argparse.Namespace):
     trained.prior_width = options.dial
 
 
+def take_programs(trained: ClipTools, options: argparse.Namespace):
+    """Has a model read tracks of other programs, if the options name some."""
+    if getattr(options, "programs", None) is not None:
+        trained.config = with_converter(trained.config, programs=read_programs(options.programs))
+        trained.converter = trained.config.converter
+
+
 def count_of(options: argparse.Namespace) -> int:
     """The number of files that a tool writes."""
     if options.tool == "page":
@@ -423,6 +427,7 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
             trained, count = load(options.path, config_name=options.config), count_of(options)
             check_model(trained, options)
             turn_dial(trained, options)
+            take_programs(trained, options)
             files = PAGE.make(trained, options) if options.tool == "page" else midi_files_of(trained, options)
             make_folder(options.out)
             for path in tqdm(files, total=count, unit="file", disable=count == 1):
