@@ -41,6 +41,7 @@ class Stage(NamedTuple):
     layers: str | None = None  # the 2-bar stage that its first weights are made from, see `long_from_short`
     z_size: int | None = None  # of a stage with layers; the preset's when None
     made_trios: bool = False  # whether trios of parts of different songs are among the training windows
+    repeats: int = 1  # with made trios: how often a trio counts that no program accompanied
 
 
 LATER = {
@@ -300,7 +301,7 @@ def training_songs(stage: Stage, config: Config, options: argparse.Namespace) ->
     if stage.made_trios:
         presets = (CONFIGS[f"hier-{kind}_16bar_mini"] for kind in ("mel", "drums"))
         parts = (load_splits(options, one.converter, ("train",), stage.without_sources)[0] for one in presets)
-        train_set = with_made_trios(train_set, *parts)
+        train_set = with_made_trios(train_set, *parts, repeats=stage.repeats)
     return [train_set, valid_set]
 
 

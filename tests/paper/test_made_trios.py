@@ -27,3 +27,13 @@ def test_made_trios_have_each_melody_and_the_bass_and_drums_of_others():
     again, other = with_made_trios(trios, melodies, drums), with_made_trios(trios, melodies, drums, seed=1)
     assert (again.labels == both.labels).all()
     assert (other.labels != both.labels).any()
+
+
+def test_trios_that_no_program_accompanied_count_several_times():
+    converters = (TrioConverter(bars=2), 4), (MelodyConverter(bars=2), 9), (DrumsConverter(bars=2), 9)
+    trios, melodies, drums = (made_songs(converter, n, songs=4) for converter, n in converters)
+    trios.names = ("mma_tunes/a.mid", "games/b.mid", "mma_tunes/c.mid", "games/d.mid")
+    both = with_made_trios(trios, melodies, drums, repeats=3)
+    played = trios.labels[np.isin(trios.song, (1, 3))]
+    assert (both.labels[: 2 * (4 + 2 * len(played))] == np.concatenate([trios.labels, played, played] * 2)).all()
+    assert len(both) == 2 * (4 + 2 * len(played)) + 9
