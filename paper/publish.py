@@ -53,6 +53,7 @@ from paper.tables import (
     piano_table,
     rate_distortion_table,
     samples_table,
+    temperature_table,
     twins_table,
     upper_layers_table,
 )
@@ -465,6 +466,7 @@ TABLES = {  # by the name in their marks
     "rate and distortion": of_file(rate_distortion_table, "rate_distortion"),
     "samples": of_models(samples_table, MODELS),
     "browser": of_file(samples_table, "browser"),
+    "temperatures": of_file(temperature_table, "temperatures"),
     "twins": twins,
     "upper layers": of_file(upper_layers_table, "upper_layers"),
     "directions": directions,

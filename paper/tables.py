@@ -286,6 +286,23 @@ def _sample_rows(result: dict) -> Iterable[list[str]]:
             yield [label_of(result), part, words, *cells, *(MISSING if k else percent(value) for value in of_all)]
 
 
+def temperature_table(results: Sequence[dict]) -> str:
+    """What `paper.temperatures` found: each part's cost and notes, and the repetition of all parts together."""
+    header = ("model", "part", "per step, or of a bar's events", *results[0]["samples"])
+    return markdown(header, (row for result in results for row in _temperature_rows(result)))
+
+
+def _temperature_rows(result: dict) -> Iterable[list[str]]:
+    measured = result["samples"].values()
+    for part in result["samples"][HELD_OUT]["parts"]:
+        for words, key in (("n-gram cost, nats", "cost"), ("notes", "notes")):
+            yield [label_of(result), part, words, *(number(found["parts"][part][key], 2) for found in measured)]
+    back, key = (
+        ("at 8 bars", "repetition_8") if result["samples"][HELD_OUT]["repetition_8"] else ("at 1 bar", "repetition")
+    )
+    yield [label_of(result), "all", f"repetition {back}", *(percent(found[key]) for found in measured)]
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage; a dash for None."""
     return MISSING if share is None else f"{100 * share:.1f} %"
