@@ -59,6 +59,14 @@ RISING = {"steps": 3_000, "beta_rate": 0.9995}  # a weight that is high at once 
 CHORDS_LATER = LATER | {"steps": 3_500, "learning_rate": 2e-3, "decay_rate": 0.999, "max_beta": 0.1, "rekeyed": 0.5}
 CHORDS_LONGER = CHORDS_LATER | {"steps": 7_000, "learning_rate": 1.5e-3, "decay_rate": 0.99974, "max_beta": 0.03}
 WITHOUT_GAMES = {"steps": 10_000, "decay_rate": 0.99965, "max_beta": 0.2, "sampling_rate": 1500.0}
+DRUMS_DEARER_2BAR = LATER | {"steps": 8_000, "decay_rate": 0.9999, "warm_up": 100, "max_beta": 0.6}
+DRUMS_LOW = DRUMS_DEARER_2BAR | {
+    "steps": 9_000,
+    "learning_rate": 8e-4,
+    "decay_rate": 0.99983,
+    "warm_up": 50,
+    "max_beta": 0.45,
+}
 WITHOUT_Z = SHORT | TEACHER_FORCED | {"max_beta": 100.0}  # a bit of z costs more than it can save
 
 LATER_LONG = TEACHER_FORCED | {
@@ -93,6 +101,8 @@ PIANO_THIRD = PIANO_LATER | {"steps": 6_000, "learning_rate": 1e-3, "decay_rate"
 PIANO_FOURTH = PIANO_THIRD | {"steps": 9_000, "learning_rate": 1.5e-3, "decay_rate": 0.9999}
 PIANO_LAST = PIANO_THIRD | {"steps": 4_000, "learning_rate": 6e-4, "decay_rate": 0.9994}
 PIANO_LONGER = PIANO_FOURTH | {"steps": 9_000, "decay_rate": 0.99972, "warm_up": 100}
+PIANO_LONGEST = PIANO_LONGER | {"steps": 5_000, "decay_rate": 0.99986}
+PIANO_SETTLED = PIANO_LONGER | {"steps": 9_000, "learning_rate": 8e-4, "warm_up": 50}
 PIANO_LONG = {
     "batch_size": 8,
     "steps": 3_500,
@@ -151,6 +161,9 @@ TRIO_LONGEST = TRIO_LONGER | {"steps": 7_000, "decay_rate": 0.9996, "max_beta": 
 TRIO_SETTLED_AGAIN = TRIO_DEARER | {"steps": 800, "decay_rate": 0.9975, "max_beta": 0.193}
 TRIO_LONGEST_AGAIN = TRIO_LONGEST | {"steps": 7_500, "decay_rate": 0.99962, "max_beta": 0.178}
 TRIO_SETTLED_LAST = TRIO_SETTLED_AGAIN | {"max_beta": 0.19}
+TRIO_REPEATED = TRIO_LONGEST_AGAIN | {"max_beta": 0.185}
+TRIO_REPEATED_DEARER = TRIO_DEARER | {"steps": 1_000, "decay_rate": 0.9978, "max_beta": 0.2}
+TRIO_REPEATED_LAST = TRIO_SETTLED_AGAIN | {"max_beta": 0.225}
 FASTER = {"learning_rate": 1e-3}
 DRUMS_FASTER = DRUMS_FROM_LAYERS | FASTER | {"steps": 2_000, "decay_rate": 0.9993}
 MEL_FASTER = MEL_FROM_LAYERS | FASTER | {"decay_rate": 0.9994, "max_beta": 0.22, "sampling_rate": 0.5}
@@ -196,9 +209,11 @@ STAGES = {
     "mel_2bar_chords": Stage("cat-mel_2bar_chords", "mel_2bar_chords_second", (), CHORDS_LONGER),
     "drums_2bar_first": Stage("cat-drums_2bar", without_sources=NEWER_SOURCES),
     "drums_2bar": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.09}),
-    "drums_2bar_low": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.4}),
+    "drums_2bar_low_first": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.4}),
+    "drums_2bar_low_second": Stage("cat-drums_2bar", "drums_2bar_low_first", (), DRUMS_DEARER_2BAR),
+    "drums_2bar_low": Stage("cat-drums_2bar", "drums_2bar_low_second", (), DRUMS_LOW),
     "drums_2bar_beta_0.06": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.06}),
-    "drums_2bar_without_z": Stage("cat-drums_2bar", "drums_2bar_low", (), WITHOUT_Z),
+    "drums_2bar_without_z": Stage("cat-drums_2bar", "drums_2bar_low_first", (), WITHOUT_Z),
     "piano_2bar_first": Stage("piano_2bar", changes=PIANO_FIRST),
     "piano_2bar_second": Stage("piano_2bar", "piano_2bar_first", (), PIANO_LATER),
     "piano_2bar_third": Stage("piano_2bar", "piano_2bar_second", (), PIANO_THIRD),
@@ -206,7 +221,9 @@ STAGES = {
     "piano_2bar_fifth": Stage("piano_2bar", "piano_2bar_fourth", (), PIANO_LAST),
     "piano_2bar_sixth": Stage("piano_2bar", "piano_2bar_fifth", (), PIANO_LONGER),
     "piano_2bar_seventh": Stage("piano_2bar", "piano_2bar_sixth", (), PIANO_LONGER | {"steps": 10_000}),
-    "piano_2bar": Stage("piano_2bar", "piano_2bar_seventh", (), PIANO_LONGER | {"steps": 10_000}),
+    "piano_2bar_eighth": Stage("piano_2bar", "piano_2bar_seventh", (), PIANO_LONGER | {"steps": 10_000}),
+    "piano_2bar_ninth": Stage("piano_2bar", "piano_2bar_eighth", (), PIANO_LONGEST),
+    "piano_2bar": Stage("piano_2bar", "piano_2bar_ninth", (), PIANO_SETTLED),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
     "piano_16bar_second": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
@@ -249,7 +266,14 @@ STAGES = {
     "trio_16bar_eleventh": Stage("hier-trio_16bar", "trio_16bar_tenth", (), TRIO_LONGEST, made_trios=True),
     "trio_16bar_twelfth": Stage("hier-trio_16bar", "trio_16bar_eleventh", (), TRIO_SETTLED_AGAIN, made_trios=True),
     "trio_16bar_thirteenth": Stage("hier-trio_16bar", "trio_16bar_twelfth", (), TRIO_LONGEST_AGAIN, made_trios=True),
-    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_thirteenth", (), TRIO_SETTLED_LAST, made_trios=True),
+    "trio_16bar_fourteenth": Stage("hier-trio_16bar", "trio_16bar_thirteenth", (), TRIO_SETTLED_LAST, made_trios=True),
+    "trio_16bar_fifteenth": Stage(
+        "hier-trio_16bar", "trio_16bar_fourteenth", (), TRIO_REPEATED, made_trios=True, repeats=4
+    ),
+    "trio_16bar_sixteenth": Stage(
+        "hier-trio_16bar", "trio_16bar_fifteenth", (), TRIO_REPEATED_DEARER, made_trios=True, repeats=4
+    ),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_sixteenth", (), TRIO_REPEATED_LAST, made_trios=True, repeats=4),
     "trio_16bar_beta_0.1": Stage(
         "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.1}, made_trios=True
     ),

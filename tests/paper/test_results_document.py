@@ -38,7 +38,7 @@ BEFORE = {  # of the second stages of models that were published anew
 STATISTICS = {name: result["samples"]["statistics"] for name, result in FOUND.items()}
 
 
-NUMBERS = {9: "nine", 10: "ten", 11: "eleven", 12: "twelve"}
+NUMBERS = {9: "nine", 10: "ten", 11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen"}
 
 
 def percent(value, digits=0):
@@ -100,7 +100,7 @@ def test_the_setup_names_the_number_of_songs_and_the_order_of_the_n_gram():
         f"`drums_16bar_flat` {train_songs('drums_16bar_flat'):,}. The files form {groups:,} groups of related pieces. "
         f"A program, MMA, accompanied {accompanied:,} of the files.",
         f"Each was trained on one core of a busy CPU, in one to {NUMBERS[most]} stages",
-        f"Their first run had {drums.free_bits:.0f} free bits",
+        f"Its first run had {drums.free_bits:.0f} free bits",
         "under a 5-gram model",
     )
     assert LEFT_OUT["steps"] == stage_config(STAGES["mel_2bar_first"], "mini").training.steps
@@ -193,6 +193,17 @@ def test_samples_of_both_2_bar_models_measure_what_the_page_says(music, words):
         assert_stated(f"| held-out {words} | {real['cost']:.2f} | | {ranges[2]}| |")
 
 
+def test_samples_of_low_rate_drums_from_n_0_i_cost_what_the_page_says():
+    low = FOUND["drums_2bar_low"]["priors"]
+    later = sum(
+        stage_config(STAGES[name], "mini").training.steps for name in ("drums_2bar_low_second", "drums_2bar_low")
+    )
+    assert_stated(
+        f"`drums_2bar_low` had {later:,} steps more, at a higher β. Its samples from N(0, I) cost "
+        f"{low['standard normal']['cost'] / low[HELD_OUT]['cost']:.1f} times as much as held-out drums."
+    )
+
+
 def test_bits_are_worth_their_cost_up_to_where_the_page_says():
     points = {point["name"]: point for point in json.loads((ROOT / "results" / "rate_distortion.json").read_text())}
     melodies, drums = (points[f"{family}_without_z"]["nats"] for family in ("mel_2bar", "drums_2bar"))
@@ -279,7 +290,7 @@ def test_sixteen_bar_models_score_what_the_page_says():
         f"{nats(FOUND['mel_16bar_high'])} nats. In drums it falls, from {nats(FROM_LAYERS['drums_16bar'])} to "
         f"{nats(FOUND['drums_16bar'])}, and in trios from {nats(SIXTH)} to {nats(FOUND['trio_16bar'])}.",
     )
-    for words, found in (("two stages after a 2-bar model", SIXTH), ("after eight more stages", FOUND["trio_16bar"])):
+    for words, found in (("two stages after a 2-bar model", SIXTH), ("after eleven more stages", FOUND["trio_16bar"])):
         parts = ", ".join(f"{part} {accuracy(found, part=part):.3f}" for part in found["majority"])
         assert_stated(f"| 16-bar trios | {words} | – | {parts} | {bits(found)} | {nats(found)} |")
     steps = stage_config(STAGES["drums_16bar_second"], "mini").training.steps
@@ -519,7 +530,7 @@ def test_two_sets_of_samples_differ_as_little_as_the_page_says():
         drawn = FOUND[name]["priors"][f"width {FOUND[name]['prior_width']}"]
         for measure, words in (("cost", "n-gram cost, nats per step"), ("repetition", "repetition at 1 bars")):
             gaps[measure].append(abs(STATISTICS[name][words]["samples"] - drawn[measure]))
-    assert max(gaps["cost"]) <= 0.15
+    assert max(gaps["cost"]) <= 0.16
     assert_stated(f"its repetition by up to {100 * max(gaps['repetition']):.0f} points.")
 
 
@@ -690,9 +701,9 @@ def test_the_page_says_what_the_models_do_not_reach_yet():
     others = [LEFT_OUT["other_sources"][source] for source in ("simutrans", "freedoom")]
     sampled, from_mean = ([accuracy(found, kind) for found in others] for kind in ("sampled", "sampled_from_mean"))
     low, drums, trio = FOUND["drums_2bar_low"], FOUND["drums_16bar"], FOUND["trio_16bar"]
-    cost = low["priors"]["standard normal"]["cost"] / low["priors"][HELD_OUT]["cost"]
     back = {name: STATISTICS[name]["repetition at 8 bars"] for name in ("mel_16bar", "trio_16bar")}
     tunes, trios = back.values()
+    plainer = {name: samples["0.5"]["repetition_8"] for name, samples in at_temperatures().items()}
     scaled = [FOUND[name]["priors"]["width 0.6"]["repetition_8"] for name in ("mel_16bar", "mel_16bar_high")]
     (alone,) = json.loads((ROOT / "results" / "piano_2bar_without_z.json").read_text())
     piano = json.loads((ROOT / "results" / "piano_2bar.json").read_text())["reconstruction"]
@@ -706,16 +717,40 @@ def test_the_page_says_what_the_models_do_not_reach_yet():
         f"{LEFT_OUT['steps']:,} steps. From the posterior mean it is {from_mean[0]:.2f} and {from_mean[1]:.2f} |",
         f"| 0.85 at 65 bits | {accuracy(low):.2f} at {bits(low)} bits | drums hold more than melodies: without *z* a "
         f"window costs {without[0]:.0f} bits, of melodies {without[1]:.0f} |",
-        f"| 1.5 times | {cost:.1f} times | the free bits of their first run |",
         f"| {paper_accuracy('hier-drums_16bar', 'all')[1]:.3f} | {accuracy(drums):.3f} | data: these models overfit |",
         f"(its melody has {accuracy(trio, part='melody'):.3f}) | {paper[1]:.3f} | {accuracy(trio, part='drums'):.3f} | "
         f"bits and time: three parts share {bits(trio)} bits |",
         f"| as in songs: {percent(tunes['data'])}, {percent(trios['data'])} | {percent(tunes['samples'])}, "
-        f"{percent(trios['samples'])} | "
-        f"not the bits: at the same scale of the prior, 0.6, samples of `mel_16bar` ({bits(FOUND['mel_16bar'])} bits) "
+        f"{percent(trios['samples'])}, at temperature 1 | the draws of single steps: at 0.5 it is "
+        f"{percent(plainer['mel_16bar'])} and {percent(plainer['trio_16bar'])}, of plainer music. "
+        f"Not the bits: at the same scale of the prior, 0.6, samples of `mel_16bar` ({bits(FOUND['mel_16bar'])} bits) "
         f"and `mel_16bar_high` ({bits(FOUND['mel_16bar_high'])} bits) repeat in {percent(scaled[0])} and "
         f"{percent(scaled[1])} |",
         f"| 0.90, 0.92 | {now[0]:.2f}, {now[1]:.2f} | time: after 13,500 of 55,500 steps they were {before[0]:.2f} "
         f"and {before[1]:.2f} |",
         f"| 1.5 times | {share_of_z:.1f} times | its accuracy costs bits |",
     )
+
+
+def at_temperatures():
+    """The samples that paper/temperatures.py measured, by model."""
+    return {one["name"]: one["samples"] for one in json.loads((ROOT / "results" / "temperatures.json").read_text())}
+
+
+def test_the_page_says_what_the_temperature_changes():
+    found = at_temperatures()
+    low, high, songs = (percent(found["trio_16bar"][key]["repetition_8"]) for key in ("0.5", "1.0", HELD_OUT))
+    notes = [found["mel_16bar"][key]["parts"]["all"]["notes"] for key in ("0.5", "1.0", HELD_OUT)]
+    assert_stated(
+        f"At 0.5, {low} of the events of a bar of trios equal those eight bars earlier, at 1 it is {high}, in songs "
+        f"{songs}.",
+        f"At 0.5 it writes {notes[0]:.2f} notes per step, at 1 it writes {notes[1]:.2f}, and songs have "
+        f"{notes[2]:.2f}.",
+    )
+    gains = {name: parts_notes(one, "1.0") / parts_notes(one, "0.5") for name, one in found.items()}
+    assert max(gains, key=gains.get) == "mel_16bar"
+
+
+def parts_notes(samples, temperature):
+    """Notes per step of all parts."""
+    return sum(part["notes"] for part in samples[temperature]["parts"].values())
