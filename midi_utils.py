@@ -375,7 +375,8 @@ def load_songs(
         progress: show a progress bar.
         limits: the most that a file may hold, and the seconds that it may take; a file beyond a limit is refused.
             The seconds are not counted on Windows, and not in the threads of an executor.
-        intake: what is changed in each song before it is cut: drum tracks, a drum map, straight off-beats, bars of 2/4.
+        intake: what is changed in each song before it is cut: drum tracks, a drum map, straight off-beats, pairs of
+            bars.
 
     Raises:
         ValueError: there is no such folder, no MIDI file in it, or no window in any file; the message has the report.

@@ -13,7 +13,7 @@ import numpy as np
 from pretty_midi import Instrument, PrettyMIDI
 
 from engine.checks import checked_count, checked_type, described
-from music.converter import QPM_RANGE, BarsConverter, named_tracks
+from music.converter import PAIR_BARS, QPM_RANGE, BarsConverter, named_tracks
 from music.drums import DrumTracksConverter
 from music.grid import (
     STEPS_PER_QUARTER,
@@ -34,7 +34,6 @@ from music.midi_song import CHARSET
 MAX_CLIP_BARS = 1024
 PEDAL_STEPS = 1.5  # a note that lasts this much longer than it was played is held by the pedal; rounding adds less
 NO_METRE = "train a model of that time signature, see docs/presets.md"
-PAIR_BARS = "take two bars as one (Intake(pair_bars=True)(midi); --pair-bars)"
 OTHER_BARS = "choose other bars (start_bar and bars; --from-bar and --clip-bars)"
 OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)"
 OTHER_SONG = f"{OTHER_BARS}, or a song that has all parts"
@@ -143,7 +142,8 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
     chosen = song if track is None else with_one_track(song, converter, track)
     longest = _longest_part(song_parts(chosen), converter, _tracks_taken(chosen, converter))
     if longest is None:
-        raise ValueError(f"no notes in {time_signature_text(converter.time_signature)}")
+        remedy = f": {PAIR_BARS}" if any(map(converter.fits_in_pairs, song_parts(chosen))) else ""
+        raise ValueError(f"no notes in {time_signature_text(converter.time_signature)}{remedy}")
     bars = -(-int(longest.end.max()) // bar_steps)
     if bars > MAX_CLIP_BARS:
         raise ValueError(f"the song has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}")
@@ -291,8 +291,9 @@ def _other_metre(parts: Sequence[Part], part: Part, start_bar: int, converter: B
     named = part if fits else max(parts, key=_last_step)  # of a song with a pickup, not the pickup's
     metre, wanted = (time_signature_text(one.time_signature) for one in (named, converter))
     bar = start_bar if named is part else int(file_bars(named, 0))
-    remedy = PAIR_BARS if converter.fits_in_pairs(named) else NO_METRE
-    where = f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}" if fits else remedy
+    where = f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}" if fits else NO_METRE
+    if converter.fits_in_pairs(named):
+        where = f"{where}; or {PAIR_BARS}" if fits else PAIR_BARS
     return f"the song is in {metre} at bar {bar + 1}, the model in {wanted}; {where}"
 
 

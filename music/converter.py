@@ -42,6 +42,7 @@ MAX_WINDOWS = 2**16  # of a song, about, far more than songs give; the rest is l
 MAX_PARTS = 384  # of a song, with notes, between changes of tempo or metre; songs have at most 285
 TICKS_PER_QUARTER = 480  # of written files
 Programs = int | tuple[int, ...] | None  # General MIDI, from 0: of all tracks, or one per track; the converter's own
+PAIR_BARS = "take two bars as one (Intake(pair_bars=True); --pair-bars)"
 QPM_RANGE = (4, 1000)  # quarters per minute of written files; MIDI itself ends at 3.6
 
 
@@ -229,8 +230,7 @@ class BarsConverter:
             return "no notes"
         others = " and ".join(dict.fromkeys(time_signature_text(p.time_signature) for p in parts if not self.fits(p)))
         if not any(map(self.fits, parts)):
-            paired = " (two bars as one of 4/4: Intake(pair_bars=True), --pair-bars)"
-            return f"{others} throughout{paired if any(map(self.fits_in_pairs, parts)) else ''}"
+            return f"{others} throughout" + f"; {PAIR_BARS}" * any(map(self.fits_in_pairs, parts))
         without_chords = [skip.reason for skip in skipped if skip.what.startswith("chords")]
         fitting = list(filter(self.fits, parts))[:MAX_PARTS]
         reason = without_chords[0] if without_chords else self.why_no_window(midi, fitting)

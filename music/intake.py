@@ -90,7 +90,7 @@ def with_paired_bars(midi: PrettyMIDI) -> PrettyMIDI:
     """A song in which two bars of 2/4, or of another metre of that length, are one of 4/4; its notes stay in place.
 
     A change of time signature starts a bar, as before, since neighbours get different ones of PAIR_METRES. A bar
-    without its pair is filled up with a rest. Other bars stay as they are.
+    without its pair lasts half of its bar of 4/4. Other bars stay as they are.
     """
     song = copy(midi)
     changes = sorted(map(copy, midi.time_signature_changes), key=lambda change: change.time)

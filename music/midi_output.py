@@ -111,8 +111,9 @@ def mean_velocity(notes: Sequence[Note]) -> float:
 def with_dynamics(midi: PrettyMIDI, notes: np.ndarray, steps: int) -> PrettyMIDI:
     """A piece whose notes are as loud as those that were played on their track at the nearest onset.
 
-    A drum takes the velocity of the nearest hit of its class in DRUM_PITCHES, if there is any. Of several notes at
-    one onset the one of the same pitch counts, or else their mean. After the clip, its dynamics come again.
+    A drum takes the velocity of the nearest hit of its class in DRUM_PITCHES, or of any drum if there is none. Of
+    several notes at one onset the loudest of the same pitch counts, or else the loudest of all. After the clip, its
+    dynamics come again.
 
     Args:
         midi: the piece, in one tempo and on the grid; a track on which no note was played stays as it is.
@@ -133,13 +134,14 @@ def with_dynamics(midi: PrettyMIDI, notes: np.ndarray, steps: int) -> PrettyMIDI
 
 def _set_velocities(notes: Sequence[Note], places: np.ndarray, played: np.ndarray) -> None:
     """Gives notes at places [n], in steps, the velocities of those played [m, 5] at the nearest onset."""
+    played = played[np.argsort(played[:, 3])]  # of one onset the last one stays: the loudest
     onsets, onset = np.unique(round_half_up(played[:, 0]), return_inverse=True)
-    mean = np.bincount(onset, played[:, 3]) / np.bincount(onset)
-    rows = zip(onset.tolist(), played.tolist(), strict=True)
-    of_pitch = {(k, pitch): velocity for k, (_, _, pitch, velocity, _) in rows}
+    loudest = {}
+    for k, (_, _, pitch, velocity, _) in zip(onset.tolist(), played.tolist(), strict=True):
+        loudest[k] = loudest[k, pitch] = round(velocity)
     nearest = np.searchsorted((onsets[1:] + onsets[:-1]) / 2, places)
     for note, k in zip(notes, nearest.tolist(), strict=True):
-        note.velocity = round(of_pitch.get((k, note.pitch), float(mean[k])))
+        note.velocity = loudest.get((k, note.pitch), loudest[k])
 
 
 def with_velocity(midi: PrettyMIDI, velocity: int) -> PrettyMIDI:

@@ -12,7 +12,9 @@ from midi_utils import SongDataset, Windows
 def with_made_trios(
     trios: SongDataset, melodies: SongDataset, drums: SongDataset, seed: int = 0, repeats: int = 1
 ) -> SongDataset:
-    """Trios and about as many made ones: each melody with the bass of a trio and with drums, both drawn at random.
+    """Trios and made ones: each melody with the bass of a trio and with drums, both drawn at random.
+
+    There are about as many of one as of the other before some trios are repeated.
 
     Args:
         trios: windows of a TrioConverter.

@@ -288,19 +288,18 @@ def _sample_rows(result: dict) -> Iterable[list[str]]:
 
 def temperature_table(results: Sequence[dict]) -> str:
     """What `paper.temperatures` found: each part's cost and notes, and the repetition of all parts together."""
-    header = ("model", "part", "per step, or of a bar's events", *results[0]["samples"])
+    header = ("model", "part", "measure", *results[0]["samples"])
     return markdown(header, (row for result in results for row in _temperature_rows(result)))
 
 
 def _temperature_rows(result: dict) -> Iterable[list[str]]:
     measured = result["samples"].values()
     for part in result["samples"][HELD_OUT]["parts"]:
-        for words, key in (("n-gram cost, nats", "cost"), ("notes", "notes")):
+        for words, key in (("n-gram cost, nats per step", "cost"), ("notes per step", "notes")):
             yield [label_of(result), part, words, *(number(found["parts"][part][key], 2) for found in measured)]
-    back, key = (
-        ("at 8 bars", "repetition_8") if result["samples"][HELD_OUT]["repetition_8"] else ("at 1 bar", "repetition")
-    )
-    yield [label_of(result), "all", f"repetition {back}", *(percent(found[key]) for found in measured)]
+    is_short = result["samples"][HELD_OUT]["repetition_8"] is None
+    words, key = ("repetition at 1 bar", "repetition") if is_short else ("repetition at 8 bars", "repetition_8")
+    yield [label_of(result), "all", words, *(percent(found[key]) for found in measured)]
 
 
 def percent(share: float | None) -> str:

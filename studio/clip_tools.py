@@ -41,6 +41,7 @@ from music.clips import (
 from music.converter import Programs, as_array, take
 from music.grid import NAMES_SHOWN, counted
 from music.groove import on_taps, with_feel, with_pulse
+from music.intake import UNCHANGED, Intake
 from music.labels import DRUM_CLASSES
 from music.midi_output import with_dynamics, with_own_notes
 from prior import Codes, fit_sequence
@@ -78,11 +79,14 @@ class CodedWindows(NamedTuple):
         return Codes(self.mu[self.clip == clip], self.sounds[self.clip == clip])
 
 
-def whole_songs(songs: str | os.PathLike | Iterable[Midi | Clip], converter: Converter) -> list[Clip]:
+def whole_songs(
+    songs: str | os.PathLike | Iterable[Midi | Clip], converter: Converter, intake: Intake = UNCHANGED
+) -> list[Clip]:
     """The longest clips of songs, see `longest_clip`; a song without one is left out.
 
     Args:
         songs: a folder of MIDI files, or songs; clips are taken as they are.
+        intake: what is changed in each song before its clip is cut.
 
     Raises:
         ValueError: no song has a clip.
@@ -95,7 +99,7 @@ def whole_songs(songs: str | os.PathLike | Iterable[Midi | Clip], converter: Con
     clips, faults = [], []
     for k, song in enumerate(tqdm(given, "Reading songs", unit="song", disable=len(given) < SONGS_SHOWN), 1):
         try:
-            clips.append(song if isinstance(song, Clip) else longest_clip(as_midi(song), converter))
+            clips.append(song if isinstance(song, Clip) else longest_clip(intake(as_midi(song)), converter))
         except ValueError as error:
             name = str(song) if isinstance(song, str | os.PathLike) else f"song {k}"
             faults.append(f"{name}: {str(error).removeprefix(f'{name}: ')}")
@@ -298,18 +302,19 @@ class ClipTools:
         """Whether a piece goes on as in `compose`, where no variation is given."""
         return variation is None and self.sequence_prior is not None and not self.converter.chords
 
-    def fit_sequence_prior(self, songs: str | os.PathLike | Iterable[Midi | Clip]) -> None:
+    def fit_sequence_prior(self, songs: str | os.PathLike | Iterable[Midi | Clip], intake: Intake = UNCHANGED) -> None:
         """Fits what `compose` draws from to whole songs. It takes minutes for thousands of songs; see `prior.sequence`.
 
         Args:
             songs: a folder of MIDI files, or a list of songs. Of each it takes the longest stretch of the first track
                 that fits, in the preset's time signature. Songs without one are left out.
+            intake: what is changed in each song before it is cut, as in `load_songs`.
 
         Raises:
             ValueError: the preset does not compose, no song can be used, or none has two windows that differ.
         """
         self._check_composes()
-        songs = self._coded(whole_songs(songs, self.converter))
+        songs = self._coded(whole_songs(songs, self.converter, intake))
         self.sequence_prior = fit_sequence(songs.mu, songs.sigma, songs.sounds, songs.clip)
 
     def compose(

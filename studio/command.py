@@ -213,7 +213,8 @@ def bars_taken(trained: ClipTools, parts: Sequence[Part], clip: Clip, options: a
     bars = f"bars {clip.start_bar + 1} to {clip.start_bar + bars_of(trained, clip)}"
     if options.from_bar is not None or options.clip_bars is not None or in_one_metre(parts):
         return bars
-    return f"{bars}, the longest stretch in {time_signature_text(trained.converter.time_signature)}"
+    paired = "; --pair-bars takes its 2/4, too" if any(map(trained.converter.fits_in_pairs, parts)) else ""
+    return f"{bars}, the longest stretch in {time_signature_text(trained.converter.time_signature)}{paired}"
 
 
 def clip_with_chords(trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, **cutting) -> Clip:

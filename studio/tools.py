@@ -14,6 +14,7 @@ from music.clip_chords import SONG_CHORDS
 from music.clips import Clip
 from music.grid import counted, seconds_per_step
 from music.midi_output import in_turn
+from music.options import read_intake
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
 from studio.near import DIAL, NearTools
 from studio.pages import add_page_arguments, page_files
@@ -118,7 +119,7 @@ def check_compose(options: argparse.Namespace):
 def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Long pieces, one by one: new, or after a clip, or between two."""
     if options.songs is not None:
-        trained.fit_sequence_prior(options.songs)
+        trained.fit_sequence_prior(options.songs, read_intake(options))
     stems = [Path(clip).stem for clip in options.clips] or [model_name(options.path)]
     name = file_name(options, "_to_".join(stems), f"composed_{options.bars}bars")
     ends = dict(zip(("start", "end"), clips, strict=False))

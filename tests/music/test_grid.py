@@ -10,7 +10,7 @@ from helpers import SHARED
 from made_midi import EIGHTS, EIGHTS_LABELS, STEP, assert_windows, melody, track, window, with_tempo_change
 from midi_utils import MelodyConverter, Skipped, load_midi
 from music import converter
-from music.grid import Line, cut_lines, lost_notes, song_parts
+from music.grid import Line, cut_lines, lost_notes, move_times, song_parts
 
 
 @pytest.mark.parametrize("metre, taken", [((4, 4), 1), ((2, 2), 1), ((8, 8), 1), ((3, 4), 0), ((6, 8), 0), (None, 1)])
@@ -148,3 +148,16 @@ def test_notes_that_are_lost_are_counted_by_kind():
     ]
     assert lost_notes(skipped) == "1,201 notes beyond 10 at once, 1 note outside the pitches 21-108"
     assert lost_notes(skipped[1:2]) == ""
+
+
+def test_all_events_of_a_song_move_with_its_notes_and_a_note_that_would_vanish_keeps_its_duration():
+    midi = melody((0, 4, 60), (6, 8, 62))
+    (part,) = midi.instruments
+    part.control_changes = [pretty_midi.ControlChange(64, 127, 0.5)]
+    part.pitch_bends = [pretty_midi.PitchBend(100, 0.5)]
+    midi.lyrics, midi.text_events = [pretty_midi.Lyric("la", 0.5)], [pretty_midi.Text("C", 0.5)]
+    moved = move_times(midi, lambda times: np.minimum(times + 0.25, 1))
+    assert moved is midi
+    assert [(note.start, note.end) for note in part.notes] == [(0.25, 0.75), (1, 1.25)]
+    events = (*part.control_changes, *part.pitch_bends, *midi.lyrics, *midi.text_events)
+    assert [event.time for event in events] == [0.75] * 4

@@ -124,7 +124,7 @@ def test_a_swung_song_in_bars_of_eighths_is_not_straightened_because_its_bars_ar
 
 def test_a_song_in_half_bars_names_what_reads_them():
     midi = in_metres((2, 4, 0))
-    hint = "2/4 throughout (two bars as one of 4/4: Intake(pair_bars=True), --pair-bars)"
+    hint = "2/4 throughout; take two bars as one (Intake(pair_bars=True); --pair-bars)"
     assert MelodyConverter().to_arrays(midi).skipped[0].reason == hint
     assert MelodyConverter(time_signature=(3, 4)).to_arrays(midi).skipped[0].reason == "2/4 throughout"
     midi.time_signature_changes[0].numerator = 3

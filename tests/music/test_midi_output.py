@@ -153,9 +153,14 @@ def test_a_note_is_as_loud_as_the_nearest_one_that_was_played():
     assert dynamics([(2, 60), (6, 60)], *swell) == [40, 60]  # halfway, the earlier one
 
 
-def test_in_a_chord_a_note_takes_the_velocity_of_its_pitch_and_a_new_one_the_mean():
+def test_in_a_chord_a_note_takes_the_velocity_of_its_pitch_and_a_new_one_that_of_the_loudest():
     chord = [(0, 60, 50), (0.2, 64, 70), (-0.2, 67, 90), (4, 60, 20)]
-    assert dynamics([(0, 60), (0, 64), (0, 67), (0, 72), (3, 64)], *chord) == [50, 70, 90, 70, 20]
+    assert dynamics([(0, 60), (0, 64), (0, 67), (0, 72), (3, 64)], *chord) == [50, 70, 90, 90, 20]
+
+
+def test_of_two_hits_of_a_flam_the_loudest_counts():
+    for flam in ([(4, 38, 100), (4.3, 38, 20)], [(3.8, 38, 20), (4, 38, 100)], [(4, 38, 100), (4, 40, 20)]):
+        assert dynamics([(4, 38)], *flam, is_drum=True) == [100]
 
 
 def test_dynamics_come_again_after_the_clip():
@@ -166,7 +171,7 @@ def test_a_drum_is_as_loud_as_its_own_nearest_hit():
     beat = [(0, 36, 110), (4, 38, 100), (6, 42, 60), (7, 40, 25), (8, 36, 90)]
     written = [(0, 36), (4, 38), (5, 38), (7, 38), (9, 38), (0, 42), (8, 42)]  # 40 is a snare, which is written as 38
     assert dynamics(written, *beat, is_drum=True) == [110, 100, 100, 25, 25, 60, 60]
-    assert dynamics([(0, 51), (5, 51)], (0, 36, 110), (0, 42, 50), (4, 38, 100), is_drum=True) == [80, 100]
+    assert dynamics([(0, 51), (5, 51)], (0, 36, 110), (0, 42, 50), (4, 38, 100), is_drum=True) == [110, 100]
 
 
 def test_each_track_has_the_dynamics_of_its_own():

@@ -123,6 +123,14 @@ def test_compose_takes_the_form_of_the_songs_in_a_folder(studio, folder, tmp_pat
         converter.from_arrays(labels).write(str(songs / f"{k}.mid"))
     files = studio("compose", "--model", "mel", "--songs", songs, "--bars", 8, "--seed", 2)
     assert [bars_in(path) for path in files.values()] == [8]
+    for path in songs.iterdir():
+        halved = load_midi(path)
+        halved.time_signature_changes = [TimeSignature(2, 4, 0)]
+        halved.write(str(path))
+    with pytest.raises(SystemExit, match="no notes in 4/4: take two bars as one .*--pair-bars"):
+        studio("compose", "--model", "mel", "--songs", songs, "--bars", 8, "--seed", 2)
+    paired = studio("compose", "--model", "mel", "--songs", songs, "--bars", 8, "--seed", 2, "--pair-bars")
+    assert [path.read_bytes() for path in paired.values()] == [path.read_bytes() for path in files.values()]
 
 
 def test_compose_says_what_it_lacks(studio, folder, tmp_path):
@@ -338,7 +346,8 @@ def test_the_longest_stretch_in_the_models_metre_is_named(studio, folder, tmp_pa
     midi.write(str(tmp_path / "song.mid"))
     (path,) = studio("reconstruct", tmp_path / "song.mid", "--model", "mel").values()
     assert bars_in(path) == 3
-    assert "song.mid: bars 3 to 5, the longest stretch in 4/4, track 0, 90" in studio.heard
+    stretch = "bars 3 to 5, the longest stretch in 4/4; --pair-bars takes its 2/4, too, track 0, 90"
+    assert f"song.mid: {stretch}" in studio.heard
     studio("reconstruct", tmp_path / "song.mid", "--model", "mel", "--from-bar", 3)
     assert "song.mid: bars 3 to 5, track 0, 90" in studio.heard
 
@@ -507,6 +516,15 @@ def test_drums_of_any_track_and_pitch_are_straightened_and_swung_again(choice, s
     assert "swing of 67 per cent of a pair of 8ths" in studio.heard
     (path,) = studio("groove", *words, "--swing", 50).values()
     assert quarters_of(path)[:4] == [0, 0.5, 1, 1.5]
+
+
+def test_a_swung_song_in_half_bars_is_straightened_and_read_in_pairs(studio, swung_beat, tmp_path):
+    beat = load_midi(swung_beat)
+    beat.time_signature_changes = [TimeSignature(2, 4, 0)]
+    beat.write(str(tmp_path / "polka.mid"))
+    words = ("--model", "groove", "--strength", 0, "--input-drum-map", "60=36", "--drum-track", "beat")
+    (path,) = studio("groove", tmp_path / "polka.mid", *words, "--straighten", "--pair-bars").values()
+    assert quarters_of(path)[:4] == [0, 0.67, 1, 1.67]
 
 
 def test_a_song_in_half_bars_is_read_in_pairs_if_the_command_asks_for_it(studio, folder, tmp_path):
