@@ -366,8 +366,8 @@ class TrainedModel(NearTools, DirectionTools):
         """
         source, windows = self._random_source(seed, generator), self._as_windows(music)
         length = None if length is None else checked_count("length", length)
-        if controls is None and self.converter.control_depth:
-            controls = self.converter.to_tensors(windows).controls[:, :length]
+        if controls is None and (own := self._own_controls(windows)) is not None:
+            controls = own[:, :length]
             if length and length > controls.shape[1]:
                 raise ValueError(f"the windows have controls for {controls.shape[1]} steps: give those of {length}")
         z = self.posterior(windows).loc
@@ -505,6 +505,10 @@ class TrainedModel(NearTools, DirectionTools):
         return [self.converter.from_arrays(one, qpm, program, own) for one, own in zip(labels, chords, strict=True)]
 
     # ---- Controls ----
+
+    def _own_controls(self, windows: Windows) -> Tensor | None:
+        """The controls of windows, [n, steps, control_depth]; None, without making frames, where a preset has none."""
+        return self.converter.to_tensors(windows).controls if self.converter.control_depth else None
 
     def _as_controls(self, controls: Controls | None, n: int, length: int | None) -> Tensor | None:
         """Controls as the model reads them, [n, length, control_depth], on its device."""

@@ -140,9 +140,10 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
     """
     song, bar_steps, track = steady_tempo(midi), converter.steps_per_bar, _only_track(midi, converter)
     chosen = song if track is None else with_one_track(song, converter, track)
-    longest = _longest_part(song_parts(chosen), converter, _tracks_taken(chosen, converter))
+    parts = song_parts(chosen)
+    longest = _longest_part(parts, converter, _tracks_taken(chosen, converter))
     if longest is None:
-        remedy = f": {PAIR_BARS}" if any(map(converter.fits_in_pairs, song_parts(chosen))) else ""
+        remedy = f": {PAIR_BARS}" if any(map(converter.fits_in_pairs, parts)) else ""
         raise ValueError(f"no notes in {time_signature_text(converter.time_signature)}{remedy}")
     bars = -(-int(longest.end.max()) // bar_steps)
     if bars > MAX_CLIP_BARS:
@@ -291,10 +292,9 @@ def _other_metre(parts: Sequence[Part], part: Part, start_bar: int, converter: B
     named = part if fits else max(parts, key=_last_step)  # of a song with a pickup, not the pickup's
     metre, wanted = (time_signature_text(one.time_signature) for one in (named, converter))
     bar = start_bar if named is part else int(file_bars(named, 0))
-    where = f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}" if fits else NO_METRE
-    if converter.fits_in_pairs(named):
-        where = f"{where}; or {PAIR_BARS}" if fits else PAIR_BARS
-    return f"the song is in {metre} at bar {bar + 1}, the model in {wanted}; {where}"
+    remedies = [f"it is in {wanted} at bar {file_bars(fits[0], 0) + 1}: {OTHER_BARS}"] if fits else []
+    remedies += [PAIR_BARS] if converter.fits_in_pairs(named) else []
+    return f"the song is in {metre} at bar {bar + 1}, the model in {wanted}; {'; or '.join(remedies) or NO_METRE}"
 
 
 def _bars_from(part: Part, first: int, converter: BarsConverter) -> int:

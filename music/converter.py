@@ -42,7 +42,7 @@ MAX_WINDOWS = 2**16  # of a song, about, far more than songs give; the rest is l
 MAX_PARTS = 384  # of a song, with notes, between changes of tempo or metre; songs have at most 285
 TICKS_PER_QUARTER = 480  # of written files
 Programs = int | tuple[int, ...] | None  # General MIDI, from 0: of all tracks, or one per track; the converter's own
-PAIR_BARS = "take two bars as one (Intake(pair_bars=True); --pair-bars)"
+PAIR_BARS = "take two bars as one (Intake(pair_bars=True); --pair-bars)"  # what helps where a song is in 2/4
 QPM_RANGE = (4, 1000)  # quarters per minute of written files; MIDI itself ends at 3.6
 
 

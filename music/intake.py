@@ -44,13 +44,16 @@ class Intake:
             MidiError: a drum track is not in the song; the message lists its tracks.
         """
         midi = self.with_drums(midi)
-        midi = straighten(midi).midi if self.straighten else midi
-        return with_paired_bars(midi) if self.pair_bars else midi
+        return self.in_pairs(straighten(midi).midi if self.straighten else midi)
 
     def with_drums(self, midi: PrettyMIDI) -> PrettyMIDI:
         """The song with its drum tracks, on General MIDI's pitches, before it is straightened."""
         midi = with_drum_tracks(midi, self.drum_tracks) if self.drum_tracks else midi
         return with_drum_map(midi, dict(self.drum_map)) if self.drum_map else midi
+
+    def in_pairs(self, midi: PrettyMIDI) -> PrettyMIDI:
+        """The song in pairs of bars, after it is straightened."""
+        return with_paired_bars(midi) if self.pair_bars else midi
 
 
 UNCHANGED = Intake()

@@ -7,15 +7,13 @@ paper/publish.py measures the samples of other models. FOLDER holds the songs of
 """
 
 import argparse
-from pathlib import Path
 
-from console import errors_in_a_line, say
-from corpus import add_corpus_arguments, load_splits
+from corpus import load_splits
 from generate import TrainedModel
-from paper.json_results import to_plain, write_json
 from paper.measured_songs import read_training_set
-from paper.prior_choice import SAMPLES, measure_priors
+from paper.prior_choice import measure_priors
 from paper.publish import FOR_MAGENTA_JS
+from paper.several import measure_samples_by_name
 from paper.tables import samples_table
 
 
@@ -30,16 +28,14 @@ def measure(name: str, options: argparse.Namespace) -> dict:
 
 def main(arguments: list[str] | None = None):
     """The command: measures all models, writes the numbers and prints their table."""
-    parser = argparse.ArgumentParser(description="Measure what the models for magenta.js play.")
-    add_corpus_arguments(parser, sources=False)
-    parser.add_argument("--folder", type=Path, default=Path("pretrained/magenta_js"), help="folder of the models")
-    parser.add_argument("--limit", type=int, default=SAMPLES, help=f"samples of each (default: {SAMPLES})")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    options = parser.parse_args(arguments)
-    with errors_in_a_line():
-        found = [measure(name, options) for name in FOR_MAGENTA_JS]
-        write_json(options.out, found)
-    say(samples_table(to_plain(found)))
+    measure_samples_by_name(
+        arguments,
+        "Measure what the models for magenta.js play.",
+        "pretrained/magenta_js",
+        FOR_MAGENTA_JS,
+        measure,
+        samples_table,
+    )
 
 
 if __name__ == "__main__":

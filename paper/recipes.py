@@ -102,7 +102,7 @@ PIANO_FOURTH = PIANO_THIRD | {"steps": 9_000, "learning_rate": 1.5e-3, "decay_ra
 PIANO_LAST = PIANO_THIRD | {"steps": 4_000, "learning_rate": 6e-4, "decay_rate": 0.9994}
 PIANO_LONGER = PIANO_FOURTH | {"steps": 9_000, "decay_rate": 0.99972, "warm_up": 100}
 PIANO_LONGEST = PIANO_LONGER | {"steps": 5_000, "decay_rate": 0.99986}
-PIANO_SETTLED = PIANO_LONGER | {"steps": 9_000, "learning_rate": 8e-4, "warm_up": 50}
+PIANO_SETTLED = PIANO_LONGER | {"learning_rate": 8e-4, "warm_up": 50}
 PIANO_LONG = {
     "batch_size": 8,
     "steps": 3_500,

@@ -1,14 +1,15 @@
-"""What the commands share that measure several checkpoints and write a list of the results."""
+"""What the commands share that measure several models and write a list of the results."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from checkpoint import check_file, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import add_corpus_arguments
-from paper.json_results import write_json
+from paper.json_results import to_plain, write_json
+from paper.prior_choice import SAMPLES
 
 
 def add_arguments(parser: argparse.ArgumentParser, sources: bool = True, limit: int | None = None):
@@ -56,3 +57,29 @@ def measure_checkpoints(
 ):
     """Measures checkpoints one after the other, see `write_each`."""
     write_each((measure(path, options) for path in options.checkpoints), summary, options.out)
+
+
+def measure_samples_by_name(
+    arguments: list[str] | None,
+    description: str,
+    folder: str,
+    names: Sequence[str],
+    measure: Callable[[str, argparse.Namespace], dict],
+    table: Callable[[Sequence[dict]], str],
+):
+    """The command that measures samples of models by name, writes the numbers and prints their table.
+
+    Args:
+        folder: of the models, where none is given.
+        measure: takes a name, and options with the songs, `folder` and `limit`.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    add_corpus_arguments(parser, sources=False)
+    parser.add_argument("--folder", type=Path, default=Path(folder), help="folder of the models")
+    parser.add_argument("--limit", type=int, default=SAMPLES, help=f"samples of each (default: {SAMPLES})")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    options = parser.parse_args(arguments)
+    with errors_in_a_line():
+        found = [measure(name, options) for name in names]
+        write_json(options.out, found)
+    say(table(to_plain(found)))

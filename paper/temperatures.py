@@ -7,16 +7,14 @@ the valid split. FOLDER holds the songs of corpus.csv.
 """
 
 import argparse
-from pathlib import Path
 
-from console import errors_in_a_line, say
-from corpus import add_corpus_arguments, load_splits
+from corpus import load_splits
 from generate import TrainedModel
 from midi_utils import evenly
-from paper.json_results import to_plain, write_json
 from paper.measured_songs import make_generator, read_training_set
-from paper.prior_choice import HELD_OUT, SAMPLES, measure_windows, part_ngrams
+from paper.prior_choice import HELD_OUT, measure_windows, part_ngrams
 from paper.reconstruction import decode_sampled
+from paper.several import measure_samples_by_name
 from paper.tables import temperature_table
 
 SAMPLED = ("mel_2bar_low", "drums_2bar", "mel_16bar", "drums_16bar", "trio_16bar")  # models of pretrained/
@@ -39,16 +37,9 @@ def measure(name: str, options: argparse.Namespace) -> dict:
 
 def main(arguments: list[str] | None = None):
     """The command: measures all models, writes the numbers and prints their table."""
-    parser = argparse.ArgumentParser(description="Measure samples at several temperatures.")
-    add_corpus_arguments(parser, sources=False)
-    parser.add_argument("--folder", type=Path, default=Path("pretrained"), help="folder of the models")
-    parser.add_argument("--limit", type=int, default=SAMPLES, help=f"samples of each (default: {SAMPLES})")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    options = parser.parse_args(arguments)
-    with errors_in_a_line():
-        found = [measure(name, options) for name in SAMPLED]
-        write_json(options.out, found)
-    say(temperature_table(to_plain(found)))
+    measure_samples_by_name(
+        arguments, "Measure samples at several temperatures.", "pretrained", SAMPLED, measure, temperature_table
+    )
 
 
 if __name__ == "__main__":

@@ -245,7 +245,7 @@ class ClipTools:
         if chords is not None:
             clip = clip._replace(chords=self._chord_line(chords, len(clip.labels)))
             windows = windows._replace(controls=self._chords_by_window(clip.chords, len(mu)))
-        controls = self.converter.to_tensors(windows).controls
+        controls = self._own_controls(windows)
         z = mu if change is None else self.model.as_z(change(mu))
         if len(z) != len(mu):
             raise ValueError(f"change must return a z per window, {list(mu.shape)}, got {list(z.shape)}")

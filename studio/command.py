@@ -25,7 +25,7 @@ from music.clips import FILLS, Clip, checked_bars, in_one_metre
 from music.converter import empty_song, named_tracks
 from music.drums import DrumTracksConverter
 from music.grid import Part, counted, song_parts, steady_tempo, time_signature_text
-from music.intake import check_drum_map, tracks_of, with_drum_tracks, with_paired_bars
+from music.intake import check_drum_map, tracks_of, with_drum_tracks
 from music.midi_output import (
     SWING_UNITS,
     program_number,
@@ -257,8 +257,7 @@ def taken_in(
         tell(f"swing of {found.swing:.0f} per cent of a pair of {found.unit}s, taken out for the model")
         if is_first and options.swing is None:
             options.swing, options.swing_unit = found.swing, found.unit
-    midi = found.midi if found else midi
-    return with_paired_bars(midi) if intake.pair_bars else midi
+    return intake.in_pairs(found.midi if found else midi)
 
 
 def check_options(options: argparse.Namespace):

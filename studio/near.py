@@ -58,7 +58,7 @@ class NearTools(ClipTools):
         amount = checked_amount("amount", amount)
         clip = self.clip(clip)
         cutting, windows = self._cut(clip)
-        mu, controls = self.posterior(windows).loc, self.converter.to_tensors(windows).controls
+        mu, controls = self.posterior(windows).loc, self._own_controls(windows)
         different, place = np.unique(cutting.labels, axis=0, return_inverse=True)
         pieces = []
         for _ in range(n):

@@ -721,7 +721,7 @@ def test_the_page_says_what_the_models_do_not_reach_yet():
         f"(its melody has {accuracy(trio, part='melody'):.3f}) | {paper[1]:.3f} | {accuracy(trio, part='drums'):.3f} | "
         f"bits and time: three parts share {bits(trio)} bits |",
         f"| as in songs: {percent(tunes['data'])}, {percent(trios['data'])} | {percent(tunes['samples'])}, "
-        f"{percent(trios['samples'])}, at temperature 1 | the draws of single steps: at 0.5 it is "
+        f"{percent(trios['samples'])}, at temperature 1 | the draws of single steps: at 0.5, on the valid split, it is "
         f"{percent(plainer['mel_16bar'])} and {percent(plainer['trio_16bar'])}, of plainer music. "
         f"Not the bits: at the same scale of the prior, 0.6, samples of `mel_16bar` ({bits(FOUND['mel_16bar'])} bits) "
         f"and `mel_16bar_high` ({bits(FOUND['mel_16bar_high'])} bits) repeat in {percent(scaled[0])} and "
