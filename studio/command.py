@@ -26,6 +26,7 @@ from music.converter import empty_song, named_tracks
 from music.drums import DrumTracksConverter
 from music.grid import Part, counted, song_parts, steady_tempo, time_signature_text
 from music.intake import check_drum_map, tracks_of, with_drum_tracks
+from music.keys import in_key, read_key
 from music.midi_output import (
     SWING_UNITS,
     program_number,
@@ -54,7 +55,7 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 SEED_RANGE = 2**16  # seeds that the command draws where none is given
 
 
-NUMBERS = {  # how the options that are numbers are checked, by name, where they are given
+CHECKS = {  # of the values of options, by name, where they are given
     "count": checked_count,
     "bars": lambda _, bars: checked_bars(bars),
     "variation": checked_share,
@@ -68,6 +69,7 @@ NUMBERS = {  # how the options that are numbers are checked, by name, where they
     "from_bar": checked_count,
     "clip_bars": lambda name, bars: checked_bars(checked_count(name, bars)),
     "tempo": lambda _, qpm: empty_song(qpm, (4, 4)),
+    "key": lambda _, key: read_key(key),
 }
 
 
@@ -234,6 +236,7 @@ def clip_with_chords(trained: ClipTools, midi: PrettyMIDI, options: argparse.Nam
 def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
     """A piece as the options of `add_output_arguments` want it, with General MIDI's drums."""
     midi = without_feel(with_names(midi)) if options.on_grid else with_names(midi)
+    midi = midi if getattr(options, "key", None) is None else in_key(midi, options.key)
     midi = midi if options.velocity is None else with_velocity(midi, options.velocity)
     return midi if options.swing is None else with_swing(midi, options.swing, options.swing_unit)
 
@@ -266,7 +269,7 @@ def check_options(options: argparse.Namespace):
     if "straighten" in options:
         read_intake(options)
     check_folder(checked_path("--out", options.out))
-    for name, check in NUMBERS.items():
+    for name, check in CHECKS.items():
         if getattr(options, name, None) is not None:
             check(name.replace("_", "-"), getattr(options, name))
     if check := COMMANDS[options.tool].check:
@@ -307,6 +310,8 @@ def check_model(trained: ClipTools, options: argparse.Namespace):
     """Raises ValueError for a model that cannot do what the options ask for."""
     model = f"{options.path} is a model of {trained.config.name}, which"
     check_chords(trained, options, model)
+    if getattr(options, "key", None) is not None:
+        check_key(trained, options, model)
     programs = getattr(options, "program", None)
     if isinstance(programs, tuple) and not isinstance(trained.converter, TrioConverter | MultitrackConverter):
         raise ValueError(f"{model} has one track, and --program has {len(programs)}")
@@ -326,6 +331,14 @@ def check_chords(trained: ClipTools, options: argparse.Namespace, model: str):
     if chords is not None and not follows:
         remedy = "" if COMMANDS[options.tool].chords.required else ", or omit --chords"
         raise ValueError(f"{model} does not follow chords: take --model {FOLLOWER}{remedy}")
+
+
+def check_key(trained: ClipTools, options: argparse.Namespace, model: str):
+    """Raises ValueError for a key beside chords, or for a model, named in words, of drums."""
+    if options.chords is not None:
+        raise ValueError("--chords give the piece its key: omit --key")
+    if isinstance(trained.converter, DrumTracksConverter):
+        raise ValueError(f"{model} plays drums alone: omit --key")
 
 
 def turn_dial(trained: ClipTools, options: argparse.Namespace):

@@ -13,6 +13,7 @@ from console import tell
 from music.clip_chords import SONG_CHORDS
 from music.clips import Clip
 from music.grid import counted, seconds_per_step
+from music.keys import key_name, read_key
 from music.midi_output import in_turn
 from music.options import read_intake
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
@@ -55,6 +56,17 @@ def add_drawing_arguments(parser: argparse.ArgumentParser):
     """Adds the options of new music from a model's prior."""
     add_length_arguments(parser)
     add_dial_argument(parser)
+
+
+def add_generate_arguments(parser: argparse.ArgumentParser):
+    """Adds the options of `generate`."""
+    add_drawing_arguments(parser)
+    add_key_argument(parser)
+
+
+def add_key_argument(parser: argparse.ArgumentParser):
+    """Adds the key of new music."""
+    parser.add_argument("--key", help="such as 'A minor' or Bb; default: the key in which a piece is drawn")
 
 
 def add_dial_argument(parser: argparse.ArgumentParser, dial: float | None = None):
@@ -108,12 +120,15 @@ def add_compose_arguments(parser: argparse.ArgumentParser):
     parser.add_argument("--bars", type=int, default=COMPOSED_BARS, help=what)
     what = "folder of MIDI files whose form the pieces take; default: the songs that the model was fitted to"
     parser.add_argument("--songs", help=what)
+    add_key_argument(parser)
 
 
 def check_compose(options: argparse.Namespace):
-    """Raises ValueError for more clips than a piece has ends."""
+    """Raises ValueError for more clips than a piece has ends, and for a key beside a clip's."""
     if len(options.clips) > 2:
         raise ValueError(f"a piece has a clip at its start and one at its end, got {len(options.clips)} clips")
+    if options.clips and options.key is not None:
+        raise ValueError("a piece with clips is in their key: omit --key")
 
 
 def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
@@ -245,6 +260,8 @@ def file_name(options: argparse.Namespace, *words: str) -> str:
     own = {"variation": None, "dial": dial, "strength": STRENGTH, "temperature": tool.temperature}
     changed = {name: getattr(options, name) for name in own if getattr(options, name, own[name]) != own[name]}
     words += tuple(f"{name}{value:g}" for name, value in changed.items())
+    if getattr(options, "key", None) is not None:
+        words += (key_name(read_key(options.key)).replace(" ", "_").replace("#", "sharp"),)
     if uses_seed(options):
         words += (f"seed{options.seed}",)
     return "_".join(words)
@@ -300,7 +317,7 @@ TOOLS = {  # they write MIDI files
         draws=True,
         temperature=TEMPERATURE,
         chords=Chords(song=False),
-        options=add_drawing_arguments,
+        options=add_generate_arguments,
     ),
     "continue": Tool(
         continue_pieces,

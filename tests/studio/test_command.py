@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import mido
+import numpy as np
 import pytest
 from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
 
@@ -85,6 +86,17 @@ def test_generate_writes_pieces_of_the_length_that_is_asked_for(studio, folder):
     assert list(files) == [f"mel_5bars_seed4_{k}" for k in (1, 2, 3)]
     assert [bars_in(path) for path in files.values()] == [5, 5, 5]
     assert len({path.read_bytes() for path in files.values()}) == 3
+
+
+def test_new_pieces_are_moved_into_a_key(studio, composer):
+    words = "--model", composer, "--bars", 10, "--seed", 1
+    for tool, name in (("generate", "composer"), ("compose", "composer_composed")):
+        (drawn,), (moved,) = studio(tool, *words).values(), studio(tool, *words, "--key", "F#m").values()
+        assert moved.stem == f"{name}_10bars_Fsharp_minor_seed1_1"
+        drawn, moved = load_midi(drawn), load_midi(moved)
+        assert [key.key_number for key in moved.key_signature_changes] == [18]
+        before, after = ([note.pitch for note in midi.instruments[0].notes] for midi in (drawn, moved))
+        assert len(set(np.subtract(after, before))) == 1
 
 
 @pytest.fixture(scope="module")
@@ -709,6 +721,8 @@ def test_the_example_of_a_tool_is_in_its_help_and_is_accepted(name, capsys):
             ["vary", "CLIP", "--model", "mel", "--amount", "1.2"],
             r"amount must be a number from 0 \(the clip\) .* got 1.2",
         ),
+        (["generate", "--model", "drums", "--key", "Am"], "plays drums alone: omit --key"),
+        (["generate", "--model", "chords", "--chords", "Am", "--key", "Am"], "give the piece its key: omit --key"),
         (["vary", "CLIP", "--model", "mel", "--count", "0"], "count must be a whole number of at least 1"),
         (["vary", "CLIP", "--model", "drums"], "mel_a.mid: no drums: name the track that is drums"),
         (
@@ -754,6 +768,8 @@ def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder
         (["drumify", "none.mid", "--temperature", "-1"], "temperature must be 0"),
         (["drumify", "none.mid", "--count", "2"], "2 pieces at temperature 0 are equal: give --temperature 0.5"),
         (["drumify", "none.mid", "--count", "0"], "count must be a whole number of at least 1"),
+        (["generate", "--key", "H"], "there is no key 'H': give one such as 'A minor'"),
+        (["compose", "none.mid", "--key", "Am"], "a piece with clips is in their key: omit --key"),
         (["generate", "--dial", "2"], r"dial must be a number from 0 \(these songs\) to 1"),
         (["continue", "none.mid"], "none.mid: there is no such file"),
         (["continue", "."], "[.] is a folder: give a MIDI file$"),
