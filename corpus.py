@@ -179,10 +179,14 @@ def add_corpus_arguments(parser: argparse.ArgumentParser, required: bool = True,
 
 
 def load_splits(
-    options: argparse.Namespace, converter: Converter, splits: Sequence[str], without: Sequence[str]
+    options: argparse.Namespace,
+    converter: Converter,
+    splits: Sequence[str],
+    without: Sequence[str],
+    intake: Intake = UNCHANGED,
 ) -> list[SongDataset]:
     """The splits of the corpus that the options of `add_corpus_arguments` name, without some of its sources."""
-    reading = {"manifest": options.manifest, "cache": options.cache, "without": without}
+    reading = {"manifest": options.manifest, "cache": options.cache, "without": without, "intake": intake}
     return [load_corpus(options.data, split, converter, **reading) for split in splits]
 
 

@@ -19,8 +19,8 @@ from checkpoint import save_checkpoint
 from configs import CONFIGS, Config
 from console import errors_in_a_line
 from corpus import NEWER_SOURCES, add_corpus_arguments, load_splits
-from midi_utils import SongDataset
-from paper.made_trios import with_made_trios
+from midi_utils import Converter, Intake, SongDataset
+from paper.made_windows import with_doubled_tempo, with_made_trios
 from train import EXIT_INTERRUPTED, TrainingDiverged, train
 from training.two_levels import long_from_short, sizes_for
 
@@ -42,6 +42,8 @@ class Stage(NamedTuple):
     z_size: int | None = None  # of a stage with layers; the preset's when None
     made_trios: bool = False  # whether trios of parts of different songs are among the training windows
     repeats: int = 1  # with made trios: how often a trio counts that no program accompanied
+    pair_bars: bool = False  # whether two bars of 2/4 are one of 4/4 in the training songs
+    doubled: bool = False  # whether melodies at twice the tempo are among the training windows
 
 
 LATER = {
@@ -320,13 +322,19 @@ def train_stage(name: str, options: argparse.Namespace) -> Path:
 
 
 def training_songs(stage: Stage, config: Config, options: argparse.Namespace) -> list[SongDataset]:
-    """The windows that a stage trains on and those that are held out."""
-    train_set, valid_set = load_splits(options, config.converter, ("train", "valid"), stage.without_sources)
+    """The windows that a stage trains on and those that are held out, which are of songs as they are."""
+
+    def read(converter: Converter) -> SongDataset:
+        return load_splits(options, converter, ("train",), stage.without_sources, Intake(pair_bars=stage.pair_bars))[0]
+
+    train_set = read(config.converter)
     if stage.made_trios:
-        presets = (CONFIGS[f"hier-{kind}_16bar_mini"] for kind in ("mel", "drums"))
-        parts = (load_splits(options, one.converter, ("train",), stage.without_sources)[0] for one in presets)
+        parts = (read(CONFIGS[f"hier-{kind}_16bar_mini"].converter) for kind in ("mel", "drums"))
         train_set = with_made_trios(train_set, *parts, repeats=stage.repeats)
-    return [train_set, valid_set]
+    if stage.doubled:
+        longer = replace(config.converter, bars=2 * config.converter.bars)
+        train_set = with_doubled_tempo(train_set, read(longer))
+    return [train_set, *load_splits(options, config.converter, ("valid",), stage.without_sources)]
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

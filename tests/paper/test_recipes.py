@@ -9,6 +9,7 @@ import pytest
 from checkpoint import load_checkpoint, read_checkpoint
 from configs import CONFIGS
 from helpers import made_songs
+from music.intake import UNCHANGED
 from paper import recipes
 from paper.publish import CHORDS, GROOVES, MODELS, PIANOS
 from paper.recipes import STAGES, Stage, stage_config
@@ -80,15 +81,15 @@ def test_an_interrupted_stage_ends_the_command(corpus_arguments, monkeypatch, tm
 
 def test_a_stage_is_trained_without_the_sources_that_it_leaves_out(corpus_arguments, monkeypatch, tmp_path):
     read = []
-    monkeypatch.setattr(recipes, "load_splits", lambda *place: read.append(place[2:]) or (None, None))
+    monkeypatch.setattr(recipes, "load_splits", lambda *place: read.append(place[2:4]) or [None])
     monkeypatch.setattr(recipes, "train", lambda *sets, **more: STOPPED)
     with pytest.raises(SystemExit):
         recipes.main(["mel_2bar_first", *corpus_arguments, "--runs", str(tmp_path)])
-    assert read == [(("train", "valid"), recipes.GAMES)]
+    assert read == [(("train",), recipes.GAMES), (("valid",), recipes.GAMES)]
 
 
 def test_a_stage_with_made_trios_reads_melodies_and_drums_too(corpus_arguments, monkeypatch, tmp_path):
-    monkeypatch.setattr(recipes, "load_splits", lambda _, kind, splits, __: [made_songs(kind, 6) for _ in splits])
+    monkeypatch.setattr(recipes, "load_splits", lambda _, kind, splits, *__: [made_songs(kind, 6) for _ in splits])
     trained = []
     monkeypatch.setattr(recipes, "train", lambda _, *sets, **more: trained.append(sets) or STOPPED)
     monkeypatch.setitem(STAGES, "plain", Stage("hier-trio_16bar"))
@@ -99,8 +100,25 @@ def test_a_stage_with_made_trios_reads_melodies_and_drums_too(corpus_arguments, 
     assert [[len(songs) for songs in sets] for sets in trained] == [[6, 6], [12, 6]]
 
 
+def test_a_stage_can_read_pairs_of_bars_and_melodies_at_twice_the_tempo(corpus_arguments, monkeypatch, tmp_path):
+    read, trained = [], []
+
+    def load(_, kind, splits, __, intake=UNCHANGED):
+        read.append((kind.bars, splits, intake.pair_bars))
+        return [made_songs(kind, 6)]
+
+    monkeypatch.setattr(recipes, "load_splits", load)
+    monkeypatch.setattr(recipes, "with_doubled_tempo", lambda *sets: trained.append([s.converter.bars for s in sets]))
+    monkeypatch.setattr(recipes, "train", lambda *sets, **more: STOPPED)
+    monkeypatch.setitem(STAGES, "more", Stage("cat-mel_2bar", pair_bars=True, doubled=True))
+    with pytest.raises(SystemExit):
+        recipes.main(["more", *corpus_arguments, "--runs", str(tmp_path)])
+    assert read == [(2, ("train",), True), (4, ("train",), True), (2, ("valid",), False)]
+    assert trained == [[2, 4]]
+
+
 def test_a_stage_with_layers_begins_with_a_model_made_from_a_short_one(corpus_arguments, monkeypatch, tmp_path):
-    monkeypatch.setattr(recipes, "load_splits", lambda _, kind, splits, __: [made_songs(kind, 6) for _ in splits])
+    monkeypatch.setattr(recipes, "load_splits", lambda _, kind, splits, *__: [made_songs(kind, 6) for _ in splits])
     few = {"steps": 1, "batch_size": 2, "free_bits": 0.0}
     monkeypatch.setitem(STAGES, "short", Stage("cat-mel_2bar", changes=few))
     monkeypatch.setitem(STAGES, "long", Stage("hier-mel_16bar", layers="short", changes=few | {"curriculum": 0}))
