@@ -18,14 +18,12 @@ from paper.recipes import GAMES, STAGES, stage_config
 from paper.reconstruction import decode_sampled
 from paper.tables import paper_accuracy
 from prior import WINDOWS_PER_GAUSSIAN
-from training.two_levels import UPDATES
 
 ROOT = Path(__file__).parents[2]
 TEXT = " ".join((ROOT / "docs" / "results.md").read_text().split())
 FOUND = {name: json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in (*MODELS, *BASELINES)}
-LEFT_OUT, EARLIER_16, SIXTH = (
-    json.loads((ROOT / "results" / f"{name}.json").read_text())
-    for name in ("mel_2bar_first", "mel_16bar_first", "trio_16bar_sixth")
+LEFT_OUT, EARLIER_16 = (
+    json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in ("mel_2bar_first", "mel_16bar_first")
 )
 DRUMS_FIRST = json.loads((ROOT / "results" / "drums_16bar_first.json").read_text())
 FROM_LAYERS = {  # the first stages of models that begin with a 2-bar model
@@ -122,7 +120,6 @@ def test_the_summary_states_the_results():
         [accuracy(elsewhere[name][source]) for source in ("chorales", "fiddle")]
         for name in ("mel_2bar", "mel_16bar_high")
     )
-    majority = [elsewhere["mel_16bar_high"][source]["majority"]["all"] for source in ("chorales", "fiddle")]
     low = FOUND["mel_2bar_low"]
     priors, chosen = low["priors"], f"width {low['prior_width']}"
     form = STATISTICS["mel_16bar"]["repetition at 8 bars"]
@@ -134,7 +131,7 @@ def test_the_summary_states_the_results():
         f"bits: melody {beside_paper('trio_16bar', 'melody')}, bass {beside_paper('trio_16bar', 'bass')}, drums "
         f"{beside_paper('trio_16bar', 'drums')}.",
         f"`mel_2bar` scores {tunes:.3f} and {fiddle:.3f} there, and `mel_16bar_high` scores {long:.3f} and "
-        f"{longer:.3f}. In 16 bars the majority label scores {majority[0]:.3f} and {majority[1]:.3f}.",
+        f"{longer:.3f}.",
         f"Samples of `mel_2bar_low` cost {priors[chosen]['cost']:.2f} nats per step under a 5-gram model of the "
         f"training songs; held-out songs cost {priors[HELD_OUT]['cost']:.2f}. In samples of `mel_16bar`, "
         f"{percent(form['samples'])} of a bar's events equal those eight bars earlier; "
@@ -143,35 +140,21 @@ def test_the_summary_states_the_results():
 
 
 def test_two_bar_models_score_what_the_page_says():
-    tunes, drums = (f"{share(name):.3f}" for name in ("mel_2bar", "drums_2bar"))
-    paper = [paper_accuracy(FOUND[name]["preset"], "all")[1] for name in ("mel_2bar", "drums_2bar")]
-    new = [percent(FOUND[name]["groups"]["new"] / FOUND[name]["windows"]) for name in ("mel_2bar", "drums_2bar")]
+    names = ("mel_2bar", "drums_2bar")
+    new = [percent(FOUND[name]["groups"]["new"] / FOUND[name]["windows"]) for name in names]
     assert_stated(
-        f"Sampled accuracy of 2-bar drums is {drums} (the paper's: {paper[1]:.3f}), "
-        f"at {bits(FOUND['drums_2bar'])} bits. "
-        f"For 2-bar melodies it is {tunes} (the paper's: {paper[0]:.3f}), at {bits(FOUND['mel_2bar'])} bits.",
-        f"the accuracies are {share('drums_2bar', group='new'):.2f} and {share('mel_2bar', group='new'):.2f}. "
-        f"{new[1]} of the drum windows and {new[0]} of the melody windows are new.",
+        f"{new[1]} of the drum windows and {new[0]} of the melody windows are new. They score almost as high as all."
     )
-    recipe = stage_config(STAGES["mel_2bar"], "mini").training
-    before = json.loads((ROOT / "results" / "mel_2bar_second.json").read_text())
-    nats = [found["elbo"]["nats"]["mean"] for found in (before, FOUND["mel_2bar"])]
-    assert_stated(
-        f"{recipe.steps:,} steps at a lower β of {recipe.max_beta} raised their accuracy from {accuracy(before):.3f} "
-        f"to {tunes}, for {bits(FOUND['mel_2bar'])} bits in place of {bits(before)}. -ELBO rose from {nats[0]:.0f} to "
-        f"{nats[1]:.0f} nats."
-    )
-    assert [share("mel_2bar") > paper[0], share("drums_2bar") > paper[1]] == [True, True]
+    assert all(share(name) - 0.015 < share(name, group="new") < share(name) for name in names)
+    assert all(share(name) > paper_accuracy(FOUND[name]["preset"], "all")[1] for name in names)
 
 
 def test_the_summary_says_what_the_scores_depend_on():
     points = {point["name"]: point for point in json.loads((ROOT / "results" / "rate_distortion.json").read_text())}
     drums, tunes, long = (points[name]["sampled"]["all"] for name in ("drums_2bar", "mel_2bar", "mel_16bar_high"))
-    game = [share("trio_16bar", group="simutrans", part=part) for part in ("melody", "bass", "drums")]
     assert_stated(
         f"the same models score {drums:.3f} (2-bar drums), {tunes:.3f} (2-bar melodies) and {long:.3f} (16-bar ",
         f"MMA, accompanied {percent(accompanied_share('trio_16bar'))} of the trio's test windows.",
-        f"the trio scores {game[0]:.2f} (melody), {game[1]:.2f} (bass) and {game[2]:.2f} (drums).",
     )
 
 
@@ -181,25 +164,17 @@ def accompanied_share(name):
     return sum(groups[of] for of in groups if of.startswith("mma_")) / FOUND[name]["windows"]
 
 
-@pytest.mark.parametrize("music, words", [("mel", "melodies"), ("drums", "drums")])
-def test_samples_of_both_2_bar_models_measure_what_the_page_says(music, words):
-    for name in (f"{music}_2bar", f"{music}_2bar_low"):
-        found = FOUND[name]
-        fitted = f"width {found['prior_width']}"
-        normal, fitted, real = (found["priors"][prior] for prior in ("standard normal", fitted, HELD_OUT))
-        ranges = [prior["parts"]["all"]["range"] for prior in (normal, fitted, real)]
-        ranges = ["" if one is None else f"{one:.1f} " for one in ranges]
-        assert_stated(f"| `{name}` | {normal['cost']:.2f} | {fitted['cost']:.2f} | {ranges[0]}| {ranges[1]}|")
-        assert_stated(f"| held-out {words} | {real['cost']:.2f} | | {ranges[2]}| |")
+@pytest.mark.parametrize("music", ["mel", "drums"])
+def test_samples_of_the_low_models_cost_less_as_the_page_says(music):
+    high, low = (FOUND[f"{music}_2bar{kind}"] for kind in ("", "_low"))
+    for prior in (lambda found: "standard normal", lambda found: f"width {found['prior_width']}"):
+        assert low["priors"][prior(low)]["cost"] < high["priors"][prior(high)]["cost"]
 
 
 def test_samples_of_low_rate_drums_from_n_0_i_cost_what_the_page_says():
     low = FOUND["drums_2bar_low"]["priors"]
-    later = sum(
-        stage_config(STAGES[name], "mini").training.steps for name in ("drums_2bar_low_second", "drums_2bar_low")
-    )
     assert_stated(
-        f"`drums_2bar_low` had {later:,} steps more, at a higher β. Its samples from N(0, I) cost "
+        f"At its higher β, samples of `drums_2bar_low` from N(0, I) cost "
         f"{low['standard normal']['cost'] / low[HELD_OUT]['cost']:.1f} times as much as held-out drums."
     )
 
@@ -222,18 +197,14 @@ def test_bits_are_worth_their_cost_up_to_where_the_page_says():
     )
     rises = [percent(b["reconstruction"] / a["reconstruction"] - 1, 1) for a, b in ((d, cheap_d), (t, cheap_t))]
     assert_stated(
-        f"reduce the KL of the drums from {d['kl_bits']:.0f} to {cheap_d['kl_bits']:.0f} bits and that of the trio "
-        f"from {t['kl_bits']:.0f} to {cheap_t['kl_bits']:.0f}. "
-        f"Their reconstruction loss rises by {rises[0]} and {rises[1]}, "
-        f"so -ELBO falls by {d['nats'] - cheap_d['nats']:.0f} and {t['nats'] - cheap_t['nats']:.0f} nats."
+        f"At β 0.1 the reconstruction loss of drums and trios rises by {rises[0]} and {rises[1]}, and -ELBO falls by "
+        f"{d['nats'] - cheap_d['nats']:.0f} and {t['nats'] - cheap_t['nats']:.0f} nats."
     )
     assert low["nats"] < drums < points["drums_2bar"]["nats"]
     first, high = (points[f"mel_16bar_high{stage}"] for stage in ("_first", ""))
-    assert_stated(
-        f"From {first['kl_bits']:.0f} to {high['kl_bits']:.0f} bits its reconstruction falls from "
-        f"{first['reconstruction']:.0f} to {high['reconstruction']:.0f} nats, and -ELBO rises from "
-        f"{first['nats']:.0f} to {high['nats']:.0f}."
-    )
+    assert first["kl_bits"] < high["kl_bits"]
+    assert first["reconstruction"] > high["reconstruction"] + 20  # further bits improve it
+    assert first["nats"] < high["nats"]
 
 
 def test_the_run_without_the_games_scores_what_the_page_says_on_its_own_sources():
@@ -258,66 +229,34 @@ def test_sixteen_bars_without_the_games_score_what_the_page_says():
 
 
 def test_sixteen_bar_models_score_what_the_page_says():
-    def above(part):
-        return share("trio_16bar", part=part) - FOUND["trio_16bar"]["majority"][part]
+    def above(name, part="all"):
+        return share(name, part=part) - FOUND[name]["majority"][part]
 
-    low = FOUND["mel_16bar"]
-    melodies = f"bits (`mel_16bar_high`), and {accuracy(low):.2f}, at {bits(low)} bits (`mel_16bar`)"
-    for name, words, stated in (("mel_16bar_high", "melodies", melodies), ("drums_16bar", "drums", "bits")):
-        found, (_, paper) = FOUND[name], paper_accuracy(FOUND[name]["preset"], "all")
-        assert_stated(
-            f"Sampled accuracy of 16-bar {words} is {share(name):.2f}, at {bits(found)} {stated}. The majority label "
-            f"scores {found['majority']['all']:.2f}, and the paper's model {paper:.2f}."
-        )
     assert FOUND["mel_16bar"]["majority"] == FOUND["mel_16bar_high"]["majority"]
     assert "Sixteen-bar melodies reach the paper's sampled accuracy on our test split, drums do not" in TEXT
     gaps = {name: share(name) - paper_accuracy(FOUND[name]["preset"], "all")[1] for name in FROM_LAYERS}
     assert gaps["mel_16bar_high"] > -0.005
     assert gaps["drums_16bar"] < -0.1
     assert_stated(
-        f"At {bits(FOUND['trio_16bar'])} bits, the bass of the trio scores {share('trio_16bar', part='bass'):.3f} (the "
-        f"paper's: {paper_accuracy('hier-trio_16bar', 'bass')[1]:.3f}). "
-        f"The drums score {above('drums'):.2f} more than the majority label, the melody {above('melody'):.2f} more.",
+        "`mel_16bar`, at fewer bits, scores little more than the majority label. Drums score far more than the "
+        "majority label.",
+        f"The drums of the trio score {above('trio_16bar', 'drums'):.2f} more than the majority label, the melody "
+        f"{above('trio_16bar', 'melody'):.2f} more.",
     )
-    trio = FOUND["trio_16bar"]["samples"]["statistics"]["n-gram cost, nats per step"]
-    samples = FOUND["trio_16bar"]["priors"]
-    plain, real = (samples[name]["parts"]["drums"]["cost"] for name in ("width 0.6", HELD_OUT))
-    assert_stated(
-        f"The melodies of its samples cost {trio['samples']:.2f} nats per step, and those of held-out trios "
-        f"{trio['data']:.2f}. "
-        f"Its drums are plainer than real ones: {plain:.2f} nats per step and {real:.2f}.",
-        f"For `mel_16bar_high` the gains cost bits: -ELBO rises from {nats(FROM_LAYERS['mel_16bar_high'])} to "
-        f"{nats(FOUND['mel_16bar_high'])} nats. In drums it falls, from {nats(FROM_LAYERS['drums_16bar'])} to "
-        f"{nats(FOUND['drums_16bar'])}, and in trios from {nats(SIXTH)} to {nats(FOUND['trio_16bar'])}.",
-    )
-    for words, found in (("two stages after a 2-bar model", SIXTH), ("after eleven more stages", FOUND["trio_16bar"])):
-        parts = ", ".join(f"{part} {accuracy(found, part=part):.3f}" for part in found["majority"])
-        assert_stated(f"| 16-bar trios | {words} | – | {parts} | {bits(found)} | {nats(found)} |")
+    assert 0 < above("mel_16bar") < 0.05 < 0.4 < above("drums_16bar")
     steps = stage_config(STAGES["drums_16bar_second"], "mini").training.steps
     assert_stated(
-        f"after {steps:,} steps. The first table",
-        f"has those after {BEFORE['drums_16bar']['steps']:,}, as the model overfits",
+        f"`drums_16bar_second` has its last weights here, after {steps:,} steps; elsewhere its best, after "
+        f"{BEFORE['drums_16bar']['steps']:,}."
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "words", "kinds"),
-    [
-        ("mel_16bar", "melodies", ("β 0.02", "β 0.1")),
-        ("mel_16bar_high", "melodies", ("β 0.02", "from a 2-bar model", "after three more stages")),
-        ("drums_16bar", "drums", ("from random weights", "from a 2-bar model", "after two more stages")),
-    ],
-)
-def test_the_newest_long_models_measure_what_the_page_says(name, words, kinds):
-    stages = [BEFORE[name.removesuffix("_high")], *([FROM_LAYERS[name]] if name in FROM_LAYERS else []), FOUND[name]]
+@pytest.mark.parametrize(("name", "words"), [("mel_16bar_high", "16-bar melodies"), ("drums_16bar", "16-bar drums")])
+def test_the_newest_long_models_measure_what_the_page_says(name, words):
+    stages = [BEFORE[name.removesuffix("_high")], FROM_LAYERS[name], FOUND[name]]
     (_,) = {found["windows"] for found in stages}
-    assert_stated(
-        *(
-            f"| 16-bar {words} | {kind} | {accuracy(found, 'teacher_forced'):.3f} | {accuracy(found):.3f} | "
-            f"{bits(found)} | {nats(found)} |"
-            for kind, found in zip(kinds, stages, strict=True)
-        )
-    )
+    cells = " | ".join(f"{accuracy(found):.3f}, {bits(found)} bits" for found in stages)
+    assert_stated(f"| {words} | {cells} |")
 
 
 def first_with_layers(name):
@@ -334,22 +273,14 @@ def steps_since(start, name):
 def test_long_models_begin_with_short_ones_as_the_page_says():
     names = {first_with_layers(name) for name in (*MODELS, *PIANOS)} - {None}
     assert names == {"mel_16bar_high_first", "drums_16bar_third", "trio_16bar_fifth", "piano_16bar"}
-    trio, steps = sorted({stage_config(STAGES[name], "mini").training.steps for name in names})
-    more = [steps_since(first_with_layers(name), name) for name in ("mel_16bar_high", "drums_16bar", "trio_16bar")]
-    assert_stated(
-        f"the trio {trio:,}. Then {more[0]:,} steps followed for melodies, {more[1]:,} for drums and {more[2]:,} for "
-        "trios."
-    )
     first, short = (stage_config(STAGES[name], "mini").training.steps for name in ("drums_16bar_first", "drums_2bar"))
     short += stage_config(STAGES["drums_2bar_first"], "mini").training.steps
     before, now = BEFORE["drums_16bar"], FOUND["drums_16bar"]
-    gained = {of: [f"{accuracy(f, group=of):.2f}" for f in (before, now)] for of in ("groove", "freedoom", "simutrans")}
+    drummers = [f"{accuracy(found, group='groove'):.2f}" for found in (before, now)]
     assert_stated(
-        f"Each model made {UPDATES:,} updates of these layers, and then {steps:,} steps as a whole, the trio",
-        f"The drums had {short:,} steps of 2-bar training before that. The model from random weights made "
+        f"It had {short:,} steps of 2-bar training before. The model from random weights made "
         f"{first + before['steps']:,} steps of 16 bars",
-        f"| 16-bar drums, sampled | from random weights, {bits(before)} bits | from a 2-bar model, {bits(now)} bits |",
-        *(f"(`{of}`) | {before_of} | {now_of} |" for of, (before_of, now_of) in gained.items()),
+        f"| human drumming (`groove`) | {drummers[0]} | – | {drummers[1]} |",
     )
     assert before["parameters"] * 1.9 < now["parameters"]
 
@@ -369,22 +300,26 @@ def test_dense_layers_lose_less_and_learn_faster_as_the_page_says():
 
 
 def test_accuracy_depends_on_the_source_as_the_page_says():
+    def shares(name, group):
+        return ", ".join(f"{share(name, group=group, part=part):.2f}" for part in FOUND[name]["majority"])
+
     of = {name: percent(accompanied_share(name)) for name in MODELS}
-    sources = {"mma_openewld": "accompanied by MMA for OpenEWLD", "simutrans": "(Simutrans)", "freedoom": "(Freedoom)"}
+    rows = {  # the models of a row's cells
+        ("Nottingham dance tunes", "nottingham"): ("mel_16bar_high", None, None),
+        ("accompanied by MMA for OpenEWLD", "mma_openewld"): (None, "drums_16bar", "trio_16bar"),
+        ("soundtrack of a game (Simutrans)", "simutrans"): ("mel_16bar_high", None, "trio_16bar"),
+        ("soundtrack of a game (Freedoom)", "freedoom"): ("mel_16bar_high", None, "trio_16bar"),
+        ("human drumming (Groove MIDI Dataset)", "groove"): (None, "drums_16bar", None),
+    }
     assert_stated(
-        f"| 16-bar melodies | Nottingham dance tunes | {share('mel_16bar_high', group='nottingham'):.2f} |",
-        f"| 16-bar melodies | soundtrack of a game (Simutrans) | {share('mel_16bar_high', group='simutrans'):.2f} |",
-        f"| 16-bar melodies | soundtrack of a game (Freedoom) | {share('mel_16bar_high', group='freedoom'):.2f} |",
-        f"| 16-bar drums | parts made by MMA for OpenEWLD | {share('drums_16bar', group='mma_openewld'):.2f} |",
-        f"| 16-bar drums | human drumming (Groove MIDI Dataset) | {share('drums_16bar', group='groove'):.2f} |",
-        f"The melody model is `mel_16bar_high` ({bits(FOUND['mel_16bar_high'])} bits), and the drum model is "
-        f"`drums_16bar` ({bits(FOUND['drums_16bar'])} bits).",
+        *(
+            f"| {words} | {' | '.join(shares(name, group) if name else '–' for name in names)} |"
+            for (words, group), names in rows.items()
+        ),
+        "The melody model is `mel_16bar_high`.",
         f"{of['trio_16bar']} of the windows of trios, {of['drums_16bar']} of 16-bar drums, {of['mel_16bar']} of 16-bar "
         f"melodies, {of['drums_2bar']} of 2-bar drums and {of['mel_2bar']} of 2-bar melodies.",
     )
-    for group, words in sources.items():
-        parts = [f"{share('trio_16bar', group=group, part=part):.2f}" for part in FOUND["trio_16bar"]["majority"]]
-        assert_stated(f"{words} | {', '.join(parts)} |")
 
 
 def gain(music, kind="sampled", group=None):
@@ -410,12 +345,11 @@ def test_the_conductor_helps_in_later_bars_and_repeated_tunes_as_the_page_says()
         steps = found["reconstruction"]["sampled"]["by_step"]["all"]
         return np.reshape(steps, (16, 16)).mean(1)
 
-    conducted, flat = (
-        f"{bits(found)} bits and {nats(found)} nats" for found in (BEFORE["mel_16bar"], FOUND["mel_16bar_flat"])
+    flat, conducted = (by_bar(found) for found in (FOUND["mel_16bar_flat"], BEFORE["mel_16bar"]))
+    assert_stated(
+        f"In the first bar of melodies it scores {flat[0]:.2f}, its twin {conducted[0]:.2f}; in the last eight bars "
+        f"{flat[8:].mean():.2f} and {conducted[8:].mean():.2f}."
     )
-    assert_stated(f"needs {conducted} of -ELBO, its twin {flat}.")
-    for words, found in (("flat", FOUND["mel_16bar_flat"]), ("with a conductor", BEFORE["mel_16bar"])):
-        assert_stated(f"| {words} | {by_bar(found)[0]:.2f} | {np.mean(by_bar(found)[8:]):.2f} |")
     tunes = {of: gain("mel", group=of) for of in BEFORE["mel_16bar"]["groups"] if of != "new"}
     gains = sorted(tunes.values())[::-1]
     assert set(sorted(tunes, key=tunes.get)[-2:]) == {"mma_nottingham", "mma_openewld"}
@@ -423,8 +357,8 @@ def test_the_conductor_helps_in_later_bars_and_repeated_tunes_as_the_page_says()
     losing = sum(change < 0 for change in drums.values())
     assert (losing, len(drums), min(drums, key=drums.get)) == (4, 6, "groove")
     assert_stated(
-        f"gains {gains[0]:.3f} and {gains[1]:.3f} on the two large sources that MMA accompanied, and at most "
-        f"{gains[2]:.3f} on any other.",
+        f"Melodies gain {gains[0]:.3f} and {gains[1]:.3f} on the two large sources that MMA accompanied, at most "
+        f"{gains[2]:.3f} on others.",
         f"Drums lose on four of six sources, most on `groove` ({drums['groove']:.3f}).",
     )
 
@@ -437,15 +371,12 @@ def test_twins_decode_on_as_the_page_says():
     assert all(one["kl_bits"]["high"] < 0 > one["nats"]["mean"] and one["forced"]["high"] < 0 for one in (pair, *short))
     assert [one["nats"]["high"] < 0 for one in short].count(False) == 1
     gains = [one["sampled"]["mean"] for one in short]
-    cheapest = min(short, key=lambda one: one["kl_bits"]["mean"])
-    assert f"{min(gains):.3f}" == f"{cheapest['sampled']['mean']:.3f}"
     assert_stated(f"two of three short pairs gain {max(gains):.3f}, and one loses {-min(gains):.3f}")
     (first, _, last), flat, songs = (list(pair["form"][kind].values()) for kind in ("conductor", "flat", "songs"))
-    assert_stated(
-        f"{first['notes']:.2f} notes per step become {last['notes']:.2f}, rests grow from {percent(first['rests'])} of "
-        f"the steps to {percent(last['rests'])}, and fewer bars come back than in songs.",
-        f"goes on as before, at {flat[2]['notes']:.2f} notes per step",
-    )
+    assert_stated("its music thins out: fewer notes, more rests, fewer bars that come back.")
+    assert last["notes"] < first["notes"] / 2
+    assert last["rests"] > 2 * first["rests"]
+    assert flat[2]["notes"] == pytest.approx(flat[0]["notes"], abs=0.01)  # as before
     assert all(last["similarity"][back] < songs[2]["similarity"][back] for back in last["similarity"])
     assert all(flat[2]["similarity"][back] > songs[2]["similarity"][back] for back in ("1", "2", "4"))
     assert pair["sampled"]["low"] > 0 > pair["nats"]["high"]
@@ -457,11 +388,6 @@ def test_the_16_bar_models_have_the_recipes_that_the_page_names():
         assert config.model.encoder_segments == (8 if first_with_layers(name) else 16)
     assert all(CONFIGS[config.name].training.curriculum for config in configs.values())
     assert {config.training.mixed for name, config in configs.items() if "drums" in name} == {0.5}
-    assert_stated(
-        "The encoders of 16-bar melodies, drums and trios read segment by segment. A segment has one bar, or two in "
-        "models that begin with a 2-bar model.",
-        "Half of the training windows",
-    )
 
 
 def ends(costs):
@@ -469,16 +395,13 @@ def ends(costs):
     return (costs[0] + costs[-1]) / 2
 
 
-def test_interpolations_and_attribute_vectors_measure_what_the_page_says():
-    tunes = FOUND["mel_2bar"]
-    middle = tunes["interpolation"]["points"].index(0.5)
-    names, path = tunes["attributes"]["names"], tunes["interpolation"]
+def test_interpolations_measure_what_the_page_says():
+    path = FOUND["mel_2bar"]["interpolation"]
+    middle = path["points"].index(0.5)
     drums = FOUND["drums_2bar"]["interpolation"]
     level, flat = (FOUND[name]["interpolation"]["cost"] for name in ("mel_16bar", "mel_16bar_flat"))
     rises = {name: FOUND[name]["interpolation"]["cost"] for name in MODELS}
     assert [name for name, cost in rises.items() if cost[middle] - ends(cost) < 0.03] == ["mel_16bar"]
-    density, major = names.index("note_density"), names.index("c_diatonic")
-    before, added, subtracted = (tunes["attributes"][key] for key in ("before", "added", "subtracted"))
     assert_stated(
         f"cost {path['cost'][middle]:.2f} nats per step under the n-gram model, and {ends(path['cost']):.2f} at the "
         f"ends. The paper's baseline, a mix of both melodies' steps, costs {path['mixed_cost'][middle]:.2f} and "
@@ -487,10 +410,6 @@ def test_interpolations_and_attribute_vectors_measure_what_the_page_says():
         f"{ends(flat):.2f}.",
         f"Drums are less smooth: at the midpoint those of `drums_2bar` cost {drums['cost'][middle]:.2f}, at the ends "
         f"{ends(drums['cost']):.2f}, and the baseline {drums['mixed_cost'][middle]:.2f}.",
-        f"| notes per step | {before[density]:.2f} | {added[density][density]:.2f} | "
-        f"{subtracted[density][density]:.2f} |",
-        f"| share of notes in C major | {before[major]:.2f} | {added[major][major]:.2f} | "
-        f"{subtracted[major][major]:.2f} |",
     )
 
 
@@ -510,9 +429,8 @@ def test_priors_measure_what_the_page_says():
         f"those of `mel_16bar_first` cost {normal_cost(EARLIER_16):.2f} nats per step, and "
         f"{EARLIER_16['priors'][f'width {PRIOR_WIDTH}']['cost']:.2f} from a fitted prior (scale {PRIOR_WIDTH}).",
         f"samples of `mel_16bar_second` from N(0, I) cost {normal_cost(BEFORE['mel_16bar']):.2f}.",
-        f"| fitted, scale {PRIOR_WIDTH} | {priors[f'width {PRIOR_WIDTH}']['cost']:.2f} |",
-        f"| fitted, scale 1 | {priors['width 1.0']['cost']:.2f} |",
-        f"| N(0, I) | {priors['standard normal']['cost']:.2f} |",
+        f"those of `drums_2bar` cost {priors[f'width {PRIOR_WIDTH}']['cost']:.2f} nats per step at scale "
+        f"{PRIOR_WIDTH}, and {priors['width 1.0']['cost']:.2f} at scale 1.",
     )
     assert FOUND["mel_16bar_high"]["prior_width"] == PRIOR_WIDTH
     for kind, width in (("mel", 0.6), ("drums", 1.0), ("trio", 0.6)):
@@ -531,32 +449,14 @@ def test_two_sets_of_samples_differ_as_little_as_the_page_says():
         for measure, words in (("cost", "n-gram cost, nats per step"), ("repetition", "repetition at 1 bars")):
             gaps[measure].append(abs(STATISTICS[name][words]["samples"] - drawn[measure]))
     assert max(gaps["cost"]) <= 0.16
-    assert_stated(f"its repetition by up to {100 * max(gaps['repetition']):.0f} points.")
+    assert_stated(f"its repetition at 1 bar by up to {100 * max(gaps['repetition']):.0f} points.")
 
 
-@pytest.mark.parametrize(
-    "name, measure, words, show",
-    [
-        ("drums_2bar", "n-gram cost, nats per step", "n-gram cost, nats per step", "{:.2f}".format),
-        ("drums_2bar", "repetition at 1 bars", "repetition at 1 bar", percent),
-        ("mel_16bar", "notes per step", "notes per step", "{:.2f}".format),
-        ("mel_16bar", "repetition at 8 bars", "repetition at 8 bars", percent),
-        ("drums_16bar", "repetition at 8 bars", "repetition at 8 bars", percent),
-        ("drums_16bar", "n-gram cost, nats per step", "n-gram cost, nats per step", "{:.2f}".format),
-    ],
-)
-def test_samples_and_held_out_music_measure_what_the_page_says(name, measure, words, show):
-    samples, data = (show(STATISTICS[name][measure][of]) for of in ("samples", "data"))
-    assert_stated(f"| {words} | `{name}` | {samples} | {data} |")
-
-
-def test_copies_and_nearest_windows_measure_what_the_page_says():
-    copies, nearest = FOUND["mel_2bar"]["samples"]["copies"], FOUND["drums_16bar"]["samples"]["nearest"]
+def test_nearest_windows_measure_what_the_page_says():
+    nearest = FOUND["drums_16bar"]["samples"]["nearest"]
     assert_stated(
-        f"occur in the training set in some key | `mel_2bar` | {percent(copies['samples'], 1)} | "
-        f"{percent(copies['data'])} |",
-        f"nearest training window, median | `drums_16bar` | {percent(nearest['samples'])} | "
-        f"{percent(nearest['data'])} |",
+        f"from the nearest training window in {percent(nearest['samples'])} of their steps (median), held-out drums in "
+        f"{percent(nearest['data'])}."
     )
 
 
@@ -569,14 +469,7 @@ def test_statements_in_words_follow_from_the_numbers():
     )
     assert long["samples"] < long["data"] - 0.3  # plainer
     assert short["samples"] > short["data"] + 0.1  # less likely
-    earlier, copies = (found["samples"] for found in (DRUMS_FIRST, FOUND["drums_16bar"]))
-    assert_stated(
-        "16-bar drums are plainer than real drums, and they repeat as much.",
-        f"{percent(copies['copies']['samples'], 1)} of the samples are copies, and "
-        f"{percent(copies['copies']['data'], 1)} of held-out drums.",
-        f"Samples of the first weights differed from the nearest window in {percent(earlier['nearest']['samples'])} of "
-        "the steps.",
-    )
+    assert_stated("16-bar drums are plainer than real drums, and they repeat as much.")
     repeats = STATISTICS["drums_16bar"]["repetition at 8 bars"]
     assert repeats["samples"] == pytest.approx(repeats["data"], abs=0.02)
 
@@ -623,16 +516,16 @@ def test_melodies_follow_chords_as_the_page_says():
     )
     *_, earlier = before["following"].values()
     assert_stated(
-        f"{new['given']:.2f} of the notes follow the new chords, on first steps {new['first']:.2f}, and the old ones "
-        f"{new['old']:.2f} (by chance {new['others']:.2f}).",
-        f"keep their rhythm (F1 {new['rhythm']:.2f}) and more of their outline than after the stage before, whose β "
-        f"was higher: their intervals have {new['interval']:.2f} semitones on average, then "
-        f"{earlier['interval']['mean']:.2f}, those of songs {songs['interval']:.2f}.",
+        "Notes follow the new chords, and the old ones hardly more than by chance",
+        "`mel_2bar_chords` has a lower β than the stage before, and keeps more of a tune's rhythm and outline.",
         f"rose from {accuracy(before):.3f} to {accuracy(found):.3f}, for {bits(found)} bits in place of "
         f"{bits(before)}, and -ELBO from {nats(before)} to {nats(found)} nats.",
-        f"follow in {draws['given']:.2f} of their notes, songs in {songs['given']:.2f}.",
-        f"under their own chords {own['given']:.2f} of the notes follow",
+        "At temperature 0 the model follows chords more strictly than songs do",
+        "Draws at temperature 1 follow as songs do.",
     )
+    assert new["rhythm"] > earlier["rhythm"]["mean"] + 0.02
+    assert earlier["interval"]["mean"] < new["interval"] < songs["interval"]  # more of the outline
+    assert draws["given"] == pytest.approx(songs["given"], abs=0.01)
     assert own["given"] > songs["given"] > 2 * draws["others"]
     assert abs(new["old"] - new["others"]) < 0.05  # z carries hardly any harmony
     recipes = [stage_config(STAGES[name], "mini").training for name in ("mel_2bar_chords_second", "mel_2bar_chords")]
@@ -640,41 +533,28 @@ def test_melodies_follow_chords_as_the_page_says():
 
 
 def test_pianos_measure_what_the_page_says():
-    found, third = (json.loads((ROOT / "results" / f"piano_2bar{kind}.json").read_text()) for kind in ("", "_third"))
-    test, others, samples = found["reconstruction"], found["others"], found["samples"]
-    third = third["reconstruction"]
+    found = json.loads((ROOT / "results" / "piano_2bar.json").read_text())
+    test, samples = found["reconstruction"], found["samples"]
 
     def f1(measured, of):
         return measured["most_likely"][of]["mean"]
 
     prior, real = samples["prior"], samples[HELD_OUT]
-    ordinals = "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"
-    stages = [*(f"piano_2bar_{ordinal}" for ordinal in ordinals), "piano_2bar"]
-    steps = [stage_config(STAGES[name], "mini").training.steps for name in stages]
     assert_stated(
-        f"On the test split the frame F1 is {f1(test, 'frames'):.2f} and the note F1 {f1(test, 'notes'):.2f}, at "
-        f"{bits(test)} bits of KL, after {sum(steps):,} steps in ten stages.",
-        f"after {sum(steps[:3]):,} steps in three stages, with the same β, they were",
-        f"-ELBO fell from {third['elbo']['nats']['mean']:.0f} to {test['elbo']['nats']['mean']:.0f} nats.",
-        f"they were {f1(third, 'frames'):.2f} and {f1(third, 'notes'):.2f}, at {bits(third)} bits",
-        f"(`lofi`) the frame F1 is {f1(others['lofi'], 'frames'):.2f}.",
-        f"the note F1 falls to {f1(others['pop909_grid'], 'notes'):.2f}",
-        f"common kinds in {percent(prior['common'])} of the cases, "
-        f"those of held-out music in {percent(real['common'])}",
-        f"({prior['cost_highest']:.2f} and {real['cost_highest']:.2f} for the highest)",
+        "outer voices cost about a nat per step more than real ones. Chords are less often of common kinds.",
     )
+    for voice in ("highest", "lowest"):
+        assert prior[f"cost_{voice}"] - real[f"cost_{voice}"] == pytest.approx(1, abs=0.1)
+    assert prior["common"] < real["common"] - 0.1
     (alone,) = json.loads((ROOT / "results" / "piano_2bar_without_z.json").read_text())
     own_nats = alone["reconstruction"]["elbo"]["nats"]["mean"]
     own_bits = own_nats / np.log(2)
     ratio = test["elbo"]["kl_bits"]["mean"] / own_bits
     assert_stated(f"needs {own_nats:.0f} nats, or {own_bits:.0f} bits, per window", f"is {ratio:.1f} times that")
-    for words, name in (("from random weights", "piano_16bar_second"), ("from a 2-bar model", "piano_16bar")):
-        found = json.loads((ROOT / "results" / f"{name}.json").read_text())
-        rebuilt = found["reconstruction"]
-        both = f"{f1(rebuilt, 'notes'):.2f} | {f1(rebuilt, 'frames'):.2f}"
-        assert_stated(f"| {words} | {both} | {bits(rebuilt)} | {rebuilt['elbo']['nats']['mean']:,.0f} |")
+    rebuilt = json.loads((ROOT / "results" / "piano_16bar_second.json").read_text())["reconstruction"]
     assert_stated(
-        f"Samples of `piano_16bar` cost {found['samples']['prior']['cost_highest']:.2f} nats per step in the highest"
+        f"has a note F1 of {f1(rebuilt, 'notes'):.2f} and a frame F1 of {f1(rebuilt, 'frames'):.2f}, at "
+        f"{bits(rebuilt)} bits and {rebuilt['elbo']['nats']['mean']:,.0f} nats of -ELBO."
     )
     assert sum(prior["together"][2:6]) == pytest.approx(sum(real["together"][2:6]), abs=0.05)
 
@@ -709,6 +589,9 @@ def test_the_page_says_what_the_models_do_not_reach_yet():
     piano = json.loads((ROOT / "results" / "piano_2bar.json").read_text())["reconstruction"]
     third = json.loads((ROOT / "results" / "piano_2bar_third.json").read_text())["reconstruction"]
     now, before = ([found["most_likely"][of]["mean"] for of in ("notes", "frames")] for found in (piano, third))
+    ordinals = "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"
+    stages = [*(f"piano_2bar_{ordinal}" for ordinal in ordinals), "piano_2bar"]
+    steps = [stage_config(STAGES[name], "mini").training.steps for name in stages]
     share_of_z = piano["elbo"]["kl_bits"]["mean"] * np.log(2) / alone["reconstruction"]["elbo"]["nats"]["mean"]
     paper = [paper_accuracy("hier-trio_16bar", part)[1] for part in ("melody", "drums")]
     assert accuracy(trio, part="melody") > paper[0]
@@ -726,8 +609,8 @@ def test_the_page_says_what_the_models_do_not_reach_yet():
         f"Not the bits: at the same scale of the prior, 0.6, samples of `mel_16bar` ({bits(FOUND['mel_16bar'])} bits) "
         f"and `mel_16bar_high` ({bits(FOUND['mel_16bar_high'])} bits) repeat in {percent(scaled[0])} and "
         f"{percent(scaled[1])} |",
-        f"| 0.90, 0.92 | {now[0]:.2f}, {now[1]:.2f} | time: after 13,500 of 69,500 steps they were {before[0]:.2f} "
-        f"and {before[1]:.2f} |",
+        f"| 0.90, 0.92 | {now[0]:.2f}, {now[1]:.2f} | time: after {sum(steps[:3]):,} of {sum(steps):,} steps they were "
+        f"{before[0]:.2f} and {before[1]:.2f} |",
         f"| 1.5 times | {share_of_z:.1f} times | its accuracy costs bits |",
     )
 
@@ -739,14 +622,13 @@ def at_temperatures():
 
 def test_the_page_says_what_the_temperature_changes():
     found = at_temperatures()
-    low, high, songs = (percent(found["trio_16bar"][key]["repetition_8"]) for key in ("0.5", "1.0", HELD_OUT))
-    notes = [found["mel_16bar"][key]["parts"]["all"]["notes"] for key in ("0.5", "1.0", HELD_OUT)]
+    back = {key: samples["repetition_8"] for key, samples in found["trio_16bar"].items()}
     assert_stated(
-        f"At 0.5, {low} of the events of a bar of trios equal those eight bars earlier, at 1 it is {high}, in songs "
-        f"{songs}.",
-        f"At 0.5 it writes {notes[0]:.2f} notes per step, at 1 it writes {notes[1]:.2f}, and songs have "
-        f"{notes[2]:.2f}.",
+        "In trios at 0.5, they come back almost as often as in songs. The temperature matters most for `mel_16bar`: at "
+        "0.5 it writes far fewer notes than songs have."
     )
+    assert 0 < back[HELD_OUT] - back["0.5"] < 0.03
+    assert parts_notes(found["mel_16bar"], "0.5") < 0.75 * parts_notes(found["mel_16bar"], HELD_OUT)
     gains = {name: parts_notes(one, "1.0") / parts_notes(one, "0.5") for name, one in found.items()}
     assert max(gains, key=gains.get) == "mel_16bar"
 
