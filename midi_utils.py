@@ -28,9 +28,7 @@ in a set, and names the reason if a song gives no window.
 """
 
 import os
-import re
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -58,7 +56,6 @@ from music.song_cache import (
     CacheFile,
     Columns,
     Rows,
-    Song,
     columns_of,
     converter_folder,
     file_digest,
@@ -66,7 +63,8 @@ from music.song_cache import (
     group_songs,
     write_cache_file,
 )
-from music.song_reader import OFF_GRID_STEPS, read_songs
+from music.song_reader import read_songs
+from music.song_report import SongReport, remedy, report_on
 from music.trio import TrioConverter
 
 __all__ = [
@@ -97,7 +95,6 @@ Converter = MelodyConverter | DrumsConverter | TrioConverter | GrooveConverter |
 BUILT_IN = "built_in"  # subfolder whose songs are used only if there are no others
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 MEMORY_BYTES = 2**30  # largest labels and controls copied into one array; larger sets stay in pieces or memory-mapped
-OFF_GRID_SHARE = 0.25  # of a song's onsets; a song with more of them off the grid is named
 
 
 def load_midi(path: str | os.PathLike, *, limits: Limits = DEFAULT_LIMITS) -> PrettyMIDI:
@@ -166,64 +163,6 @@ def checked_songs(name: str, songs: Iterable[Midi]) -> list[Midi]:
     if not found:
         raise ValueError(f"{name} must be at least one song, got none")
     return found
-
-
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # in a name they would break a report's line
-
-
-class SongReport(NamedTuple):
-    """What became of every file of a set. `print` shows a summary; the fields hold the full lists."""
-
-    source: str  # the folder, or the number of paths that were given
-    converter: Converter
-    files: int  # found
-    songs: int  # files that gave windows
-    windows: int  # kept
-    duplicates: int  # windows dropped because an earlier one is equal
-    refused: tuple[tuple[str, str], ...]  # (file, fault)
-    mended: tuple[tuple[str, str], ...]  # (file, what was mended); these files were read
-    without_window: tuple[tuple[str, str], ...]  # (file, reason)
-    off_grid: tuple[tuple[str, str], ...]  # (file, share of its onsets that lie off the grid)
-    lost_bars: tuple[tuple[str, str], ...]  # (file, bars left out of lines that are too long)
-    unusual_drums: tuple[tuple[str, str], ...]  # (file, what differs from General MIDI's drums)
-    lost_notes: tuple[tuple[str, str], ...] = ()  # (file, notes that are left out or cut short)
-
-    def __str__(self) -> str:
-        read = self.files - len(self.refused)
-        lines = [
-            f"{self.source}: {counted(self.files, 'MIDI file')}, {read} read, {len(self.refused)} refused",
-            f"{counted(self.windows, 'window')} of {counted(self.converter.bars, 'bar')} kept from "
-            f"{counted(self.songs, 'song')}, {counted(self.duplicates, 'duplicate')} dropped",
-        ]
-        lines += _listing("Refused", self.refused, shown=len(self.refused))
-        lines += _listing("Read after mending", self.mended)
-        lines += _listing("Songs without a usable window", self.without_window)
-        lines += _listing(
-            "Off the sixteenths of their own tempo (swing, triplets, free playing, a wrong tempo)", self.off_grid
-        )
-        lines += _listing("Used in part", self.lost_bars)
-        lines += _listing("Without some of their notes", self.lost_notes)
-        lines += _listing("Drums off the conventions of General MIDI", self.unusual_drums)
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-
-def _listing(title: str, entries: Sequence[tuple[str, str]], shown: int = NAMES_SHOWN) -> list[str]:
-    """Lines of (name, reason) pairs grouped by reason, the most frequent first.
-
-    What follows a semicolon in a reason is a detail of the song, and is shown with its name.
-    """
-    groups = defaultdict(list)
-    for name, reason in entries:
-        reason, _, detail = reason.partition("; ")
-        name = CONTROL_CHARACTERS.sub(lambda found: ascii(found[0])[1:-1], name)
-        groups[reason].append(f"{name} ({detail})" if detail else name)
-    lines = [f"{title}: {len(entries)}"] if entries else []
-    for reason, names in sorted(groups.items(), key=lambda group: -len(group[1])):
-        more = f" and {len(names) - shown} more, all in the report's fields" if len(names) > shown else ""
-        lines.append(f"  {reason}: {counted(len(names), 'song')}: {', '.join(names[:shown])}{more}")
-    return lines
 
 
 class SongDataset(torch.utils.data.Dataset):
@@ -462,23 +401,11 @@ def _dataset(
     keys = np.concatenate([file.columns.keys for file in files])[rows]
     first = np.sort(np.unique(keys, return_index=True)[1])
     kept, dataset_song = np.unique(song[first], return_inverse=True)
-    report = SongReport(
-        source=source,
-        converter=converter,
-        files=len(names),
-        songs=len(kept),
-        windows=len(first),
-        duplicates=len(rows) - len(first),
-        refused=_named(names, [song.fault for song in songs]),
-        mended=_named(names, [song.mended for song in songs]),
-        without_window=_named(names, _why_without(songs, set(kept.tolist()))),
-        off_grid=_named(names, [_off_grid(song.off_grid) for song in songs]),
-        lost_bars=_named(names, [_lost_bars(song.lost_bars) for song in songs]),
-        unusual_drums=_named(names, [song.drums for song in songs]),
-        lost_notes=_named(names, [_lost_notes(song.lost_notes) for song in songs]),
+    report = report_on(
+        source, converter, names, songs, kept=kept.tolist(), windows=len(first), duplicates=len(rows) - len(first)
     )
     if not len(kept):
-        raise ValueError(f"there is no window to learn from\n{report}\n{_remedy(report)}")
+        raise ValueError(f"there is no window to learn from\n{report}\n{remedy(report)}")
     windows = _windows_at([file.columns for file in files], rows[first])
     return SongDataset(windows, dataset_song.astype(np.int32), [names[k] for k in kept], converter, report)
 
@@ -498,40 +425,3 @@ def _windows_at(columns: Sequence[Columns], rows: np.ndarray) -> Windows:
         wide = [column[:] for column in wide]
     lengths, track, start_bar = (np.concatenate(column)[rows] for column in (lengths, track, start_bar))
     return Windows(wide[0], lengths, wide[1] if wide[1].shape[1] else None, track, start_bar, ())
-
-
-def _why_without(songs: Sequence[Song], kept: set[int]) -> list[str | None]:
-    """The reason why each song that was read has no window in the set, or None."""
-    twin = "every window is in an earlier song too"
-    return [None if song.fault or k in kept else song.reason or twin for k, song in enumerate(songs)]
-
-
-def _named(names: list[str], entries: Sequence[str | None]) -> tuple[tuple[str, str], ...]:
-    """(name, entry) for each entry that is not empty."""
-    return tuple((name, entry) for name, entry in zip(names, entries, strict=True) if entry)
-
-
-def _off_grid(share: float) -> str | None:
-    """The report entry of a song that is off the grid, or None."""
-    if share <= OFF_GRID_SHARE:
-        return None
-    return f"more than {OFF_GRID_SHARE:.0%} of the onsets lie over {OFF_GRID_STEPS} steps off; {share:.0%}"
-
-
-def _lost_bars(bars: int) -> str | None:
-    """The report entry of a song with lines that are too long, or None."""
-    return f"bars at the ends of very long lines are left out; {counted(bars, 'bar')}" if bars else None
-
-
-def _lost_notes(notes: str) -> str | None:
-    """The report entry of a song whose notes are not all in its windows, or None."""
-    return f"notes are left out or cut short; {notes}" if notes else None
-
-
-def _remedy(report: SongReport) -> str:
-    if len(report.refused) == report.files:
-        return "No file could be read: add MIDI files that play."
-    return (
-        "Add songs that fit, or take another preset (drums, a trio, 2 bars in place of 16) or converter (other "
-        "programs, another time signature)."
-    )

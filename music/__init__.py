@@ -6,7 +6,7 @@
 - Label: converter (the interface), labels (their numbers); melody, drums, trio, groove, piano, multitrack; pedal,
   performance.
 - Chords: chords (symbols and classes), harmony (the chords of a part).
-- Folders: song_reader (processes), song_cache (on disk).
+- Folders: song_reader (processes), song_cache (on disk), song_report (what became of each file).
 - Clips: clips, clip_chords, of any number of bars.
 - Write: midi_output, soundfont (a synthesizer).
 - Measure: attributes, piano_measures.

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from pretty_midi import PrettyMIDI
 
-from midi_utils import OFF_GRID_SHARE
 from music.clips import Clip, song_end
 from music.converter import BarsConverter
 from music.grid import Part
 from music.labels import FIRST_PITCH
 from music.melody import MelodyConverter, PitchedTracksConverter
 from music.song_reader import share_off_grid
+from music.song_report import OFF_GRID_SHARE
 from music.swing import swing_of
 
 READ_SHARE = 0.7  # of the notes of a melody's track; if fewer are read, a hint says so
