@@ -64,6 +64,7 @@ from music.labels import NO_NOTE
 from music.performance import PADDING
 from prior import FITS, SequencePrior
 from studio import command
+from studio.compose import ComposeTools
 from studio.directions import DirectionTools
 from studio.near import NearTools
 from training.processes import check_device
@@ -91,11 +92,12 @@ class Encoding(NamedTuple):
         return kl_divergence(Normal(self.mu, self.sigma))
 
 
-class TrainedModel(NearTools, DirectionTools):
+class TrainedModel(NearTools, ComposeTools, DirectionTools):
     """A trained model with its preset: music in, music out.
 
-    The methods for clips are in studio/clip_tools.py (`clip`, `continue_clip`, `compose`, `groove` and others), those
-    near a song in studio/near.py (`vary`, `personalize`; NearTools extends ClipTools), and those for attributes in
+    The methods for clips are in studio/clip_tools.py (`clip`, `continue_clip`, `groove` and others), those near a song
+    in studio/near.py (`vary`, `personalize`), and those for whole pieces in studio/compose.py (`compose`,
+    `fit_sequence_prior`); NearTools and ComposeTools extend ClipTools. Those for attributes are in
     studio/directions.py.
 
     Args:

@@ -17,6 +17,7 @@ from music.keys import key_name, read_key
 from music.midi_output import in_turn
 from music.options import read_intake
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
+from studio.compose import ComposeTools
 from studio.near import DIAL, NearTools
 from studio.pages import add_page_arguments, page_files
 
@@ -131,7 +132,7 @@ def check_compose(options: argparse.Namespace):
         raise ValueError("a piece with clips is in their key: omit --key")
 
 
-def compose_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+def compose_pieces(trained: ComposeTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """Long pieces, one by one: new, or after a clip, or between two."""
     if options.songs is not None:
         trained.fit_sequence_prior(options.songs, read_intake(options))
