@@ -412,9 +412,9 @@ def _dataset(
 
 def _rows_of_songs(windows: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows of the songs at these places, and each row's index in `places`; windows: the count of each song."""
-    first, counts = (windows.cumsum() - windows)[places], windows[places]
-    song = np.repeat(np.arange(len(places)), counts)
-    return (first - counts.cumsum() + counts)[song] + np.arange(len(song)), song
+    rows = np.split(np.arange(windows.sum()), windows.cumsum()[:-1])  # of each song
+    song = np.repeat(np.arange(len(places)), windows[places])
+    return np.concatenate([rows[place] for place in places]), song
 
 
 def _windows_at(columns: Sequence[Columns], rows: np.ndarray) -> Windows:
