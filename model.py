@@ -321,6 +321,7 @@ class CoreDecoder(nn.Module):
         states = self.initial_state(embedding)
         if drop or controls.shape[-1]:
             frames = dense_frames(frames, self.depth, controls.dtype)
+        # The first layer reads frames | embedding | controls; the embedding, the same at every step, is passed once
         inputs, constant = join_parts([frames, controls]), embedding
         if drop:
             inputs, constant = drop(insert_constant(inputs, embedding, self.depth)), None

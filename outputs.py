@@ -314,11 +314,11 @@ class Notes(Lists):
         if weights is None:
             raise ValueError("output 'notes' needs output_weights, as MusicVAE.output_weights has them")
         codes = self._codes(targets).flatten(0, -2)
-        at = frame, _ = is_predicted(codes, NO_NOTE).nonzero(as_tuple=True)
+        frame, place = is_predicted(codes, NO_NOTE).nonzero(as_tuple=True)  # [M] each
         hidden, biases = (part.flatten(0, -2) for part in _hidden_and_codes(logits))
         scores = weights.scores(list_units(hidden, weights.rows(), codes)) + biases[frame]
         below = F.pad(codes, (1, -1), value=-1)
-        return frame, above(below[at], scores), codes[at]
+        return frame, above(below[frame, place], scores), codes[frame, place]
 
 
 def _summed(values: Tensor, frame: Tensor, shape: torch.Size) -> Tensor:
