@@ -71,20 +71,25 @@ def _fitting_kind(output: str, logits: Tensor, targets: Tensor, lengths: Tensor 
     for name, tensor in (("logits", logits), ("targets", targets)):
         if checked_type(name, tensor, Tensor, "a tensor [B, T, depth]").ndim != 3:
             raise ValueError(f"{name} must be [B, T, depth], got {list(tensor.shape)}")
-    batch, steps, depth = targets.shape
-    indexed = kind.indexed_depth(logits.shape[2])
-    if targets.dtype == torch.int64 and depth == kind.index_count(indexed):
-        depth = indexed
-    elif not targets.is_floating_point():
-        raise ValueError(f"targets must be floats, or int64 class indices, got {described(targets)}")
-    kind.depths(depth)  # raises ValueError for a depth that this kind never has
-    hidden = logits.shape[2] - depth if kind.has_hidden_units else 0
-    if logits.shape != (batch, steps, kind.logit_depth(depth, hidden)) or hidden < 0:
-        wanted = [batch, steps, kind.logit_depth(depth, max(hidden, 0))]
+    (batch, steps, _), depth = targets.shape, _frame_depth(kind, logits, targets)
+    hidden = max(logits.shape[2] - depth, 0) if kind.has_hidden_units else 0
+    wanted = [batch, steps, kind.logit_depth(depth, hidden)]
+    if list(logits.shape) != wanted:
         raise ValueError(f"logits must be {wanted} for targets {list(targets.shape)}, got {list(logits.shape)}")
     if lengths is not None and (not isinstance(lengths, Tensor) or lengths.ndim not in (1, 2) or len(lengths) != batch):
         raise ValueError(f"lengths must be a tensor [{batch}] or [{batch}, S], got {described(lengths)}")
     return kind
+
+
+def _frame_depth(kind: Output, logits: Tensor, targets: Tensor) -> int:
+    """Depth of the frames that targets stand for; raises ValueError for one that this kind never has."""
+    depth, indexed = targets.shape[2], kind.indexed_depth(logits.shape[2])
+    if targets.dtype == torch.int64 and depth == kind.index_count(indexed):
+        depth = indexed
+    elif not targets.is_floating_point():
+        raise ValueError(f"targets must be floats, or int64 class indices, got {described(targets)}")
+    kind.depths(depth)
+    return depth
 
 
 def accuracy(
