@@ -187,17 +187,19 @@ def train(
     check_processes(run.identity | {"step": run.position.step, **durations._asdict()}, config.training.batch_size)
     check_steps(run, beginning, steps)
     valid = labels_on(device, valid_set) if valid_set else None
-    reason = patience_reason(run, run.position, durations)
-    finished = finished_line(run, steps, reason)
-    if not finished:
+    stopped_by = patience_reason(run, run.position, durations)
+    if stopped_by or run.position.step >= steps:
+        line = finished_line(run, steps, stopped_by)
+    else:
         with locked_folder(path.parent, checkpoint_bytes(run, best=valid is not None)):
-            run, reason = run_steps(run, labels_on(device, train_set), valid, durations, progress)
-    if is_main_process() and (finished or reason):
-        say(finished or stop_line(run, steps, reason, resume))
+            run, stopped_by = run_steps(run, labels_on(device, train_set), valid, durations, progress)
+        line = stop_line(run, steps, stopped_by, resume) if stopped_by else None
+    if line and is_main_process():
+        say(line)
     history = list(run.position.history)
     if run.position.updates:
         history.append(new_row(run, run.position, sums_since_row(run.position, device), valid))
-    return TrainingResult(run.model.eval(), run.config, history, path, reason, run.position.skipped)
+    return TrainingResult(run.model.eval(), run.config, history, path, stopped_by, run.position.skipped)
 
 
 def check_steps(run: Run, beginning: Beginning | None, steps: int):
@@ -370,25 +372,21 @@ def divergence_line(run: Run, step: int, saved: int) -> str:
     )
 
 
-def finished_line(run: Run, steps: int, reason: StopReason | None) -> str | None:
-    """The line that says that a run has nothing left to do, at its last step or out of patience; None if it has."""
-    if run.position.step >= steps:
-        return (
-            f"{run.path} is finished: {run.position.step} steps of {steps}. Ask for more steps, or use another folder."
-        )
-    if reason:
+def finished_line(run: Run, steps: int, stopped_by: StopReason | None) -> str:
+    """The line that says that a run has nothing left to do: at its last step, or out of patience before it."""
+    if stopped_by:
         why = patience_line(run.position.history, run.config.training)
         return f"{run.path} is finished: {why}. Ask for more patience, or use another folder."
-    return None
+    return f"{run.path} is finished: {run.position.step} steps of {steps}. Ask for more steps, or use another folder."
 
 
-def stop_line(run: Run, steps: int, reason: StopReason, resume: bool) -> str:
+def stop_line(run: Run, steps: int, stopped_by: StopReason, resume: bool) -> str:
     """The line that says where a run stopped and how to continue it, or why it is finished."""
-    if reason == "patience":
+    if stopped_by == "patience":
         why = patience_line(run.position.history, run.config.training)
         saved, best = f"Saved at step {run.position.step:,} of {steps:,} in {run.path}", run.path.with_name(BEST)
         return f"Out of patience: {why}. {saved}{f'; the best weights are in {best}' if best.exists() else ''}."
-    why = {"interrupt": "Interrupted", "time": "Out of time"}[reason]
+    why = {"interrupt": "Interrupted", "time": "Out of time"}[stopped_by]
     how = "run the same cell or command again" if resume else "train with resume=True and the same arguments"
     return f"{why}: saved at step {run.position.step:,} of {steps:,} in {run.path}. To continue, {how}."
 
