@@ -94,7 +94,7 @@ def read_clip(
     bars: int | None = None,
     fill: str | None = None,
 ) -> Clip:
-    """Reads a clip from a song, in the song's first tempo.
+    """Reads a clip from a song, in the tempo of its first bar.
 
     Args:
         midi: the song.
@@ -127,7 +127,13 @@ def read_clip(
     own = None if line else OwnNotes(_played(part, tracks, period, len(labels), _takes_one(converter)), labels)
     programs, names = _programs(midi, song, tracks), tuple(_as_written(midi.instruments[k].name) for k in tracks)
     program, names = (programs[0], names[:1]) if _takes_one(converter) else (programs, names)
-    return Clip(labels, None, float(np.clip(part.qpm, *QPM_RANGE)), program, tracks, names, start_bar, fill, own)
+    return Clip(labels, None, _tempo_at(midi, start_bar), program, tracks, names, start_bar, fill, own)
+
+
+def _tempo_at(midi: PrettyMIDI, bar: int) -> float:
+    """The tempo in which a bar of a song begins, in quarter notes per minute that a MIDI file can hold."""
+    parts = song_parts(midi)
+    return float(np.clip(parts[part_at(parts, bar)].qpm, *QPM_RANGE))
 
 
 def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:

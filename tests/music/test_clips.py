@@ -152,7 +152,9 @@ def test_a_clip_goes_on_through_changes_of_tempo(tmp_path):
     for note in slow.instruments[0].notes:
         note.start, note.end = (slow.tick_to_time(round(time / STEP) * 120) for time in (note.start, note.end))
     assert len(slow.get_tempo_changes()[0]) == 2
-    np.testing.assert_array_equal(read_clip(slow, MelodyConverter()).labels, TUNE)
+    whole, second = (read_clip(slow, MelodyConverter(), start_bar=bar) for bar in (None, 2))
+    np.testing.assert_array_equal(whole.labels, TUNE)
+    assert (whole.qpm, round(second.qpm, 3)) == (120, 60)
 
 
 def test_the_first_track_with_notes_is_taken_or_the_one_that_is_named():
