@@ -19,7 +19,7 @@ from configs import with_converter
 from console import errors_in_a_line, say, tell
 from engine.checks import checked_count, checked_path, checked_seed, checked_share, checked_temperature
 from magenta_checkpoint import is_magenta_checkpoint
-from midi_utils import load_midi
+from midi_utils import load_midi, midi_files
 from music.clip_chords import SONG_CHORDS
 from music.clips import FILLS, Clip, checked_bars, in_one_metre
 from music.converter import empty_song, named_tracks
@@ -126,7 +126,8 @@ def example_of(name: str, tool: Tool) -> str:
 def add_arguments(parser: argparse.ArgumentParser, tool: Tool):
     """Adds the options of a tool."""
     if tool.clips:
-        parser.add_argument("clips", nargs=tool.clips, metavar="CLIP", help="MIDI file")
+        what = "MIDI file" + ", or a folder of them" * tool.folders
+        parser.add_argument("clips", nargs=tool.clips, metavar="CLIP", help=what)
     what = f"name in pretrained/, or a path (default: {tool.model})"
     parser.add_argument("--model", default=tool.model, help=what)
     parser.add_argument("--config", help="preset of one of Magenta's models, where its file fits several")
@@ -194,19 +195,22 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     cutting = {"start_bar": None if options.from_bar is None else options.from_bar - 1, "bars": options.clip_bars}
     cutting |= {"fill": options.fill, "rhythm": options.tool == "drumify"}
     clips = []
-    for path, midi in zip(options.clips, options.midis, strict=True):
+    for path, midi in options.midis:
         try:
             track = None if options.track is None else tracks_of(midi, options.track)[0]
             midi = taken_in(trained, midi, options, track, is_first=not clips)
             clip = clip_with_chords(trained, midi, options, track=track, **cutting)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            left_out(options, ValueError(f"{path}: {error}"))
+            continue
         parts = song_parts(steady_tempo(midi))
         where = f"{bars_taken(trained, parts, clip, options)}, track {', '.join(map(str, clip.tracks))}"
         tell(f"{path}: {where}, {clip.qpm:.4g} quarters per minute; it has {named_tracks(midi)}")
         for line in advice(trained.converter, midi, parts, clip, options):
             tell(line)
         clips.append(clip)
+    if options.folders and not clips:
+        raise ValueError(f"no clip for this model in {', '.join(options.folders)}")
     return clips
 
 
@@ -280,14 +284,32 @@ def check_options(options: argparse.Namespace):
         check_file(Path(checked_path("--save", options.save)))
     if options.tool in TOOLS:
         check_output_options(options)
-    options.midis = [song_of(path) for path in getattr(options, "clips", None) or ()]
+    options.midis = list(songs_of(options))
 
 
-def song_of(path: str) -> PrettyMIDI:
-    """The song of a file; raises ValueError for a folder, and what `load_midi` raises."""
-    if Path(path).is_dir():
-        raise ValueError(f"{path} is a folder: give a MIDI file")
-    return load_midi(path)
+def songs_of(options: argparse.Namespace) -> Iterator[tuple[str, PrettyMIDI]]:
+    """The files of the clips with their songs; those in folders if the tool takes some.
+
+    Raises:
+        ValueError: a folder where the tool takes none, and what `load_midi` raises, see `left_out`.
+    """
+    clips = getattr(options, "clips", None) or ()
+    options.folders = [clip for clip in clips if Path(clip).is_dir()]
+    if options.folders and not COMMANDS[options.tool].folders:
+        raise ValueError(f"{options.folders[0]} is a folder: give a MIDI file")
+    files = (sorted(midi_files(Path(clip))) if clip in options.folders else [clip] for clip in clips)
+    for path in itertools.chain.from_iterable(files):
+        try:
+            yield str(path), load_midi(path)
+        except ValueError as error:
+            left_out(options, error)
+
+
+def left_out(options: argparse.Namespace, error: ValueError):
+    """Prints that a file is left out, and why, if the command names a folder; raises the error otherwise."""
+    if not options.folders:
+        raise error
+    tell(f"left out: {error}")
 
 
 def check_output_options(options: argparse.Namespace):

@@ -14,7 +14,7 @@ from music.clip_chords import SONG_CHORDS
 from music.clips import Clip
 from music.grid import counted, seconds_per_step
 from music.keys import key_name, read_key
-from music.midi_output import in_turn
+from music.midi_output import in_turn, with_dynamics
 from music.options import read_intake
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
 from studio.compose import ComposeTools
@@ -91,7 +91,7 @@ def add_personalize_arguments(parser: argparse.ArgumentParser):
 
 
 def personalize_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
-    """New pieces near the clips, in the tempo and with the program of the first."""
+    """New pieces near the clips, in the tempo and with the program and the dynamics of the first."""
     first = clips[0]._asdict()
     playing = playing | {name: first[name] for name in ("qpm", "program") if playing[name] is None}
     words = Path(options.clips[0]).stem, "personalized"
@@ -99,7 +99,9 @@ def personalize_pieces(trained: NearTools, options: argparse.Namespace, clips: l
     if options.save is not None:
         personal.save(options.save)
         tell(f"the model of these songs is in {options.save}")
-    yield from new_pieces(personal, words, options, playing)
+    own = clips[0].own
+    for piece in new_pieces(personal, words, options, playing):
+        yield piece._replace(midi=with_dynamics(piece.midi, own.notes, len(own.labels))) if own else piece
 
 
 def new_pieces(trained: NearTools, words: tuple[str, ...], options: argparse.Namespace, playing: dict) -> Pieces:
@@ -301,6 +303,7 @@ class Tool(NamedTuple):
     purpose: str
     example: str  # its arguments
     clips: int | str = 1  # how many it takes, as argparse counts: "+" one or more, "*" any number, 0 none
+    folders: bool = False  # whether it takes folders of clips, too
     model: str = DEFAULT_MODEL  # that it uses where none is given
     draws: bool = False  # latent vectors: it has --count, and its seed matters at temperature 0
     temperature: float | None = 0.0  # of decoding, where none is given; None if it draws nothing
@@ -362,6 +365,7 @@ TOOLS = {  # they write MIDI files
         "make new pieces near a few songs",
         "song.mid more.mid --dial 0.25 --count 4 --bars 4",
         clips="+",
+        folders=True,
         draws=True,
         temperature=TEMPERATURE,
         chords=Chords(song=False),

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import mido
@@ -286,6 +287,40 @@ def test_personalize_writes_pieces_in_the_tempo_of_the_first_song(studio, folder
         assert load_midi(path).get_tempo_changes()[1].round(2).tolist() == [90]
     other = studio("personalize", *songs, *words, "--tempo", 77)
     assert {load_midi(path).get_tempo_changes()[1].round(2).tolist()[0] for path in other.values()} == {77}
+
+
+def test_personalize_takes_a_folder_and_leaves_out_what_does_not_fit(studio, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 5)
+    songs = tmp_path / "mine"
+    songs.mkdir()
+    for name in "abcd":
+        shutil.copy(folder / f"mel_{name}.mid", songs)
+    words = ("--count", 1, "--model", "mel", "--seed", 1)
+    (named,) = studio("personalize", *sorted(songs.iterdir()), *words).values()
+    shutil.copy(folder / "drums_a.mid", songs)
+    (songs / "broken.mid").write_bytes(b"MThd")
+    (piece,) = studio("personalize", songs, *words).values()
+    assert piece.name == "mine_personalized_2bars_mel_seed1_1.mid"
+    assert piece.read_bytes() == named.read_bytes()
+    for name in ("broken.mid", "drums_a.mid"):
+        assert re.search(f"^left out: .*{name}: ", studio.heard, re.M)
+
+
+def test_a_folder_without_a_clip_is_named(studio, folder, tmp_path):
+    shutil.copy(folder / "drums_a.mid", tmp_path)
+    with pytest.raises(SystemExit, match=f"error: no clip for this model in {tmp_path}"):
+        studio("personalize", tmp_path, "--model", "mel")
+
+
+def test_personalized_pieces_have_the_dynamics_of_the_first_song(studio, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 5)
+    songs = [folder / f"mel_{name}.mid" for name in "abcd"]
+    loud = load_midi(songs[0])
+    for note in loud.instruments[0].notes:
+        note.velocity = 115
+    loud.write(str(tmp_path / "loud.mid"))
+    (piece,) = studio("personalize", tmp_path / "loud.mid", *songs[1:], "--model", "mel", "--seed", 1).values()
+    assert {note.velocity for note in first_track(piece).notes} == {115}
 
 
 def test_a_personal_model_is_saved_and_used_by_other_tools(studio, folder, tmp_path, monkeypatch):
