@@ -44,13 +44,14 @@ def without_garbage_collection() -> Iterator[None]:
 def read_file(path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """The bytes of a file; raises MidiError if there are none or too many, with the fault as its message."""
     try:
-        mode = os.stat(path).st_mode
+        found = os.stat(path)
+        mode = found.st_mode
         if stat.S_ISDIR(mode):
             raise MidiError("is a folder, not a MIDI file; load_songs reads folders")
         if not stat.S_ISREG(mode):
             raise MidiError(f"is a {_kind(mode)}, not a file")
         with open(path, "rb") as file:
-            data = file.read(limits.bytes + 1)
+            data = file.read(min(limits.bytes, found.st_size) + 1)  # as much memory as the limit takes long to get
     except FileNotFoundError:
         raise MidiError("there is no such file") from None
     except MidiError:

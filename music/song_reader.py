@@ -155,7 +155,15 @@ def _works(pool: Executor) -> bool:
 
 def _default_workers(paths: Sequence[Path]) -> int:
     """All cores, or this process alone for a small set."""
-    return _cores() if sum(path.stat().st_size for path in paths if path.is_file()) >= MIN_POOL_BYTES else 1
+    return _cores() if sum(map(_file_bytes, paths)) >= MIN_POOL_BYTES else 1
+
+
+def _file_bytes(path: Path) -> int:
+    """The size of a file, 0 if there is none."""
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return 0
 
 
 def _cores() -> int:
@@ -178,7 +186,7 @@ def _read_song(path: Path, reading: Reading) -> ReadSong:
         with time_limit(reading.limits.seconds):
             return _windows_of(path, reading)
     except MidiError as error:
-        return ReadSong(Song(None, fault=str(error)))
+        return ReadSong(Song(None, fault="the folder cannot be opened" if os.path.isdir(path) else str(error)))
     except OutOfTimeError:
         return ReadSong(Song(None, fault=f"takes {reading.limits.exceeded('seconds')}"))
     except Exception as error:
@@ -188,8 +196,6 @@ def _read_song(path: Path, reading: Reading) -> ReadSong:
 def _windows_of(path: Path, reading: Reading) -> ReadSong:
     """The windows of a file."""
     converter, limits, intake = reading
-    if path.is_dir():
-        raise MidiError("the folder cannot be opened")
     digest = content_digest(data := read_file(path, limits))
     try:
         midi, mended = parse_midi(data, limits)
