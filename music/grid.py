@@ -7,7 +7,7 @@ all parts.
 
 import itertools
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from typing import NamedTuple
@@ -199,14 +199,15 @@ def move_times(song: PrettyMIDI, moved: Callable[[np.ndarray], np.ndarray], metr
 def song_parts(midi: PrettyMIDI) -> list[Part]:
     """Splits a song and its notes at the changes of tempo and time signature (note_seq, sequences_lib.py)."""
     notes = note_table(midi)
-    order = np.argsort(notes[:, 0], kind="stable")
+    order = notes[:, 0].argsort(kind="stable")
     notes = notes[order]
     song_end = notes[:, 1].max(initial=0.0)
     stretches = _changes(midi, song_end)
     bounds = [start for start, _, _ in stretches] + [song_end]
-    first = np.searchsorted(notes[:, 0], bounds)
+    first = notes[:, 0].searchsorted(bounds)
     notes, order, first = notes[first[0] : first[-1]], order[first[0] : first[-1]], (first - first[0]).tolist()
-    columns = _quantize(notes, np.array(bounds), np.array([qpm for _, _, qpm in stretches]), np.diff(first))
+    counts = [after - before for before, after in itertools.pairwise(first)]
+    columns = _quantize(notes, bounds, [steps_per_second(qpm) for _, _, qpm in stretches], counts)
     parts, bar, metre_before = [], 0.0, None
     for k, (start, metre, qpm) in enumerate(stretches):
         bar = bar if metre == metre_before else math.ceil(bar - BAR_SLACK)  # a new time signature starts a bar
@@ -217,19 +218,21 @@ def song_parts(midi: PrettyMIDI) -> list[Part]:
     return parts
 
 
-def _quantize(notes: np.ndarray, bounds: np.ndarray, qpm: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, ...]:
+def _quantize(
+    notes: np.ndarray, bounds: Sequence[float], rates: Sequence[float], counts: Sequence[int]
+) -> tuple[np.ndarray, ...]:
     """Rounds the times of a song's notes [notes, 5] to steps of their part; a note takes at least one step.
 
     Args:
         bounds: [parts + 1] start of each part and end of the last, in seconds.
-        qpm, counts: [parts] tempo and number of notes of each part; all parts together have all notes.
+        rates, counts: [parts] steps per second and number of notes of each part; all parts together have all notes.
 
     Returns:
         The columns of Part from `times` to `velocity`, for the notes of all parts.
     """
-    start, end, rate = (np.repeat(values, counts) for values in (bounds[:-1], bounds[1:], steps_per_second(qpm)))
-    times = np.stack([notes[:, 0], np.minimum(notes[:, 1], end)], axis=1) - start[:, None]
-    played = times * rate[:, None]
+    start, end, rate = np.array([bounds[:-1], bounds[1:], rates]).repeat(counts, axis=1)[..., None]
+    times = np.minimum(notes[:, :2], end) - start
+    played = times * rate
     start_steps, end_steps = round_half_up(played).T
     end_steps = end_steps + (end_steps == start_steps)
     offset = played[:, 0] - start_steps
@@ -272,7 +275,7 @@ class Line(NamedTuple):
 
 def split_runs(starts_run: np.ndarray) -> Iterator[slice]:
     """Splits a sequence of len(starts_run) + 1 items into runs; starts_run[i] tells whether item i + 1 starts one."""
-    bounds = [0, *(np.flatnonzero(starts_run) + 1), len(starts_run) + 1]
+    bounds = [0, *(np.flatnonzero(starts_run) + 1).tolist(), len(starts_run) + 1]
     return (slice(a, b) for a, b in itertools.pairwise(bounds))
 
 
@@ -303,9 +306,8 @@ def part_at(parts: Sequence[Part], bar: int) -> int:
 def full_windows(part: Part, labels: np.ndarray, track: np.ndarray | int, first_bar: np.ndarray) -> Cut:
     """Windows without controls that use all their steps; first_bar [n] tells where in the part each starts."""
     n = len(labels)
-    lengths = np.full(n, labels.shape[1], np.int32)
-    controls, track = np.zeros((n, 0), np.int8), np.broadcast_to(track, n)
-    return Cut(labels, lengths, controls, track, first_bar, file_bars(part, first_bar))
+    lengths, controls = np.full(n, labels.shape[1], np.int32), np.zeros((n, 0), np.int8)
+    return Cut(labels, lengths, controls, np.full(n, track), first_bar, file_bars(part, first_bar))
 
 
 def cut_lines(lines: Iterable[Line], part: Part, bars: int, bar_steps: int, skipped: list[Skipped]) -> Cut | None:
@@ -321,29 +323,28 @@ def cut_lines(lines: Iterable[Line], part: Part, bars: int, bar_steps: int, skip
             starts = np.arange(length - bars + 1)
             labels = line.labels[starts[:, None] * bar_steps + np.arange(steps)]  # [n, steps(, voices)]
             cuts.append(full_windows(part, labels, line.track, first_bar + starts))
-    return Cut(*map(np.concatenate, zip(*cuts, strict=True))) if cuts else None
+    return joined(cuts) if cuts else None
+
+
+def joined(cuts: Sequence[Cut]) -> Cut:
+    """The windows of several cuts, at least one, as one."""
+    return cuts[0] if len(cuts) == 1 else Cut(*map(np.concatenate, zip(*cuts, strict=True)))
 
 
 def unique(cut: Cut) -> Cut:
     """The first of each group of equal windows, in order."""
-    rows = np.concatenate([_row_bytes(cut.labels), _row_bytes(cut.controls)], axis=1)
-    seen = {}
-    for index, row in enumerate(rows):
-        seen.setdefault(row.tobytes(), index)
-    first = list(seen.values())
-    return Cut(*(column[first] for column in cut))
-
-
-def _row_bytes(array: np.ndarray) -> np.ndarray:
-    """[n, bytes per row] uint8."""
-    return np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
+    first = {}
+    for index, (labels, controls) in enumerate(zip(cut.labels, cut.controls, strict=True)):
+        first.setdefault(labels.tobytes() + controls.tobytes(), index)
+    rows = list(first.values())
+    return cut if len(rows) == len(cut.labels) else Cut(*(column[rows] for column in cut))
 
 
 def as_windows(cuts: Sequence[Cut], nothing: Cut, skipped: Sequence[Skipped]) -> Windows:
-    """Joins the windows of all parts; `nothing`, a Cut of 0 windows, gives the shapes and types."""
-    labels, lengths, controls, track, _, start_bar = map(np.concatenate, zip(nothing, *cuts, strict=True))
+    """Joins the windows of all parts; `nothing`, a Cut of 0 windows, stands for none."""
+    labels, lengths, controls, track, _, start_bar = joined(cuts or [nothing])
     place = track.astype(np.int16), start_bar.astype(np.int32)
-    return Windows(labels, lengths, controls if nothing.controls.shape[1] else None, *place, tuple(skipped))
+    return Windows(labels, lengths, controls if controls.shape[1] else None, *place, tuple(skipped))
 
 
 # ---- Descriptions for reports ----
@@ -378,7 +379,7 @@ def bars_skip(where: str, lost: int, most: int) -> Skipped:
 
 def lost_notes(skipped: Iterable[Skipped]) -> str:
     """The notes that were left out or cut short, in words: '4 notes outside ..., 12 notes beyond ...'."""
-    counts = Counter()
+    counts = defaultdict(int)
     for one in skipped:
         if one.notes:
             counts[one.reason] += one.notes

@@ -216,7 +216,7 @@ def _windows_of(path: Path, reading: Reading) -> ReadSong:
 def share_off_grid(parts: Sequence[Part]) -> float:
     """Share of the onsets of a song's parts that lie more than OFF_GRID_STEPS from a sixteenth."""
     offsets = np.concatenate([part.offset for part in parts])
-    return float((np.abs(offsets) > OFF_GRID_STEPS).mean()) if len(offsets) else 0.0
+    return np.count_nonzero(np.abs(offsets) > OFF_GRID_STEPS) / len(offsets) if len(offsets) else 0.0
 
 
 def _read_alone(path: Path, reading: Reading) -> ReadSong:
