@@ -219,21 +219,21 @@ def on_keys(part: Part) -> np.ndarray:
 
 def melody_voice(part: Part, tracks: np.ndarray) -> tuple[np.ndarray, ...]:
     """Track, start, end and pitch of the notes on the tracks [tracks] bool; of equal starts only the highest pitch."""
-    kept = np.flatnonzero(tracks[part.track] & on_keys(part))
-    order = kept[np.lexsort((-part.pitch[kept], part.start[kept], part.track[kept]))]
+    order = np.lexsort((-part.pitch, part.start, part.track))
+    order = order[(tracks[part.track] & on_keys(part))[order]]
     track, start = part.track[order], part.start[order]
-    top = np.ones(len(order), bool)
-    top[1:] = (track[1:] != track[:-1]) | (start[1:] != start[:-1])
-    return track[top], start[top], part.end[order][top], part.pitch[order][top]
+    is_top = np.ones(len(order), bool)
+    is_top[1:] = (track[1:] != track[:-1]) | (start[1:] != start[:-1])
+    top = order[is_top]
+    return track[is_top], start[is_top], part.end[top], part.pitch[top]
 
 
 def paint_melody(start: np.ndarray, end: np.ndarray, pitch: np.ndarray, length: int) -> np.ndarray:
     """Labels [length] of one voice; the notes are sorted by start, and each ends where the next one starts."""
-    line = np.zeros(length, np.uint8)
-    ends = end[np.append(end[:-1] < start[1:], True)[: len(end)]]
-    line[ends[ends < length]] = NOTE_OFF
-    line[start[start < length]] = pitch[start < length] - MIN_PITCH + FIRST_PITCH
-    return line
+    line, start = np.zeros(length + 1, np.uint8), np.minimum(start, length)  # the last step takes what lies beyond
+    line[np.minimum(end, np.append(start[1:], length))] = NOTE_OFF
+    line[start] = pitch + (FIRST_PITCH - MIN_PITCH)
+    return line[:length]
 
 
 def melody_lines(part: Part, tracks: np.ndarray, bar_steps: int) -> Iterator[Line]:
