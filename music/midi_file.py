@@ -51,7 +51,7 @@ def read_file(path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS) -> bytes
         if not stat.S_ISREG(mode):
             raise MidiError(f"is a {_kind(mode)}, not a file")
         with open(path, "rb") as file:
-            data = file.read(min(limits.bytes, found.st_size) + 1)  # as much memory as the limit takes long to get
+            data = file.read(min(limits.bytes, found.st_size or limits.bytes) + 1)  # not the memory of the largest file
     except FileNotFoundError:
         raise MidiError("there is no such file") from None
     except MidiError:
