@@ -54,6 +54,7 @@ LATER = {
     "sampling_rate": 300.0,
     "free_bits": 0.0,
 }
+MEL_LOW = LATER | {"steps": 12_000, "decay_rate": 0.9998, "warm_up": 50, "max_beta": 0.3}
 MEL_LONGER = LATER | {"steps": 18_000, "decay_rate": 0.99986, "max_beta": 0.014}
 SHORT = LATER | {"steps": 4_000, "decay_rate": 0.9993}
 TEACHER_FORCED = {"sampling_schedule": "constant", "sampling_rate": 0.0}
@@ -61,6 +62,7 @@ RISING = {"steps": 3_000, "beta_rate": 0.9995}  # a weight that is high at once 
 CHORDS_LATER = LATER | {"steps": 3_500, "learning_rate": 2e-3, "decay_rate": 0.999, "max_beta": 0.1, "rekeyed": 0.5}
 CHORDS_LONGER = CHORDS_LATER | {"steps": 7_000, "learning_rate": 1.5e-3, "decay_rate": 0.99974, "max_beta": 0.03}
 WITHOUT_GAMES = {"steps": 10_000, "decay_rate": 0.99965, "max_beta": 0.2, "sampling_rate": 1500.0}
+LEFT_OUT = WITHOUT_GAMES | {"steps": 26_000, "decay_rate": 0.99987, "max_beta": 0.02}
 DRUMS_DEARER_2BAR = LATER | {"steps": 8_000, "decay_rate": 0.9999, "warm_up": 100, "max_beta": 0.6}
 DRUMS_LOW = DRUMS_DEARER_2BAR | {
     "steps": 9_000,
@@ -105,6 +107,7 @@ PIANO_LAST = PIANO_THIRD | {"steps": 4_000, "learning_rate": 6e-4, "decay_rate":
 PIANO_LONGER = PIANO_FOURTH | {"steps": 9_000, "decay_rate": 0.99972, "warm_up": 100}
 PIANO_LONGEST = PIANO_LONGER | {"steps": 5_000, "decay_rate": 0.99986}
 PIANO_SETTLED = PIANO_LONGER | {"learning_rate": 8e-4, "warm_up": 50}
+PIANO_PAIRED = PIANO_LONGER | {"steps": 12_000, "learning_rate": 1e-3, "decay_rate": 0.9998, "warm_up": 50}
 PIANO_LONG = {
     "batch_size": 8,
     "steps": 3_500,
@@ -199,13 +202,15 @@ STAGES = {
     "mel_2bar_first": Stage("cat-mel_2bar", None, GAMES),
     "mel_2bar_second": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.02}),
     "mel_2bar": Stage("cat-mel_2bar", "mel_2bar_second", (), MEL_LONGER),
-    "mel_2bar_low": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.3}),
+    "mel_2bar_low_first": Stage("cat-mel_2bar", "mel_2bar_first", (), LATER | {"max_beta": 0.3}),
+    "mel_2bar_low": Stage("cat-mel_2bar", "mel_2bar_low_first", (), MEL_LOW, pair_bars=True),
     "mel_2bar_beta_0.05": Stage("cat-mel_2bar", "mel_2bar_second", (), SHORT | {"max_beta": 0.05}),
-    "mel_2bar_beta_0.1": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 0.1}),
-    "mel_2bar_beta_0.6": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 0.6}),
-    "mel_2bar_beta_1.5": Stage("cat-mel_2bar", "mel_2bar_low", (), SHORT | {"max_beta": 1.5}),
+    "mel_2bar_beta_0.1": Stage("cat-mel_2bar", "mel_2bar_low_first", (), SHORT | {"max_beta": 0.1}),
+    "mel_2bar_beta_0.6": Stage("cat-mel_2bar", "mel_2bar_low_first", (), SHORT | {"max_beta": 0.6}),
+    "mel_2bar_beta_1.5": Stage("cat-mel_2bar", "mel_2bar_low_first", (), SHORT | {"max_beta": 1.5}),
     "mel_2bar_without_games": Stage("cat-mel_2bar", None, GAMES, WITHOUT_GAMES),
-    "mel_2bar_without_z": Stage("cat-mel_2bar", "mel_2bar_low", (), WITHOUT_Z),
+    "mel_2bar_left_out": Stage("cat-mel_2bar", None, GAMES, LEFT_OUT, pair_bars=True, doubled=True),
+    "mel_2bar_without_z": Stage("cat-mel_2bar", "mel_2bar_low_first", (), WITHOUT_Z),
     "mel_2bar_chords_first": Stage("cat-mel_2bar_chords"),
     "mel_2bar_chords_second": Stage("cat-mel_2bar_chords", "mel_2bar_chords_first", (), CHORDS_LATER),
     "mel_2bar_chords": Stage("cat-mel_2bar_chords", "mel_2bar_chords_second", (), CHORDS_LONGER),
@@ -225,7 +230,8 @@ STAGES = {
     "piano_2bar_seventh": Stage("piano_2bar", "piano_2bar_sixth", (), PIANO_LONGER | {"steps": 10_000}),
     "piano_2bar_eighth": Stage("piano_2bar", "piano_2bar_seventh", (), PIANO_LONGER | {"steps": 10_000}),
     "piano_2bar_ninth": Stage("piano_2bar", "piano_2bar_eighth", (), PIANO_LONGEST),
-    "piano_2bar": Stage("piano_2bar", "piano_2bar_ninth", (), PIANO_SETTLED),
+    "piano_2bar_tenth": Stage("piano_2bar", "piano_2bar_ninth", (), PIANO_SETTLED),
+    "piano_2bar": Stage("piano_2bar", "piano_2bar_tenth", (), PIANO_PAIRED, pair_bars=True),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
     "piano_16bar_second": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
@@ -237,7 +243,7 @@ STAGES = {
     "mel_16bar_first": Stage("hier-mel_16bar", without_sources=NEWER_SOURCES),
     "mel_16bar_second": Stage("hier-mel_16bar", "mel_16bar_first", (), LATER_LONG),
     "mel_16bar": Stage("hier-mel_16bar", "mel_16bar_second", (), MEL_SHORT),
-    "mel_16bar_high_first": Stage("hier-mel_16bar", layers="mel_2bar_low", changes=MEL_FROM_LAYERS),
+    "mel_16bar_high_first": Stage("hier-mel_16bar", layers="mel_2bar_low_first", changes=MEL_FROM_LAYERS),
     "mel_16bar_high_second": Stage("hier-mel_16bar", "mel_16bar_high_first", (), MEL_FASTER),
     "mel_16bar_high_third": Stage("hier-mel_16bar", "mel_16bar_high_second", (), MEL_DEARER),
     "mel_16bar_high": Stage("hier-mel_16bar", "mel_16bar_high_third", (), MEL_LAST),

@@ -22,8 +22,9 @@ from prior import WINDOWS_PER_GAUSSIAN
 ROOT = Path(__file__).parents[2]
 TEXT = " ".join((ROOT / "docs" / "results.md").read_text().split())
 FOUND = {name: json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in (*MODELS, *BASELINES)}
-LEFT_OUT, EARLIER_16 = (
-    json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in ("mel_2bar_first", "mel_16bar_first")
+LEFT_OUT, MORE_RHYTHMS, EARLIER_16 = (
+    json.loads((ROOT / "results" / f"{name}.json").read_text())
+    for name in ("mel_2bar_first", "mel_2bar_left_out", "mel_16bar_first")
 )
 DRUMS_FIRST = json.loads((ROOT / "results" / "drums_16bar_first.json").read_text())
 FROM_LAYERS = {  # the first stages of models that begin with a 2-bar model
@@ -167,8 +168,9 @@ def accompanied_share(name):
 @pytest.mark.parametrize("music", ["mel", "drums"])
 def test_samples_of_the_low_models_cost_less_as_the_page_says(music):
     high, low = (FOUND[f"{music}_2bar{kind}"] for kind in ("", "_low"))
-    for prior in (lambda found: "standard normal", lambda found: f"width {found['prior_width']}"):
-        assert low["priors"][prior(low)]["cost"] < high["priors"][prior(high)]["cost"]
+    low_cost, high_cost = (found["priors"][f"width {found['prior_width']}"]["cost"] for found in (low, high))
+    assert low_cost < high_cost
+    assert_stated("from the fitted prior cost less.")
 
 
 def test_samples_of_low_rate_drums_from_n_0_i_cost_what_the_page_says():
@@ -190,7 +192,8 @@ def test_bits_are_worth_their_cost_up_to_where_the_page_says():
         "without *z*."
     )
     above = {name for name, point in points.items() if name.startswith("mel_2bar") and point["nats"] > melodies + 0.05}
-    assert above == {"mel_2bar", "mel_2bar_second", "mel_2bar_beta_0.05", "mel_2bar_beta_0.1", "mel_2bar_low"}
+    low_rate = {"mel_2bar_low_first", "mel_2bar_low"}
+    assert above == low_rate | {"mel_2bar", "mel_2bar_second", "mel_2bar_beta_0.05", "mel_2bar_beta_0.1"}
     (d, cheap_d), (t, cheap_t) = (
         [points[start], points[f"{kind}_16bar_beta_0.1"]]
         for kind, start in (("drums", "drums_16bar_second"), ("trio", "trio_16bar_third"))
@@ -211,6 +214,9 @@ def test_the_run_without_the_games_scores_what_the_page_says_on_its_own_sources(
     assert LEFT_OUT["without_sources"] == sorted(LEFT_OUT["other_sources"]) == sorted(GAMES)
     sampled = LEFT_OUT["reconstruction"]["sampled"]["parts"]["all"]["mean"]
     assert_stated(f"the test split of its own sources it scores {sampled:.3f}, at {bits(LEFT_OUT)} bits.")
+    assert MORE_RHYTHMS["without_sources"] == LEFT_OUT["without_sources"]
+    assert MORE_RHYTHMS["windows"] == LEFT_OUT["windows"]
+    assert_stated(f"On the same test split it scores {accuracy(MORE_RHYTHMS):.3f}, at {bits(MORE_RHYTHMS)} bits.")
 
 
 def test_sixteen_bars_without_the_games_score_what_the_page_says():
@@ -424,8 +430,8 @@ def test_priors_measure_what_the_page_says():
         f"`mel_16bar_first`, and for {melodies['prior_bits']:.0f} of the {bits(melodies)} bits of `mel_16bar`",
         f"one per {WINDOWS_PER_GAUSSIAN} windows",
         f"with its standard deviation scaled, by {FOUND['mel_2bar']['prior_width']} for melodies, trios and "
-        f"pianos, by {FOUND['drums_2bar']['prior_width']} for drums, and by {PRIOR_WIDTH} for "
-        "`mel_16bar_high` and `mel_2bar_chords`",
+        f"`piano_16bar`, by {FOUND['drums_2bar']['prior_width']} for drums, and by {PRIOR_WIDTH} for "
+        "`piano_2bar`, `mel_16bar_high` and `mel_2bar_chords`",
         f"those of `mel_16bar_first` cost {normal_cost(EARLIER_16):.2f} nats per step, and "
         f"{EARLIER_16['priors'][f'width {PRIOR_WIDTH}']['cost']:.2f} from a fitted prior (scale {PRIOR_WIDTH}).",
         f"samples of `mel_16bar_second` from N(0, I) cost {normal_cost(BEFORE['mel_16bar']):.2f}.",
@@ -437,7 +443,8 @@ def test_priors_measure_what_the_page_says():
         names = [name for name in MODELS if name.startswith(kind) and name != "mel_16bar_high"]
         assert {FOUND[name]["prior_width"] for name in names} == {width}
     pianos = [json.loads((ROOT / "results" / f"{name}.json").read_text()) for name in PIANOS]
-    assert [found["prior_width"] for found in pianos] == [0.6, 0.6]
+    assert [found["prior_width"] for found in pianos] == [PRIOR_WIDTH, 0.6]
+    assert [found["prior"].split()[0] for found in pianos] == ["diffusion", "mixture"]
     learned = {name for name in MODELS if FOUND[name].get("prior", "").startswith("diffusion")}
     assert learned == {"drums_2bar", "drums_2bar_low"}
 
@@ -481,10 +488,10 @@ def test_paper_ipynb_counts_leaps_and_gaps_of_the_melodies_on_its_pages():
         drawn = decode_sampled(trained, trained.draw_z(32, seed=0), make_generator(trained, 1))
         leaps = [np.abs(np.diff(one[one >= FIRST_PITCH].astype(int))).max(initial=0) > 12 for one in drawn]
         found[name] = sum(leaps), ((drawn >= FIRST_PITCH).sum(1) <= 4).sum()
-    assert found == {"mel_2bar": (5, 3), "mel_2bar_low": (1, 4)}
+    assert found == {"mel_2bar": (5, 3), "mel_2bar_low": (4, 5)}
     assert_stated(
         "Five of the 32 melodies of `mel_2bar` leap by more than an octave, and three have at most four notes. "
-        "Of those of `mel_2bar_low`, one leaps so far, and four have so few notes.",
+        "Of those of `mel_2bar_low`, four leap so far, and five have so few notes.",
         text=notebook,
     )
 
@@ -493,7 +500,8 @@ def test_paper_ipynb_states_numbers_of_the_results():
     notebook = (ROOT / "paper.ipynb").read_text()
     back, bars = STATISTICS["mel_16bar"]["repetition at 8 bars"], STATISTICS["drums_2bar"]["repetition at 1 bars"]
     drums = STATISTICS["drums_16bar"]["repetition at 8 bars"]
-    layers, long = (stage_config(STAGES[name], "mini").training for name in ("mel_2bar_low", "mel_16bar_high_first"))
+    stages = "mel_2bar_low_first", "mel_16bar_high_first"
+    layers, long = (stage_config(STAGES[name], "mini").training for name in stages)
     updates = LEFT_OUT["steps"] + layers.steps, long.steps + steps_since("mel_16bar_high_first", "mel_16bar_high")
     steps = updates[0] * layers.batch_size * 32 + updates[1] * long.batch_size * 256
     assert_stated(
@@ -541,11 +549,11 @@ def test_pianos_measure_what_the_page_says():
 
     prior, real = samples["prior"], samples[HELD_OUT]
     assert_stated(
-        "outer voices cost about a nat per step more than real ones. Chords are less often of common kinds.",
+        "outer voices cost about a nat per step more than real ones. Chords are less often of common kinds "
+        f"({percent(prior['common'])}, in songs {percent(real['common'])}).",
     )
     for voice in ("highest", "lowest"):
         assert prior[f"cost_{voice}"] - real[f"cost_{voice}"] == pytest.approx(1, abs=0.1)
-    assert prior["common"] < real["common"] - 0.1
     (alone,) = json.loads((ROOT / "results" / "piano_2bar_without_z.json").read_text())
     own_nats = alone["reconstruction"]["elbo"]["nats"]["mean"]
     own_bits = own_nats / np.log(2)
@@ -578,8 +586,9 @@ def test_grooves_measure_what_the_page_says():
 def test_the_page_says_what_the_models_do_not_reach_yet():
     points = {point["name"]: point for point in json.loads((ROOT / "results" / "rate_distortion.json").read_text())}
     without = [points[f"{family}_without_z"]["nats"] / np.log(2) for family in ("drums_2bar", "mel_2bar")]
-    others = [LEFT_OUT["other_sources"][source] for source in ("simutrans", "freedoom")]
-    sampled, from_mean = ([accuracy(found, kind) for found in others] for kind in ("sampled", "sampled_from_mean"))
+    games = [[found["other_sources"][source] for source in GAMES] for found in (MORE_RHYTHMS, LEFT_OUT)]
+    sampled, first = ([accuracy(found) for found in others] for others in games)
+    from_mean = [accuracy(found, "sampled_from_mean") for found in games[0]]
     low, drums, trio = FOUND["drums_2bar_low"], FOUND["drums_16bar"], FOUND["trio_16bar"]
     back = {name: STATISTICS[name]["repetition at 8 bars"] for name in ("mel_16bar", "trio_16bar")}
     tunes, trios = back.values()
@@ -587,17 +596,13 @@ def test_the_page_says_what_the_models_do_not_reach_yet():
     scaled = [FOUND[name]["priors"]["width 0.6"]["repetition_8"] for name in ("mel_16bar", "mel_16bar_high")]
     (alone,) = json.loads((ROOT / "results" / "piano_2bar_without_z.json").read_text())
     piano = json.loads((ROOT / "results" / "piano_2bar.json").read_text())["reconstruction"]
-    third = json.loads((ROOT / "results" / "piano_2bar_third.json").read_text())["reconstruction"]
-    now, before = ([found["most_likely"][of]["mean"] for of in ("notes", "frames")] for found in (piano, third))
-    ordinals = "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"
-    stages = [*(f"piano_2bar_{ordinal}" for ordinal in ordinals), "piano_2bar"]
-    steps = [stage_config(STAGES[name], "mini").training.steps for name in stages]
+    assert [piano["most_likely"][of]["mean"] > aim for of, aim in (("notes", 0.90), ("frames", 0.92))] == [True] * 2
     share_of_z = piano["elbo"]["kl_bits"]["mean"] * np.log(2) / alone["reconstruction"]["elbo"]["nats"]["mean"]
     paper = [paper_accuracy("hier-trio_16bar", part)[1] for part in ("melody", "drums")]
     assert accuracy(trio, part="melody") > paper[0]
     assert_stated(
-        f"| 0.90 | {sampled[0]:.2f} and {sampled[1]:.2f} | perhaps time: the held-out loss still fell after "
-        f"{LEFT_OUT['steps']:,} steps. From the posterior mean it is {from_mean[0]:.2f} and {from_mean[1]:.2f} |",
+        f"| 0.90 | {sampled[0]:.2f} and {sampled[1]:.2f} | time and rhythms: `mel_2bar_first` has {first[0]:.2f} and "
+        f"{first[1]:.2f}. From the posterior mean it is {from_mean[0]:.2f} and {from_mean[1]:.2f} |",
         f"| 0.85 at 65 bits | {accuracy(low):.2f} at {bits(low)} bits | drums hold more than melodies: without *z* a "
         f"window costs {without[0]:.0f} bits, of melodies {without[1]:.0f} |",
         f"| {paper_accuracy('hier-drums_16bar', 'all')[1]:.3f} | {accuracy(drums):.3f} | data: these models overfit |",
@@ -609,8 +614,6 @@ def test_the_page_says_what_the_models_do_not_reach_yet():
         f"Not the bits: at the same scale of the prior, 0.6, samples of `mel_16bar` ({bits(FOUND['mel_16bar'])} bits) "
         f"and `mel_16bar_high` ({bits(FOUND['mel_16bar_high'])} bits) repeat in {percent(scaled[0])} and "
         f"{percent(scaled[1])} |",
-        f"| 0.90, 0.92 | {now[0]:.2f}, {now[1]:.2f} | time: after {sum(steps[:3]):,} of {sum(steps):,} steps they were "
-        f"{before[0]:.2f} and {before[1]:.2f} |",
         f"| 1.5 times | {share_of_z:.1f} times | its accuracy costs bits |",
     )
 
