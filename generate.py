@@ -59,6 +59,7 @@ from midi_utils import (
 )
 from model import MusicVAE
 from music.chords import chords_to_controls
+from music.clips import Clip
 from music.converter import Programs, as_array, concatenated, take
 from music.labels import NO_NOTE
 from music.performance import PADDING
@@ -76,6 +77,7 @@ PRIOR_WINDOWS = 24_576  # largest number of windows that a prior is fitted to: 3
 
 Music = Midi | Iterable[Midi] | Windows  # see `TrainedModel.encode`
 MUSIC = "a PrettyMIDI, the path of a MIDI file, a list of these, or windows of converter.to_arrays"
+CLIP_METHODS = "clip_posterior, reconstruct_clip or interpolate_clips"
 Controls = Tensor | np.ndarray | Sequence[str]  # see `TrainedModel.sample`
 
 
@@ -417,7 +419,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         if len(mu) != 1:
             raise ValueError(
                 f"{name} of the interpolation must be one window, got {len(mu)}: take one of several with "
-                "generate.take(windows, slice(k, k + 1))"
+                "generate.take(windows, slice(k, k + 1)), or use interpolate_clips"
             )
         return mu[0]
 
@@ -480,11 +482,15 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         return model.output_depths if model.output_kind.one_hot else (2**model.output_depth,)
 
     def _one_window_each(self, music: Midi | Iterable[Midi]) -> Windows:
-        if not isinstance(music, Midi | Iterable) or isinstance(music, Tensor | np.ndarray | bytes | SongDataset):
+        if isinstance(music, SongDataset):
+            raise ValueError(f"music must be {MUSIC}, got {music}: give its windows, such as dataset.windows([0, 1])")
+        if not isinstance(music, Midi | Iterable) or isinstance(music, Tensor | np.ndarray | bytes):
             raise ValueError(f"music must be {MUSIC}, got {described(music)}")
-        songs = [music] if isinstance(music, Midi) else list(music)
+        songs = [music] if isinstance(music, Midi | Clip) else list(music)
         if not songs:
             raise ValueError("there is no music to encode")
+        if any(isinstance(song, Clip) for song in songs):
+            raise ValueError(f"music must be {MUSIC}, got a Clip: use {CLIP_METHODS}")
         found = [self.converter.to_arrays(as_midi(song)) for song in songs]
         for k, (song, windows) in enumerate(zip(songs, found, strict=True), 1):
             name = f" ({song})" if isinstance(song, str | os.PathLike) else ""
@@ -495,7 +501,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
                 raise ValueError(
                     f"{where} {count} windows of {self.converter.steps} steps, and encode takes one per song: cut it "
                     "first, windows = trained.converter.to_arrays(load_midi(path)), and encode all of them, or one, "
-                    "generate.take(windows, slice(k, k + 1))"
+                    f"generate.take(windows, slice(k, k + 1)); for all of it use {CLIP_METHODS}"
                 )
         return concatenated(found)
 

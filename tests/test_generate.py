@@ -15,7 +15,17 @@ import prior
 from checkpoint import read_checkpoint
 from configs import CONFIGS
 from generate import PRIOR_WIDTH, TrainedModel
-from helpers import BUILT_IN, PARITY, equal_weights, made_songs, needs_bfloat16, parity_folder, shrink, untrained
+from helpers import (
+    BUILT_IN,
+    PARITY,
+    equal_weights,
+    made_clip,
+    made_songs,
+    needs_bfloat16,
+    parity_folder,
+    shrink,
+    untrained,
+)
 from magenta_checkpoint import export_magenta_js, load_magenta_checkpoint
 from midi_utils import midi_files
 from model import MusicVAE
@@ -347,8 +357,24 @@ def test_no_windows_or_too_many_are_refused(trained):
         trained.encode([])
     with pytest.raises(ValueError, match="no window to encode"):
         trained.reconstruct(songs.windows([]))
-    with pytest.raises(ValueError, match="start of the interpolation must be one window, got 2"):
+    with pytest.raises(ValueError, match="interpolation must be one window, got 2: .*, or use interpolate_clips$"):
         trained.interpolate(songs.windows([0, 1]), songs.windows([2]), 3)
+
+
+def test_clips_data_sets_and_long_songs_are_refused_with_the_remedy(trained):
+    converter = trained.config.converter
+    songs, clip = made_songs(converter, windows=3, songs=1), made_clip(converter, bars=3 * converter.bars)
+    midi = converter.from_arrays(clip.labels)
+    with pytest.raises(
+        ValueError, match="start of the interpolation: song 1 .*; for all of it use .* interpolate_clips"
+    ):
+        trained.interpolate(midi, midi, 5)
+    with pytest.raises(ValueError, match=r"got SongDataset\(.*\): give its windows, such as dataset.windows\("):
+        trained.encode(songs)
+    for call in (trained.encode, trained.reconstruct, lambda music: trained.interpolate(music, music, 3)):
+        for music in (clip, [clip, clip]):
+            with pytest.raises(ValueError, match="Clip.*: use clip_posterior, reconstruct_clip or interpolate_clips$"):
+                call(music)
 
 
 def test_arguments_out_of_range_are_named(trained):
