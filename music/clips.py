@@ -27,18 +27,27 @@ from music.grid import (
     steps_per_second,
     time_signature_text,
 )
+from music.groove import GrooveConverter
 from music.labels import FIRST_PITCH, NO_EVENT, NOTE_OFF
 from music.melody import PitchedTracksConverter
 from music.midi_song import CHARSET
+from music.trio import TrioConverter
 
 MAX_CLIP_BARS = 1024
 PEDAL_STEPS = 1.5  # a note that lasts this much longer than it was played is held by the pedal; rounding adds less
 NO_METRE = "train a model of that time signature, see docs/presets.md"
 OTHER_BARS = "choose other bars (start_bar and bars; --from-bar and --clip-bars)"
 OTHER_TRACK = "choose a track (track; --track), or all programs (--programs all)"
-OTHER_SONG = f"{OTHER_BARS}, or a song that has all parts"
+OTHER_SONG = "take a song that has all parts"
+OTHER_FILE = "take another one"
 OTHER_MODEL = "the song has drums alone, so take a model of drums (--model drums_2bar)"
 OTHER_DRUMS = "name the track that is drums (track; --drum-track)"
+NO_DRUMS = f"{OTHER_DRUMS}, or take a model of melodies (--model mel_2bar)"
+NO_GROOVE = f"{OTHER_DRUMS}; for the rhythm of another track, take drumify"
+LEAD_OF_TRIO = (
+    "the melody of a trio is the first track with a program from 0 to 31: give the lead one, or take a model of "
+    "melodies (--model mel_16bar with --track)"
+)
 FILLS = ("rest", "loop")  # what follows where a clip is too short: silence, or the clip again from its start
 
 ReadLine = Callable[[Part, PrettyMIDI], tuple[np.ndarray, tuple[int, ...]]]  # see `BarsConverter.line`
@@ -114,6 +123,8 @@ def read_clip(
     checked_type("midi", midi, PrettyMIDI, "a PrettyMIDI; load_midi(path) reads a file")
     start_bar = None if start_bar is None else checked_count("start_bar", start_bar, least=0)
     bars, fill = checked_bars(bars), checked_fill(fill)
+    if not any(one.notes for one in midi.instruments):
+        raise NoClipError("the file has no notes", OTHER_FILE)
     track = _only_track(midi, converter) if track is None else track
     song = steady_tempo(midi if track is None else with_one_track(midi, converter, track))
     part, start_bar = _part_of_clip(song, start_bar, bars, converter, any_track=line is not None)
@@ -203,7 +214,8 @@ def with_one_track(midi: PrettyMIDI, converter: BarsConverter, track: int) -> Pr
         ValueError: there is no such track, it is drums and the converter takes none, or the converter takes several.
     """
     if not _takes_one(converter):
-        raise ValueError("this kind of model takes several tracks, by their programs: omit track (--track)")
+        lead = f"; {LEAD_OF_TRIO}" if isinstance(converter, TrioConverter) else ""
+        raise ValueError(f"this kind of model takes several tracks, by their programs: omit track (--track){lead}")
     if checked_count("track", track, least=0) >= len(midi.instruments):
         raise ValueError(f"there is no track {track}; the song has {named_tracks(midi)}")
     song, chosen, takes_drums = copy(midi), copy(midi.instruments[track]), isinstance(converter, DrumTracksConverter)
@@ -338,17 +350,22 @@ def _looped_notes(own: np.ndarray, period: int, steps: int) -> np.ndarray:
 
 def _no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: int, bars: int | None) -> NoClipError:
     """Why a stretch of a song has no note for a model, and what to do."""
+    missing = None if _takes_one(converter) else converter.why_no_note(song, [part])
+    if missing:
+        return NoClipError(missing, OTHER_SONG)
     stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
     if not len(part.start):
         return NoClipError(f"no notes {stretch}", OTHER_BARS)
     taken = _tracks_taken(song, converter)
     if taken and not np.isin(taken, part.track).any():
         return NoClipError(f"the model's tracks have no notes {stretch}", OTHER_BARS)
-    drums = drum_tracks(song)
-    remedy = OTHER_DRUMS if isinstance(converter, DrumTracksConverter) and not drums.any() else OTHER_TRACK
+    if not _takes_one(converter):
+        return NoClipError(f"melody, bass and drums do not all play {stretch}", f"{OTHER_BARS}, or {OTHER_SONG}")
+    drums, remedy = drum_tracks(song), OTHER_TRACK
+    if isinstance(converter, DrumTracksConverter) and not drums.any():
+        remedy = NO_GROOVE if isinstance(converter, GrooveConverter) else NO_DRUMS
     remedy = OTHER_MODEL if drums.all() and isinstance(converter, PitchedTracksConverter) else remedy
-    reason = converter.why_no_note(song, [part]) or f"melody, bass and drums do not all play {stretch}"
-    return NoClipError(reason, remedy if _takes_one(converter) else OTHER_SONG)
+    return NoClipError(converter.why_no_note(song, [part]), remedy)
 
 
 # ---- Clips to windows, and back ----
