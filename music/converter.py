@@ -43,6 +43,7 @@ MAX_PARTS = 384  # of a song, with notes, between changes of tempo or metre; son
 TICKS_PER_QUARTER = 480  # of written files
 Programs = int | tuple[int, ...] | None  # General MIDI, from 0: of all tracks, or one per track; the converter's own
 PAIR_BARS = "take two bars as one (Intake(pair_bars=True); --pair-bars)"  # what helps where a song is in 2/4
+TRACKS_SHOWN = 12  # of a song, in a message
 QPM_RANGE = (4, 1000)  # quarters per minute of written files; MIDI itself ends at 3.6
 
 
@@ -279,13 +280,19 @@ def describe_tracks(midi: PrettyMIDI) -> str:
 
 
 def named_tracks(midi: PrettyMIDI) -> str:
-    """The tracks of a song with their numbers, names and programs, in words."""
+    """The first tracks of a song with their numbers, names and programs, in words."""
     names = (f" {name!r}" if (name := one.name.strip()) else "" for one in midi.instruments)
     kinds = (
         "drums" if one.is_drum else f"program {one.program}, {pretty_midi.program_to_instrument_name(one.program)}"
         for one in midi.instruments
     )
-    return ", ".join(f"track {k}{name} ({kind})" for k, (name, kind) in enumerate(zip(names, kinds))) or "no tracks"
+    return listed([f"track {k}{name} ({kind})" for k, (name, kind) in enumerate(zip(names, kinds))]) or "no tracks"
+
+
+def listed(tracks: Sequence[str]) -> str:
+    """Descriptions of tracks in a line: the first TRACKS_SHOWN, and how many more there are."""
+    more = f" and {len(tracks) - TRACKS_SHOWN} more" if len(tracks) > TRACKS_SHOWN else ""
+    return f"{', '.join(tracks[:TRACKS_SHOWN])}{more}"
 
 
 # ---- Labels to MIDI ----

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 
 from pretty_midi import PrettyMIDI
 
-from music.clips import Clip, song_end
-from music.converter import BarsConverter
+from music.clips import LEAD_OF_TRIO, Clip, in_one_metre, song_end
+from music.converter import BarsConverter, listed
+from music.drums import DrumTracksConverter
 from music.grid import Part
 from music.labels import FIRST_PITCH
-from music.melody import MelodyConverter, PitchedTracksConverter
+from music.melody import MelodyConverter
 from music.song_reader import share_off_grid
 from music.song_report import OFF_GRID_SHARE
 from music.swing import swing_of
+from music.trio import TrioConverter
 
 READ_SHARE = 0.7  # of the notes of a melody's track; if fewer are read, a hint says so
 
@@ -22,48 +24,78 @@ def advice(
 ) -> list[str]:
     """Hints on a clip that the command has cut with its options from a song with these parts."""
     lines = [
+        left_out(parts, options),
         passed_over(converter, midi, clip) if options.track is None else None,
-        notes_unread(converter, clip),
-        off_grid(converter, midi, parts, options.tool) if not options.straighten else None,
+        *notes_unread(converter, clip),
+        off_grid(converter, midi, parts, options),
         rests_after(converter, parts, clip) if options.fill != "loop" else None,
     ]
     return [line for line in lines if line]
 
 
-def passed_over(converter: BarsConverter, midi: PrettyMIDI, clip: Clip) -> str | None:
-    """Why pitched tracks before the clip's first one were not taken, by a converter of melodies or pianos."""
-    if not isinstance(converter, PitchedTracksConverter):
+def is_longest_stretch(parts: Sequence[Part], options: argparse.Namespace) -> bool:
+    """Whether a clip is the longest stretch in the model's metre, of a song that has bars of others."""
+    return options.from_bar is None and options.clip_bars is None and not in_one_metre(parts)
+
+
+def left_out(parts: Sequence[Part], options: argparse.Namespace) -> str | None:
+    """That a clip lacks the bars of other metres."""
+    if not is_longest_stretch(parts, options):
         return None
-    before = [(k, track) for k, track in enumerate(midi.instruments[: min(clip.tracks)]) if track.notes]
-    before = [(k, converter.track_refusal(track)) for k, track in before if not track.is_drum]
-    refused = [(k, refusal) for k, refusal in before if refusal]
+    return "the other bars are left out; a pickup bar is kept where rests fill it to a whole bar"
+
+
+def passed_over(converter: BarsConverter, midi: PrettyMIDI, clip: Clip) -> str | None:
+    """Why pitched tracks were not taken: those before the clip's, or any if the model takes several."""
+    if isinstance(converter, DrumTracksConverter):
+        return None
+    is_trio = isinstance(converter, TrioConverter)
+    takes_several = is_trio or getattr(converter, "tracks", None) == "together"
+    last = len(midi.instruments) if takes_several else min(clip.tracks)
+    others = [(k, one) for k, one in enumerate(midi.instruments[:last]) if one.notes and k not in clip.tracks]
+    reasons = [(k, converter.track_refusal(one)) for k, one in others if not one.is_drum]
+    refused = [(k, reason) for k, reason in reasons if reason]
     if not refused:
         return None
-    named = ", ".join(f"track {k} ({refusal})" for k, refusal in refused)
+    named = listed([f"track {k} ({reason})" for k, reason in refused])
+    if is_trio:
+        return f"passed over: {named}; {LEAD_OF_TRIO}"
+    if takes_several:
+        return f"passed over: {named}; --programs all takes {'it' if len(refused) == 1 else 'them'}"
     return f"passed over: {named}; --track {refused[0][0]} takes {'it' if len(refused) == 1 else 'the first'}"
 
 
-def notes_unread(converter: BarsConverter, clip: Clip) -> str | None:
-    """How many notes of a clip's track a melody has, if fewer than READ_SHARE of them."""
-    if not isinstance(converter, MelodyConverter):
-        return None
-    read, notes = int((clip.labels >= FIRST_PITCH).sum()), len(clip.own.notes)
-    if read >= READ_SHARE * notes:
-        return None
-    remedy = "" if converter.chords else "; for chords, take a piano model, such as --model piano_2bar"
-    return f"{read} of {notes} notes are read, one per sixteenth, the highest{remedy}"
+def notes_unread(converter: BarsConverter, clip: Clip) -> list[str]:
+    """How many notes of a clip's track a melody or a bass has, if fewer than READ_SHARE of them."""
+    if not isinstance(converter, MelodyConverter | TrioConverter):
+        return []
+    lines, remedy = [], "" if converter.chords else "; for chords, take a piano model, such as --model piano_2bar"
+    for k, voice in enumerate(clip.labels.reshape(len(clip.labels), -1).T[: converter.held_parts]):
+        read, notes = int((voice >= FIRST_PITCH).sum()), int((clip.own.notes[:, 4] == k).sum())
+        if read < READ_SHARE * notes:
+            track = f"track {clip.tracks[k]}: " if len(clip.tracks) > 1 else ""
+            lines.append(f"{track}{read} of {notes} notes are read, one per sixteenth, the highest{remedy}")
+    return lines
 
 
-def off_grid(converter: BarsConverter, midi: PrettyMIDI, parts: Sequence[Part], tool: str) -> str | None:
-    """How many onsets of a song lie off the grid that a model needs, and whether --straighten helps."""
-    share = share_off_grid(parts)
-    if tool != "groove" and (not converter.needs_grid or share <= OFF_GRID_SHARE):
+def off_grid(
+    converter: BarsConverter, midi: PrettyMIDI, parts: Sequence[Part], options: argparse.Namespace
+) -> str | None:
+    """How many onsets of a song lie off the grid that a model needs, and what helps."""
+    share, is_groove = share_off_grid(parts), options.tool == "groove"
+    if not is_groove and (not converter.needs_grid or share <= OFF_GRID_SHARE):
         return None
     swing = swing_of(midi)
-    swings = f"the song has a swing of {swing.swing:.0f} per cent of a pair of {swing.unit}s: --straighten"
-    if tool == "groove":
-        return None if swing.is_straight else f"{swings} keeps it"
-    remedy = "the model reads them on the nearest sixteenth" if swing.is_straight else f"{swings} takes it out"
+    is_straight = swing.is_straight or options.straighten
+    swings = f"the song has a swing of {swing.swing:.0f} per cent of a pair of {swing.unit}s"
+    if is_groove:
+        return None if is_straight else f"{swings}: --straighten keeps it"
+    if is_straight:
+        reading = "the model reads them on the nearest sixteenth"
+        remedy = f"{reading}; for a recording without bars, set bars and tempo in a sequencer first"
+    else:
+        kept = "--straighten reads the song straight and puts the swing back into the files"
+        remedy = f"{swings}: without --straighten the new notes are on the grid; {kept}"
     return f"{share:.0%} of the song's onsets lie off the grid of sixteenths; {remedy}"
 
 

@@ -21,7 +21,7 @@ from engine.checks import checked_count, checked_path, checked_seed, checked_sha
 from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import load_midi, midi_files
 from music.clip_chords import SONG_CHORDS
-from music.clips import FILLS, Clip, checked_bars, in_one_metre
+from music.clips import FILLS, LEAD_OF_TRIO, Clip, checked_bars
 from music.converter import empty_song, named_tracks
 from music.drums import DrumTracksConverter
 from music.grid import Part, counted, song_parts, steady_tempo, time_signature_text
@@ -43,7 +43,7 @@ from music.options import add_intake_arguments, read_drum_map, read_intake, read
 from music.swing import straighten
 from music.trio import TrioConverter
 from prior import PersonalPrior
-from studio.advice import advice
+from studio.advice import advice, is_longest_stretch
 from studio.clip_tools import GROOVE_TOOLS, ClipTools
 from studio.near import checked_amount, checked_dial
 from studio.pages import PAGES
@@ -198,7 +198,7 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     for path, midi in options.midis:
         try:
             track = None if options.track is None else tracks_of(midi, options.track)[0]
-            midi = taken_in(trained, midi, options, track, is_first=not clips)
+            midi = taken_in(trained, midi, options, track, path, is_first=not clips)
             clip = clip_with_chords(trained, midi, options, track=track, **cutting)
         except ValueError as error:
             left_out(options, ValueError(f"{path}: {error}"))
@@ -217,7 +217,7 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
 def bars_taken(trained: ClipTools, parts: Sequence[Part], clip: Clip, options: argparse.Namespace) -> str:
     """The bars of a clip, in words."""
     bars = f"bars {clip.start_bar + 1} to {clip.start_bar + bars_of(trained, clip)}"
-    if options.from_bar is not None or options.clip_bars is not None or in_one_metre(parts):
+    if not is_longest_stretch(parts, options):
         return bars
     paired = "; --pair-bars takes its 2/4, too" if any(map(trained.converter.fits_in_pairs, parts)) else ""
     return f"{bars}, the longest stretch in {time_signature_text(trained.converter.time_signature)}{paired}"
@@ -246,9 +246,9 @@ def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
 
 
 def taken_in(
-    trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, track: int | None, is_first: bool
+    trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, track: int | None, path: str, is_first: bool
 ) -> PrettyMIDI:
-    """A song with the drums that the options declare, and straight and in pairs of bars if they ask for it.
+    """The song of a path with the drums that the options declare, and straight and in pairs of bars if they ask for it.
 
     The files get back the swing of the first song.
     """
@@ -259,9 +259,9 @@ def taken_in(
     midi = intake.with_drums(midi)
     found = straighten(midi) if intake.straighten else None
     if found and found.midi is midi:
-        tell("no swing to take out")
+        tell(f"{path}: no swing to take out")
     elif found:
-        tell(f"swing of {found.swing:.0f} per cent of a pair of {found.unit}s, taken out for the model")
+        tell(f"{path}: swing of {found.swing:.0f} per cent of a pair of {found.unit}s, taken out for the model")
         if is_first and options.swing is None:
             options.swing, options.swing_unit = found.swing, found.unit
     return intake.in_pairs(found.midi if found else midi)
@@ -337,6 +337,8 @@ def check_model(trained: ClipTools, options: argparse.Namespace):
     programs = getattr(options, "program", None)
     if isinstance(programs, tuple) and not isinstance(trained.converter, TrioConverter | MultitrackConverter):
         raise ValueError(f"{model} has one track, and --program has {len(programs)}")
+    if getattr(options, "programs", None) is not None and isinstance(trained.converter, TrioConverter):
+        raise ValueError(f"{model} takes several tracks, by their programs: omit --programs; {LEAD_OF_TRIO}")
     if options.tool in GROOVE_TOOLS:
         trained.groove_converter(options.tool)
     if options.tool == "compose" and options.songs is None and trained.sequence_prior is None:

@@ -394,9 +394,12 @@ def test_the_longest_stretch_in_the_models_metre_is_named(studio, folder, tmp_pa
     (path,) = studio("reconstruct", tmp_path / "song.mid", "--model", "mel").values()
     assert bars_in(path) == 3
     stretch = "bars 3 to 5, the longest stretch in 4/4; --pair-bars takes its 2/4, too, track 0, 90"
+    left_out = "the other bars are left out; a pickup bar is kept where rests fill it to a whole bar\n"
     assert f"song.mid: {stretch}" in studio.heard
+    assert left_out in studio.heard
     studio("reconstruct", tmp_path / "song.mid", "--model", "mel", "--from-bar", 3)
     assert "song.mid: bars 3 to 5, track 0, 90" in studio.heard
+    assert left_out not in studio.heard
 
 
 def test_bars_beyond_the_end_of_a_song_are_told(studio, folder):
@@ -619,6 +622,40 @@ def test_pitched_tracks_that_were_passed_over_are_told(studio, folder, tmp_path)
         assert "passed over" not in studio.heard
 
 
+def test_what_models_of_several_tracks_refuse_and_lack_is_told(studio, tmp_path):
+    midi = PrettyMIDI(initial_tempo=90)
+    midi.instruments = [Instrument(80, name="lead"), Instrument(0), Instrument(33), Instrument(0, True), Instrument(48)]
+    for track, pitches in zip(midi.instruments, [[72], [60, 64, 67], [36], [36], [50]], strict=True):
+        track.notes = [Note(80, pitch, beat / 1.5, (beat + 1) / 1.5) for beat in range(4) for pitch in pitches]
+    midi.write(str(tmp_path / "pop.mid"))
+    words = "reconstruct", tmp_path / "pop.mid", "--model"
+    lead = "the melody of a trio is the first track with a program from 0 to 31: give the lead one, or take a model of"
+    studio(*words, "trio")
+    told = "passed over: track 0 (program 80 is not in 0-39), track 4 (program 48 is not in 0-39)"
+    assert f"{told}; {lead} melodies (--model mel_16bar with --track)\n" in studio.heard
+    assert "track 1: 4 of 12 notes are read, one per sixteenth, the highest; for chords, take a" in studio.heard
+    assert "track 2: " not in studio.heard.replace("track 2 (", "")
+    studio(*words, "piano")
+    told = "passed over: track 0 (program 80 is not in 0-31), track 2 (program 33 is not in 0-31), track 4 (program 48"
+    assert f"{told} is not in 0-31); --programs all takes them\n" in studio.heard
+    assert "notes are read" not in studio.heard
+    for more, omitted in ((("--track", "lead"), r"track \(--track\)"), (("--programs", "all"), "--programs")):
+        with pytest.raises(SystemExit, match=f"tracks, by their programs: omit {omitted}; {lead}"):
+            studio(*words, "trio", *more)
+
+
+def test_the_tracks_of_a_song_are_listed_up_to_a_dozen(studio, folder, tmp_path):
+    midi = load_midi(folder / "mel_a.mid")
+    midi.instruments += [Instrument(40 + k) for k in range(14)]
+    for track in midi.instruments[1:]:
+        track.notes = [Note(80, 60, 0, 1)]
+    midi.instruments = midi.instruments[1:] + midi.instruments[:1]
+    midi.write(str(tmp_path / "song.mid"))
+    studio("reconstruct", tmp_path / "song.mid", "--model", "mel")
+    assert "track 11 (program 51, Synth Strings 2) and 3 more\n" in studio.heard
+    assert "track 11 (program 51 is not in 0-31) and 2 more; --track 0 takes the first\n" in studio.heard
+
+
 @pytest.mark.parametrize(("model", "more"), [("mel", "; for chords, take a piano model, such"), ("chords", "\n")])
 def test_notes_that_a_melody_lacks_are_told(model, more, studio, tmp_path):
     midi = PrettyMIDI(initial_tempo=90)
@@ -633,22 +670,27 @@ def test_notes_that_a_melody_lacks_are_told(model, more, studio, tmp_path):
 
 
 def test_notes_off_the_grid_and_swing_are_told(studio, swung_beat, tmp_path):
-    swings = "the song has a swing of 67 per cent of a pair of 8ths: --straighten"
+    swings = "the song has a swing of 67 per cent of a pair of 8ths"
+    plain = "without --straighten the new notes are on the grid"
     words = "reconstruct", swung_beat, "--model", "mel", "--track", 1
     studio(*words)
-    assert f"47% of the song's onsets lie off the grid of sixteenths; {swings} takes it out\n" in studio.heard
+    kept = "--straighten reads the song straight and puts the swing back into the files"
+    assert f"47% of the song's onsets lie off the grid of sixteenths; {swings}: {plain}; {kept}\n" in studio.heard
     studio(*words, "--straighten")
     assert "off the grid" not in studio.heard
     studio("groove", swung_beat, "--model", "groove", "--track", 1)
-    assert f"{swings} keeps it\n" in studio.heard
+    assert f"{swings}: --straighten keeps it\n" in studio.heard
     studio("drumify", swung_beat, "--model", "tap", "--track", 1)
     assert "swing of" not in studio.heard
     late = load_midi(swung_beat)
     for note in late.instruments[1].notes:
         note.start += 0.04
     late.write(str(tmp_path / "late.mid"))
-    studio("reconstruct", tmp_path / "late.mid", "--model", "mel", "--track", 1)
-    assert "off the grid of sixteenths; the model reads them on the nearest sixteenth\n" in studio.heard
+    remedy = "for a recording without bars, set bars and tempo in a sequencer first"
+    for more in ((), ("--straighten",)):
+        studio("reconstruct", tmp_path / "late.mid", "--model", "mel", "--track", 1, *more)
+        assert f"off the grid of sixteenths; the model reads them on the nearest sixteenth; {remedy}\n" in studio.heard
+        assert (f"{tmp_path / 'late.mid'}: no swing to take out\n" in studio.heard) == bool(more)
 
 
 def test_a_line_has_five_pieces_by_default(studio, folder, capsys):
@@ -837,7 +879,8 @@ def test_the_files_of_several_clips_get_the_swing_of_the_first(studio, swung_bea
     straight.write(str(tmp_path / "straight.mid"))
     clips, model = (tmp_path / "straight.mid", swung_beat), ("--model", "mel", "--track", 1, "--straighten")
     pieces = studio("interpolate", *clips, *model, "--steps", 2)
-    assert "swing of" in studio.heard
+    assert f"{tmp_path / 'straight.mid'}: no swing to take out\n" in studio.heard
+    assert f"{swung_beat}: swing of 67 per cent" in studio.heard
     starts = [note.start / 0.15 for path in pieces.values() for note in first_track(path).notes]
     assert starts == pytest.approx([round(start) for start in starts], abs=0.02)
 
