@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Sequence
 
+import numpy as np
 from pretty_midi import PrettyMIDI
 
-from music.clips import LEAD_OF_TRIO, Clip, in_one_metre, song_end
+from music.clips import LEAD_OF_TRIO, Clip, cut_clip, in_one_metre, song_end
 from music.converter import BarsConverter, listed
 from music.drums import DrumTracksConverter
 from music.grid import Part
-from music.labels import FIRST_PITCH
+from music.labels import FIRST_PITCH, NO_EVENT
 from music.melody import MelodyConverter
 from music.song_reader import share_off_grid
 from music.song_report import OFF_GRID_SHARE
@@ -105,3 +106,20 @@ def rests_after(converter: BarsConverter, parts: Sequence[Part], clip: Clip) -> 
     if clip.start_bar + len(clip.labels) // converter.steps_per_bar <= end:
         return None
     return f"the song ends with bar {end}: rests follow; --fill loop repeats the clip"
+
+
+def repeats_clips(new: np.ndarray, clips: Sequence[Clip], converter: BarsConverter) -> bool:
+    """Whether each window of the labels `new` has the onsets of a window of the clip before it, or of the one after."""
+    steps, held, known = converter.steps, converter.held_parts, []
+    for k, clip in enumerate(clips):  # of the first one the last windows, of the second one the first
+        extra = len(clip.labels) % steps if k == 0 and len(clip.labels) > steps else 0
+        known += [_onsets(one, held) for one in cut_clip(clip.labels, steps, "loop", held, extra).labels]
+    windows = [_onsets(new[first : first + steps], held) for first in range(0, len(new), steps)]
+    return all(any(np.array_equal(one, other[: len(one)]) for other in known) for one in windows)
+
+
+def _onsets(labels: np.ndarray, held: int) -> np.ndarray:
+    """Labels [steps, ...] as [steps, parts], without the ends of notes."""
+    parts = labels.reshape(len(labels), -1).copy()
+    parts[:, :held][parts[:, :held] < FIRST_PITCH] = NO_EVENT
+    return parts

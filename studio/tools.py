@@ -1,21 +1,23 @@
 """The tools of the command: the options of each, the pieces that it makes, and the names of their files."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from pretty_midi import PrettyMIDI
+from tqdm import tqdm
 
 from checkpoint import model_name
 from console import tell
 from music.clip_chords import SONG_CHORDS
-from music.clips import Clip
+from music.clips import Clip, NoClipError
 from music.grid import counted, seconds_per_step
 from music.keys import key_name, read_key
 from music.midi_output import in_turn, with_dynamics
 from music.options import read_intake
+from studio.advice import repeats_clips
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
 from studio.compose import ComposeTools
 from studio.near import DIAL, NearTools
@@ -117,6 +119,25 @@ def numbered(name: str, bars: int, count: int, make: Callable[[], PrettyMIDI]) -
         yield Piece(f"{name}_{k}", make(), bars)
 
 
+def with_repeats_told(pieces: Pieces, trained: NearTools, clips: Sequence[Clip], remedy: str) -> Pieces:
+    """Pieces that go on from clips; says on standard error where the new bars of one only repeat windows of these."""
+    own = [bars_of(trained, clip) for clip in clips]
+    for piece in pieces:
+        if own and adds_nothing(piece, trained, clips, own):
+            with tqdm.external_write_mode():
+                tell(f"{piece.name}: the new bars repeat windows of the clip{'s' * (len(own) > 1)}: {remedy}")
+        yield piece
+
+
+def adds_nothing(piece: Piece, trained: NearTools, clips: Sequence[Clip], own: Sequence[int]) -> bool:
+    """Whether the new bars of a piece have notes, and only repeat windows of its clips, of so many bars each."""
+    try:
+        new = trained.clip(piece.midi, start_bar=own[0], bars=piece.bars - sum(own))
+    except NoClipError:
+        return False
+    return repeats_clips(new.labels, clips, trained.converter)
+
+
 def add_compose_arguments(parser: argparse.ArgumentParser):
     """Adds the options of `compose`."""
     what = f"length of a piece, with its clips (default: {COMPOSED_BARS})"
@@ -141,7 +162,8 @@ def compose_pieces(trained: ComposeTools, options: argparse.Namespace, clips: li
     stems = [Path(clip).stem for clip in options.clips] or [model_name(options.path)]
     name = file_name(options, "_to_".join(stems), f"composed_{options.bars}bars")
     ends = dict(zip(("start", "end"), clips, strict=False))
-    yield from numbered(name, options.bars, options.count, lambda: trained.compose(options.bars, **ends, **playing)[0])
+    pieces = numbered(name, options.bars, options.count, lambda: trained.compose(options.bars, **ends, **playing)[0])
+    yield from with_repeats_told(pieces, trained, clips, "another --seed may make new ones")
 
 
 def add_vary_arguments(parser: argparse.ArgumentParser):
@@ -164,7 +186,10 @@ def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list
     name, whole = clip_file_name(options, f"continued_{bars}bars"), bars_of(trained, clips[0]) + bars
     chords = None if options.chords == SONG_CHORDS else options.chords
     playing = playing | {"chords": chords, "variation": options.variation}
-    return numbered(name, whole, options.count, lambda: trained.continue_clip(clips[0], bars, **playing)[0])
+    pieces = numbered(name, whole, options.count, lambda: trained.continue_clip(clips[0], bars, **playing)[0])
+    if options.variation is not None or trained.sequence_prior is None:
+        return pieces
+    return with_repeats_told(pieces, trained, clips, f"--variation {VARIATION} makes new ones")
 
 
 def add_interpolate_arguments(parser: argparse.ArgumentParser):

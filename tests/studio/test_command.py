@@ -229,6 +229,23 @@ def test_continue_starts_with_the_clip(studio, folder):
     )
 
 
+def test_pieces_that_only_repeat_their_clip_are_told(studio, folder, composer, monkeypatch):
+    clip, words = folder / "mel_b.mid", ("--model", composer, "--seed", 1, "--bars")
+    told = ": the new bars repeat windows of the clip: "
+    for repeats in (True, False):
+
+        def drawn(prior, count, source, start, repeats=repeats):
+            return type(start)(start.z[:1].repeat(count, 1) + (not repeats), start.sounds[:1].repeat(count))
+
+        monkeypatch.setattr(prior.SequencePrior, "draw", drawn)
+        ((name, _),) = studio("continue", clip, *words, 4).items()
+        assert (f"{name}{told}--variation 0.3 makes new ones\n" in studio.heard) == repeats
+        ((name, _),) = studio("compose", clip, *words, 6).items()
+        assert (f"{name}{told}another --seed may make new ones\n" in studio.heard) == repeats
+        studio("continue", clip, *words, 4, "--variation", 0)
+        assert told not in studio.heard
+
+
 def test_interpolate_writes_a_line_through_clips_of_any_length(studio, folder):
     clips = [folder / f"mel_{name}.mid" for name in "abc"]
     files = studio("interpolate", *clips, "--steps", 5, "--model", "mel", "--seed", 0)
