@@ -27,7 +27,6 @@ FRONTS = {  # stages of paper/recipes.py by family, from many bits to none
         "mel_2bar_second",
         "mel_2bar_beta_0.05",
         "mel_2bar_beta_0.1",
-        "mel_2bar_low_first",
         "mel_2bar_low",
         "mel_2bar_beta_0.6",
         "mel_2bar_beta_1.5",
