@@ -24,7 +24,7 @@ def read_key(name: str) -> int:
     try:
         return key_name_to_key_number(name)
     except (ValueError, TypeError):
-        raise ValueError(f"there is no key {described(name)}: give one such as 'A minor', 'F# major' or 'Bb'") from None
+        raise ValueError(f"there is no key {described(name)}: give one such as 'A minor', 'F# minor' or 'Bb'") from None
 
 
 def key_name(key: int) -> str:

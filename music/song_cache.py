@@ -31,7 +31,13 @@ CACHE_FILE_SONGS = 1024  # per cache file, at most
 CACHE_FILE_BYTES = 2**27  # of labels and controls per cache file, about
 # Files of this folder that labels do not depend on
 NOT_READERS = (
-    *("attributes.py", "clip_chords.py", "clips.py", "options.py", "piano_measures.py", "song_report.py"),
+    "attributes.py",
+    "clip_chords.py",
+    "clips.py",
+    "keys.py",
+    "options.py",
+    "piano_measures.py",
+    "song_report.py",
     "soundfont.py",
 )
 READER_ELSEWHERE = Path(__file__).parents[1] / "engine" / "bit_lists.py"  # labels of pianos depend on it

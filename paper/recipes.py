@@ -62,7 +62,7 @@ RISING = {"steps": 3_000, "beta_rate": 0.9995}  # a weight that is high at once 
 CHORDS_LATER = LATER | {"steps": 3_500, "learning_rate": 2e-3, "decay_rate": 0.999, "max_beta": 0.1, "rekeyed": 0.5}
 CHORDS_LONGER = CHORDS_LATER | {"steps": 7_000, "learning_rate": 1.5e-3, "decay_rate": 0.99974, "max_beta": 0.03}
 WITHOUT_GAMES = {"steps": 10_000, "decay_rate": 0.99965, "max_beta": 0.2, "sampling_rate": 1500.0}
-LEFT_OUT = WITHOUT_GAMES | {"steps": 26_000, "decay_rate": 0.99987, "max_beta": 0.02}
+MEL_LEFT_OUT = WITHOUT_GAMES | {"steps": 26_000, "decay_rate": 0.99987, "max_beta": 0.02}
 DRUMS_DEARER_2BAR = LATER | {"steps": 8_000, "decay_rate": 0.9999, "warm_up": 100, "max_beta": 0.6}
 DRUMS_LOW = DRUMS_DEARER_2BAR | {
     "steps": 9_000,
@@ -209,7 +209,7 @@ STAGES = {
     "mel_2bar_beta_0.6": Stage("cat-mel_2bar", "mel_2bar_low_first", (), SHORT | {"max_beta": 0.6}),
     "mel_2bar_beta_1.5": Stage("cat-mel_2bar", "mel_2bar_low_first", (), SHORT | {"max_beta": 1.5}),
     "mel_2bar_without_games": Stage("cat-mel_2bar", None, GAMES, WITHOUT_GAMES),
-    "mel_2bar_left_out": Stage("cat-mel_2bar", None, GAMES, LEFT_OUT, pair_bars=True, doubled=True),
+    "mel_2bar_left_out": Stage("cat-mel_2bar", None, GAMES, MEL_LEFT_OUT, pair_bars=True, doubled=True),
     "mel_2bar_without_z": Stage("cat-mel_2bar", "mel_2bar_low_first", (), WITHOUT_Z),
     "mel_2bar_chords_first": Stage("cat-mel_2bar_chords"),
     "mel_2bar_chords_second": Stage("cat-mel_2bar_chords", "mel_2bar_chords_first", (), CHORDS_LATER),

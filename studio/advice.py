@@ -25,7 +25,7 @@ def advice(
 ) -> list[str]:
     """Hints on a clip that the command has cut with its options from a song with these parts."""
     lines = [
-        left_out(parts, options),
+        other_bars(parts, options),
         passed_over(converter, midi, clip) if options.track is None else None,
         *notes_unread(converter, clip),
         off_grid(converter, midi, parts, options),
@@ -39,7 +39,7 @@ def is_longest_stretch(parts: Sequence[Part], options: argparse.Namespace) -> bo
     return options.from_bar is None and options.clip_bars is None and not in_one_metre(parts)
 
 
-def left_out(parts: Sequence[Part], options: argparse.Namespace) -> str | None:
+def other_bars(parts: Sequence[Part], options: argparse.Namespace) -> str | None:
     """That a clip lacks the bars of other metres."""
     if not is_longest_stretch(parts, options):
         return None
@@ -52,18 +52,21 @@ def passed_over(converter: BarsConverter, midi: PrettyMIDI, clip: Clip) -> str |
         return None
     is_trio = isinstance(converter, TrioConverter)
     takes_several = is_trio or getattr(converter, "tracks", None) == "together"
-    last = len(midi.instruments) if takes_several else min(clip.tracks)
-    others = [(k, one) for k, one in enumerate(midi.instruments[:last]) if one.notes and k not in clip.tracks]
-    reasons = [(k, converter.track_refusal(one)) for k, one in others if not one.is_drum]
-    refused = [(k, reason) for k, reason in reasons if reason]
+    refused = refusals(converter, midi, clip, len(midi.instruments) if takes_several else min(clip.tracks))
     if not refused:
         return None
-    named = listed([f"track {k} ({reason})" for k, reason in refused])
-    if is_trio:
-        return f"passed over: {named}; {LEAD_OF_TRIO}"
+    one, (first, _) = len(refused) == 1, refused[0]
+    remedy = f"--track {first} takes {'it' if one else 'the first'}"
     if takes_several:
-        return f"passed over: {named}; --programs all takes {'it' if len(refused) == 1 else 'them'}"
-    return f"passed over: {named}; --track {refused[0][0]} takes {'it' if len(refused) == 1 else 'the first'}"
+        remedy = LEAD_OF_TRIO if is_trio else f"--programs all takes {'it' if one else 'them'}"
+    return f"passed over: {listed([f'track {k} ({reason})' for k, reason in refused])}; {remedy}"
+
+
+def refusals(converter: BarsConverter, midi: PrettyMIDI, clip: Clip, count: int) -> list[tuple[int, str]]:
+    """The first `count` tracks with notes that are neither drums nor the clip's, and why each was not taken."""
+    others = [(k, one) for k, one in enumerate(midi.instruments[:count]) if one.notes and k not in clip.tracks]
+    reasons = [(k, converter.track_refusal(one)) for k, one in others if not one.is_drum]
+    return [(k, reason) for k, reason in reasons if reason]
 
 
 def notes_unread(converter: BarsConverter, clip: Clip) -> list[str]:

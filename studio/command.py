@@ -194,24 +194,32 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     """The clips that the options name; says on standard error which bars and tracks they are."""
     cutting = {"start_bar": None if options.from_bar is None else options.from_bar - 1, "bars": options.clip_bars}
     cutting |= {"fill": options.fill, "rhythm": options.tool == "drumify"}
-    clips = []
+    clips, swing = [], (options.swing, options.swing_unit)
     for path, midi in options.midis:
         try:
             track = None if options.track is None else tracks_of(midi, options.track)[0]
             midi = taken_in(trained, midi, options, track, path, is_first=not clips)
-            clip = clip_with_chords(trained, midi, options, track=track, **cutting)
+            clips.append(clip_with_chords(trained, midi, options, track=track, **cutting))
         except ValueError as error:
-            left_out(options, ValueError(f"{path}: {error}"))
-            continue
-        parts = song_parts(steady_tempo(midi))
-        where = f"{bars_taken(trained, parts, clip, options)}, track {', '.join(map(str, clip.tracks))}"
-        tell(f"{path}: {where}, {clip.qpm:.4g} quarters per minute; it has {named_tracks(midi)}")
-        for line in advice(trained.converter, midi, parts, clip, options):
-            tell(line)
-        clips.append(clip)
+            leave_out(path, options, ValueError(f"{path}: {error}"))
+            if not clips:
+                options.swing, options.swing_unit = swing
+        else:
+            tell_of_clip(path, trained, midi, clips[-1], options)
     if options.folders and not clips:
         raise ValueError(f"no clip for this model in {', '.join(options.folders)}")
     return clips
+
+
+def tell_of_clip(path: str, trained: ClipTools, midi: PrettyMIDI, clip: Clip, options: argparse.Namespace):
+    """Says which bars and tracks of a file a clip is, with hints if the command names the file itself."""
+    parts = song_parts(steady_tempo(midi))
+    where = f"{bars_taken(trained, parts, clip, options)}, track {', '.join(map(str, clip.tracks))}"
+    if path not in map(str, options.clips):
+        return tell(f"{path}: {where}")
+    tell(f"{path}: {where}, {clip.qpm:.4g} quarters per minute; it has {named_tracks(midi)}")
+    for line in advice(trained.converter, midi, parts, clip, options):
+        tell(line)
 
 
 def bars_taken(trained: ClipTools, parts: Sequence[Part], clip: Clip, options: argparse.Namespace) -> str:
@@ -291,7 +299,7 @@ def songs_of(options: argparse.Namespace) -> Iterator[tuple[str, PrettyMIDI]]:
     """The files of the clips with their songs; those in folders if the tool takes some.
 
     Raises:
-        ValueError: a folder where the tool takes none, and what `load_midi` raises, see `left_out`.
+        ValueError: a folder where the tool takes none, and what `load_midi` raises, see `leave_out`.
     """
     clips = getattr(options, "clips", None) or ()
     options.folders = [clip for clip in clips if Path(clip).is_dir()]
@@ -302,12 +310,12 @@ def songs_of(options: argparse.Namespace) -> Iterator[tuple[str, PrettyMIDI]]:
         try:
             yield str(path), load_midi(path)
         except ValueError as error:
-            left_out(options, error)
+            leave_out(str(path), options, error)
 
 
-def left_out(options: argparse.Namespace, error: ValueError):
-    """Prints that a file is left out, and why, if the command names a folder; raises the error otherwise."""
-    if not options.folders:
+def leave_out(path: str, options: argparse.Namespace, error: ValueError):
+    """Prints that a file of a folder is left out, and why; raises the error if the command names the file itself."""
+    if path in map(str, options.clips):
         raise error
     tell(f"left out: {error}")
 

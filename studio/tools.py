@@ -14,6 +14,7 @@ from console import tell
 from music.clip_chords import SONG_CHORDS
 from music.clips import Clip, NoClipError
 from music.grid import counted, seconds_per_step
+from music.groove import GrooveConverter
 from music.keys import key_name, read_key
 from music.midi_output import in_turn, with_dynamics
 from music.options import read_intake
@@ -101,7 +102,7 @@ def personalize_pieces(trained: NearTools, options: argparse.Namespace, clips: l
     if options.save is not None:
         personal.save(options.save)
         tell(f"the model of these songs is in {options.save}")
-    own = clips[0].own
+    own = None if isinstance(trained.converter, GrooveConverter) else clips[0].own
     for piece in new_pieces(personal, words, options, playing):
         yield piece._replace(midi=with_dynamics(piece.midi, own.notes, len(own.labels))) if own else piece
 

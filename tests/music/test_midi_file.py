@@ -91,3 +91,11 @@ def test_a_file_takes_at_most_two_seconds_per_megabyte(kind):
         return time.process_time() - started
 
     assert any(seconds() < 0.2 + 2e-6 * len(data) for _ in range(3))
+
+
+def test_a_file_whose_size_is_not_stated_is_read_whole(tmp_path, monkeypatch):
+    path = tmp_path / "a.mid"
+    path.write_bytes(smf())
+    stated = os.stat(path)
+    monkeypatch.setattr(os, "stat", lambda _: os.stat_result((*stated[:6], 0, *stated[7:])))
+    assert read_file(path) == smf()

@@ -17,7 +17,7 @@ import prior
 from generate import TrainedModel, main
 from helpers import made_clip, made_songs, untrained
 from midi_utils import load_midi
-from studio import command
+from studio import command, tools
 from studio.command import parse_arguments
 from studio.tools import TOOLS, file_name
 
@@ -321,6 +321,37 @@ def test_personalize_takes_a_folder_and_leaves_out_what_does_not_fit(studio, fol
     assert piece.read_bytes() == named.read_bytes()
     for name in ("broken.mid", "drums_a.mid"):
         assert re.search(f"^left out: .*{name}: ", studio.heard, re.M)
+
+
+def test_a_named_file_that_does_not_fit_is_an_error_beside_a_folder(studio, folder, tmp_path):
+    shutil.copy(folder / "mel_a.mid", tmp_path)
+    for name in ("none.mid", "drums_a.mid"):
+        with pytest.raises(SystemExit, match=f"error: .*{name}: "):
+            studio("personalize", tmp_path, folder / name, "--model", "mel")
+
+
+def test_a_file_that_is_left_out_does_not_swing_the_pieces(studio, folder, swung_beat, tmp_path, monkeypatch):
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 5)
+    words, songs = ("--model", "mel", "--seed", 1), tmp_path / "mine"
+    songs.mkdir()
+    for name in "abcd":
+        shutil.copy(folder / f"mel_{name}.mid", songs)
+    (straight,) = studio("personalize", songs, *words).values()
+    beat = load_midi(swung_beat)
+    for track in beat.instruments:
+        track.is_drum = True
+    beat.write(str(songs / "a_beat.mid"))
+    (piece,) = studio("personalize", songs, *words, "--straighten").values()
+    assert "a_beat.mid: swing of" in studio.heard
+    assert re.search("^left out: .*a_beat.mid", studio.heard, re.M)
+    assert piece.read_bytes() == straight.read_bytes()
+
+
+def test_a_personal_groove_keeps_the_velocities_of_the_model(studio, folder, monkeypatch):
+    monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 5)
+    songs = [folder / f"drums_{name}.mid" for name in "abcd"]
+    monkeypatch.setattr(tools, "with_dynamics", lambda *_: pytest.fail("its velocities are replaced"))
+    assert studio("personalize", *songs, "--model", "groove", "--seed", 1)
 
 
 def test_a_folder_without_a_clip_is_named(studio, folder, tmp_path):
