@@ -104,7 +104,7 @@ ALSO_MEASURED = (*BASELINES, "mel_16bar_second", "drums_16bar_first", "music21_m
 PRIOR_KINDS = {"piano_16bar": ("gaussian", "mixture")}  # a diffusion model would make pretrained/ larger than 80 MB
 COMPOSERS = ("mel_2bar_low",)  # whose files hold a sequence prior, too
 # Measured on sources that they were trained without
-LEFT_OUT = ("mel_2bar_first", "mel_2bar_left_out", "mel_16bar_without_games")
+LEFT_OUT = ("mel_2bar_first", "mel_2bar_left_out", "mel_2bar_without_lieder", "mel_16bar_without_games")
 PRICE = ("KL, bits", "-ELBO, nats per window")
 FOR_MAGENTA_JS = ("mel_2bar_low", "drums_2bar_low", "mel_16bar")  # which magenta.js can read
 RUN_FACTS = ("step", "seconds", "seed", "data")  # what a published file keeps of a run's record

@@ -64,13 +64,6 @@ CHORDS_LONGER = CHORDS_LATER | {"steps": 7_000, "learning_rate": 1.5e-3, "decay_
 WITHOUT_GAMES = {"steps": 10_000, "decay_rate": 0.99965, "max_beta": 0.2, "sampling_rate": 1500.0}
 MEL_LEFT_OUT = WITHOUT_GAMES | {"steps": 26_000, "decay_rate": 0.99987, "max_beta": 0.02}
 MEL_WITHOUT_LIEDER = MEL_LEFT_OUT | {"steps": 10_000, "decay_rate": 0.99966, "sampling_rate": 1000.0}
-DRUMS_WITHOUT_GAMES = {
-    "steps": 12_000,
-    "learning_rate": 4e-3,
-    "decay_rate": 0.9997,
-    "max_beta": 0.06,
-    "free_bits": 0.0,
-}
 DRUMS_DEARER_2BAR = LATER | {"steps": 8_000, "decay_rate": 0.9999, "warm_up": 100, "max_beta": 0.6}
 DRUMS_LOW = DRUMS_DEARER_2BAR | {
     "steps": 9_000,
@@ -231,7 +224,6 @@ STAGES = {
     "drums_2bar_low_second": Stage("cat-drums_2bar", "drums_2bar_low_first", (), DRUMS_DEARER_2BAR),
     "drums_2bar_low": Stage("cat-drums_2bar", "drums_2bar_low_second", (), DRUMS_LOW),
     "drums_2bar_beta_0.06": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.06}),
-    "drums_2bar_without_games": Stage("cat-drums_2bar", None, GAMES, DRUMS_WITHOUT_GAMES),
     "drums_2bar_without_z": Stage("cat-drums_2bar", "drums_2bar_low_first", (), WITHOUT_Z),
     "piano_2bar_first": Stage("piano_2bar", changes=PIANO_FIRST),
     "piano_2bar_second": Stage("piano_2bar", "piano_2bar_first", (), PIANO_LATER),

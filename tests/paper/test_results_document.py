@@ -216,6 +216,12 @@ def test_the_run_without_the_games_scores_what_the_page_says_on_its_own_sources(
     assert LEFT_OUT["without_sources"] == FIRST["without_sources"]
     assert LEFT_OUT["windows"] == FIRST["windows"]
     assert_stated(f"On the same test split it scores {accuracy(LEFT_OUT):.3f}, at {bits(LEFT_OUT)} bits.")
+    lieder = json.loads((ROOT / "results" / "mel_2bar_without_lieder.json").read_text())
+    assert lieder["without_sources"] == list(lieder["other_sources"]) == ["lieder"]
+    assert_stated(
+        f"made only {lieder['steps']:,} steps. On the test split of its own sources it scores "
+        f"{accuracy(lieder):.3f}, at {bits(lieder)} bits."
+    )
 
 
 def test_sixteen_bars_without_the_games_score_what_the_page_says():
