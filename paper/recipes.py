@@ -63,6 +63,13 @@ CHORDS_LATER = LATER | {"steps": 3_500, "learning_rate": 2e-3, "decay_rate": 0.9
 CHORDS_LONGER = CHORDS_LATER | {"steps": 7_000, "learning_rate": 1.5e-3, "decay_rate": 0.99974, "max_beta": 0.03}
 WITHOUT_GAMES = {"steps": 10_000, "decay_rate": 0.99965, "max_beta": 0.2, "sampling_rate": 1500.0}
 MEL_LEFT_OUT = WITHOUT_GAMES | {"steps": 26_000, "decay_rate": 0.99987, "max_beta": 0.02}
+MEL_LEFT_OUT_LATER = MEL_LEFT_OUT | {
+    "steps": 7_000,
+    "learning_rate": 1.2e-3,
+    "decay_rate": 0.9996,
+    "warm_up": 50,
+    "sampling_rate": 300.0,
+}
 MEL_WITHOUT_LIEDER = MEL_LEFT_OUT | {"steps": 10_000, "decay_rate": 0.99966, "sampling_rate": 1000.0}
 DRUMS_DEARER_2BAR = LATER | {"steps": 8_000, "decay_rate": 0.9999, "warm_up": 100, "max_beta": 0.6}
 DRUMS_LOW = DRUMS_DEARER_2BAR | {
@@ -210,7 +217,10 @@ STAGES = {
     "mel_2bar_beta_0.6": Stage("cat-mel_2bar", "mel_2bar_low_first", (), SHORT | {"max_beta": 0.6}),
     "mel_2bar_beta_1.5": Stage("cat-mel_2bar", "mel_2bar_low_first", (), SHORT | {"max_beta": 1.5}),
     "mel_2bar_without_games": Stage("cat-mel_2bar", None, GAMES, WITHOUT_GAMES),
-    "mel_2bar_left_out": Stage("cat-mel_2bar", None, GAMES, MEL_LEFT_OUT, pair_bars=True, doubled=True),
+    "mel_2bar_left_out_first": Stage("cat-mel_2bar", None, GAMES, MEL_LEFT_OUT, pair_bars=True, doubled=True),
+    "mel_2bar_left_out": Stage(
+        "cat-mel_2bar", "mel_2bar_left_out_first", GAMES, MEL_LEFT_OUT_LATER, pair_bars=True, doubled=True
+    ),
     "mel_2bar_without_lieder": Stage(
         "cat-mel_2bar", None, ("lieder",), MEL_WITHOUT_LIEDER, pair_bars=True, doubled=True
     ),
