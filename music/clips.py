@@ -126,7 +126,8 @@ def read_clip(
     if not any(one.notes for one in midi.instruments):
         raise NoClipError("the file has no notes", OTHER_FILE)
     track = _only_track(midi, converter) if track is None else track
-    song = steady_tempo(midi if track is None else with_one_track(midi, converter, track))
+    chosen = midi if track is None else with_one_track(midi, converter, track)
+    song = steady_tempo(chosen)
     part, start_bar = _part_of_clip(song, start_bar, bars, converter, any_track=line is not None)
     labels, tracks = (line or converter.line)(part, song)
     if not len(labels):
@@ -138,13 +139,14 @@ def read_clip(
     own = None if line else OwnNotes(_played(part, tracks, period, len(labels), _takes_one(converter)), labels)
     programs, names = _programs(midi, song, tracks), tuple(_as_written(midi.instruments[k].name) for k in tracks)
     program, names = (programs[0], names[:1]) if _takes_one(converter) else (programs, names)
-    return Clip(labels, None, _tempo_at(midi, start_bar), program, tracks, names, start_bar, fill, own)
+    qpm = float(np.clip(part.qpm if song is chosen else _tempo_at(midi, start_bar), *QPM_RANGE))
+    return Clip(labels, None, qpm, program, tracks, names, start_bar, fill, own)
 
 
 def _tempo_at(midi: PrettyMIDI, bar: int) -> float:
-    """The tempo in which a bar of a song begins, in quarter notes per minute that a MIDI file can hold."""
+    """The tempo in which a bar of a song begins, in quarter notes per minute."""
     parts = song_parts(midi)
-    return float(np.clip(parts[part_at(parts, bar)].qpm, *QPM_RANGE))
+    return parts[part_at(parts, bar)].qpm
 
 
 def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
@@ -386,6 +388,12 @@ def looped(clip: Clip, steps: int, held: int) -> Clip:
     """A clip that is cut, or repeated from its start, to a number of steps."""
     chords = None if clip.chords is None else fitted(clip.chords, steps, "loop", 0)
     return clip._replace(labels=fitted(clip.labels, steps, "loop", held), chords=chords)
+
+
+def whole_windows(clip: Clip, steps: int, at_end: bool) -> Clip:
+    """A clip that is cut into whole windows of `steps` from its end or its start; a short clip is repeated."""
+    extra = len(clip.labels) % steps if at_end and len(clip.labels) > steps else 0
+    return clip._replace(labels=clip.labels[extra:], fill="loop")
 
 
 def cut_clip(labels: np.ndarray, steps: int, fill: str, held: int, start: int = 0) -> Cutting:

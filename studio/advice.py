@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from pretty_midi import PrettyMIDI
 
-from music.clips import LEAD_OF_TRIO, Clip, cut_clip, in_one_metre, song_end
+from music.clips import LEAD_OF_TRIO, Clip, cut_clip, in_one_metre, song_end, whole_windows
 from music.converter import BarsConverter, listed
 from music.drums import DrumTracksConverter
 from music.grid import Part
@@ -114,9 +114,9 @@ def rests_after(converter: BarsConverter, parts: Sequence[Part], clip: Clip) -> 
 def repeats_clips(new: np.ndarray, clips: Sequence[Clip], converter: BarsConverter) -> bool:
     """Whether each window of the labels `new` has the onsets of a window of the clip before it, or of the one after."""
     steps, held, known = converter.steps, converter.held_parts, []
-    for k, clip in enumerate(clips):  # of the first one the last windows, of the second one the first
-        extra = len(clip.labels) % steps if k == 0 and len(clip.labels) > steps else 0
-        known += [_onsets(one, held) for one in cut_clip(clip.labels, steps, "loop", held, extra).labels]
+    for k, clip in enumerate(clips):
+        whole = whole_windows(clip, steps, at_end=k == 0)
+        known += [_onsets(one, held) for one in cut_clip(whole.labels, steps, whole.fill, held).labels]
     windows = [_onsets(new[first : first + steps], held) for first in range(0, len(new), steps)]
     return all(any(np.array_equal(one, other[: len(one)]) for other in known) for one in windows)
 

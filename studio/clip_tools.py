@@ -551,10 +551,12 @@ class ClipTools:
         midi = self.converter.from_arrays(self.converter.as_cut(clip.labels[None])[0], qpm, program, clip.chords)
         for track, name in zip(midi.instruments, names, strict=False):
             track.name = name
-        has_dynamics = isinstance(self.converter, GrooveConverter)  # of its own
-        if clip.own is None or has_dynamics:
-            return midi
-        return with_dynamics(midi, clip.own.notes, len(clip.own.labels))
+        return self.with_dynamics_of(clip, midi)
+
+    def with_dynamics_of(self, clip: Clip, midi: PrettyMIDI) -> PrettyMIDI:
+        """A piece with the dynamics of the notes that a clip was read from; as it is if the model gives it its own."""
+        has_dynamics = isinstance(self.converter, GrooveConverter)
+        return midi if clip.own is None or has_dynamics else with_dynamics(midi, clip.own.notes, len(clip.own.labels))
 
     @torch.no_grad()
     def _logits(self, z: Tensor, labels: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ from music.midi_output import (
 )
 from music.multitrack import MultitrackConverter
 from music.options import add_intake_arguments, read_drum_map, read_intake, read_programs, read_track
-from music.swing import straighten
+from music.swing import Straightened, straighten
 from music.trio import TrioConverter
 from prior import PersonalPrior
 from studio.advice import advice, is_longest_stretch
@@ -134,6 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser, tool: Tool):
     parser.add_argument("--out", default="generated", help="folder of the files (default: generated)")
     if tool.draws:
         parser.add_argument("--count", type=int, default=1, help="number of pieces (default: 1)")
+    parser.set_defaults(key=None)  # of the tools that add no --key
     if tool.options:
         tool.options(parser)
     if tool.temperature is not None:
@@ -194,17 +195,17 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     """The clips that the options name; says on standard error which bars and tracks they are."""
     cutting = {"start_bar": None if options.from_bar is None else options.from_bar - 1, "bars": options.clip_bars}
     cutting |= {"fill": options.fill, "rhythm": options.tool == "drumify"}
-    clips, swing = [], (options.swing, options.swing_unit)
+    clips = []
     for path, midi in options.midis:
         try:
             track = None if options.track is None else tracks_of(midi, options.track)[0]
-            midi = taken_in(trained, midi, options, track, path, is_first=not clips)
+            midi, swung = taken_in(trained, midi, options, track, path)
             clips.append(clip_with_chords(trained, midi, options, track=track, **cutting))
         except ValueError as error:
             leave_out(path, options, ValueError(f"{path}: {error}"))
-            if not clips:
-                options.swing, options.swing_unit = swing
         else:
+            if swung and len(clips) == 1 and options.swing is None:
+                options.swing, options.swing_unit = swung.swing, swung.unit  # which the files get back
             tell_of_clip(path, trained, midi, clips[-1], options)
     if options.folders and not clips:
         raise ValueError(f"no clip for this model in {', '.join(options.folders)}")
@@ -248,17 +249,18 @@ def clip_with_chords(trained: ClipTools, midi: PrettyMIDI, options: argparse.Nam
 def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
     """A piece as the options of `add_output_arguments` want it, with General MIDI's drums."""
     midi = without_feel(with_names(midi)) if options.on_grid else with_names(midi)
-    midi = midi if getattr(options, "key", None) is None else in_key(midi, options.key)
+    midi = midi if options.key is None else in_key(midi, options.key)
     midi = midi if options.velocity is None else with_velocity(midi, options.velocity)
     return midi if options.swing is None else with_swing(midi, options.swing, options.swing_unit)
 
 
 def taken_in(
-    trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, track: int | None, path: str, is_first: bool
-) -> PrettyMIDI:
+    trained: ClipTools, midi: PrettyMIDI, options: argparse.Namespace, track: int | None, path: str
+) -> tuple[PrettyMIDI, Straightened | None]:
     """The song of a path with the drums that the options declare, and straight and in pairs of bars if they ask for it.
 
-    The files get back the swing of the first song.
+    Returns:
+        The song, and what it was straightened to if it had a swing.
     """
     intake = read_intake(options)
     if intake.drum_map and isinstance(trained.converter, DrumTracksConverter) and track is not None:
@@ -268,11 +270,10 @@ def taken_in(
     found = straighten(midi) if intake.straighten else None
     if found and found.midi is midi:
         tell(f"{path}: no swing to take out")
+        found = None
     elif found:
         tell(f"{path}: swing of {found.swing:.0f} per cent of a pair of {found.unit}s, taken out for the model")
-        if is_first and options.swing is None:
-            options.swing, options.swing_unit = found.swing, found.unit
-    return intake.in_pairs(found.midi if found else midi)
+    return intake.in_pairs(found.midi if found else midi), found
 
 
 def check_options(options: argparse.Namespace):
@@ -340,7 +341,7 @@ def check_model(trained: ClipTools, options: argparse.Namespace):
     """Raises ValueError for a model that cannot do what the options ask for."""
     model = f"{options.path} is a model of {trained.config.name}, which"
     check_chords(trained, options, model)
-    if getattr(options, "key", None) is not None:
+    if options.key is not None:
         check_key(trained, options, model)
     programs = getattr(options, "program", None)
     if isinstance(programs, tuple) and not isinstance(trained.converter, TrioConverter | MultitrackConverter):

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from engine.checks import checked_count
 from midi_utils import Midi, Windows
-from music.clips import Clip, joined
+from music.clips import Clip, joined, whole_windows
 from music.converter import Programs
 from music.grid import counted
 from music.intake import UNCHANGED, Intake
@@ -109,12 +109,14 @@ class ComposeTools(ClipTools):
         program: Programs,
     ) -> list[PrettyMIDI]:
         """The n pieces of `compose`, of so many new steps and the clips `outer`, by their argument's name."""
-        known = self._coded([self._whole_windows(clip, name) for name, clip in outer.items()]) if outer else None
+        steps = self.converter.steps
+        whole = [whole_windows(clip, steps, at_end=name == "start") for name, clip in outer.items()]
+        known = self._coded(whole) if outer else None
         around = {name: known.codes(k) for k, name in enumerate(outer)}
         pieces, held = [], self.converter.held_parts
         lines = {name: clip.labels for name, clip in outer.items()}
         for _ in range(n):
-            codes = self.sequence_prior.draw(-(-free // self.converter.steps), source, **around)
+            codes = self.sequence_prior.draw(-(-free // steps), source, **around)
             lines["new"] = joined(self._from_codes(codes, known, temperature, source), held)[:free]
             labels = joined([lines[name] for name in ("start", "new", "end") if name in lines], held)
             pieces.append(next(iter(outer.values()), Clip(labels))._replace(labels=labels))
@@ -138,12 +140,6 @@ class ComposeTools(ClipTools):
         self._steps_of(1)
         if self.converter.chords:
             raise ValueError(f"{self.config.name} follows chords, and compose does not: use sample_clips")
-
-    def _whole_windows(self, clip: Clip, place: str) -> Clip:
-        """A clip of whole windows: the last ones of a start, the first ones of an end; a short clip is repeated."""
-        extra = len(clip.labels) % self.converter.steps
-        first = extra if place == "start" and len(clip.labels) > extra else 0
-        return clip._replace(labels=clip.labels[first:], fill="loop")
 
     def _coded(self, clips: Sequence[Clip]) -> CodedWindows:
         """The windows of clips with their codes; equal windows have equal ones."""

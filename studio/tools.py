@@ -14,9 +14,8 @@ from console import tell
 from music.clip_chords import SONG_CHORDS
 from music.clips import Clip, NoClipError
 from music.grid import counted, seconds_per_step
-from music.groove import GrooveConverter
 from music.keys import key_name, read_key
-from music.midi_output import in_turn, with_dynamics
+from music.midi_output import in_turn
 from music.options import read_intake
 from studio.advice import repeats_clips
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
@@ -102,9 +101,8 @@ def personalize_pieces(trained: NearTools, options: argparse.Namespace, clips: l
     if options.save is not None:
         personal.save(options.save)
         tell(f"the model of these songs is in {options.save}")
-    own = None if isinstance(trained.converter, GrooveConverter) else clips[0].own
     for piece in new_pieces(personal, words, options, playing):
-        yield piece._replace(midi=with_dynamics(piece.midi, own.notes, len(own.labels))) if own else piece
+        yield piece._replace(midi=trained.with_dynamics_of(clips[0], piece.midi))
 
 
 def new_pieces(trained: NearTools, words: tuple[str, ...], options: argparse.Namespace, playing: dict) -> Pieces:
@@ -289,7 +287,7 @@ def file_name(options: argparse.Namespace, *words: str) -> str:
     own = {"variation": None, "dial": dial, "strength": STRENGTH, "temperature": tool.temperature}
     changed = {name: getattr(options, name) for name in own if getattr(options, name, own[name]) != own[name]}
     words += tuple(f"{name}{value:g}" for name, value in changed.items())
-    if getattr(options, "key", None) is not None:
+    if options.key is not None:
         words += (key_name(read_key(options.key)).replace(" ", "_").replace("#", "sharp"),)
     if uses_seed(options):
         words += (f"seed{options.seed}",)

@@ -17,7 +17,7 @@ import prior
 from generate import TrainedModel, main
 from helpers import made_clip, made_songs, untrained
 from midi_utils import load_midi
-from studio import command, tools
+from studio import clip_tools, command
 from studio.command import parse_arguments
 from studio.tools import TOOLS, file_name
 
@@ -350,7 +350,7 @@ def test_a_file_that_is_left_out_does_not_swing_the_pieces(studio, folder, swung
 def test_a_personal_groove_keeps_the_velocities_of_the_model(studio, folder, monkeypatch):
     monkeypatch.setattr(prior.personal, "PERSONAL_UPDATES", 5)
     songs = [folder / f"drums_{name}.mid" for name in "abcd"]
-    monkeypatch.setattr(tools, "with_dynamics", lambda *_: pytest.fail("its velocities are replaced"))
+    monkeypatch.setattr(clip_tools, "with_dynamics", lambda *_: pytest.fail("its velocities are replaced"))
     assert studio("personalize", *songs, "--model", "groove", "--seed", 1)
 
 
