@@ -12,7 +12,7 @@ from corpus import load_splits
 from generate import TrainedModel
 from paper.measured_songs import read_training_set
 from paper.prior_choice import measure_priors
-from paper.publish import FOR_MAGENTA_JS
+from paper.published import FOR_MAGENTA_JS
 from paper.several import measure_samples_by_name
 from paper.tables import samples_table
 

@@ -30,6 +30,11 @@ KINDS = ("teacher_forced", "sampled", "teacher_forced_from_mean", "sampled_from_
 MISSING = "–"
 
 
+def accuracies(found: dict, part: str) -> list[float]:
+    """Teacher-forced and sampled, of a part."""
+    return [found["reconstruction"][kind]["parts"][part]["mean"] for kind in KINDS[:2]]
+
+
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]

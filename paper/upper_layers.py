@@ -24,7 +24,7 @@ from engine.checks import checked_count
 from engine.rng import seeded
 from model import parameter_count
 from paper.json_results import to_plain, write_json
-from paper.publish import PUBLISHED
+from paper.published import PUBLISHED
 from paper.recipes import STAGES, stage_config
 from paper.tables import upper_layers_table
 from training.start import new_model

@@ -12,7 +12,8 @@ from nbformat.v4 import new_code_cell
 from clean_notebook import clean
 from helpers import table_rows
 from paper import tables
-from paper.publish import BASELINES, MODELS, PIANOS, read_results
+from paper.documents import read_results
+from paper.published import BASELINES, MODELS, PIANOS
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = nbformat.read(ROOT / "paper.ipynb", 4)

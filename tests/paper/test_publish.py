@@ -16,8 +16,9 @@ from magenta_checkpoint import load_magenta_checkpoint
 from magenta_formats.javascript import read_shards
 from magenta_formats.variables import tensorflow_variables
 from midi_utils import midi_files
-from paper import publish
+from paper import cards, documents, publish
 from paper.prior_choice import STANDARD_NORMAL
+from paper.published import LEFT_OUT, PUBLISHED, Published
 from paper.recipes import Stage
 from prior import WINDOWS_PER_GAUSSIAN, MixturePrior
 from train import train
@@ -84,38 +85,38 @@ def test_card_and_measurements_agree(published):
 
 
 def test_cards_have_the_songs_of_sources_that_a_model_was_not_trained_on():
-    results = publish.read_results(ROOT / "results", ("mel_2bar", "mel_2bar_first", "piano_2bar", "drums_2bar"))
+    results = documents.read_results(ROOT / "results", ("mel_2bar", "mel_2bar_first", "piano_2bar", "drums_2bar"))
     first = results["mel_2bar_first"]
-    assert [publish.first_left_out(name) for name in results] == ["mel_2bar_first", "mel_2bar_first", None, None]
-    card = publish.card("mel_2bar", results["mel_2bar"], first)
+    assert [cards.first_left_out(name) for name in results] == ["mel_2bar_first", "mel_2bar_first", None, None]
+    card = cards.card("mel_2bar", results["mel_2bar"], first)
     for source, found in first["other_sources"].items():
         sampled = found["reconstruction"]["sampled"]["parts"]["all"]["mean"]
         row = next(line for line in card.splitlines() if f"`mel_2bar_first`, on `{source}`," in line)
         assert f" {sampled:.3f} sampled" in row
     lofi = results["piano_2bar"]["others"]["lofi"]["most_likely"]["frames"]["mean"]
-    assert f"of frames {lofi:.3f}" in publish.card("piano_2bar", results["piano_2bar"])
-    assert "not trained on" not in publish.card("drums_2bar", results["drums_2bar"])
+    assert f"of frames {lofi:.3f}" in cards.card("piano_2bar", results["piano_2bar"])
+    assert "not trained on" not in cards.card("drums_2bar", results["drums_2bar"])
     longer = results["mel_2bar"] | {"preset": "hier-mel_16bar_mini"}
-    assert "had not seen" not in publish.card("mel_2bar", longer, first)
+    assert "had not seen" not in cards.card("mel_2bar", longer, first)
 
 
 def test_a_card_names_the_sources_that_the_model_was_trained_without(published):
     found = json.loads((published / "results" / "mel_2bar.json").read_text())
     assert found["without_sources"] == []
-    card = publish.card("mel_2bar", found)
+    card = cards.card("mel_2bar", found)
     assert "`python -m paper.recipes mel_2bar --data FOLDER`" in card
-    assert all(credit.split(" (")[0] in " ".join(card.split()) for credit in publish.CREDITS.values())
-    card = publish.card("mel_2bar", found | {"without_sources": ["groove", "lieder"]})
+    assert all(credit.split(" (")[0] in " ".join(card.split()) for credit in cards.CREDITS.values())
+    card = cards.card("mel_2bar", found | {"without_sources": ["groove", "lieder"]})
     assert "train split of [corpus.csv](../paper/corpus.csv) without `groove` and `lieder`;" in card
     assert "songs of the test split without `groove` and `lieder` |" in card
     assert "Groove MIDI Dataset" not in card
     assert max(map(len, card.split("**Data")[1].splitlines())) <= 120
     del found["without_sources"]
-    assert publish.without(found) == ["lieder", "mutopia", "quartets"]
+    assert cards.without(found) == ["lieder", "mutopia", "quartets"]
 
 
 def test_every_source_of_the_corpus_has_a_credit():
-    assert {source_name(source) for source in publish.CREDITS} == {entry.source for entry in read_manifest()}
+    assert {source_name(source) for source in cards.CREDITS} == {entry.source for entry in read_manifest()}
 
 
 def test_the_command_measures_without_the_sources_that_the_run_was_trained_without(tmp_path, monkeypatch):
@@ -133,7 +134,7 @@ def test_the_command_measures_without_the_sources_that_the_run_was_trained_witho
     train(config, songs, out_dir=tmp_path / "runs" / "mel_2bar", steps=2, progress=False, device="cpu")
     folders = ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path)]
     monkeypatch.setitem(publish.STAGES, "mel_2bar", Stage("cat-mel_2bar", without_sources=("a",)))
-    monkeypatch.setattr(publish, "COMPOSERS", ("mel_2bar",))
+    monkeypatch.setitem(PUBLISHED, "mel_2bar", Published("melodies", composes=True))
     composed = []
     monkeypatch.setattr(TrainedModel, "fit_sequence_prior", lambda trained, paths: composed.extend(paths))
     publish.main([*place, *folders])
@@ -175,7 +176,7 @@ def test_docs_alone_rewrites_cards_and_tables(published):
     written = card.read_text()
     card.write_text("old")
     page.parent.mkdir()
-    page.write_text("a\n{}\nold\n{}\nb".format(*publish.marks("accuracy")))
+    page.write_text("a\n{}\nold\n{}\nb".format(*documents.marks("accuracy")))
     publish.main(["--docs", "--to", str(published)])
     assert card.read_text() == written
     assert "| mel_2bar | all |" in page.read_text()
@@ -184,24 +185,24 @@ def test_docs_alone_rewrites_cards_and_tables(published):
 
 def test_tables_go_between_their_marks(published):
     results = published / "results"
-    table = publish.full_accuracy_table(results)
+    table = documents.full_accuracy_table(results)
     assert table.splitlines()[2].startswith("| mel_2bar | all |")
     assert "| 0.986 |" in table
-    training = publish.training_table(results)
+    training = documents.training_table(results)
     assert training.splitlines()[2].startswith("| mel_2bar | `cat-mel_2bar_tiny` |")
-    first, last = publish.marks("accuracy")
-    text = publish.with_tables(f"a\n{first}\nold\n{last}\nb", results)
+    first, last = documents.marks("accuracy")
+    text = documents.with_tables(f"a\n{first}\nold\n{last}\nb", results)
     assert text == f"a\n{first}\n{table}\n{last}\nb"
-    both = "\n".join(mark for name in ("models", "training") for mark in publish.marks(name))
-    assert publish.models_table(results) in publish.with_tables(both, results)
-    assert training in publish.with_tables(both, results)
+    both = "\n".join(mark for name in ("models", "training") for mark in documents.marks(name))
+    assert documents.models_table(results) in documents.with_tables(both, results)
+    assert training in documents.with_tables(both, results)
 
 
 def test_a_piano_is_published_with_its_agreement(corpus_arguments, tmp_path):
     config, (_, folder, _, manifest) = shrink("piano_2bar_tiny"), corpus_arguments
     songs = load_corpus(folder, "train", config.converter, manifest, progress=False)
     train(config, songs, out_dir=tmp_path / "runs" / "piano_2bar", steps=5, progress=False, device="cpu")
-    (tmp_path / "README.md").write_text("\n".join(publish.marks("models")))
+    (tmp_path / "README.md").write_text("\n".join(documents.marks("models")))
     folders = ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--only", "piano_2bar", "--others", folder]
     publish.main([*corpus_arguments, *folders])
     found = json.loads((tmp_path / "results" / "piano_2bar.json").read_text())
@@ -211,8 +212,8 @@ def test_a_piano_is_published_with_its_agreement(corpus_arguments, tmp_path):
     card = (tmp_path / "pretrained" / "piano_2bar.md").read_text()
     assert f"| F1 of frames | {frames:.3f} free-running from the posterior mean" in card
     assert f"frames {frames:.3f} | – |" in (tmp_path / "README.md").read_text()
-    assert [row[1] for row in table_rows(publish.TABLES["pianos"](tmp_path / "results"))] == ["test split", "songs"]
-    samples = publish.TABLES["samples of pianos"](tmp_path / "results")
+    assert [row[1] for row in table_rows(documents.TABLES["pianos"](tmp_path / "results"))] == ["test split", "songs"]
+    samples = documents.TABLES["samples of pianos"](tmp_path / "results")
     assert [row[1] for row in table_rows(samples)] == list(found["samples"])
 
 
@@ -221,7 +222,7 @@ def test_a_groove_model_is_published_with_its_errors(corpus_arguments, tmp_path,
     monkeypatch.setitem(publish.STAGES, "groove_tap", Stage("groovae_2bar_tap_fixed_velocity"))
     songs = load_corpus(folder, "train", config.converter, manifest, progress=False)
     train(config, songs, out_dir=tmp_path / "runs" / "groove_tap", steps=5, progress=False, device="cpu")
-    (tmp_path / "README.md").write_text("\n".join(publish.marks("models")))
+    (tmp_path / "README.md").write_text("\n".join(documents.marks("models")))
     publish.main([*corpus_arguments, "--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--only", "groove_tap"])
     found = json.loads((tmp_path / "results" / "groove_tap.json").read_text())
     card = (tmp_path / "pretrained" / "groove_tap.md").read_text()
@@ -229,7 +230,7 @@ def test_a_groove_model_is_published_with_its_errors(corpus_arguments, tmp_path,
     assert f"| F1 of hits | {f1:.3f} (averages of the training songs: {of_averages:.3f}) |" in card
     assert "Groove MIDI Dataset" in card
     assert f"F1: hits {f1:.3f} | – |" in (tmp_path / "README.md").read_text()
-    rows = table_rows(publish.TABLES["grooves"](tmp_path / "results"))
+    rows = table_rows(documents.TABLES["grooves"](tmp_path / "results"))
     assert [row[1] for row in rows] == ["model", "averages", "drummers"]
 
 
@@ -237,14 +238,14 @@ def test_a_model_of_chords_is_published_with_how_it_follows(corpus_arguments, tm
     config, (_, folder, _, manifest) = shrink("cat-mel_2bar_chords_tiny"), corpus_arguments
     songs = load_corpus(folder, "train", config.converter, manifest, progress=False)
     train(config, songs, out_dir=tmp_path / "runs" / "mel_2bar_chords", steps=5, progress=False, device="cpu")
-    (tmp_path / "README.md").write_text("\n".join(publish.marks("models")))
+    (tmp_path / "README.md").write_text("\n".join(documents.marks("models")))
     folders = ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path), "--only", "mel_2bar_chords"]
     publish.main([*corpus_arguments, *folders])
     found = json.loads((tmp_path / "results" / "mel_2bar_chords.json").read_text())
     sampled = found["reconstruction"]["sampled"]["parts"]["all"]["mean"]
     assert f"{sampled:.3f} sampled" in (tmp_path / "pretrained" / "mel_2bar_chords.md").read_text()
     assert "| `mel_2bar_chords.pt` | melodies under chords |" in (tmp_path / "README.md").read_text()
-    assert [row[1] for row in table_rows(publish.chords_table(tmp_path / "results"))] == list(found["following"])
+    assert [row[1] for row in table_rows(documents.chords_table(tmp_path / "results"))] == list(found["following"])
     assert isinstance(TrainedModel.load(tmp_path / "pretrained" / "mel_2bar_chords.pt").prior, MixturePrior)
 
 
@@ -262,13 +263,13 @@ def test_every_published_model_loads_and_plays_and_has_a_card_and_measurements(p
     assert trained.config.name == f"{publish.STAGES[path.stem].preset}_mini"
     chords = {"controls": ["C"]} if trained.converter.chords else {}
     notes = [note for part in trained.sample(1, seed=0, **chords)[0].instruments for note in part.notes]
-    assert (trained.sequence_prior is not None) == (path.stem in publish.COMPOSERS)
+    assert (trained.sequence_prior is not None) == (PUBLISHED[path.stem].composes)
     assert len(notes) > 3
     found = json.loads((ROOT / "results" / f"{path.stem}.json").read_text())
     prior = str(trained.prior or STANDARD_NORMAL)
     assert (found.get("prior", prior), found.get("prior_width", trained.prior_width)) == (prior, trained.prior_width)
-    left_out = publish.read_results(ROOT / "results", publish.LEFT_OUT).get(publish.first_left_out(path.stem))
-    assert path.with_suffix(".md").read_text() == publish.card(path.stem, found, left_out)
+    left_out = documents.read_results(ROOT / "results", LEFT_OUT).get(cards.first_left_out(path.stem))
+    assert path.with_suffix(".md").read_text() == cards.card(path.stem, found, left_out)
 
 
 def test_published_files_stay_below_their_size_limits():
@@ -282,20 +283,19 @@ def test_published_files_stay_below_their_size_limits():
     [
         ("README.md", ["models"]),
         ("docs/magenta.md", ["browser"]),
-        ("docs/results.md", [name for name in publish.TABLES if name not in ("models", "browser")]),
+        ("docs/results.md", [name for name in documents.TABLES if name not in ("models", "browser")]),
     ],
 )
 def test_the_documents_tables_are_made_from_the_results(document, tables):
     """The command's own functions give the same text, so nothing in the tables was written by hand."""
     text = (ROOT / document).read_text()
-    assert [name for name in publish.TABLES if all(mark in text for mark in publish.marks(name))] == tables
-    assert publish.with_tables(text, ROOT / "results") == text
+    assert [name for name in documents.TABLES if all(mark in text for mark in documents.marks(name))] == tables
+    assert documents.with_tables(text, ROOT / "results") == text
 
 
 def test_the_table_of_models_has_one_row_per_published_file():
-    rows = table_rows(publish.models_table(ROOT / "results"))
-    names = (*publish.MODELS, *publish.CHORDS, *publish.PIANOS, *publish.GROOVES)
-    assert [row[0] for row in rows] == [f"`{name}.pt`" for name in names]
+    rows = table_rows(documents.models_table(ROOT / "results"))
+    assert [row[0] for row in rows] == [f"`{name}.pt`" for name in PUBLISHED]
     assert {f"`{path.name}`" for path in MODELS} == {row[0] for row in rows}
     cells = [row[2] for row in rows[-6:]]
     beginnings = ("melody 0.", "0.", *["F1: notes 0."] * 2, "velocity error ", "F1: hits 0.")

@@ -11,7 +11,7 @@ from configs import CONFIGS
 from helpers import made_songs
 from music.intake import UNCHANGED
 from paper import recipes
-from paper.publish import CHORDS, GROOVES, MODELS, PIANOS
+from paper.published import PUBLISHED
 from paper.recipes import STAGES, Stage, stage_config
 from train import read_beginning
 from training.start import describe_beginning
@@ -36,7 +36,7 @@ def test_a_stage_has_its_presets_and_begins_with_a_model_of_the_same_preset(name
         assert set(STAGES[stage.start].without_sources) >= set(stage.without_sources)
 
 
-@pytest.mark.parametrize("name", [*MODELS, *CHORDS, *PIANOS, *GROOVES])
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_weights_are_of_their_stage(name):
     _, config = load_checkpoint(ROOT / "pretrained" / f"{name}.pt")
     assert config == stage_config(STAGES[name], "mini")
