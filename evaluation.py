@@ -6,8 +6,8 @@ FOLDER holds the songs that a manifest lists (corpus.py). The model is measured 
 the test split, and with `--other-sources SOURCE ...` also on whole sources that it was not trained on. Every random
 draw comes from one seed, so a second run gives the same numbers.
 
-Each measurement is in a module of its own: paper/reconstruction.py, interpolation.py, attribute_vectors.py, samples.py
-and prior_choice.py. Measures of music that need no model are in music/attributes.py.
+Each measurement is in a module of its own: paper/reconstruction.py, interpolation.py, attribute_vectors.py, samples.py,
+prior_choice.py and other_sources.py. Measures of music that need no model are in music/attributes.py.
 """
 
 import argparse
@@ -24,39 +24,25 @@ from corpus import add_corpus_arguments, load_corpus, load_splits
 from engine.checks import checked_count, checked_seed
 from generate import TrainedModel
 from magenta_checkpoint import is_magenta_checkpoint
-from midi_utils import Converter, SongDataset, evenly
+from midi_utils import Converter, SongDataset
 from music.drums import DRUMS_DEPTH
 from paper.attribute_vectors import AttributeTable, measure_attributes
 from paper.interpolation import Interpolation, measure_interpolation
 from paper.json_results import write_json
 from paper.measured_songs import (
-    TrainingSet,
     check_measurable,
     choose_held_out,
-    held_out_at,
     make_generator,
     read_training_set,
-    windows_on_grid,
 )
-from paper.prior_choice import SAMPLES, STANDARD_NORMAL, PriorSamples, measure_prior_bits, measure_priors
+from paper.other_sources import OTHER_SPLITS, OtherSource, measure_other_source
+from paper.prior_choice import SAMPLES, PriorSamples, measure_prior_bits, measure_priors
 from paper.reconstruction import Elbo, Reconstruction, majority_shares, measure_elbo, measure_reconstruction
 from paper.samples import Samples, measure_samples
+from paper.several import describe
 from training.start import fingerprint
 
 PAIRS = 256  # interpolations that are averaged; the paper has 1024
-OTHER_SPLITS = ("train", "valid")  # of a left-out source: a recipe may be chosen by these, but not by test songs
-OTHER_WINDOWS = 4096  # of such a source, evenly spaced: a source can have 40,000
-
-
-class OtherSource(NamedTuple):
-    """Reconstruction and the ELBO on songs of a source that the model was not trained on, on the grid alone."""
-
-    songs: int
-    off_grid: int  # songs that are not measured, because their onsets lie off the grid
-    windows: int
-    majority: dict[str, float]  # as in `Evaluation`
-    reconstruction: Reconstruction
-    elbo: Elbo
 
 
 class Evaluation(NamedTuple):
@@ -84,50 +70,6 @@ class Evaluation(NamedTuple):
     prior_bits: float | None  # KL of the fitted prior from N(0, I)
     without_sources: list[str]  # sources of the corpus in neither the training nor the test set
     other_sources: dict[str, OtherSource]  # by source
-
-
-def measure_other_source(
-    trained: TrainedModel, songs: SongDataset, training: TrainingSet, limit: int | None = None, seed: int = 0
-) -> OtherSource:
-    """Measures a model on the songs of a source that it was not trained on.
-
-    Args:
-        songs: the source's songs; those that its report names as off the grid are left out.
-        training: the set that decides which windows are new.
-        limit: maximum of windows, evenly spaced; OTHER_WINDOWS when None.
-        seed: of the draws, which do not depend on other measurements.
-
-    Raises:
-        ValueError: no song lies on the grid.
-    """
-    on_grid = windows_on_grid(songs)
-    if not len(on_grid):
-        raise ValueError(f"all songs with windows lie off the grid:\n{songs.report}")
-    chosen = on_grid[evenly(len(on_grid), limit or OTHER_WINDOWS)]
-    held_out, generator = held_out_at(trained, songs, chosen, training), make_generator(trained, seed)
-    encoding = trained.encode(held_out.windows, generator)
-    reconstruction, nats = measure_reconstruction(trained, held_out, encoding, generator)
-    return OtherSource(
-        songs=len(np.unique(held_out.song)),
-        off_grid=len(songs.names) - len(np.unique(songs.song[on_grid])),
-        windows=len(chosen),
-        majority=majority_shares(held_out.windows.labels, trained.model.config.output_kind.parts),
-        reconstruction=reconstruction,
-        elbo=measure_elbo(encoding, nats, held_out.song, trained.converter.steps),
-    )
-
-
-def describe(trained: TrainedModel, run: dict) -> dict:
-    """The fields of an `Evaluation` that describe the model and its training."""
-    return {
-        "preset": trained.config.name,
-        "parameters": trained.model.parameter_count,
-        "steps": run.get("step"),
-        "minutes": run.get("seconds") and round(run["seconds"] / 60, 1),
-        "seed": run.get("seed"),
-        "prior": str(trained.prior or STANDARD_NORMAL),
-        "prior_width": trained.prior_width,
-    }
 
 
 def name_ngrams(train_set: SongDataset) -> str:

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from checkpoint import model_name
 from corpus import load_splits
-from evaluation import describe
 from generate import TrainedModel
 from midi_utils import SongDataset, Windows, evenly
 from music.attributes import average_interval, set_f1
@@ -39,7 +38,7 @@ from paper.reconstruction import (
     measure_accuracy,
     measure_elbo,
 )
-from paper.several import add_arguments, facts_of, measure_checkpoints
+from paper.several import add_arguments, describe, facts_of, measure_checkpoints
 
 PARTS = ("all",)  # of a melody
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from console import errors_in_a_line, say
 from corpus import add_corpus_arguments, load_splits
-from evaluation import OTHER_WINDOWS, measure_other_source
 from generate import TrainedModel
 from midi_utils import load_songs
 from paper.json_results import to_plain, write_json
 from paper.measured_songs import read_training_set
+from paper.other_sources import OTHER_WINDOWS, measure_other_source
 from paper.several import by_name
 from paper.tables import other_sources_table
 

@@ -17,7 +17,6 @@ import numpy as np
 
 from checkpoint import model_name
 from corpus import load_splits
-from evaluation import describe
 from generate import TrainedModel
 from midi_utils import SongDataset, Windows, evenly
 from music.attributes import STEPS_PER_BAR, set_f1
@@ -25,7 +24,7 @@ from music.groove import GrooveConverter
 from music.labels import DRUM_CLASSES
 from paper.measured_songs import make_generator
 from paper.reconstruction import Elbo, Interval, bootstrap, measure_elbo, reconstruction_nats
-from paper.several import add_arguments, facts_of, measure_checkpoints
+from paper.several import add_arguments, describe, facts_of, measure_checkpoints
 
 VELOCITY, OFFSET = 127, 50  # units of the results: MIDI velocity, and percent of a step
 

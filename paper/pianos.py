@@ -17,7 +17,6 @@ import numpy as np
 from checkpoint import model_name
 from console import say
 from corpus import load_splits
-from evaluation import OTHER_WINDOWS, describe
 from generate import TrainedModel
 from midi_utils import PianoConverter, SongDataset, evenly, load_songs
 from music.attributes import NGram
@@ -35,6 +34,7 @@ from music.piano_measures import (
     together_histogram,
 )
 from paper.measured_songs import make_generator, non_overlapping, windows_on_grid
+from paper.other_sources import OTHER_WINDOWS
 from paper.prior_choice import (
     HELD_OUT,
     SAMPLES,
@@ -46,7 +46,7 @@ from paper.prior_choice import (
     prior_candidates,
 )
 from paper.reconstruction import Elbo, Interval, bootstrap, decode_sampled, measure_elbo, reconstruction_nats
-from paper.several import add_arguments, by_name, facts_of, measure_checkpoints
+from paper.several import add_arguments, by_name, describe, facts_of, measure_checkpoints
 from prior import FITS
 
 

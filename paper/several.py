@@ -1,4 +1,4 @@
-"""What the commands share that measure several models and write a list of the results."""
+"""What the commands that measure models share, above all those that write a list of the results of several."""
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
@@ -8,8 +8,9 @@ from typing import NamedTuple
 from checkpoint import check_file, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import add_corpus_arguments
+from generate import TrainedModel
 from paper.json_results import to_plain, write_json
-from paper.prior_choice import SAMPLES
+from paper.prior_choice import SAMPLES, STANDARD_NORMAL
 
 
 def add_arguments(parser: argparse.ArgumentParser, sources: bool = True, limit: int | None = None):
@@ -36,6 +37,19 @@ def by_name(folders: list[Path], what: str = "folders") -> dict[str, Path]:
 def facts_of(path: Path, options: argparse.Namespace) -> dict:
     """What the options and a checkpoint's record say: arguments of the functions that measure."""
     return {"split": options.split, "limit": options.limit, "run": read_checkpoint(path)["run"] or {}}
+
+
+def describe(trained: TrainedModel, run: dict) -> dict:
+    """The fields of a result that describe the model and its training."""
+    return {
+        "preset": trained.config.name,
+        "parameters": trained.model.parameter_count,
+        "steps": run.get("step"),
+        "minutes": run.get("seconds") and round(run["seconds"] / 60, 1),
+        "seed": run.get("seed"),
+        "prior": str(trained.prior or STANDARD_NORMAL),
+        "prior_width": trained.prior_width,
+    }
 
 
 def write_each(found: Iterable[NamedTuple], summary: Callable[[NamedTuple], str], path: Path):

@@ -10,7 +10,7 @@ import torch
 from checkpoint import save_checkpoint
 from configs import with_converter
 from corpus import Entry, file_sha1, load_corpus, write_manifest
-from evaluation import evaluate, main, measure_other_source
+from evaluation import evaluate, main
 from generate import TrainedModel
 from helpers import BUILT_IN, made_songs, shrink
 from midi_utils import (
@@ -24,10 +24,8 @@ from model import MusicVAE
 from paper import interpolation
 from paper.interpolation import pairs_of_songs
 from paper.json_results import to_json, to_plain
-from paper.measured_songs import (
-    read_training_set,
-    windows_on_grid,
-)
+from paper.measured_songs import read_training_set, windows_on_grid
+from paper.other_sources import measure_other_source
 from train import fingerprint, train
 
 

@@ -6,10 +6,11 @@ mpl.use("agg")
 
 import pytest
 
-from evaluation import Evaluation, OtherSource
+from evaluation import Evaluation
 from paper.attribute_vectors import AttributeTable
 from paper.interpolation import Interpolation
 from paper.json_results import to_plain
+from paper.other_sources import OtherSource
 from paper.prior_choice import PriorSamples
 from paper.reconstruction import Accuracy, Elbo, Interval, Reconstruction
 from paper.samples import Comparison, Samples
