@@ -7,7 +7,7 @@ import difflib
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 
 import mido
@@ -120,7 +120,27 @@ def with_dynamics(midi: PrettyMIDI, notes: np.ndarray, steps: int) -> PrettyMIDI
         notes: as in `clips.OwnNotes`, of a clip that starts with the piece.
         steps: length of the clip.
     """
-    song, step = deepcopy(midi), seconds_per_step(midi.get_tempo_changes()[1][0])
+    song = deepcopy(midi)
+    for note, (_, _, _, velocity, _), _ in _matches(song, notes, steps):
+        note.velocity = round(velocity)
+    return song
+
+
+def with_own_drums(midi: PrettyMIDI, notes: np.ndarray, steps: int) -> PrettyMIDI:
+    """A piece whose drums have the pitches that were played: a class of DRUM_PITCHES is written with its first.
+
+    A hit takes the pitch of the nearest hit of its class, so that the claps of a clip stay claps. Args as in
+    `with_dynamics`; a piece need not be on the grid.
+    """
+    song = deepcopy(midi)
+    for note, (_, _, pitch, _, _), is_own_drum in _matches(song, notes, steps):
+        note.pitch = int(pitch) if is_own_drum else note.pitch
+    return song
+
+
+def _matches(song: PrettyMIDI, notes: np.ndarray, steps: int) -> Iterator[tuple[Note, list[float], bool]]:
+    """The notes of a song, each with what was played nearest to it, and whether both are drums of one class."""
+    step = seconds_per_step(song.get_tempo_changes()[1][0])
     for index, track in enumerate(song.instruments):
         played = notes[notes[:, 4] == index]
         kinds = class_of_pitch(DRUM_PITCHES) if track.is_drum else np.zeros(128, int)
@@ -128,20 +148,19 @@ def with_dynamics(midi: PrettyMIDI, notes: np.ndarray, steps: int) -> PrettyMIDI
             alike = played[kinds[played[:, 2].astype(int)] == kind]
             written = [note for note in track.notes if kinds[note.pitch] == kind]
             places = np.array([round(note.start / step) for note in written]) % steps
-            _set_velocities(written, places, alike if len(alike) else played)
-    return song
+            nearest = _nearest(written, places, alike if len(alike) else played)
+            yield from zip(written, nearest, [track.is_drum and len(alike) > 0] * len(written), strict=True)
 
 
-def _set_velocities(notes: Sequence[Note], places: np.ndarray, played: np.ndarray) -> None:
-    """Gives notes at places [n], in steps, the velocities of those played [m, 5] at the nearest onset."""
+def _nearest(notes: Sequence[Note], places: np.ndarray, played: np.ndarray) -> list[list[float]]:
+    """Of the rows played [m, 5], those at the onset nearest to each note at places [n], in steps."""
     played = played[np.argsort(played[:, 3])]  # of one onset the last one stays: the loudest
     onsets, onset = np.unique(round_half_up(played[:, 0]), return_inverse=True)
     loudest = {}
-    for k, (_, _, pitch, velocity, _) in zip(onset.tolist(), played.tolist(), strict=True):
-        loudest[k] = loudest[k, pitch] = round(velocity)
+    for k, row in zip(onset.tolist(), played.tolist(), strict=True):
+        loudest[k] = loudest[k, row[2]] = row
     nearest = np.searchsorted((onsets[1:] + onsets[:-1]) / 2, places)
-    for note, k in zip(notes, nearest.tolist(), strict=True):
-        note.velocity = loudest.get((k, note.pitch), loudest[k])
+    return [loudest.get((k, note.pitch), loudest[k]) for note, k in zip(notes, nearest.tolist(), strict=True)]
 
 
 def with_velocity(midi: PrettyMIDI, velocity: int) -> PrettyMIDI:

@@ -43,7 +43,7 @@ from music.grid import NAMES_SHOWN, counted
 from music.groove import on_taps, with_feel, with_pulse
 from music.intake import UNCHANGED, Intake
 from music.labels import DRUM_CLASSES
-from music.midi_output import with_dynamics, with_own_notes
+from music.midi_output import with_dynamics, with_own_drums, with_own_notes
 
 SONGS_SHOWN = 20  # fewer songs are read without a progress bar
 VARIATION = 0.3  # place between a window of a clip (0) and a draw of the prior (1), where none is given
@@ -339,6 +339,7 @@ class ClipTools:
         clip: Midi | Windows | Clip,
         strength: float = 1.0,
         *,
+        keep_velocities: bool = False,
         qpm: float | None = None,
         program: Programs = None,
     ) -> PrettyMIDI:
@@ -347,6 +348,7 @@ class ClipTools:
         Args:
             clip: as in `reconstruct_clip`, of drums.
             strength: 0 keeps the clip's own timing and velocities, 1 takes the model's; between, a mixture.
+            keep_velocities: whether only the timing changes.
             qpm, program: as in `reconstruct_clip`.
 
         Raises:
@@ -356,7 +358,10 @@ class ClipTools:
         strength = checked_share("strength", strength)
         clip = self.clip(clip)
         cutting, windows = self._cut(clip)
-        mixed = cutting.labels + strength * (self.humanized(windows) - cutting.labels)
+        change = self.humanized(windows) - cutting.labels
+        if keep_velocities:
+            change[..., DRUM_CLASSES : 2 * DRUM_CLASSES] = 0
+        mixed = cutting.labels + strength * change
         return self._written(self._rejoined(clip, cutting, mixed), qpm, program)
 
     def humanized(self, windows: Windows) -> np.ndarray:
@@ -391,7 +396,7 @@ class ClipTools:
         """
         self.groove_converter("drumify")
         source = self._random_source(seed, generator)
-        clip = self.clip(rhythm, rhythm=True)._replace(program=0, names=())
+        clip = self.clip(rhythm, rhythm=True)._replace(program=0, names=(), own=None)
         pulse = None if pulse is None else checked_count("pulse", pulse)
         cutting, windows = self._cut(clip)
         drawn = self.drummed(windows, checked_temperature(temperature), source, pulse)
@@ -551,12 +556,19 @@ class ClipTools:
         midi = self.converter.from_arrays(self.converter.as_cut(clip.labels[None])[0], qpm, program, clip.chords)
         for track, name in zip(midi.instruments, names, strict=False):
             track.name = name
-        return self.with_dynamics_of(clip, midi)
+        return self.as_played(midi, clip)
 
-    def with_dynamics_of(self, clip: Clip, midi: PrettyMIDI) -> PrettyMIDI:
-        """A piece with the dynamics of the notes that a clip was read from; as it is if the model gives it its own."""
-        has_dynamics = isinstance(self.converter, GrooveConverter)
-        return midi if clip.own is None or has_dynamics else with_dynamics(midi, clip.own.notes, len(clip.own.labels))
+    def as_played(self, midi: PrettyMIDI, clip: Clip) -> PrettyMIDI:
+        """A piece with the drums and the dynamics of the notes that a clip was read from.
+
+        Drums stay as they are where the model tells 61 of them apart, and dynamics where it writes its own.
+        """
+        if clip.own is None:
+            return midi
+        played = clip.own.notes, len(clip.own.labels)
+        if getattr(self.converter, "classes", DRUM_CLASSES) == DRUM_CLASSES:
+            midi = with_own_drums(midi, *played)
+        return midi if isinstance(self.converter, GrooveConverter) else with_dynamics(midi, *played)
 
     @torch.no_grad()
     def _logits(self, z: Tensor, labels: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from music.midi_output import (
     with_drum_map,
     with_dynamics,
     with_names,
+    with_own_drums,
     with_swing,
     with_velocity,
     without_feel,
@@ -172,6 +173,20 @@ def test_a_drum_is_as_loud_as_its_own_nearest_hit():
     written = [(0, 36), (4, 38), (5, 38), (7, 38), (9, 38), (0, 42), (8, 42)]  # 40 is a snare, which is written as 38
     assert dynamics(written, *beat, is_drum=True) == [110, 100, 100, 25, 25, 60, 60]
     assert dynamics([(0, 51), (5, 51)], (0, 36, 110), (0, 42, 50), (4, 38, 100), is_drum=True) == [110, 100]
+
+
+def test_drums_have_the_pitches_that_were_played():
+    """A hit takes that of the nearest hit of its class: snares, claps and cowbells are one class."""
+    beat = [(0, 36, 110), (4, 39, 100), (8, 36, 90), (12, 40, 100), (14, 56, 40)]
+    written = song(*((step / 4, step / 4 + 0.25, pitch, 80) for step, pitch in [(0, 36), (5, 38), (11, 38), (30, 38)]))
+    own = np.array([(start, start + 1, pitch, velocity, 0) for start, pitch, velocity in beat], float)
+    assert {note.pitch for note in with_own_drums(written, own, 16).instruments[0].notes} == {36, 38}  # of no drums
+    written.instruments[0].is_drum = True
+    changed = with_own_drums(written, own, 16).instruments[0].notes
+    assert [note.pitch for note in changed] == [36, 39, 40, 56]
+    assert {note.velocity for note in changed} == {80}
+    written.instruments[0].notes[0].pitch = 42
+    assert with_own_drums(written, own, 16).instruments[0].notes[0].pitch == 42  # no hi-hat was played
 
 
 def test_each_track_has_the_dynamics_of_its_own():

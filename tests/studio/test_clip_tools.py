@@ -495,6 +495,29 @@ def test_strength_is_the_share_of_the_models_feel():
         assert b[4] == pytest.approx((a[4] + c[4]) / 2, abs=1)
 
 
+def test_a_groove_can_keep_its_velocities():
+    trained, clip = model("groove"), clip_of("groove", bars=3)
+    straight, timed = (sorted(notes(trained.groove(clip, s, keep_velocities=True))) for s in (0, 1))
+    assert [note[4] for note in timed] == [note[4] for note in straight]
+    assert max(abs(a[2] - b[2]) for a, b in zip(straight, timed, strict=True)) > 1e-3
+
+
+def test_claps_stay_claps():
+    """The written pitch of their class is that of a snare."""
+    midi = PrettyMIDI(initial_tempo=120)
+    midi.instruments = [Instrument(0, is_drum=True)]
+    for bar in range(4):
+        beats = [(0, 36, 110), (1, 39, 90), (2, 36, 100), (3, 39, 90)]
+        midi.instruments[0].notes += [
+            Note(velocity, pitch, 2 * bar + beat / 2, 2 * bar + beat / 2 + 0.1) for beat, pitch, velocity in beats
+        ]
+    groove = model("groove").groove(midi)
+    assert {note.pitch for note in groove.instruments[0].notes} == {36, 39}
+    continued = model("drums").continue_clip(midi, 2, seed=0)[0].instruments[0].notes
+    assert len([note for note in continued if note.start > 8]) > 3
+    assert 38 not in {note.pitch for note in continued}
+
+
 def test_a_looped_clip_repeats_the_chords_of_its_song():
     trained, midi = model("chords"), PrettyMIDI(initial_tempo=120)
     midi.instruments = [Instrument(0), Instrument(48)]
