@@ -27,6 +27,7 @@ def advice(
     lines = [
         other_bars(parts, options),
         passed_over(converter, midi, clip) if options.track is None else None,
+        tapped_by_drums(midi, clip) if options.tool == "drumify" and options.track is None else None,
         *notes_unread(converter, clip),
         off_grid(converter, midi, parts, options),
         rests_after(converter, parts, clip) if options.fill != "loop" else None,
@@ -60,6 +61,14 @@ def passed_over(converter: BarsConverter, midi: PrettyMIDI, clip: Clip) -> str |
     if takes_several:
         remedy = LEAD_OF_TRIO if is_trio else f"--programs all takes {'it' if one else 'them'}"
     return f"passed over: {listed([f'track {k} ({reason})' for k, reason in refused])}; {remedy}"
+
+
+def tapped_by_drums(midi: PrettyMIDI, clip: Clip) -> str | None:
+    """That a rhythm is that of drums, where the song has other tracks."""
+    others = [k for k, one in enumerate(midi.instruments) if one.notes and not one.is_drum]
+    if not others or not midi.instruments[clip.tracks[0]].is_drum:
+        return None
+    return f"the rhythm is that of the drums: --track {others[0]} takes another"
 
 
 def refusals(converter: BarsConverter, midi: PrettyMIDI, clip: Clip, count: int) -> list[tuple[int, str]]:

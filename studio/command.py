@@ -163,7 +163,7 @@ def add_clip_arguments(parser: argparse.ArgumentParser):
     """Adds the options that say which part of a song is the clip."""
     group = parser.add_argument_group("the clip")
     what = "number, from 0, or name of a track, of any program; default: the only pitched one, or the first to fit"
-    group.add_argument("--track", type=read_track, help=what)
+    group.add_argument("--track", type=read_track, action="append", help=f"{what}; of several clips, once or for each")
     group.add_argument("--from-bar", type=int, help="first bar, from 1")
     what = "number of bars; default: to the last note; of a song in several metres, its longest stretch in the model's"
     group.add_argument("--clip-bars", type=int, help=what)
@@ -196,9 +196,9 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     cutting = {"start_bar": None if options.from_bar is None else options.from_bar - 1, "bars": options.clip_bars}
     cutting |= {"fill": options.fill, "rhythm": options.tool == "drumify"}
     clips = []
-    for path, midi in options.midis:
+    for (path, midi), wanted in zip(options.midis, options.tracks, strict=True):
         try:
-            track = None if options.track is None else tracks_of(midi, options.track)[0]
+            track = None if wanted is None else track_of(trained, midi, wanted)
             midi, swung = taken_in(trained, midi, options, track, path)
             clips.append(clip_with_chords(trained, midi, options, track=track, **cutting))
         except ValueError as error:
@@ -210,6 +210,12 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
     if options.folders and not clips:
         raise ValueError(f"no clip for this model in {', '.join(options.folders)}")
     return clips
+
+
+def track_of(trained: ClipTools, midi: PrettyMIDI, wanted: int | str) -> int:
+    """The index of a track by number or name; of several of one name the first that is, or is not, drums as needed."""
+    found, takes_drums = tracks_of(midi, wanted), isinstance(trained.converter, DrumTracksConverter)
+    return next((k for k in found if midi.instruments[k].is_drum == takes_drums), found[0])
 
 
 def tell_of_clip(path: str, trained: ClipTools, midi: PrettyMIDI, clip: Clip, options: argparse.Namespace):
@@ -294,6 +300,15 @@ def check_options(options: argparse.Namespace):
     if options.tool in TOOLS:
         check_output_options(options)
     options.midis = list(songs_of(options))
+    options.tracks = tracks_wanted(options) if "track" in options else []
+
+
+def tracks_wanted(options: argparse.Namespace) -> list[int | str | None]:
+    """What --track names for each song; raises ValueError unless it is given once, or once per song."""
+    wanted, count = options.track or [None], len(options.midis)
+    if len(wanted) not in (1, count):
+        raise ValueError(f"give --track once, or once for each of {counted(count, 'clip')}: got {len(wanted)}")
+    return wanted * count if len(wanted) == 1 else wanted
 
 
 def songs_of(options: argparse.Namespace) -> Iterator[tuple[str, PrettyMIDI]]:

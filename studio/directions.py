@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ import torch
 from pretty_midi import PrettyMIDI
 from torch import Tensor
 
-from checkpoint import check_file
+from checkpoint import check_file, model_name
 from engine.checks import checked_number, checked_path, described, finite_floats
 from midi_utils import MelodyConverter, Midi, SongDataset, TrioConverter, Windows, evenly
 from model import MusicVAE
@@ -44,6 +45,14 @@ def outer_quarters(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     low, high = np.nanquantile(values, (0.25, 0.75))
     return values >= high if high > low else values > low, values <= low
+
+
+def directions_path(model: Path) -> Path:
+    """Where the directions of a model's file lie; raises ValueError if it has none."""
+    path = model.with_name(f"{model_name(model)}_directions.json")
+    if not path.is_file():
+        raise ValueError(f"{model} has no directions: take --model mel_2bar_low, or write {path} with directions.save")
+    return path
 
 
 class Directions(NamedTuple):

@@ -1,6 +1,7 @@
 """The tools of the command: the options of each, the pieces that it makes, and the names of their files."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from music.options import read_intake
 from studio.advice import repeats_clips
 from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
 from studio.compose import ComposeTools
+from studio.directions import directions_path
 from studio.near import DIAL, NearTools
 from studio.pages import add_page_arguments, page_files
 
@@ -28,8 +30,11 @@ FOLLOWER = "mel_2bar_chords"  # the model that follows chords
 COMPOSED_BARS = 64
 STEPS = 5  # of an interpolation
 STRENGTH = 1.0  # of a groove
+MAX_NAME = 40  # characters of an option in a file's name
 PULSES = {"4th": 4, "8th": 2, "16th": 1}  # steps between the strokes of the hi-hat that drumify adds
 TEMPERATURE = 0.5  # of the command's new music
+DRAWS = 8  # of a piece, until it is new
+EQUAL = "the same notes as in an earlier piece: a larger --variation, --amount or --temperature makes others"
 
 
 class Piece(NamedTuple):
@@ -41,6 +46,11 @@ class Piece(NamedTuple):
 
 
 Pieces = Iterator[Piece]
+Fault = Callable[[PrettyMIDI], str | None]  # what is wrong with a piece, in words
+
+
+def no_fault(midi: PrettyMIDI) -> None:
+    """Nothing is wrong."""
 
 
 # ---- The options of each tool, and the pieces that it makes ----
@@ -88,6 +98,7 @@ def add_personalize_arguments(parser: argparse.ArgumentParser):
     """Adds the options of `personalize`."""
     add_length_arguments(parser, songs="")
     add_dial_argument(parser, DIAL)
+    add_key_argument(parser)
     what = "save the model of these songs for --model; an existing file is replaced"
     parser.add_argument("--save", metavar="FILE", help=what)
 
@@ -102,7 +113,7 @@ def personalize_pieces(trained: NearTools, options: argparse.Namespace, clips: l
         personal.save(options.save)
         tell(f"the model of these songs is in {options.save}")
     for piece in new_pieces(personal, words, options, playing):
-        yield piece._replace(midi=trained.with_dynamics_of(clips[0], piece.midi))
+        yield piece._replace(midi=trained.as_played(piece.midi, clips[0]))
 
 
 def new_pieces(trained: NearTools, words: tuple[str, ...], options: argparse.Namespace, playing: dict) -> Pieces:
@@ -112,29 +123,40 @@ def new_pieces(trained: NearTools, words: tuple[str, ...], options: argparse.Nam
     return numbered(name, bars, options.count, lambda: trained.sample_clips(1, bars, **made, **playing)[0])
 
 
-def numbered(name: str, bars: int, count: int, make: Callable[[], PrettyMIDI]) -> Pieces:
-    """So many pieces of one length, made one by one."""
+def numbered(name: str, bars: int, count: int, make: Callable[[], PrettyMIDI], fault: Fault = no_fault) -> Pieces:
+    """So many pieces of one length, made one by one; says on standard error what is wrong with one.
+
+    A piece that equals an earlier one, or has another fault, is made again, up to DRAWS times.
+    """
+    earlier = []
     for k in range(1, count + 1):
-        yield Piece(f"{name}_{k}", make(), bars)
-
-
-def with_repeats_told(pieces: Pieces, trained: NearTools, clips: Sequence[Clip], remedy: str) -> Pieces:
-    """Pieces that go on from clips; says on standard error where the new bars of one only repeat windows of these."""
-    own = [bars_of(trained, clip) for clip in clips]
-    for piece in pieces:
-        if own and adds_nothing(piece, trained, clips, own):
+        for _ in range(DRAWS):
+            midi = make()
+            found = EQUAL if notes_of(midi) in earlier else fault(midi)
+            if not found:
+                break
+        else:
             with tqdm.external_write_mode():
-                tell(f"{piece.name}: the new bars repeat windows of the clip{'s' * (len(own) > 1)}: {remedy}")
-        yield piece
+                tell(f"{name}_{k}: {found}")
+        earlier.append(notes_of(midi))
+        yield Piece(f"{name}_{k}", midi, bars)
 
 
-def adds_nothing(piece: Piece, trained: NearTools, clips: Sequence[Clip], own: Sequence[int]) -> bool:
-    """Whether the new bars of a piece have notes, and only repeat windows of its clips, of so many bars each."""
+def notes_of(midi: PrettyMIDI) -> list[tuple]:
+    """The track, the times and the pitch of each note."""
+    tracks = enumerate(midi.instruments)
+    return [(index, note.start, note.end, note.pitch) for index, track in tracks for note in track.notes]
+
+
+def repeats_clips_in(trained: NearTools, clips: Sequence[Clip], bars: int, remedy: str, midi: PrettyMIDI) -> str | None:
+    """That the new bars of a piece of so many bars, with clips at its ends, only repeat windows of these."""
+    own = [bars_of(trained, clip) for clip in clips]
     try:
-        new = trained.clip(piece.midi, start_bar=own[0], bars=piece.bars - sum(own))
-    except NoClipError:
-        return False
-    return repeats_clips(new.labels, clips, trained.converter)
+        new = trained.clip(midi, start_bar=own[0], bars=bars - sum(own)).labels
+    except NoClipError:  # they have no notes
+        return None
+    told = f"the new bars repeat windows of the clip{'s' * (len(own) > 1)}: {remedy}"
+    return told if repeats_clips(new, clips, trained.converter) else None
 
 
 def add_compose_arguments(parser: argparse.ArgumentParser):
@@ -161,8 +183,10 @@ def compose_pieces(trained: ComposeTools, options: argparse.Namespace, clips: li
     stems = [Path(clip).stem for clip in options.clips] or [model_name(options.path)]
     name = file_name(options, "_to_".join(stems), f"composed_{options.bars}bars")
     ends = dict(zip(("start", "end"), clips, strict=False))
-    pieces = numbered(name, options.bars, options.count, lambda: trained.compose(options.bars, **ends, **playing)[0])
-    yield from with_repeats_told(pieces, trained, clips, "another --seed may make new ones")
+    remedy = "another --seed may make new ones"
+    fault = partial(repeats_clips_in, trained, clips, options.bars, remedy) if clips else no_fault
+    make = partial(trained.compose, options.bars, **ends, **playing)
+    return numbered(name, options.bars, options.count, lambda: make()[0], fault)
 
 
 def add_vary_arguments(parser: argparse.ArgumentParser):
@@ -185,10 +209,10 @@ def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list
     name, whole = clip_file_name(options, f"continued_{bars}bars"), bars_of(trained, clips[0]) + bars
     chords = None if options.chords == SONG_CHORDS else options.chords
     playing = playing | {"chords": chords, "variation": options.variation}
-    pieces = numbered(name, whole, options.count, lambda: trained.continue_clip(clips[0], bars, **playing)[0])
-    if options.variation is not None or trained.sequence_prior is None:
-        return pieces
-    return with_repeats_told(pieces, trained, clips, f"--variation {VARIATION} makes new ones")
+    as_songs = options.variation is None and trained.sequence_prior is not None
+    remedy = f"--variation {VARIATION} makes new ones"
+    fault = partial(repeats_clips_in, trained, clips, whole, remedy) if as_songs else no_fault
+    return numbered(name, whole, options.count, lambda: trained.continue_clip(clips[0], bars, **playing)[0], fault)
 
 
 def add_interpolate_arguments(parser: argparse.ArgumentParser):
@@ -230,12 +254,13 @@ def add_groove_arguments(parser: argparse.ArgumentParser):
     """Adds the option of `groove`."""
     what = "0 (its own timing and velocities) to 1 (default)"
     parser.add_argument("--strength", type=float, default=STRENGTH, help=what)
+    parser.add_argument("--keep-velocities", action="store_true", help="change the timing alone")
 
 
 def groove_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A drum clip with timing and dynamics."""
     tempo = {name: playing[name] for name in ("qpm", "program")}
-    midi = trained.groove(clips[0], options.strength, **tempo)
+    midi = trained.groove(clips[0], options.strength, keep_velocities=options.keep_velocities, **tempo)
     yield Piece(clip_file_name(options, "groove"), midi, bars_of(trained, clips[0]))
 
 
@@ -269,8 +294,25 @@ def reharmonize_pieces(trained: ClipTools, options: argparse.Namespace, clips: l
     yield Piece(clip_file_name(options, "reharmonized"), midi, bars_of(trained, clips[0]))
 
 
-def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
-    """A clip, encoded and decoded."""
+def add_reconstruct_arguments(parser: argparse.ArgumentParser):
+    """Adds the option of `reconstruct`."""
+    what = "moves the clip along a direction of the model: note_density=1 is busier, note_density=-1 sparser"
+    parser.add_argument("--direction", action="append", type=read_direction, metavar="NAME=STRENGTH", help=what)
+
+
+def read_direction(text: str) -> tuple[str, float]:
+    """The name and the strength of a direction such as note_density=1."""
+    name, _, strength = text.partition("=")
+    if not name or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", strength):
+        raise argparse.ArgumentTypeError(f"give NAME=STRENGTH, such as note_density=1, not {text}")
+    return name, float(strength)
+
+
+def reconstruct_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+    """A clip, encoded and decoded, moved along directions on the way if the options name some."""
+    if options.direction is not None:
+        directions = trained.load_directions(directions_path(options.path))
+        playing = playing | {"change": lambda mu: directions.apply(mu, **dict(options.direction))}
     midi = trained.reconstruct_clip(clips[0], **playing)
     yield Piece(clip_file_name(options, "reconstructed"), midi, bars_of(trained, clips[0]))
 
@@ -279,19 +321,36 @@ def reconstruct_pieces(trained: ClipTools, options: argparse.Namespace, clips: l
 
 
 def file_name(options: argparse.Namespace, *words: str) -> str:
-    """A file's name without its ending: the words, options other than the tool's own, and the seed of what is drawn."""
+    """A file's name without its ending: the words, options other than the tool's own, and the seed of what is drawn.
+
+    So the files of two commands have different names.
+    """
     tool, model = TOOLS[options.tool], model_name(options.path)
     if options.model != tool.model and model not in words:
         words += (model,)
     dial = DIAL if options.tool == "personalize" else None
-    own = {"variation": None, "dial": dial, "strength": STRENGTH, "temperature": tool.temperature}
+    own = dict.fromkeys(("track", "from_bar", "clip_bars", "variation", "direction", "chords", "key"))
+    own |= {"dial": dial, "strength": STRENGTH, "keep_velocities": False, "temperature": tool.temperature}
     changed = {name: getattr(options, name) for name in own if getattr(options, name, own[name]) != own[name]}
-    words += tuple(f"{name}{value:g}" for name, value in changed.items())
-    if options.key is not None:
-        words += (key_name(read_key(options.key)).replace(" ", "_").replace("#", "sharp"),)
+    words += tuple(in_name(name, value) for name, value in changed.items())
     if uses_seed(options):
         words += (f"seed{options.seed}",)
     return "_".join(words)
+
+
+def in_name(option: str, value) -> str:
+    """An option in a file's name, such as frombar5, track3_0, note_density1, Am7_G7 or A_minor."""
+    name = "" if option in ("chords", "key", "direction") else option.replace("_", "")
+    values = value if isinstance(value, list) else [key_name(read_key(value)) if option == "key" else value]
+    text = "" if value is True else "_".join(map(as_text, values)).replace("#", "sharp")
+    return name + re.sub(r"[^\w.-]+", "_", text).strip("_")[:MAX_NAME]
+
+
+def as_text(value) -> str:
+    """A value as it is written in a command; a direction without its sign of equality."""
+    if isinstance(value, tuple):
+        return "".join(map(as_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def clip_file_name(options: argparse.Namespace, *words: str) -> str:
@@ -425,6 +484,7 @@ TOOLS = {  # they write MIDI files
         "encode a clip of any length and decode it",
         "song.mid --from-bar 5 --clip-bars 8",
         model="mel_2bar",
+        options=add_reconstruct_arguments,
     ),
 }
 PAGE = Tool(

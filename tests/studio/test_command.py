@@ -5,11 +5,13 @@ import json
 import re
 import shlex
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import mido
 import numpy as np
 import pytest
+import torch
 from pretty_midi import Instrument, Note, PrettyMIDI, TimeSignature
 
 import generate
@@ -19,6 +21,7 @@ from helpers import made_clip, made_songs, untrained
 from midi_utils import load_midi
 from studio import clip_tools, command
 from studio.command import parse_arguments
+from studio.directions import Directions
 from studio.tools import TOOLS, file_name
 
 PRESETS = {
@@ -180,7 +183,7 @@ def test_generate_writes_chords_as_text(studio):
 def test_reharmonize_writes_the_new_chords(studio, folder):
     words = ("reharmonize", folder / "mel_a.mid", "--model", "chords", "--chords", "Am | F")
     ((name, path),) = studio(*words).items()
-    assert (name, bars_in(path)) == ("mel_a_reharmonized_chords", 4)
+    assert (name, bars_in(path)) == ("mel_a_reharmonized_chords_Am_F", 4)
     assert [text.text for text in load_midi(path).text_events] == ["Am", "F", "Am", "F"]
 
 
@@ -430,7 +433,7 @@ def test_drumify_makes_drums_of_a_melody(studio, folder):
 def test_reconstruct_takes_a_part_of_a_song(studio, folder):
     words = ("--model", "mel", "--from-bar", 2, "--clip-bars", 5, "--fill", "loop")
     (path,) = studio("reconstruct", folder / "mel_a.mid", *words).values()
-    assert path.stem == "mel_a_reconstructed_mel"
+    assert path.stem == "mel_a_reconstructed_mel_frombar2_clipbars5"
     assert bars_in(path) == 5
     assert "bars 2 to 6" in studio.heard
 
@@ -463,10 +466,10 @@ def test_a_file_that_was_drawn_has_its_seed_in_its_name(studio, folder):
 
 
 def test_a_piece_never_replaces_another_one(studio, folder, tmp_path):
-    """The second run takes more bars; the third makes the piece of the first again."""
+    """The second run is louder; the third makes the piece of the first again."""
     words = "reconstruct", folder / "mel_a.mid", "--model", "mel", "--out", tmp_path / "twice"
-    for bars in (1, 2, 1):
-        main([*map(str, words), "--clip-bars", str(bars)])
+    for velocity in (50, 90, 50):
+        main([*map(str, words), "--velocity", str(velocity)])
     written = sorted((tmp_path / "twice").iterdir())
     assert [path.name for path in written] == ["mel_a_reconstructed_mel (2).mid", "mel_a_reconstructed_mel.mid"]
     assert written[0].read_bytes() != written[1].read_bytes()
@@ -477,6 +480,97 @@ def test_options_that_are_not_the_tools_own_are_in_a_name(studio, folder):
     (name,) = studio(*words, "--temperature", 0.8)
     assert name == "mel_a_continued_2bars_mel_variation0.2_temperature0.8_seed1_1"
     assert list(studio(*words, "--temperature", 0.5)) == ["mel_a_continued_2bars_mel_variation0.2_seed1_1"]
+
+
+def test_the_part_that_is_taken_and_the_chords_are_in_a_name(studio, folder):
+    words = folder / "mel_a.mid", "--track", 0, "--from-bar", 2, "--model"
+    part = "track0_frombar2"
+    assert list(studio("reconstruct", *words, "mel")) == [f"mel_a_reconstructed_mel_{part}"]
+    assert list(studio("reharmonize", *words, "chords", "--chords", "F#m7 | C/E")) == [
+        f"mel_a_reharmonized_chords_{part}_Fsharpm7_C_E"
+    ]
+
+
+def test_each_clip_can_have_a_track_of_its_own(studio, folder, tmp_path):
+    both = load_midi(folder / "mel_a.mid")
+    both.instruments = [deepcopy(load_midi(folder / "mel_b.mid").instruments[0]), both.instruments[0]]
+    both.write(str(tmp_path / "both.mid"))
+    words = "interpolate", tmp_path / "both.mid", folder / "mel_c.mid", "--model", "mel", "--steps", 2
+    studio(*words, "--track", 1, "--track", 0)
+    assert "both.mid: bars 1 to 4, track 1, 90" in studio.heard
+    assert "mel_c.mid: bars 1 to 3, track 0, 90" in studio.heard
+    with pytest.raises(SystemExit, match="error: give --track once, or once for each of 2 clips: got 3"):
+        studio(*words, "--track", 1, "--track", 0, "--track", 0)
+
+
+def test_of_tracks_of_one_name_the_first_that_the_model_plays_is_taken(studio, folder, tmp_path):
+    song = load_midi(folder / "mel_a.mid")
+    song.instruments = [load_midi(folder / "drums_a.mid").instruments[0], song.instruments[0]]
+    for track in song.instruments:
+        track.name = "Song"
+    song.write(str(tmp_path / "song.mid"))
+    for model, track in (("mel", 1), ("drums", 0)):
+        studio("reconstruct", tmp_path / "song.mid", "--model", model, "--track", "song")
+        assert f"track {track}, 90" in studio.heard
+
+
+def test_a_rhythm_of_drums_is_told(studio, folder, tmp_path):
+    song = load_midi(folder / "mel_a.mid")
+    song.instruments = [load_midi(folder / "drums_a.mid").instruments[0], song.instruments[0]]
+    song.write(str(tmp_path / "song.mid"))
+    told = "the rhythm is that of the drums: --track 1 takes another"
+    for words, is_told in (((), True), (("--track", 0), False)):
+        studio("drumify", tmp_path / "song.mid", "--model", "tap", *words)
+        assert (told in studio.heard) == is_told
+    studio("drumify", folder / "drums_a.mid", "--model", "tap")
+    assert "the rhythm is that of the drums" not in studio.heard
+
+
+def test_pieces_differ_or_the_command_says_that_they_do_not(studio, folder, monkeypatch):
+    words = "vary", folder / "mel_a.mid", "--model", "mel", "--count", 3, "--seed", 1
+    pieces = [load_midi(folder / f"mel_{name}.mid") for name in "aabc"]
+    drawn = iter(pieces)
+    monkeypatch.setattr(TrainedModel, "vary", lambda *_, **__: [next(drawn)])
+    files = studio(*words)
+    assert "the same notes as in an earlier piece" not in studio.heard
+    assert len({path.read_bytes() for path in files.values()}) == 3
+    monkeypatch.setattr(TrainedModel, "vary", lambda *_, **__: pieces[:1])
+    names = list(studio(*words))
+    told = ": the same notes as in an earlier piece: a larger --variation, --amount or --temperature makes others\n"
+    assert [f"{name}{told}" in studio.heard for name in names] == [False, True, True]
+
+
+def test_a_piece_that_repeats_its_clip_is_drawn_again(studio, folder, composer, monkeypatch):
+    """The first draw repeats the windows of the clip, the second does not."""
+    shifts = iter((0, 1))
+
+    def drawn(prior, count, source, start):
+        return type(start)(start.z[:1].repeat(count, 1) + next(shifts), start.sounds[:1].repeat(count))
+
+    monkeypatch.setattr(prior.SequencePrior, "draw", drawn)
+    studio("continue", folder / "mel_b.mid", "--model", composer, "--seed", 1, "--bars", 4)
+    assert "repeat windows" not in studio.heard
+    assert next(shifts, None) is None
+
+
+def test_a_clip_is_moved_along_a_direction(studio, folder, tmp_path):
+    trained = TrainedModel.load(folder / "mel.pt")
+    path = tmp_path / "mel.pt"
+    trained.save(path)
+    words = "reconstruct", folder / "mel_a.mid", "--model", path
+    with pytest.raises(SystemExit, match="mel.pt has no directions: take --model mel_2bar_low, or write .*mel_direc"):
+        studio(*words, "--direction", "up=1")
+    directions = Directions(trained, {"up": torch.full((trained.model.config.z_size,), 3.0)})
+    directions.save(tmp_path / "mel_directions.json")
+    ((name, moved),) = studio(*words, "--direction", "up=-1.5").items()
+    assert name == "mel_a_reconstructed_mel_up-1.5"
+    wanted = directions.apply(folder / "mel_a.mid", up=-1.5)
+    assert [n.pitch for n in first_track(moved).notes] == [n.pitch for n in wanted.instruments[0].notes]
+    with pytest.raises(SystemExit, match="error: there is no direction 'ub': did you mean 'up'"):
+        studio(*words, "--direction", "ub=1")
+    with pytest.raises(SystemExit, match="2"):
+        studio(*words, "--direction", "up")
+    assert "give NAME=STRENGTH, such as note_density=1, not up" in studio.heard
 
 
 def test_a_file_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
@@ -536,7 +630,7 @@ def test_an_argument_that_a_tool_does_not_know_ends_with_its_own_usage(words, er
 @pytest.mark.parametrize(
     ("words", "lengths"),
     [
-        (["reconstruct", "b", "--clip-bars", 5], {"b_reconstructed_piano": 5}),
+        (["reconstruct", "b", "--clip-bars", 5], {"b_reconstructed_piano_clipbars5": 5}),
         (["continue", "a", "--bars", 2, "--seed", 0], {"a_continued_2bars_piano_seed0_1": 3}),
         (["interpolate", "a", "b", "--steps", 2, "--seed", 0], {"a_to_b_piano_1of2": 3, "a_to_b_piano_2of2": 3}),
     ],
