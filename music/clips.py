@@ -139,20 +139,25 @@ def read_clip(
     own = None if line else OwnNotes(_played(part, tracks, period, len(labels), _takes_one(converter)), labels)
     programs, names = _programs(midi, song, tracks), tuple(_as_written(midi.instruments[k].name) for k in tracks)
     program, names = (programs[0], names[:1]) if _takes_one(converter) else (programs, names)
-    qpm = float(np.clip(part.qpm if song is chosen else _tempo_at(midi, start_bar), *QPM_RANGE))
+    qpm = _in_range(part.qpm) if song is chosen else _tempo_at(midi, start_bar)
     return Clip(labels, None, qpm, program, tracks, names, start_bar, fill, own)
 
 
 def _tempo_at(midi: PrettyMIDI, bar: int) -> float:
     """The tempo in which a bar of a song begins, in quarter notes per minute."""
     parts = song_parts(midi)
-    return parts[part_at(parts, bar)].qpm
+    return _in_range(parts[part_at(parts, bar)].qpm)
+
+
+def _in_range(qpm: float) -> float:
+    return float(np.clip(qpm, *QPM_RANGE))
 
 
 def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
     """The longest stretch of a song in the converter's time signature, from the bar of its first note to its last.
 
     It is read as `read_clip` reads it, so that windows that come back are there each time. Rests fill its last window.
+    Its tempo is that of its first bar.
 
     Raises:
         ValueError: there is no such stretch, or no note in it that the converter takes.
@@ -169,7 +174,9 @@ def longest_clip(midi: PrettyMIDI, converter: BarsConverter) -> Clip:
         raise ValueError(f"the song has {bars:,} bars, and the most is {MAX_CLIP_BARS:,}")
     clip = read_clip(song, converter, track=track, start_bar=int(file_bars(longest, 0)), bars=bars, fill="rest")
     first, end = _sounding_bars(clip, converter)
-    return clip._replace(labels=clip.labels[first * bar_steps : end * bar_steps], start_bar=clip.start_bar + first)
+    start_bar = clip.start_bar + first
+    qpm = clip.qpm if song is midi else _tempo_at(midi, start_bar)
+    return clip._replace(labels=clip.labels[first * bar_steps : end * bar_steps], start_bar=start_bar, qpm=qpm)
 
 
 def in_one_metre(parts: Sequence[Part]) -> bool:

@@ -155,6 +155,10 @@ def test_a_clip_goes_on_through_changes_of_tempo(tmp_path):
     whole, second = (read_clip(slow, MelodyConverter(), start_bar=bar) for bar in (None, 2))
     np.testing.assert_array_equal(whole.labels, TUNE)
     assert (whole.qpm, round(second.qpm, 3)) == (120, 60)
+    slow.instruments[0].notes = [note for note in slow.instruments[0].notes if note.start >= slow.tick_to_time(480 * 8)]
+    longest = longest_clip(slow, MelodyConverter())
+    assert longest.start_bar >= 2
+    assert round(longest.qpm, 3) == 60
 
 
 def test_the_first_track_with_notes_is_taken_or_the_one_that_is_named():
