@@ -295,16 +295,7 @@ STAGES = {
     "trio_16bar_sixteenth": Stage(
         "hier-trio_16bar", "trio_16bar_fifteenth", (), TRIO_REPEATED_DEARER, made_trios=True, repeats=4
     ),
-    "trio_16bar_seventeenth": Stage(
-        "hier-trio_16bar", "trio_16bar_sixteenth", (), TRIO_REPEATED_LAST, made_trios=True, repeats=4
-    ),
-    "trio_16bar_eighteenth": Stage(
-        "hier-trio_16bar", "trio_16bar_seventeenth", (), TRIO_REPEATED, made_trios=True, repeats=4
-    ),
-    "trio_16bar_nineteenth": Stage(
-        "hier-trio_16bar", "trio_16bar_eighteenth", (), TRIO_REPEATED_DEARER, made_trios=True, repeats=4
-    ),
-    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_nineteenth", (), TRIO_REPEATED_LAST, made_trios=True, repeats=4),
+    "trio_16bar": Stage("hier-trio_16bar", "trio_16bar_sixteenth", (), TRIO_REPEATED_LAST, made_trios=True, repeats=4),
     "trio_16bar_beta_0.1": Stage(
         "hier-trio_16bar", "trio_16bar_third", (), TRIO_SHORT | {"max_beta": 0.1}, made_trios=True
     ),
