@@ -503,7 +503,8 @@ class MusicVAE(nn.Module):
         Raises:
             ValueError: a wrong shape, no rows, or NaN or infinity.
         """
-        wanted = f"[batch, {self.config.z_size}] numbers, such as encode(...).mu"
+        means = "MusicVAE.encode(...).loc or TrainedModel.encode(...).mu"
+        wanted = f"[batch, {self.config.z_size}] numbers, such as {means}"
         z = finite_floats("z", z, wanted, self.encoder.mu.weight)
         if z.ndim != 2 or not len(z) or z.shape[1] != self.config.z_size:
             raise ValueError(f"z must be [batch, {self.config.z_size}] of at least one vector, got {list(z.shape)}")

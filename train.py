@@ -30,7 +30,7 @@ from configs import CONFIGS, Config, with_converter
 from console import errors_in_a_line, say
 from corpus import load_corpus
 from engine.adam import Adam
-from engine.checks import checked_count, checked_path, checked_seed, checked_type
+from engine.checks import checked_path, checked_seed, checked_type
 from engine.memory import keep_freed_memory
 from engine.precision import chosen_precision
 from engine.rng import seeded
@@ -453,12 +453,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def check_seed(seed: int):
-    """Raises ValueError for a seed that not every source of random numbers takes, such as that of the split."""
-    if checked_count("seed", seed, least=0) >= 2**63:
-        raise ValueError(f"seed must be below 2^63, got {seed}")
-
-
 def read_sets(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
     """Reads the songs to train on and the held-out songs; the main process fills a shared cache before others do."""
     join_process_group(process_device(options.device))
@@ -510,7 +504,7 @@ def chosen_config(options: argparse.Namespace) -> Config:
 def check_options(options: argparse.Namespace, config: Config):
     """Raises ValueError for a wrong option, before any song is read."""
     read_intake(options)
-    check_seed(options.seed)
+    checked_seed(options.seed)
     check_folder(checked_path("--out", options.out))
     check_shares(options.valid)
     chosen_precision(process_device(options.device), options.precision)  # raises ValueError for one not run here

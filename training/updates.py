@@ -22,7 +22,7 @@ from loss import (
     reconstruction_loss,
     sampling_probability_at,
 )
-from midi_utils import Converter
+from midi_utils import Converter, evenly
 from model import MusicVAE
 from training.batches import Batch, LabelBatch, batch_tensors, labels_at
 from training.history import Metrics
@@ -175,7 +175,7 @@ def as_metrics(sums: Tensor, count: float) -> Metrics:
 
 def valid_batches(n: int, batch_size: int) -> tuple[Tensor, ...]:
     """Returns the indices of the held-out windows that are measured, out of n, batch by batch."""
-    return torch.linspace(0, n - 1, min(n, VALID_WINDOWS)).round().long().split(batch_size)
+    return torch.as_tensor(evenly(n, VALID_WINDOWS)).split(batch_size)
 
 
 @torch.no_grad()
