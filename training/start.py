@@ -5,6 +5,7 @@ equal, so that a resumed run has the same bits as an uninterrupted one.
 """
 
 import hashlib
+import time
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -43,15 +44,15 @@ class Beginning(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run that is ready to continue."""
+    """What stays the same while a run goes on; its `Position` is what changes."""
 
     config: Config
     model: MusicVAE
     optimizer: Adam
     path: Path  # of its checkpoint
     identity: dict  # what a resumed run must share: preset, seed, data, first weights
-    position: Position
     precision: str  # of the matrix products, 'float32' or 'bfloat16'
+    began: float  # when it would have begun, by `time.monotonic`, if it had never been stopped
 
 
 def start_run(
@@ -65,8 +66,8 @@ def start_run(
     device: torch.device,
     seed: int,
     precision: str = "auto",
-) -> Run:
-    """Prepares a run at its first step or, with `resume`, at the checkpoint found at `path`.
+) -> tuple[Run, Position]:
+    """Prepares a run, and where it stands: at its first step or, with `resume`, at the checkpoint found at `path`.
 
     Args:
         config: the preset; sizes come from `beginning`.
@@ -98,7 +99,8 @@ def start_run(
     if resume and path.exists():
         position, stored = restore(path, identity, model, optimizer, device)
     chosen = from_main_process(precision_to_resume(precision, stored, device))
-    return Run(config, model, optimizer, path, identity, position, chosen)
+    run = Run(config, model, optimizer, path, identity, chosen, time.monotonic() - position.seconds)
+    return run, position._replace(sums=position.sums.to(device))
 
 
 def check_songs(config: Config, dataset: SongDataset):
