@@ -34,10 +34,10 @@ from engine.memory import keep_freed_memory
 from engine.precision import chosen_precision
 from engine.rng import seeded
 from magenta_checkpoint import TrainingState, is_magenta_checkpoint, load_magenta_checkpoint
-from midi_utils import SongDataset, check_shares, load_songs
+from midi_utils import SongDataset, Windows, check_shares, load_songs
 from model import MusicVAE
 from music.options import add_intake_arguments, read_intake, read_programs, read_time_signature
-from training.batches import LabelBatch, labels_on, step_batch
+from training.batches import labels_on, step_batch
 from training.best import is_best, out_of_patience, patience_line
 from training.history import HistoryRow, Metrics, Position, position_to_dict
 from training.processes import (
@@ -213,7 +213,7 @@ def check_steps(run: Run, position: Position, beginning: Beginning | None, steps
 
 
 def run_steps(
-    run: Run, position: Position, data: LabelBatch, valid: LabelBatch | None, durations: Durations, progress: bool
+    run: Run, position: Position, data: Windows, valid: Windows | None, durations: Durations, progress: bool
 ) -> tuple[Position, StopReason | None]:
     """Makes the updates of a run up to its last step; adds a row to the history and saves every `eval_every` steps.
 
@@ -253,14 +253,14 @@ def remove_stale_best(run: Run, position: Position):
 
 
 def progress_bar(
-    run: Run, position: Position, valid: LabelBatch | None, durations: Durations, progress: bool
+    run: Run, position: Position, valid: Windows | None, durations: Durations, progress: bool
 ) -> ProgressBar:
     """The progress bar from a position on, which only the main process shows."""
     batches = len(valid_batches(len(valid.labels), run.config.training.batch_size)) if valid else 0
     return ProgressBar(run.config.name, position.step, durations, batches, progress and is_main_process())
 
 
-def make_update(run: Run, position: Position, model: MusicVAE | DistributedDataParallel, data: LabelBatch) -> Position:
+def make_update(run: Run, position: Position, model: MusicVAE | DistributedDataParallel, data: Windows) -> Position:
     """Makes the next update. If it is skipped, its numbers are not added; `count_skipped` corrects the count later."""
     config, step, seed = run.config, position.step, run.identity["seed"]
     source = process_shard(seeded(data.labels.device, "step", seed, step), config.training.batch_size)
@@ -270,7 +270,7 @@ def make_update(run: Run, position: Position, model: MusicVAE | DistributedDataP
     return position._replace(step=step + 1, updates=position.updates + 1, sums=sums)
 
 
-def add_row(run: Run, position: Position, valid: LabelBatch | None) -> Position:
+def add_row(run: Run, position: Position, valid: Windows | None) -> Position:
     """The position with a new row of the history; writes the weights if the row is the best so far."""
     history = (*position.history, new_row(run, position, valid))
     position = position._replace(history=history, updates=0, sums=torch.zeros_like(position.sums))
@@ -305,7 +305,7 @@ def count_skipped(run: Run, position: Position, skipped: SkippedUpdates) -> Posi
 # ---- Rows of the history, and files ----
 
 
-def new_row(run: Run, position: Position, valid: LabelBatch | None) -> HistoryRow:
+def new_row(run: Run, position: Position, valid: Windows | None) -> HistoryRow:
     """The row of the history for a position: metrics since the last row, and of the held-out windows."""
     metrics = as_metrics(position.sums, position.updates * process_count())
     measured = None
