@@ -19,14 +19,7 @@ from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 from torch.distributions import Normal
 
-from checkpoint import (
-    Prior,
-    read_checkpoint,
-    rebuild,
-    save_checkpoint,
-    stored_prior,
-    stored_sequence_prior,
-)
+from checkpoint import Prior, read_checkpoint, rebuild, save_checkpoint
 from configs import Config, with_model
 from engine.checks import (
     check_whole,
@@ -167,12 +160,10 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         if is_magenta_checkpoint(path):
             model, config = load_magenta_model(path, config_name)
             return cls(model.to(device), config, precision)
-        content = read_checkpoint(path)
-        model, config = rebuild(content, path)
+        model, config, priors = rebuild(read_checkpoint(path), path)
         if config_name not in (None, config.name):
             raise ValueError(f"{path} is a model of {config.name}, not of {config_name}: omit config_name (--config)")
-        priors = stored_prior(content), content.get("prior_width"), stored_sequence_prior(content)
-        return cls(model.to(device), config, precision, *priors)
+        return cls(model.to(device), config, precision, **priors)
 
     def save(self, path: str | os.PathLike, run: dict | None = None) -> None:
         """Writes a checkpoint that `load` reads: weights in the precision that they have, the preset and the priors.
