@@ -29,8 +29,8 @@ from training.processes import from_main_process
 FINGERPRINT_WINDOWS = 4096  # windows that `fingerprint` reads at a time, since a set may be larger than memory
 # Names of fields of a run's identity in messages
 SHOWN_AS = {"beginning": "start (init_from, freeze_encoder)", "held_out": "set of held-out songs"}
-# Fields that a run takes from its first weights
-SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden", "upper")
+# Fields of a `ModelConfig` that a run takes from its first weights
+ADOPTED = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden", "upper")
 LEVELS = ("segments", "encoder_segments")  # if both models have more than one
 
 
@@ -145,14 +145,14 @@ def with_sizes_of(config: ModelConfig, other: ModelConfig) -> ModelConfig:
     Raises:
         ValueError: they differ in something else; names it.
     """
-    sizes = *SIZES, *(name for name in LEVELS if min(getattr(config, name), getattr(other, name)) > 1)
+    adopted = *ADOPTED, *(name for name in LEVELS if min(getattr(config, name), getattr(other, name)) > 1)
     ours, theirs = (
-        {name: value for name, value in asdict(c).items() if name not in (*sizes, "dropout_keep_prob")}
+        {name: value for name, value in asdict(c).items() if name not in (*adopted, "dropout_keep_prob")}
         for c in (config, other)
     )
     if ours != theirs:
         raise ValueError(f"init_from is a model of another kind: {difference(theirs, ours)}")
-    return replace(config, **{name: getattr(other, name) for name in sizes})
+    return replace(config, **{name: getattr(other, name) for name in adopted})
 
 
 def fingerprint(dataset: SongDataset) -> str:
