@@ -25,6 +25,7 @@ from engine.checks import checked_count, checked_seed
 from generate import TrainedModel
 from magenta_checkpoint import is_magenta_checkpoint
 from midi_utils import Converter, SongDataset, evenly
+from model import parameter_count
 from music.drums import DRUMS_DEPTH
 from paper.attribute_vectors import AttributeTable, measure_attributes
 from paper.interpolation import Interpolation, measure_interpolation
@@ -121,7 +122,7 @@ def describe(trained: TrainedModel, run: dict) -> dict:
     """The fields of an `Evaluation` that describe the model and its training."""
     return {
         "preset": trained.config.name,
-        "parameters": trained.model.parameter_count,
+        "parameters": parameter_count(trained.model),
         "steps": run.get("step"),
         "minutes": run.get("seconds") and round(run["seconds"] / 60, 1),
         "seed": run.get("seed"),

@@ -50,7 +50,7 @@ from midi_utils import (
     as_midi,
     evenly,
 )
-from model import MusicVAE
+from model import MusicVAE, parameter_count
 from music.chords import chords_to_controls
 from music.clips import Clip
 from music.converter import Programs, as_array, concatenated, take
@@ -191,7 +191,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         """What distinguishes this model, by name."""
         return {
             "preset": self.config.name,
-            "parameters": f"{self.model.parameter_count:,}",
+            "parameters": f"{parameter_count(self.model):,}",
             "z_size": str(self.model.config.z_size),
             "prior": str(self.prior or "N(0, I)"),
             "device": str(self.device),
