@@ -143,7 +143,7 @@ class ModelConfig:
     @property
     def takes_indices(self) -> bool:
         """Whether class indices can stand for its output's frames, with which it is faster."""
-        return self.output_kind.index_count(self.output_depth) is not None
+        return self.output_kind.index_count is not None
 
     @property
     def output_depths(self) -> tuple[int, ...]:
@@ -647,7 +647,7 @@ class MusicVAE(nn.Module):
         steps, whole = self.config.steps, self.config.min_steps
         shape = list(checked_type(name, frames, Tensor, f"a tensor [batch, {steps}, {depth}]").shape)
         may_be_indices = frames.dtype == torch.int64 and depth == self.config.output_depth and shape[-1:] != [depth]
-        parts = self.config.output_kind.index_count(depth) if may_be_indices else None
+        parts = self.config.output_kind.index_count if may_be_indices else None
         if len(shape) != 3 or shape[2] != (parts or depth) or not self.config.takes_steps(shape[1]):
             others = "other" if self.config.max_steps > steps else "lower"
             also = f" or {others} multiples of {whole} steps" if whole < steps else ""
