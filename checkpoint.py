@@ -22,6 +22,7 @@ CHECKPOINT = "checkpoint.pt"  # name of the file that a run keeps up to date in 
 BEST = "best.pt"  # of the weights of its best evaluation
 FORMAT = 1  # version of that file's content
 HISTORY = ("steps", "train", "valid", "measured")  # the columns of a run's history
+KINDS = {"prior": PRIORS, "sequence_prior": {None: SequencePrior}}  # of priors, by name in the file; one has no kind
 MAX_FAULTS = 5  # that an error message lists
 
 
@@ -56,20 +57,18 @@ def save_checkpoint(
     if prior and not isinstance(prior, tuple(PRIORS.values())):
         kinds = ", ".join(kind.__name__ for kind in PRIORS.values())
         raise ValueError(f"prior must be one of {kinds} to be saved, got {described(prior)}; see prior.PRIORS")
-    check_file(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if sequence_prior:
         checked_type("sequence_prior", sequence_prior, SequencePrior, "a prior.SequencePrior")
+    check_file(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     content = _content(model, with_model(config, model.config), run, optimizer)
-    dtype = next(model.parameters()).dtype
     if prior:
-        width = None if prior_width is None else checked_non_negative("prior_width", prior_width)
-        content |= {"prior": _plain_prior(prior, dtype), "prior_width": width}
-    if sequence_prior:
-        content["sequence_prior"] = _fields(sequence_prior, dtype)
-    for one in filter(None, (prior, sequence_prior)):
+        content["prior_width"] = None if prior_width is None else checked_non_negative("prior_width", prior_width)
+    priors = {name: one for name, one in (("prior", prior), ("sequence_prior", sequence_prior)) if one}
+    for name, one in priors.items():
         if faults := _prior_faults(one, model.config.z_size):
             raise ValueError(f"this prior does not fit its model: {'; '.join(faults)}; nothing is written to {path}")
+        content[name] = _plain_prior(one, next(model.parameters()).dtype)
     if name := _not_finite(_weights(content) | _tensors("optimizer", content.get("optimizer"))):
         raise ValueError(f"{name} of this {config.name} holds NaN or infinity: nothing is written to {path}")
     _write_atomically(path, content)
@@ -128,7 +127,7 @@ def read_checkpoint(path: str | Path) -> dict:
         raise ValueError(f"no checkpoint at {path}")
     try:
         fault = archive_fault(path)
-        content = None if fault else _with_named_prior(torch.load(path, map_location="cpu", weights_only=True))
+        content = None if fault else _with_named_mixture(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # zipfile and torch raise many kinds for a truncated file
         raise ValueError(f"{path} {_foreign(path)} ({type(error).__name__})") from error
     fault = fault or _content_fault(content, path.stat().st_size)
@@ -146,45 +145,41 @@ def load_checkpoint(path: str | Path) -> tuple[MusicVAE, Config]:
     Raises:
         ValueError: as in `read_checkpoint`, or weights that do not fit the file's own preset.
     """
-    return rebuild(read_checkpoint(path), path)
+    return rebuild(read_checkpoint(path), path)[:2]
 
 
-def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config]:
-    """What `load_checkpoint` returns, from content that `read_checkpoint` has read; error messages name the path."""
+def rebuild(content: dict, path: str | Path) -> tuple[MusicVAE, Config, dict]:
+    """What `load_checkpoint` returns, from content that `read_checkpoint` has read; error messages name the path.
+
+    Also returns the priors and their width, by the names that `TrainedModel` takes them by.
+    """
     config = config_from_dict(content["config"])
     if faults := _shape_faults(content["model"], config.model):
         more = f"; and {len(faults) - MAX_FAULTS} more" * (len(faults) > MAX_FAULTS)
-        raise ValueError(
-            f"{path} holds weights that do not fit its own preset: {'; '.join(faults[:MAX_FAULTS])}{more}"
-        )
-    prior = stored_prior(content)
-    for one in filter(None, (prior, stored_sequence_prior(content))):
-        if faults := _prior_faults(one, config.model.z_size):
+        raise ValueError(f"{path} holds weights that do not fit its own preset: {'; '.join(faults[:MAX_FAULTS])}{more}")
+    priors = {name: stored_prior(content, name) for name in KINDS}
+    for prior in filter(None, priors.values()):
+        if faults := _prior_faults(prior, config.model.z_size):
             raise ValueError(f"{path} holds a prior that does not fit its model: {'; '.join(faults)}")
     model = MusicVAE(config.model)
     model.load_state_dict(content["model"])
-    return model.eval(), config
+    return model.eval(), config, priors | {"prior_width": content.get("prior_width")}
 
 
-def stored_prior(content: dict) -> Prior | None:
-    """The prior in a checkpoint's content; None where it has none."""
-    prior = content.get("prior")
-    return PRIORS[prior["kind"]](**_without_kind(prior)) if prior else None
+def stored_prior(content: dict, name: str = "prior") -> Prior | SequencePrior | None:
+    """The prior of this name in a checkpoint's content, see `KINDS`; None where it has none."""
+    plain = content.get(name)
+    return KINDS[name][plain.get("kind")](**_fields(plain)) if plain else None
 
 
-def stored_sequence_prior(content: dict) -> SequencePrior | None:
-    """The sequence prior in a checkpoint's content; None where it has none."""
-    parts = content.get("sequence_prior")
-    return SequencePrior(**parts) if parts else None
+def _plain_prior(prior: Prior | SequencePrior, dtype: torch.dtype) -> dict:
+    """A prior as `stored_prior` reads it: its kind, if it has one, and its fields by name, in a dtype."""
+    kind = next((kind for kind, known in PRIORS.items() if isinstance(prior, known)), None)
+    fields = {name: part.to(dtype) for name, part in prior._asdict().items()}
+    return {"kind": kind, **fields} if kind else fields
 
 
-def _plain_prior(prior: Prior, dtype: torch.dtype) -> dict:
-    """A prior as `stored_prior` reads it: its kind, and its fields by name."""
-    kind = next(kind for kind, known in PRIORS.items() if isinstance(prior, known))
-    return {"kind": kind, **_fields(prior, dtype)}
-
-
-def _with_named_prior(content):
+def _with_named_mixture(content):
     """Content in which a mixture has its kind and its fields by name; earlier versions wrote a plain tuple."""
     prior = content.get("prior") if isinstance(content, dict) else None
     if isinstance(prior, tuple) and len(prior) == len(MixturePrior._fields):
@@ -192,14 +187,9 @@ def _with_named_prior(content):
     return content
 
 
-def _without_kind(prior: dict) -> dict:
+def _fields(plain: dict) -> dict[str, Tensor]:
     """The fields of a prior of `_plain_prior`, or of what a file has in its place."""
-    return {name: part for name, part in prior.items() if name != "kind"}
-
-
-def _fields(prior: Prior | SequencePrior, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The tensors of a prior in a dtype, by name."""
-    return {name: part.to(dtype) for name, part in prior._asdict().items()}
+    return {name: part for name, part in plain.items() if name != "kind"}
 
 
 # ---- The history of a run, in tensors: PyTorch reads lists slowly, and a pickle is limited ----
@@ -254,14 +244,14 @@ def _content_fault(content: dict, size: int) -> str | None:
     whole = isinstance(content, dict) and {"config", "model", "run"} <= set(content)
     if not whole or content.get("format") != FORMAT:
         return f"is no checkpoint of this version, which writes format {FORMAT}"
-    model, prior = content["model"], content.get("prior") or {}
+    model, priors = content["model"], {name: content.get(name) or {} for name in KINDS}
     if not isinstance(content["run"], dict | None):
         return "is no checkpoint of ours: it has an unknown run"
-    if not (isinstance(model, dict) and isinstance(prior, dict)):
+    if not all(isinstance(part, dict) for part in (model, *priors.values())):
         return "is no checkpoint of ours: it has no weights, or an unknown prior"
-    sequence = _sequence_fault(content.get("sequence_prior"))
-    if fault := _kind_fault(prior) or _width_fault(content.get("prior_width")) or sequence:
-        return f"is no checkpoint of ours: {fault}"
+    faults = *map(_fields_fault, priors, priors.values()), _width_fault(content.get("prior_width"))
+    if any(faults):
+        return f"is no checkpoint of ours: {next(filter(None, faults))}"
     weights = _weights(content)
     if not all(isinstance(value, Tensor) and value.is_floating_point() for value in weights.values()):
         return "is no checkpoint of ours: some of its weights are not floats"
@@ -270,7 +260,7 @@ def _content_fault(content: dict, size: int) -> str | None:
         return "is no checkpoint of ours: its tensors are larger than the file"
     if not _is_history(content["run"]):
         return "is no checkpoint of ours: it has an unknown history"
-    if prior.get("kind") == "mixture" and not _is_mixture(**_without_kind(prior)):
+    if priors["prior"].get("kind") == "mixture" and not _is_mixture(**_fields(priors["prior"])):
         return "is no checkpoint of ours: its prior is no mixture of Gaussians"
     name = _not_finite(trained)
     return f"holds NaN or infinity in {name}: its training diverged, or it was changed later" if name else None
@@ -281,17 +271,18 @@ def _is_mixture(means: Tensor, scale: Tensor, weights: Tensor) -> bool:
     return means.ndim == 2 and len(means) > 0 and not (weights < 0).any() and bool(weights.sum() != 0)
 
 
-def _kind_fault(prior: dict) -> str | None:
-    """What is wrong with the kind and the names of a prior's fields, or None."""
-    if not prior:
+def _fields_fault(name: str, plain: dict) -> str | None:
+    """What is wrong with the kind and the names of the fields of the prior of this name, or None."""
+    if not plain:
         return None
-    kind = prior.get("kind")
-    if not isinstance(kind, str) or kind not in PRIORS:
+    kind = plain.get("kind")
+    if not isinstance(kind, str | None) or kind not in KINDS[name]:
         return f"it has a prior of the unknown kind {described(kind)}; this version knows {', '.join(PRIORS)}"
-    fields, found = PRIORS[kind]._fields, list(map(str, _without_kind(prior)))
+    fields, found = KINDS[name][kind]._fields, list(map(str, _fields(plain)))
     if set(found) == set(fields):
         return None
-    return f"its {kind} prior should have the fields {', '.join(fields)}, not {', '.join(found)}"
+    what = f"{kind} prior" if kind else name
+    return f"its {what} should have the fields {', '.join(fields)}, not {', '.join(found)}"
 
 
 def _width_fault(width) -> str | None:
@@ -299,13 +290,6 @@ def _width_fault(width) -> str | None:
     if width is None or (isinstance(width, float) and math.isfinite(width) and width >= 0):
         return None
     return f"its prior_width should be a number of at least 0, but is {described(width)}"
-
-
-def _sequence_fault(parts) -> str | None:
-    """What is wrong with the names of the fields of a sequence prior, or None."""
-    if parts is None or (isinstance(parts, dict) and set(parts) == set(SequencePrior._fields)):
-        return None
-    return f"its sequence_prior should have the fields {', '.join(SequencePrior._fields)}"
 
 
 def _prior_faults(prior: Prior | SequencePrior, z_size: int) -> list[str]:
@@ -320,9 +304,9 @@ def _prior_faults(prior: Prior | SequencePrior, z_size: int) -> list[str]:
 
 def _weights(content: dict) -> dict[str, Tensor]:
     """The tensors of the model and the priors, by name."""
-    prior, sequence = _without_kind(content.get("prior") or {}), content.get("sequence_prior") or {}
-    found = content["model"] | {f"prior.{name}": part for name, part in prior.items()}
-    return found | {f"sequence_prior.{name}": part for name, part in sequence.items()}
+    priors = {name: _fields(content.get(name) or {}) for name in KINDS}
+    fields = {f"{name}.{field}": part for name, prior in priors.items() for field, part in prior.items()}
+    return content["model"] | fields
 
 
 def _tensors(name: str, content) -> dict[str, Tensor]:

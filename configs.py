@@ -35,8 +35,13 @@ from music.labels import VOICES
 from music.melody import MELODY_PROGRAMS
 
 SHARES = ("mixed", "rearranged", "rekeyed")  # fields of a recipe, 0 to 1
-SIZES = ("steps", "input_depth", "output_depth", "control_depth")  # of a converter, and of the model that goes with it
+WINDOW_SIZES = ("steps", "input_depth", "output_depth", "control_depth")  # of a converter and of its model
 CONVERTERS = {kind.__name__: kind for kind in get_args(Converter)}  # by the name that `config_to_dict` writes
+
+
+def window_sizes(part: Converter | ModelConfig) -> dict[str, int]:
+    """The sizes that a converter and the model that goes with it have in common, by name."""
+    return {name: getattr(part, name) for name in WINDOW_SIZES}
 
 
 @dataclass(frozen=True)
@@ -137,13 +142,11 @@ class Config:
 
     def _check_converter(self):
         """Raises ValueError if the model reads other frames than the converter makes, or segments that cut its bars."""
-        wanted = {name: getattr(self.converter, name) for name in SIZES}
-        wrong = {name: value for name, value in wanted.items() if getattr(self.model, name) != value}
-        if wrong:
-            remedy = ", ".join(f"{name}={value}" for name, value in wrong.items())
-            given = ", ".join(f"{name}={getattr(self.model, name)}" for name in wrong)
+        both = window_sizes(self.model), window_sizes(self.converter)
+        if wrong := [name for name in WINDOW_SIZES if both[0][name] != both[1][name]]:
+            given, wanted = (", ".join(f"{name}={sizes[name]}" for name in wrong) for sizes in both)
             raise ValueError(
-                f"the model of {self.name} has {given}, but its converter makes windows of {remedy}: change both in "
+                f"the model of {self.name} has {given}, but its converter makes windows of {wanted}: change both in "
                 "one call, with_converter(config, converter)"
             )
         voices = getattr(self.converter, "voices", 0)
@@ -313,10 +316,8 @@ SMALL_DRUMS = replace(SMALL_LONG, transpose_range=(0, 0), mixed=0.5)
 
 def _config(name, converter, training, z_size, enc_rnn_size, dec_rnn_size, family=FLAT) -> Config:
     """A preset; steps and depths come from the converter, and `family` holds other fields of ModelConfig."""
-    depths = (converter.steps, converter.input_depth, converter.output_depth)
-    control_depth = {"control_depth": converter.control_depth}
-    model = ModelConfig(*depths, z_size, enc_rnn_size, dec_rnn_size, **control_depth, **family)
-    return Config(name, model, converter, training)
+    sizes = {"z_size": z_size, "enc_rnn_size": enc_rnn_size, "dec_rnn_size": dec_rnn_size}
+    return Config(name, ModelConfig(**window_sizes(converter), **sizes, **family), converter, training)
 
 
 # fmt: off
@@ -417,7 +418,7 @@ def with_converter(config: Config, converter: BarsConverter | None = None, **cha
         kind = type(converter).__name__
         raise ValueError(f"the {kind} of {config.name} has no {', '.join(unknown)}; it has {', '.join(names)}")
     converter, model = replace(converter, **changes), config.model
-    sizes = {name: getattr(converter, name) for name in SIZES}
+    sizes = window_sizes(converter)
     if not isinstance(converter, MultitrackConverter):
         segments = [name for name in ("segments", "encoder_segments") if getattr(model, name) == own.bars > 1]
         sizes |= dict.fromkeys(segments, converter.bars)
@@ -432,11 +433,11 @@ def with_model(config: Config, model: ModelConfig) -> Config:
     """
     if model == config.model:
         return config
-    sizes = [tuple(getattr(one, name) for name in SIZES) for one in (model, config.converter)]
-    if sizes[0] != sizes[1]:
+    reads, makes = (tuple(window_sizes(part).values()) for part in (model, config.converter))
+    if reads != makes:
         raise ValueError(
-            f"the model reads windows of (steps, input, output and control depth) {sizes[0]}, the converter of "
-            f"{config.name} makes {sizes[1]}: give a config whose converter fits"
+            f"the model reads windows of (steps, input, output and control depth) {reads}, the converter of "
+            f"{config.name} makes {makes}: give a config whose converter fits"
         )
     return replace(config, model=model, training=replace(config.training, curriculum=0))
 

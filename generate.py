@@ -19,14 +19,7 @@ from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 from torch.distributions import Normal
 
-from checkpoint import (
-    Prior,
-    read_checkpoint,
-    rebuild,
-    save_checkpoint,
-    stored_prior,
-    stored_sequence_prior,
-)
+from checkpoint import Prior, read_checkpoint, rebuild, save_checkpoint
 from configs import Config, with_model
 from engine.checks import (
     check_whole,
@@ -57,7 +50,7 @@ from midi_utils import (
     as_midi,
     evenly,
 )
-from model import MusicVAE
+from model import MusicVAE, parameter_count
 from music.chords import chords_to_controls
 from music.clips import Clip
 from music.converter import Programs, as_array, concatenated, take
@@ -167,12 +160,10 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         if is_magenta_checkpoint(path):
             model, config = load_magenta_model(path, config_name)
             return cls(model.to(device), config, precision)
-        content = read_checkpoint(path)
-        model, config = rebuild(content, path)
+        model, config, priors = rebuild(read_checkpoint(path), path)
         if config_name not in (None, config.name):
             raise ValueError(f"{path} is a model of {config.name}, not of {config_name}: omit config_name (--config)")
-        priors = stored_prior(content), content.get("prior_width"), stored_sequence_prior(content)
-        return cls(model.to(device), config, precision, *priors)
+        return cls(model.to(device), config, precision, **priors)
 
     def save(self, path: str | os.PathLike, run: dict | None = None) -> None:
         """Writes a checkpoint that `load` reads: weights in the precision that they have, the preset and the priors.
@@ -200,7 +191,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         """What distinguishes this model, by name."""
         return {
             "preset": self.config.name,
-            "parameters": f"{self.model.parameter_count:,}",
+            "parameters": f"{parameter_count(self.model):,}",
             "z_size": str(self.model.config.z_size),
             "prior": str(self.prior or "N(0, I)"),
             "device": str(self.device),

@@ -83,11 +83,10 @@ def _fitting_kind(output: str, logits: Tensor, targets: Tensor, lengths: Tensor 
 
 def _frame_depth(kind: Output, logits: Tensor, targets: Tensor) -> int:
     """Depth of the frames that targets stand for; raises ValueError for one that this kind never has."""
-    depth, indexed = targets.shape[2], kind.indexed_depth(logits.shape[2])
-    if targets.dtype == torch.int64 and depth == kind.index_count(indexed):
-        depth = indexed
-    elif not targets.is_floating_point():
+    are_indices = targets.dtype == torch.int64 and targets.shape[2] == kind.index_count
+    if not (are_indices or targets.is_floating_point()):
         raise ValueError(f"targets must be floats, or int64 class indices, got {described(targets)}")
+    depth = kind.indexed_depth(logits.shape[2]) if are_indices else targets.shape[2]
     kind.depths(depth)
     return depth
 

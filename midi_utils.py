@@ -41,7 +41,15 @@ from pretty_midi import PrettyMIDI
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from engine.checks import checked_count, checked_number, checked_path, checked_positive, checked_type, described
+from engine.checks import (
+    checked_count,
+    checked_number,
+    checked_path,
+    checked_positive,
+    checked_seed,
+    checked_type,
+    described,
+)
 from music.converter import BarsConverter, Tensors
 from music.drums import DrumsConverter
 from music.grid import NAMES_SHOWN, Skipped, Windows, as_windows, counted
@@ -220,7 +228,7 @@ class SongDataset(torch.utils.data.Dataset):
         Raises:
             ValueError: the shares leave nothing to train on, there are too few songs or groups, or a song has no group.
         """
-        seed, group = checked_count("seed", seed, least=0), _group_of_each(self.names, groups)
+        seed, group = checked_seed(seed), _group_of_each(self.names, groups)
         kinds = sorted(set(group))
         counts = _part_sizes(len(kinds), valid, test, "song" if groups is None else "group")
         order = np.random.default_rng(seed).permutation(len(kinds))

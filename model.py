@@ -50,7 +50,7 @@ from engine.fused_lstm import LstmState, LstmTrace
 from engine.lstm import LstmLayer, compute_dtype, insert_constant, lstm_layers
 from engine.masks import step_mask
 from engine.rng import RandomSource, normal, uniform
-from engine.roll_out import draw_steps, one_kernel_per_roll_out, step_layers
+from engine.single_sequence import draw_steps, one_kernel_per_sequence, step_layers
 from outputs import Output, output_kind
 
 SMALL_STD = 0.001  # of the initial weights that read or write a latent vector (base_model.py, lstm_utils.py)
@@ -143,7 +143,7 @@ class ModelConfig:
     @property
     def takes_indices(self) -> bool:
         """Whether class indices can stand for its output's frames, with which it is faster."""
-        return self.output_kind.index_count(self.output_depth) is not None
+        return self.output_kind.index_count is not None
 
     @property
     def output_depths(self) -> tuple[int, ...]:
@@ -329,10 +329,20 @@ class CoreDecoder(nn.Module):
         return self.output(run_layers(self.layers[1:], first, states[1:], drop, traces[1:]))
 
 
+def split_by_core(frames: Tensor, depths: tuple[int, ...]) -> Sequence[Tensor]:
+    """The part of frames [N, L, D or P] that each core reads, with class indices counted over that part."""
+    if frames.is_floating_point():
+        return frames.split(depths, -1)
+    if len(depths) == 1:
+        return [frames]
+    parts = zip(frames.split(1, -1), starts(depths), depths, strict=True)
+    return [(part - first).clamp(0, depth) for part, first, depth in parts]  # D, no class, becomes the part's depth
+
+
 # ---- Decoder, one step at a time ----
 
 
-class RollOut(NamedTuple):
+class StepInputs(NamedTuple):
     """What decoding one step at a time starts from; frames are in the output's compact form, [N, D] or [N, P]."""
 
     first: Tensor  # [N, D or P], the frame before the first step
@@ -341,6 +351,96 @@ class RollOut(NamedTuple):
     uniforms: Tensor  # [N, steps, draws per frame], the random numbers
     targets: Tensor | None = None  # [N, steps, D or P], frames to feed in place of draws
     sampled: Tensor | None = None  # [N, steps, 1], True where the model's own draw is fed
+
+
+@torch.no_grad()
+def decode_by_steps(
+    model: "MusicVAE", inputs: StepInputs, temperature: float, cores: Sequence[CoreSteps] = ()
+) -> Tensor:
+    """Frames drawn one step at a time, each fed to the next step: [N, steps, D or P].
+
+    The loop of `step_by_step`, on a GPU as one CUDA graph; or, of a single sequence on a CPU, one kernel call.
+
+    cores: of `core_steps`, where the caller reads their traces.
+    """
+    if inputs.first.is_cuda:  # a graph records a function of plain tensors
+        return run_as_graph(
+            model, lambda *given: step_by_step(model, StepInputs(*given[:-1]), given[-1]), inputs, temperature
+        )
+    if is_one_kernel_call(model, inputs):
+        layers = [step_layers(core, inputs.embeddings) for core in model.cores]
+        steps = model.config.segment_steps if model.conductor else None
+        return draw_steps(layers, model.config.output_depths, temperature, inputs.uniforms, steps)
+    return step_by_step(model, inputs, temperature, cores)
+
+
+def is_one_kernel_call(model: "MusicVAE", inputs: StepInputs) -> bool:
+    """Whether `draw_steps` takes these inputs: of a single sequence of classes, each drawn from the one before it."""
+    config, dtype = model.config, compute_dtype(model.cores[0].output.weight)
+    plain = config.output_kind.one_hot and config.end_token is None and config.control_depth == 0
+    return plain and inputs.targets is None and one_kernel_per_sequence(len(inputs.first), inputs.first.device, dtype)
+
+
+def step_by_step(model: "MusicVAE", inputs: StepInputs, temperature: float, cores: Sequence[CoreSteps] = ()) -> Tensor:
+    """The loop of `decode_by_steps`. Without targets, frames after an end token are zero to the end of the segment."""
+    kind, end, weights = model.config.output_kind, model.config.end_token, model.output_weights
+    steps = inputs.uniforms.shape[1]
+    length = model.config.segment_steps if inputs.embeddings.shape[1] > 1 else steps
+    frame, targets, frames = inputs.first, inputs.targets, []
+    cores = cores or core_steps(model, inputs.embeddings)
+    for t in range(steps):
+        if t % length == 0:
+            going = torch.ones_like(frame, dtype=torch.bool)  # no end token yet in this segment
+            for core in cores:
+                core.begin(t // length, inputs.controls[:, t : t + length])
+        logits = join_parts([core.step(frame, t % length) for core in cores])  # (N, logits)
+        frame = kind.draw(logits, temperature, inputs.uniforms[:, t], weights)
+        if targets is not None:
+            frame = torch.where(inputs.sampled[:, t], frame, targets[:, t])
+        elif end is not None:
+            frame = torch.where(going, frame, model.config.output_depth)  # the index of a zero frame
+            going = going & (frame != end)
+        frames.append(frame)
+    return torch.stack(frames, 1)
+
+
+def core_steps(model: "MusicVAE", embeddings: Tensor, traced_steps: int = 0) -> list[CoreSteps]:
+    """Every core, set up to go one step at a time."""
+    depths = model.config.core_depths
+    sides = ((first, sum(depths) - first - own) for first, own in zip(starts(depths), depths, strict=True))
+    return [CoreSteps(core, embeddings, *side, traced_steps) for core, side in zip(model.cores, sides, strict=True)]
+
+
+def step_uniforms(config: ModelConfig, batch: int, steps: int, source: RandomSource, device: torch.device) -> Tensor:
+    """Random numbers of `StepInputs`, [batch, steps, draws per frame]."""
+    return uniform((batch, steps, config.output_kind.draws_per_frame(config.output_depth)), source, device)
+
+
+@torch.no_grad()
+def scheduled_frames(
+    model: "MusicVAE",
+    frames: Tensor,
+    embedding: Tensor,
+    controls: Tensor,
+    probability: float,
+    source: RandomSource,
+    traced: bool,
+) -> tuple[Tensor, list[Sequence[LstmTrace]]]:
+    """Frames [N, L, D or P] that scheduled sampling feeds: some after the first are replaced by the model's draws.
+
+    Also returns the traces of each core's layers, empty if they are not asked for.
+    """
+    kind = model.config.output_kind
+    frames = kind.compact(frames) if frames.is_floating_point() else frames
+    batch, steps = len(frames), frames.shape[1] - 1
+    sampled = uniform((batch, steps, 1), source, frames.device) < probability
+    uniforms = step_uniforms(model.config, batch, steps, source, frames.device)
+    inputs = StepInputs(frames[:, 0].contiguous(), embedding[:, None], controls, uniforms, frames[:, 1:], sampled)
+    cores = core_steps(model, inputs.embeddings, steps + 1) if traced else []
+    drawn = decode_by_steps(model, inputs, kind.scheduled_temperature, cores)
+    torch.clear_autocast_cache()  # PyTorch 2.4 would go on with weights that it cast without gradient
+    traces = [core.traces for core in cores] or [()] * len(model.cores)
+    return torch.cat([frames[:, :1], drawn.to(frames.dtype)], 1), traces
 
 
 # ---- The model ----
@@ -364,11 +464,6 @@ class MusicVAE(nn.Module):
         self.cores = nn.ModuleList(CoreDecoder(depth, embedding_size, config) for depth in config.core_depths)
         weights = config.output_kind.make_weights(config.output_depth, config.nade_num_hidden)
         self.add_module(config.output, weights)  # a NADE's are nade.enc and nade.dec in the state dict
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of parameters, without the LSTMs' second biases, which stay zero."""
-        return parameter_count(self)
 
     @property
     def output_weights(self) -> nn.Module | None:
@@ -445,8 +540,10 @@ class MusicVAE(nn.Module):
         traces = [()] * len(self.cores)
         if sampling_probability > 0 and frames.shape[1] > 1:
             traced = not drop and torch.is_grad_enabled() and z.device.type == "cpu"
-            frames, traces = self._scheduled(frames, embedding, controls, sampling_probability, generator, traced)
-        parts = zip(self.cores, self._by_core(frames), traces, strict=True)
+            frames, traces = scheduled_frames(
+                self, frames, embedding, controls, sampling_probability, generator, traced
+            )
+        parts = zip(self.cores, split_by_core(frames, self.config.core_depths), traces, strict=True)
         logits = join_parts([core(part, embedding, controls, drop, trace) for core, part, trace in parts])
         logits = logits.reshape(*targets.shape[:2], -1)  # (B, T, logits)
         return logits if lengths is None else logits * step_mask(lengths, logits.shape[1])[..., None]
@@ -490,12 +587,11 @@ class MusicVAE(nn.Module):
         z = normal((n, self.config.z_size), generator, weight.device).to(weight.dtype) if z is None else self.as_z(z)
         if controls is not None:
             controls = finite_floats("controls", controls, "a tensor [n, steps, control_depth]", weight)
-        first = z.new_zeros(len(z), self.config.output_depth)
-        controls = self._controls_for((len(z), steps), controls)
-        embeddings, uniforms = self._embed(z, steps, None), self._uniforms(len(z), steps, generator, z.device)
-        kind = self.config.output_kind
-        drawn = self._roll_out(RollOut(kind.compact(first), embeddings, controls, uniforms), temperature)
-        return kind.expand(drawn, self.config.output_depth, z.dtype)
+        kind, depth = self.config.output_kind, self.config.output_depth
+        first, controls = kind.compact(z.new_zeros(len(z), depth)), self._controls_for((len(z), steps), controls)
+        uniforms = step_uniforms(self.config, len(z), steps, generator, z.device)
+        drawn = decode_by_steps(self, StepInputs(first, self._embed(z, steps, None), controls, uniforms), temperature)
+        return kind.expand(drawn, depth, z.dtype)
 
     def as_z(self, z: Tensor | np.ndarray | Sequence) -> Tensor:
         """Latent vectors [n, Z] in the weights' type and on their device, from a tensor, an array or a list of numbers.
@@ -503,103 +599,12 @@ class MusicVAE(nn.Module):
         Raises:
             ValueError: a wrong shape, no rows, or NaN or infinity.
         """
-        wanted = f"[batch, {self.config.z_size}] numbers, such as encode(...).mu"
+        means = "MusicVAE.encode(...).loc or TrainedModel.encode(...).mu"
+        wanted = f"[batch, {self.config.z_size}] numbers, such as {means}"
         z = finite_floats("z", z, wanted, self.encoder.mu.weight)
         if z.ndim != 2 or not len(z) or z.shape[1] != self.config.z_size:
             raise ValueError(f"z must be [batch, {self.config.z_size}] of at least one vector, got {list(z.shape)}")
         return z
-
-    @torch.no_grad()
-    def _scheduled(
-        self,
-        frames: Tensor,
-        embedding: Tensor,
-        controls: Tensor,
-        probability: float,
-        source: RandomSource,
-        traced: bool,
-    ) -> tuple[Tensor, list[Sequence[LstmTrace]]]:
-        """Frames [N, L, D or P] that scheduled sampling feeds: some after the first are replaced by the model's draws.
-
-        Also returns the traces of each core's layers, empty if they are not asked for.
-        """
-        frames = self.config.output_kind.compact(frames) if frames.is_floating_point() else frames
-        batch, steps = len(frames), frames.shape[1] - 1
-        sampled = uniform((batch, steps, 1), source, frames.device) < probability
-        uniforms = self._uniforms(batch, steps, source, frames.device)
-        roll_out = RollOut(frames[:, 0].contiguous(), embedding[:, None], controls, uniforms, frames[:, 1:], sampled)
-        cores = self._core_steps(roll_out.embeddings, steps + 1) if traced else []
-        drawn = self._roll_out(roll_out, self.config.output_kind.scheduled_temperature, cores)
-        torch.clear_autocast_cache()  # PyTorch 2.4 would go on with weights that it cast without gradient
-        traces = [core.traces for core in cores] or [()] * len(self.cores)
-        return torch.cat([frames[:, :1], drawn.to(frames.dtype)], 1), traces
-
-    def _uniforms(self, batch: int, steps: int, source: RandomSource, device: torch.device) -> Tensor:
-        """Random numbers of a roll-out, [batch, steps, draws per frame]."""
-        draws = self.config.output_kind.draws_per_frame(self.config.output_depth)
-        return uniform((batch, steps, draws), source, device)
-
-    @torch.no_grad()
-    def _roll_out(self, start: RollOut, temperature: float, cores: Sequence[CoreSteps] = ()) -> Tensor:
-        """Frames drawn one step at a time, each fed to the next step: [N, steps, D or P]. On a GPU as one CUDA graph.
-
-        cores: set up for the roll-out, where the caller reads their traces.
-        """
-
-        def roll_out(*arguments) -> Tensor:  # `run_as_graph` records a function of plain tensors
-            return self._step_by_step(RollOut(*arguments[:-1]), arguments[-1])
-
-        if start.first.is_cuda:
-            return run_as_graph(self, roll_out, start, temperature)
-        if self._is_one_kernel_call(start):
-            layers = [step_layers(core, start.embeddings) for core in self.cores]
-            depths, steps = self.config.output_depths, self.config.segment_steps if self.conductor else None
-            return draw_steps(layers, depths, temperature, start.uniforms, steps)
-        return self._step_by_step(start, temperature, cores)
-
-    def _is_one_kernel_call(self, start: RollOut) -> bool:
-        """Whether `draw_steps` takes a roll-out: of a single sequence of classes, each drawn from the one before it."""
-        config, dtype = self.config, compute_dtype(self.cores[0].output.weight)
-        plain = config.output_kind.one_hot and config.end_token is None and config.control_depth == 0
-        return plain and start.targets is None and one_kernel_per_roll_out(len(start.first), start.first.device, dtype)
-
-    def _step_by_step(self, start: RollOut, temperature: float, cores: Sequence[CoreSteps] = ()) -> Tensor:
-        """The loop of `_roll_out`. Without targets, frames after an end token are zero to the end of the segment."""
-        kind, end, weights = self.config.output_kind, self.config.end_token, self.output_weights
-        steps = start.uniforms.shape[1]
-        length = self.config.segment_steps if start.embeddings.shape[1] > 1 else steps
-        frame, targets, frames = start.first, start.targets, []
-        cores = cores or self._core_steps(start.embeddings)
-        for t in range(steps):
-            if t % length == 0:
-                going = torch.ones_like(frame, dtype=torch.bool)  # no end token yet in this segment
-                for core in cores:
-                    core.begin(t // length, start.controls[:, t : t + length])
-            logits = join_parts([core.step(frame, t % length) for core in cores])  # (N, logits)
-            frame = kind.draw(logits, temperature, start.uniforms[:, t], weights)
-            if targets is not None:
-                frame = torch.where(start.sampled[:, t], frame, targets[:, t])
-            elif end is not None:
-                frame = torch.where(going, frame, self.config.output_depth)  # the index of a zero frame
-                going = going & (frame != end)
-            frames.append(frame)
-        return torch.stack(frames, 1)
-
-    def _by_core(self, frames: Tensor) -> Sequence[Tensor]:
-        """The part of frames [N, L, D or P] that each core reads, with class indices counted over that part."""
-        depths = self.config.core_depths
-        if frames.is_floating_point():
-            return frames.split(depths, -1)
-        if len(depths) == 1:
-            return [frames]
-        parts = zip(frames.split(1, -1), starts(depths), depths, strict=True)
-        return [(part - first).clamp(0, depth) for part, first, depth in parts]  # D, no class, becomes the part's depth
-
-    def _core_steps(self, embeddings: Tensor, traced_steps: int = 0) -> list[CoreSteps]:
-        """Every core, set up to go one step at a time."""
-        depths = self.config.core_depths
-        sides = ((first, sum(depths) - first - own) for first, own in zip(starts(depths), depths, strict=True))
-        return [CoreSteps(core, embeddings, *side, traced_steps) for core, side in zip(self.cores, sides, strict=True)]
 
     def _drop(self, source: RandomSource) -> Drop:
         """Dropout in training mode, for a model that has any."""
@@ -642,7 +647,7 @@ class MusicVAE(nn.Module):
         steps, whole = self.config.steps, self.config.min_steps
         shape = list(checked_type(name, frames, Tensor, f"a tensor [batch, {steps}, {depth}]").shape)
         may_be_indices = frames.dtype == torch.int64 and depth == self.config.output_depth and shape[-1:] != [depth]
-        parts = self.config.output_kind.index_count(depth) if may_be_indices else None
+        parts = self.config.output_kind.index_count if may_be_indices else None
         if len(shape) != 3 or shape[2] != (parts or depth) or not self.config.takes_steps(shape[1]):
             others = "other" if self.config.max_steps > steps else "lower"
             also = f" or {others} multiples of {whole} steps" if whole < steps else ""

@@ -42,11 +42,8 @@ class Output(ABC):
     parts: tuple[str, ...] = ("all",)  # names of the parts of a frame, whose accuracy is measured separately
     one_hot: bool = False  # whether every part of a frame is one class
     has_hidden_units: bool = False  # whether the kind needs ModelConfig.nade_num_hidden
+    index_count: int | None = None  # how many class indices can stand for a frame; None if they cannot
     scheduled_temperature: float = 1.0  # of the draws that scheduled sampling feeds back to the decoder
-
-    def index_count(self, depth: int) -> int | None:
-        """How many class indices can stand for a frame of this depth; None if they cannot."""
-        return None
 
     def indexed_depth(self, logit_depth: int) -> int:
         """Depth of the frames that class indices stand for, from the number of logits."""
@@ -109,10 +106,7 @@ class Softmaxes(Output):
 
     def __init__(self, parts: tuple[str, ...] = ("all",), depths: tuple[int, ...] = ()):
         """Args: depths: classes of each part; a frame is a single part when empty."""
-        self.parts, self.part_depths = parts, depths
-
-    def index_count(self, depth: int) -> int:
-        return len(self.depths(depth))
+        self.parts, self.part_depths, self.index_count = parts, depths, len(parts)
 
     def depths(self, depth: int) -> tuple[int, ...]:
         depths = self.part_depths or (depth,)
@@ -218,8 +212,7 @@ def nade_logits(logits: Tensor, bits: Tensor, weights: NadeWeights | tuple[Tenso
 class Lists(Output):
     """A piano's frames: lists of VOICES codes from low to high, see `PianoConverter`, or held keys | onsets."""
 
-    def index_count(self, depth: int) -> int:
-        return VOICES
+    index_count = VOICES
 
     def indexed_depth(self, logit_depth: int) -> int:
         return PIANO_DEPTH

@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from checkpoint import BEST, CHECKPOINT, load_checkpoint, save_checkpoint
@@ -30,15 +29,15 @@ from configs import CONFIGS, Config, with_converter
 from console import errors_in_a_line, say
 from corpus import load_corpus
 from engine.adam import Adam
-from engine.checks import checked_count, checked_path, checked_seed, checked_type
+from engine.checks import checked_path, checked_seed, checked_type
 from engine.memory import keep_freed_memory
 from engine.precision import chosen_precision
 from engine.rng import seeded
 from magenta_checkpoint import TrainingState, is_magenta_checkpoint, load_magenta_checkpoint
-from midi_utils import SongDataset, check_shares, load_songs
+from midi_utils import SongDataset, Windows, check_shares, load_songs
 from model import MusicVAE
 from music.options import add_intake_arguments, read_intake, read_programs, read_time_signature
-from training.batches import LabelBatch, labels_on, step_batch
+from training.batches import labels_on, step_batch
 from training.best import is_best, out_of_patience, patience_line
 from training.history import HistoryRow, Metrics, Position, position_to_dict
 from training.processes import (
@@ -172,7 +171,7 @@ def train(
         check_songs(config, dataset)
     path, beginning = Path(out_dir) / CHECKPOINT, read_beginning(init_from, config)
     join_process_group(device)
-    run = start_run(
+    run, position = start_run(
         config,
         train_set,
         valid_set,
@@ -184,28 +183,29 @@ def train(
         seed=seed,
         precision=precision,
     )
-    check_processes(run.identity | {"step": run.position.step, **durations._asdict()}, config.training.batch_size)
-    check_steps(run, beginning, steps)
+    check_processes(run.identity | {"step": position.step, **durations._asdict()}, config.training.batch_size)
+    check_steps(run, position, beginning, steps)
     valid = labels_on(device, valid_set) if valid_set else None
-    stopped_by = patience_reason(run, run.position, durations)
-    if stopped_by or run.position.step >= steps:
-        line = finished_line(run, steps, stopped_by)
+    stopped_by = patience_reason(run, position, durations)
+    if stopped_by or position.step >= steps:
+        line = finished_line(run, position, steps, stopped_by)
     else:
         with locked_folder(path.parent, checkpoint_bytes(run, best=valid is not None)):
-            run, stopped_by = run_steps(run, labels_on(device, train_set), valid, durations, progress)
-        line = stop_line(run, steps, stopped_by, resume) if stopped_by else None
+            data = labels_on(device, train_set)
+            position, stopped_by = run_steps(run, position, data, valid, durations, progress)
+        line = stop_line(run, position, steps, stopped_by, resume) if stopped_by else None
     if line and is_main_process():
         say(line)
-    history = list(run.position.history)
-    if run.position.updates:
-        history.append(new_row(run, run.position, sums_since_row(run.position, device), valid))
-    return TrainingResult(run.model.eval(), run.config, history, path, stopped_by, run.position.skipped)
+    history = list(position.history)
+    if position.updates:
+        history.append(new_row(run, position, valid))
+    return TrainingResult(run.model.eval(), run.config, history, path, stopped_by, position.skipped)
 
 
-def check_steps(run: Run, beginning: Beginning | None, steps: int):
+def check_steps(run: Run, position: Position, beginning: Beginning | None, steps: int):
     """Raises ValueError if the first weights are past the last step; warns if the curriculum would not end."""
     first = beginning.step if beginning else 0
-    if run.position.step == first >= steps:
+    if position.step == first >= steps:
         raise ValueError(f"init_from is at step {first}: steps must be larger, got {steps}")
     curriculum = run.config.training.curriculum
     if steps <= curriculum and is_main_process():
@@ -213,62 +213,69 @@ def check_steps(run: Run, beginning: Beginning | None, steps: int):
 
 
 def run_steps(
-    run: Run, data: LabelBatch, valid: LabelBatch | None, durations: Durations, progress: bool
-) -> tuple[Run, StopReason | None]:
+    run: Run, position: Position, data: Windows, valid: Windows | None, durations: Durations, progress: bool
+) -> tuple[Position, StopReason | None]:
     """Makes the updates of a run up to its last step; adds a row to the history and saves every `eval_every` steps.
 
     A row after a skipped update is saved only where the run ends, since the weights may be the fault. The best weights
     are written before the checkpoint whose history names them, so a run that is killed in between writes them again.
 
     Returns:
-        The run at its new position, which its checkpoint holds, and why it stopped before the last step, or None.
+        The new position, which the run's checkpoint holds, and why it stopped before the last step, or None.
     """
     keep_freed_memory()
-    position, reason = run.position, None
-    model = data_parallel(run.model.train())
-    sums, began = sums_since_row(position, data.labels.device), time.monotonic() - position.seconds
-    batches = len(valid_batches(len(valid.labels), run.config.training.batch_size)) if valid else 0
-    shown = progress and is_main_process()
-    bar = ProgressBar(run.config.name, position.step, durations, batches, shown)
-    skipped, saved = SkippedUpdates(position.step), position.step
-    remove_stale_best(run)
+    remove_stale_best(run, position)
+    model, skipped, reason = data_parallel(run.model.train()), SkippedUpdates(position.step), None
+    bar = progress_bar(run, position, valid, durations, progress)
     with bar, stop_requests(durations.minutes) as stop_reason:
-        for step in range(position.step, durations.steps):
-            sums += make_update(run, model, data, step)
+        while position.step < durations.steps and not reason:
+            position = make_update(run, position, model, data)
             skipped.add(run.optimizer.skipped)
-            position = position._replace(step=step + 1, updates=position.updates + 1)
-            is_last, reads_metrics = position.step == durations.steps, position.step % METRICS_UPDATES == 0
-            evaluates = is_last or position.step % durations.eval_every == 0
-            reason = None if is_last else stop_reason()
             bar.advance()
-            if evaluates or reads_metrics or reason:
-                position = count_skipped(run, position, skipped, saved)
-            if reads_metrics:
-                bar.show(as_metrics(sums, position.updates * process_count()))
+            is_last = position.step == durations.steps
+            reason = None if is_last else stop_reason()
+            evaluates = is_last or position.step % durations.eval_every == 0
+            if evaluates or reason or position.step % METRICS_UPDATES == 0:
+                position = count_skipped(run, position, skipped)
+                bar.show(as_metrics(position.sums, position.updates * process_count()))
             if evaluates:
-                position, sums = add_row(run, position, sums, valid, began), torch.zeros_like(sums)
+                position = add_row(run, position, valid)
                 reason = patience_reason(run, position, durations) or reason
             if is_last or reason or (evaluates and not skipped.in_a_row):
-                position = position._replace(seconds=time.monotonic() - began, sums=tuple(sums.tolist()))
-                save(run, position)
-                saved = position.step
-            if reason:
-                break
-    return run._replace(position=position), reason
+                position = save(run, position)
+    return position, reason
 
 
-def remove_stale_best(run: Run):
+def remove_stale_best(run: Run, position: Position):
     """Removes the best weights of a run that this one replaces."""
-    if not run.position.history and is_main_process():
+    if not position.history and is_main_process():
         run.path.with_name(BEST).unlink(missing_ok=True)
 
 
-def add_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None, began: float) -> Position:
+def progress_bar(
+    run: Run, position: Position, valid: Windows | None, durations: Durations, progress: bool
+) -> ProgressBar:
+    """The progress bar from a position on, which only the main process shows."""
+    batches = len(valid_batches(len(valid.labels), run.config.training.batch_size)) if valid else 0
+    return ProgressBar(run.config.name, position.step, durations, batches, progress and is_main_process())
+
+
+def make_update(run: Run, position: Position, model: MusicVAE | DistributedDataParallel, data: Windows) -> Position:
+    """Makes the next update. If it is skipped, its numbers are not added; `count_skipped` corrects the count later."""
+    config, step, seed = run.config, position.step, run.identity["seed"]
+    source = process_shard(seeded(data.labels.device, "step", seed, step), config.training.batch_size)
+    batch = step_batch(data, config, step, seed, source, config.model.takes_indices)
+    numbers = as_sums(*update(model, run.optimizer, batch, config.training, step, source, run.precision))
+    sums = position.sums + torch.where(run.optimizer.skipped > 0, 0.0, numbers)
+    return position._replace(step=step + 1, updates=position.updates + 1, sums=sums)
+
+
+def add_row(run: Run, position: Position, valid: Windows | None) -> Position:
     """The position with a new row of the history; writes the weights if the row is the best so far."""
-    row = new_row(run, position, sums, valid)
-    position = position._replace(history=(*position.history, row), updates=0)
-    if is_best(position.history, run.config.training):
-        save_best(run, position._replace(seconds=time.monotonic() - began))
+    history = (*position.history, new_row(run, position, valid))
+    position = position._replace(history=history, updates=0, sums=torch.zeros_like(position.sums))
+    if is_best(history, run.config.training):
+        save_best(run, position)
     return position
 
 
@@ -280,26 +287,15 @@ def patience_reason(run: Run, position: Position, durations: Durations) -> StopR
     return "patience" if lost else None
 
 
-def make_update(run: Run, model: MusicVAE | DistributedDataParallel, data: LabelBatch, step: int) -> Tensor:
-    """Makes the update of a step; returns its numbers, see `as_sums`, or zeros if it was skipped."""
-    config, seed = run.config, run.identity["seed"]
-    source = process_shard(seeded(data.labels.device, "step", seed, step), config.training.batch_size)
-    batch = step_batch(data, config, step, seed, source, config.model.takes_indices)
-    sums = as_sums(*update(model, run.optimizer, batch, config.training, step, source, run.precision))
-    return torch.where(run.optimizer.skipped > 0, 0.0, sums)
-
-
-def count_skipped(run: Run, position: Position, skipped: SkippedUpdates, saved: int) -> Position:
+def count_skipped(run: Run, position: Position, skipped: SkippedUpdates) -> Position:
     """Counts the updates that were skipped since the last call, and warns about them.
-
-    `saved` is the step of the run's last checkpoint.
 
     Raises:
         TrainingDiverged: three updates in a row were skipped.
     """
     count = skipped.read()
     if skipped.diverged_at:
-        raise TrainingDiverged(divergence_line(run, skipped.diverged_at, saved))
+        raise TrainingDiverged(divergence_line(run, position, skipped.diverged_at))
     if count and is_main_process():
         cause = "their loss or a gradient was NaN or infinite"
         warnings.warn(f"updates skipped up to step {position.step:,}: {count}, because {cause}", stacklevel=4)
@@ -309,22 +305,17 @@ def count_skipped(run: Run, position: Position, skipped: SkippedUpdates, saved: 
 # ---- Rows of the history, and files ----
 
 
-def new_row(run: Run, position: Position, sums: Tensor, valid: LabelBatch | None) -> HistoryRow:
+def new_row(run: Run, position: Position, valid: Windows | None) -> HistoryRow:
     """The row of the history for a position: metrics since the last row, and of the held-out windows."""
-    metrics = as_metrics(sums, position.updates * process_count())
+    metrics = as_metrics(position.sums, position.updates * process_count())
     measured = None
     if valid:
         measured = validate(run.model, valid, run.config.converter, run.config.training, position.step, run.precision)
     return HistoryRow(position.step, metrics, measured)
 
 
-def sums_since_row(position: Position, device: torch.device) -> Tensor:
-    """The sums of `as_sums` over the updates since the last row, [4]; zeros if there were none."""
-    return torch.tensor(position.sums or (0.0,) * 4, device=device)
-
-
-def save(run: Run, position: Position):
-    """Writes the checkpoint of a run at a position. Every process has to call it; the main one writes.
+def save(run: Run, position: Position) -> Position:
+    """Writes the checkpoint of a run, and returns the position with its step. Every process calls it, one writes.
 
     Raises:
         ValueError: the disk is full, or the file cannot be written for another reason.
@@ -333,6 +324,7 @@ def save(run: Run, position: Position):
         write(run, run.path, position, run.optimizer)
     if process_count() > 1:
         dist.barrier()  # no process may return before the file exists
+    return position._replace(saved=position.step)
 
 
 def save_best(run: Run, position: Position):
@@ -348,6 +340,7 @@ def save_best(run: Run, position: Position):
 def write(run: Run, path: Path, position: Position, optimizer: Adam | None):
     """Writes the weights of a run at a position to a file; an earlier file stays if that fails, with a ValueError."""
     try:
+        position = position._replace(seconds=time.monotonic() - run.began)
         content = run.identity | {"precision": run.precision} | position_to_dict(position)
         save_checkpoint(path, run.model, run.config, content, optimizer)
     except (OSError, RuntimeError) as fault:  # torch raises the latter where a disk is full
@@ -360,9 +353,9 @@ def write(run: Run, path: Path, position: Position, optimizer: Adam | None):
 # ---- Lines for the user ----
 
 
-def divergence_line(run: Run, step: int, saved: int) -> str:
-    """The line that says where a run diverged and what to do; `saved` is the step of its last checkpoint."""
-    rate = recipe_learning_rate(run.config.training, step - 1)
+def divergence_line(run: Run, position: Position, step: int) -> str:
+    """The line that says at which step a run diverged and what to do."""
+    rate, saved = recipe_learning_rate(run.config.training, step - 1), position.saved
     kept = f"The checkpoint of step {saved:,} in {run.path} is whole: start from it with --init-from (init_from=), in"
     return (
         f"the loss or a gradient was NaN or infinite in {MAX_IN_A_ROW} updates in a row, up to step {step:,}, where "
@@ -372,23 +365,23 @@ def divergence_line(run: Run, step: int, saved: int) -> str:
     )
 
 
-def finished_line(run: Run, steps: int, stopped_by: StopReason | None) -> str:
+def finished_line(run: Run, position: Position, steps: int, stopped_by: StopReason | None) -> str:
     """The line that says that a run has nothing left to do: at its last step, or out of patience before it."""
     if stopped_by:
-        why = patience_line(run.position.history, run.config.training)
+        why = patience_line(position.history, run.config.training)
         return f"{run.path} is finished: {why}. Ask for more patience, or use another folder."
-    return f"{run.path} is finished: {run.position.step} steps of {steps}. Ask for more steps, or use another folder."
+    return f"{run.path} is finished: {position.step} steps of {steps}. Ask for more steps, or use another folder."
 
 
-def stop_line(run: Run, steps: int, stopped_by: StopReason, resume: bool) -> str:
+def stop_line(run: Run, position: Position, steps: int, stopped_by: StopReason, resume: bool) -> str:
     """The line that says where a run stopped and how to continue it, or why it is finished."""
     if stopped_by == "patience":
-        why = patience_line(run.position.history, run.config.training)
-        saved, best = f"Saved at step {run.position.step:,} of {steps:,} in {run.path}", run.path.with_name(BEST)
+        why = patience_line(position.history, run.config.training)
+        saved, best = f"Saved at step {position.step:,} of {steps:,} in {run.path}", run.path.with_name(BEST)
         return f"Out of patience: {why}. {saved}{f'; the best weights are in {best}' if best.exists() else ''}."
     why = {"interrupt": "Interrupted", "time": "Out of time"}[stopped_by]
     how = "run the same cell or command again" if resume else "train with resume=True and the same arguments"
-    return f"{why}: saved at step {run.position.step:,} of {steps:,} in {run.path}. To continue, {how}."
+    return f"{why}: saved at step {position.step:,} of {steps:,} in {run.path}. To continue, {how}."
 
 
 # ---- First weights ----
@@ -453,12 +446,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def check_seed(seed: int):
-    """Raises ValueError for a seed that not every source of random numbers takes, such as that of the split."""
-    if checked_count("seed", seed, least=0) >= 2**63:
-        raise ValueError(f"seed must be below 2^63, got {seed}")
-
-
 def read_sets(options: argparse.Namespace, config: Config) -> tuple[SongDataset, SongDataset]:
     """Reads the songs to train on and the held-out songs; the main process fills a shared cache before others do."""
     join_process_group(process_device(options.device))
@@ -510,7 +497,7 @@ def chosen_config(options: argparse.Namespace) -> Config:
 def check_options(options: argparse.Namespace, config: Config):
     """Raises ValueError for a wrong option, before any song is read."""
     read_intake(options)
-    check_seed(options.seed)
+    checked_seed(options.seed)
     check_folder(checked_path("--out", options.out))
     check_shares(options.valid)
     chosen_precision(process_device(options.device), options.precision)  # raises ValueError for one not run here

@@ -34,7 +34,8 @@ from engine.rng import seeded
 from generate import TrainedModel
 from midi_utils import Converter, Windows, load_midi, load_songs
 from model import ModelConfig, MusicVAE
-from training.batches import LabelBatch, batch_tensors, labels_at
+from music.converter import take
+from training.batches import batch_tensors
 from training.updates import update
 
 IMPORTED = time.perf_counter()
@@ -72,12 +73,12 @@ def training(row: Row, config: Config, folder: Path, make_optimizer: Callable[[M
     device = torch.device(row.device)
     model = MusicVAE(config.model).to(device).train()
     optimizer, indices = make_optimizer(model), torch.arange(row.batch)
-    data = LabelBatch(torch.as_tensor(random_labels(config.model, row.batch)).to(device), None, None)
+    data = Windows(torch.as_tensor(random_labels(config.model, row.batch)).to(device), None)
     steps = iter(range(10**9))
     keep_freed_memory()
 
     def step():
-        windows, k = labels_at(data, indices), next(steps)
+        windows, k = take(data, indices), next(steps)
         batch = batch_tensors(windows, config.converter, indices=config.model.takes_indices)
         update(model, optimizer, batch, config.training, k, seeded(device, "step", 0, k), row.precision)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-SEEDS = range(-(2**63), 2**64)  # what `torch.Generator.manual_seed` takes
+SEEDS = range(2**63)  # what PyTorch's generators and NumPy's both take
 MAX_LETTERS = 60  # of a value that a message shows
 
 
@@ -84,10 +84,10 @@ def checked_temperature(value) -> float:
 
 
 def checked_seed(value) -> int:
-    """A seed of PyTorch's generators."""
+    """A seed of random numbers."""
     number = plain(value)
     if not is_whole(number) or int(number) not in SEEDS:
-        raise ValueError(f"seed must be a whole number from -2^63 to 2^64 - 1, got {described(value)}")
+        raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1, got {described(value)}")
     return int(number)
 
 

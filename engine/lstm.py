@@ -1,4 +1,4 @@
-"""LSTM layers, which run whole sequences; core_steps.py and roll_out.py take the steps of a sample.
+"""LSTM layers, which run whole sequences; core_steps.py and single_sequence.py take the steps of a sample.
 
 Every backend computes the same function:
 

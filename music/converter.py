@@ -452,10 +452,10 @@ def largest_classes(outputs: Tensor, *depths: int) -> Tensor:
     return torch.stack([part.argmax(-1) for part in outputs.split(depths, -1)], -1)
 
 
-def take(windows: Windows, part: slice | np.ndarray) -> Windows:
+def take(windows: Windows, part: slice | np.ndarray | Tensor) -> Windows:
     """Some windows, by a slice or their indices, without their positions in their song."""
     checked_type("windows", windows, Windows, "windows, as converter.to_arrays makes them")
-    checked_type("part", part, slice | np.ndarray, "a slice, such as slice(k, k + 1)")
+    checked_type("part", part, slice | np.ndarray | Tensor, "a slice, such as slice(k, k + 1)")
     columns = windows.labels, windows.lengths, windows.controls
     return Windows(*(None if column is None else column[part] for column in columns))
 

@@ -9,6 +9,7 @@ from checkpoint import check_file, read_checkpoint
 from console import errors_in_a_line, say
 from corpus import add_corpus_arguments
 from generate import TrainedModel
+from model import parameter_count
 from paper.json_results import to_plain, write_json
 from paper.prior_choice import SAMPLES, STANDARD_NORMAL
 
@@ -43,7 +44,7 @@ def describe(trained: TrainedModel, run: dict) -> dict:
     """The fields of a result that describe the model and its training."""
     return {
         "preset": trained.config.name,
-        "parameters": trained.model.parameter_count,
+        "parameters": parameter_count(trained.model),
         "steps": run.get("step"),
         "minutes": run.get("seconds") and round(run["seconds"] / 60, 1),
         "seed": run.get("seed"),

@@ -90,7 +90,7 @@ def write_pages(
 
 def real_pieces(songs: SongDataset, count: int, seed: int, qpm: float) -> tuple[list[PrettyMIDI], list[str]]:
     """Windows of as many songs, drawn at random, and the names of these songs."""
-    rng = np.random.default_rng(seed % 2**64)  # as PyTorch takes a seed below 0, which NumPy refuses
+    rng = np.random.default_rng(seed)
     chosen = rng.choice(len(songs.names), min(count, len(songs.names)), replace=False)
     windows = [int(rng.choice(np.flatnonzero(songs.song == song))) for song in chosen]
     midis = [songs.converter.from_arrays(songs.labels[k], qpm) for k in windows]

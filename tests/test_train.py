@@ -433,8 +433,8 @@ def test_the_command_leaves_out_sources_of_the_manifest(tmp_path, monkeypatch):
     [
         (["--config", "cat-mel_2bar_tny"], "did you mean cat-mel_2bar_tiny"),
         (["--config", "cat-mel_2bar_tiny"], "nowhere"),
-        (["--config", "cat-mel_2bar_tiny", "--seed", "-1"], "seed must be a whole number of at least 0, got -1"),
-        (["--config", "cat-mel_2bar_tiny", "--seed", str(2**63)], "seed must be below 2.63, got 9223372036854775808"),
+        (["--config", "cat-mel_2bar_tiny", "--seed", "-1"], "seed must be a whole number from 0 to 2.63 - 1, got -1"),
+        (["--config", "cat-mel_2bar_tiny", "--seed", str(2**63)], "seed must be a whole number from 0 to .*, got 922"),
         (["--config", "cat-mel_2bar_tiny", "--steps", "0"], "steps must be a whole number of at least 1, got 0"),
         (["--config", "cat-mel_2bar_tiny", "--patience", "1", "--valid", "0"], "patience compares held-out songs"),
         (["--config", "cat-mel_2bar_tiny", "--minutes", "nan"], "minutes must be a number above 0"),

@@ -14,6 +14,7 @@ from configs import Config
 from engine.rng import RandomSource, integers, own_rows, seeded, uniform
 from loss import segments_at
 from midi_utils import Converter, SongDataset, Windows
+from music.converter import take
 from music.song_cache import Rows
 
 REKEY_RANGE = (-5, 6)  # semitones from the key of a window to one drawn at random, both ends included
@@ -30,14 +31,6 @@ def batch_indices(step: int, batch_size: int, n: int, seed: int) -> Tensor:
     first, last = step * batch_size, (step + 1) * batch_size
     epochs = range(first // n, (last - 1) // n + 1)
     return torch.cat([epoch_order(seed, e, n)[max(first - e * n, 0) : last - e * n] for e in epochs])
-
-
-class LabelBatch(NamedTuple):
-    """Labels of some windows, or of a whole data set, on the device."""
-
-    labels: "Tensor | OnDisk"  # [n, steps, ...], see `Windows`
-    lengths: Tensor | None  # [n] or [n, segments]; None if every window is full
-    controls: "Tensor | OnDisk | None"  # [n, steps]
 
 
 class Batch(NamedTuple):
@@ -68,11 +61,15 @@ def as_tensor(array: np.ndarray) -> Tensor:
     return torch.as_tensor(array.astype(np.int16) if array.dtype == np.uint16 else array)
 
 
-def labels_on(device: torch.device, dataset: SongDataset) -> LabelBatch:
-    """Moves the integer labels of a data set to a device, where one-hot frames are made batch by batch."""
+def labels_on(device: torch.device, dataset: SongDataset) -> Windows:
+    """Moves the integer labels of a data set to a device, where one-hot frames are made batch by batch.
+
+    Returns:
+        Tensors, or `OnDisk`, in place of arrays. `lengths` is None if every window is full.
+    """
     full = bool((np.asarray(dataset.lengths) == dataset.converter.steps).all())
     columns = (dataset.labels, None if full else dataset.lengths, dataset.controls)
-    return LabelBatch(*(None if column is None else _on(device, column) for column in columns))
+    return Windows(*(None if column is None else _on(device, column) for column in columns))
 
 
 def _on(device: torch.device, column: np.ndarray | Rows) -> Tensor | OnDisk:
@@ -80,13 +77,8 @@ def _on(device: torch.device, column: np.ndarray | Rows) -> Tensor | OnDisk:
     return OnDisk(column, device) if isinstance(column, Rows) else as_tensor(column).to(device)
 
 
-def labels_at(data: LabelBatch, indices: Tensor) -> LabelBatch:
-    """Selects windows by their indices."""
-    return LabelBatch(*(None if array is None else array[indices] for array in data))
-
-
 def batch_tensors(
-    windows: LabelBatch,
+    windows: Windows,
     converter: Converter,
     semitones: Tensor | None = None,
     source: RandomSource = None,
@@ -95,13 +87,13 @@ def batch_tensors(
     """Converts the labels of a batch to the model's tensors.
 
     Args:
-        windows: labels of n windows.
+        windows: n of those of `labels_on`.
         converter: the converter that made them.
         semitones: transposition of each window, [n]; none when None.
         source: random source of note dropout, for the converters that have it.
         indices: class indices in place of one-hot frames, with which the model is faster.
     """
-    labels, lengths, controls = windows
+    labels, lengths, controls = windows[:3]
     if semitones is not None and controls is not None:
         controls = converter.transpose_controls(labels, controls, semitones)
     if semitones is not None:
@@ -112,7 +104,7 @@ def batch_tensors(
 
 
 def step_batch(
-    data: LabelBatch, config: Config, step: int, seed: int, source: RandomSource, indices: bool = False
+    data: Windows, config: Config, step: int, seed: int, source: RandomSource, indices: bool = False
 ) -> Batch:
     """Makes the batch of a step, or the shard of it that belongs to a process.
 
@@ -121,7 +113,7 @@ def step_batch(
     of which stay in the batch.
 
     Args:
-        data: labels of the data set.
+        data: the data set, as `labels_on` returns it.
         config: the preset.
         step: global step.
         seed: seed of the run.
@@ -139,9 +131,9 @@ def step_batch(
     return cut_windows(batch, segments // segments_at(step, segments=segments, curriculum=recipe.curriculum))
 
 
-def recombined(data: LabelBatch, order: Tensor, config: Config, source: RandomSource) -> LabelBatch:
+def recombined(data: Windows, order: Tensor, config: Config, source: RandomSource) -> Windows:
     """The windows of a process's share of `order`, some of them mixed with or rearranged by others of the batch."""
-    windows, recipe = labels_at(data, own_rows(order, source)), config.training
+    windows, recipe = take(data, own_rows(order, source)), config.training
     if recipe.mixed:
         others = data.labels[own_rows(order.roll(1), source)]
         windows = windows._replace(labels=config.converter.mix(windows.labels, others, recipe.mixed, source))
@@ -153,7 +145,7 @@ def recombined(data: LabelBatch, order: Tensor, config: Config, source: RandomSo
 
 
 def rekeyed(
-    batch: Batch, windows: LabelBatch, semitones: Tensor | None, config: Config, source: RandomSource, indices: bool
+    batch: Batch, windows: Windows, semitones: Tensor | None, config: Config, source: RandomSource, indices: bool
 ) -> Batch:
     """A batch whose targets and chords are, in a random share of the windows, in a key that is drawn at random."""
     moved = draw_semitones(*REKEY_RANGE, windows.labels, source)

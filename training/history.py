@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 
 class Metrics(NamedTuple):
     """Means over windows.
@@ -36,9 +39,10 @@ class Position(NamedTuple):
     step: int = 0  # updates made, counted on from the step of the first weights
     history: tuple[HistoryRow, ...] = ()
     seconds: float = 0.0  # duration of the run
-    sums: tuple[float, ...] = ()  # loss, reconstruction, KL in nats and accuracy, over the updates since the last row
+    sums: Tensor = torch.zeros(4)  # loss, reconstruction, KL in nats, accuracy over the updates since the last row
     updates: int = 0  # updates since the last row, without those that were skipped
     skipped: int = 0  # updates of the run that were skipped because the loss or a gradient was NaN or infinite
+    saved: int = 0  # step of the last checkpoint; 0 before the first
 
 
 def position_to_dict(position: Position) -> dict:
@@ -46,7 +50,7 @@ def position_to_dict(position: Position) -> dict:
     rows = [[step, list(train), valid and list(valid)] for step, train, valid in position.history]
     content = {"step": position.step, "history": rows, "seconds": position.seconds}
     if position.updates:
-        content |= {"sums": list(position.sums), "updates": position.updates}
+        content |= {"sums": position.sums.tolist(), "updates": position.updates}
     if position.skipped:
         content["skipped"] = position.skipped
     return content
@@ -55,6 +59,6 @@ def position_to_dict(position: Position) -> dict:
 def position_from_dict(content: dict) -> Position:
     """Restores what `position_to_dict` converted; a checkpoint of an earlier version may lack the seconds."""
     rows = (HistoryRow(step, Metrics(*train), valid and Metrics(*valid)) for step, train, valid in content["history"])
-    sums, updates = tuple(content.get("sums", ())), content.get("updates", 0)
+    sums, updates = torch.tensor(content.get("sums", [0.0] * 4)), content.get("updates", 0)
     seconds, skipped = content.get("seconds", 0.0), content.get("skipped", 0)
-    return Position(content["step"], tuple(rows), seconds, sums, updates, skipped)
+    return Position(content["step"], tuple(rows), seconds, sums, updates, skipped, saved=content["step"])

@@ -5,6 +5,7 @@ equal, so that a resumed run has the same bits as an uninterrupted one.
 """
 
 import hashlib
+import time
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,8 +29,8 @@ from training.processes import from_main_process
 FINGERPRINT_WINDOWS = 4096  # windows that `fingerprint` reads at a time, since a set may be larger than memory
 # Names of fields of a run's identity in messages
 SHOWN_AS = {"beginning": "start (init_from, freeze_encoder)", "held_out": "set of held-out songs"}
-# Fields that a run takes from its first weights
-SIZES = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden", "upper")
+# Fields of a `ModelConfig` that a run takes from its first weights
+ADOPTED = ("z_size", "enc_rnn_size", "dec_rnn_size", "nade_num_hidden", "upper")
 LEVELS = ("segments", "encoder_segments")  # if both models have more than one
 
 
@@ -43,15 +44,15 @@ class Beginning(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run that is ready to continue."""
+    """What stays the same while a run goes on; its `Position` is what changes."""
 
     config: Config
     model: MusicVAE
     optimizer: Adam
     path: Path  # of its checkpoint
     identity: dict  # what a resumed run must share: preset, seed, data, first weights
-    position: Position
     precision: str  # of the matrix products, 'float32' or 'bfloat16'
+    began: float  # when it would have begun, by `time.monotonic`, if it had never been stopped
 
 
 def start_run(
@@ -65,8 +66,8 @@ def start_run(
     device: torch.device,
     seed: int,
     precision: str = "auto",
-) -> Run:
-    """Prepares a run at its first step or, with `resume`, at the checkpoint found at `path`.
+) -> tuple[Run, Position]:
+    """Prepares a run, and where it stands: at its first step or, with `resume`, at the checkpoint found at `path`.
 
     Args:
         config: the preset; sizes come from `beginning`.
@@ -98,7 +99,8 @@ def start_run(
     if resume and path.exists():
         position, stored = restore(path, identity, model, optimizer, device)
     chosen = from_main_process(precision_to_resume(precision, stored, device))
-    return Run(config, model, optimizer, path, identity, position, chosen)
+    run = Run(config, model, optimizer, path, identity, chosen, time.monotonic() - position.seconds)
+    return run, position._replace(sums=position.sums.to(device))
 
 
 def check_songs(config: Config, dataset: SongDataset):
@@ -143,14 +145,14 @@ def with_sizes_of(config: ModelConfig, other: ModelConfig) -> ModelConfig:
     Raises:
         ValueError: they differ in something else; names it.
     """
-    sizes = *SIZES, *(name for name in LEVELS if min(getattr(config, name), getattr(other, name)) > 1)
+    adopted = *ADOPTED, *(name for name in LEVELS if min(getattr(config, name), getattr(other, name)) > 1)
     ours, theirs = (
-        {name: value for name, value in asdict(c).items() if name not in (*sizes, "dropout_keep_prob")}
+        {name: value for name, value in asdict(c).items() if name not in (*adopted, "dropout_keep_prob")}
         for c in (config, other)
     )
     if ours != theirs:
         raise ValueError(f"init_from is a model of another kind: {difference(theirs, ours)}")
-    return replace(config, **{name: getattr(other, name) for name in sizes})
+    return replace(config, **{name: getattr(other, name) for name in adopted})
 
 
 def fingerprint(dataset: SongDataset) -> str:

@@ -22,9 +22,10 @@ from loss import (
     reconstruction_loss,
     sampling_probability_at,
 )
-from midi_utils import Converter
+from midi_utils import Converter, Windows, evenly
 from model import MusicVAE
-from training.batches import Batch, LabelBatch, batch_tensors, labels_at
+from music.converter import take
+from training.batches import Batch, batch_tensors
 from training.history import Metrics
 from training.processes import process_count, process_shard
 
@@ -175,13 +176,13 @@ def as_metrics(sums: Tensor, count: float) -> Metrics:
 
 def valid_batches(n: int, batch_size: int) -> tuple[Tensor, ...]:
     """Returns the indices of the held-out windows that are measured, out of n, batch by batch."""
-    return torch.linspace(0, n - 1, min(n, VALID_WINDOWS)).round().long().split(batch_size)
+    return torch.as_tensor(evenly(n, VALID_WINDOWS)).split(batch_size)
 
 
 @torch.no_grad()
 def validate(
     model: MusicVAE,
-    data: LabelBatch,
+    data: Windows,
     converter: Converter,
     recipe: TrainingConfig,
     step: int,
@@ -201,7 +202,7 @@ def validate(
         source = process_shard(generator, len(indices))
         own = own_rows(indices, source)
         if len(own):  # a process without windows in the last batch may skip its draws: none follow
-            batch = batch_tensors(labels_at(data, own), converter, indices=model.config.takes_indices)
+            batch = batch_tensors(take(data, own), converter, indices=model.config.takes_indices)
             losses = compute_loss(
                 model, batch, beta=beta, free_bits=recipe.free_bits, source=source, precision=precision
             )

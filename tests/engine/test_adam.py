@@ -69,15 +69,16 @@ FIRST_STEP = """
 import sys
 import torch
 from engine.adam import Adam
-from training.batches import LabelBatch, batch_tensors, labels_at
+from training.batches import batch_tensors
 from configs import CONFIGS
 from engine.rng import seeded
+from midi_utils import Windows
 from model import MusicVAE
 from training.updates import update
 
 config = CONFIGS["cat-mel_2bar_tiny"]
 model = MusicVAE(config.model).train()
-labels = labels_at(LabelBatch(torch.zeros(4, 32, dtype=torch.uint8), None, None), torch.arange(4))
+labels = Windows(torch.zeros(4, 32, dtype=torch.uint8), None)
 update(model, Adam(model), batch_tensors(labels, config.converter), config.training, 0, seeded("cpu", 0))
 print("torch._dynamo" in sys.modules)
 """

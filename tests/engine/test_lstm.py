@@ -16,7 +16,7 @@ from engine.kernels import prepare_linear
 from engine.lstm import LstmLayer
 from engine.precision import autocast
 from engine.rng import Shard, seeded
-from engine.roll_out import draw_steps
+from engine.single_sequence import draw_steps
 from engine.softmax import draw_classes
 from helpers import made_songs, needs_bfloat16
 from model import MusicVAE
@@ -262,7 +262,7 @@ def test_one_call_draws_the_frames_of_a_call_per_step(monkeypatch, config, tempe
 
     drawn = [sample(), sample()]
     assert len(calls) == 2
-    monkeypatch.setattr(model, "one_kernel_per_roll_out", lambda *given: False)
+    monkeypatch.setattr(model, "one_kernel_per_sequence", lambda *given: False)
     expected = sample()
     assert len(calls) == 2
     assert torch.equal(torch.stack(drawn), torch.stack([expected, expected]))

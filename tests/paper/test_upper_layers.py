@@ -45,7 +45,7 @@ def test_parameters_between_the_segments_and_z_are_those_that_steps_do_not_need(
         for changes in ({"upper": kind}, {"segments": 1, "encoder_segments": 1, "z_size": width})
     )
     posterior = sum(p.numel() for p in (*flat.encoder.mu.parameters(), *flat.encoder.sigma.parameters()))
-    assert parameter_count(upper_layers(model)) == model.parameter_count - (flat.parameter_count - posterior)
+    assert parameter_count(upper_layers(model)) == parameter_count(model) - (parameter_count(flat) - posterior)
 
 
 def test_the_command_compares_both_kinds(tmp_path, corpus_arguments, capsys):

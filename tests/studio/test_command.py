@@ -979,7 +979,7 @@ def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder
         (["generate", "--variation", "-0.1"], "variation must be a number from 0 to 1, got -0.1"),
         (["generate", "--temperature", "nan"], "temperature must be 0"),
         (["generate", "--tempo", "0"], "qpm is 0.0; give quarters per minute"),
-        (["generate", "--seed", str(2**64)], "seed must be a whole number from -2\\^63"),
+        (["generate", "--seed", str(2**63)], "seed must be a whole number from 0 to 2\\^63"),
         (["generate", "--velocity", "128"], "velocity must be a number from 1 to 127"),
         (["continue", "none.mid", "--from-bar", "0"], "from-bar must be a whole number of at least 1"),
         (["continue", "none.mid", "--clip-bars", "0"], "clip-bars must be a whole number of at least 1"),
@@ -1002,7 +1002,7 @@ def test_what_a_tool_cannot_do_ends_the_command_with_a_line(words, error, folder
         (["page", "--count", "0"], "count must be a whole number of at least 1"),
         (["page", "--temperature", "-1"], "temperature must be 0"),
         (["page", "--tempo", "0"], "qpm is 0.0; give quarters per minute"),
-        (["page", "--seed", str(2**64)], "seed must be a whole number from -2\\^63"),
+        (["page", "--seed", str(2**63)], "seed must be a whole number from 0 to 2\\^63"),
     ],
 )
 def test_an_option_out_of_range_is_refused_before_a_model_is_loaded(words, error, folder, tmp_path, capsys):

@@ -8,8 +8,9 @@ import torch
 
 from engine.rng import seeded
 from helpers import made_songs, shrink, untrained
+from midi_utils import Windows
 from music.labels import FIRST_PITCH
-from training.batches import LabelBatch, batch_indices, batch_tensors, labels_on, rearranged, step_batch
+from training.batches import batch_indices, batch_tensors, labels_on, rearranged, step_batch
 from training.updates import compute_loss
 
 
@@ -45,7 +46,7 @@ def test_mixing_takes_drums_from_the_window_before():
     config = shrink("cat-drums_2bar_tiny", bars=2)
     config = replace(config, training=replace(config.training, batch_size=400, mixed=0.5))
     labels = torch.as_tensor(np.random.default_rng(1).integers(0, 512, (400, config.model.steps)))
-    data = LabelBatch(labels, None, None)
+    data = Windows(labels, None)
     batch = step_batch(data, config, 0, 0, seeded("cpu", "step", 0))
     order = batch_indices(0, 400, 400, 0)
     hits = [labels[k][..., None] >> torch.arange(9) & 1 for k in (order, order.roll(1))]
@@ -73,7 +74,7 @@ def test_the_given_share_of_windows_is_rearranged():
     config = shrink("hier-mel_16bar_tiny", bars=2, transpose_range=(0, 0), rearranged=0.5)
     config = replace(config, training=replace(config.training, batch_size=400))
     labels = torch.arange(400)[:, None].expand(400, config.model.steps) % 90  # one label throughout
-    batch = step_batch(LabelBatch(labels, None, None), config, 0, 0, seeded("cpu", "step", 0))
+    batch = step_batch(Windows(labels, None), config, 0, 0, seeded("cpu", "step", 0))
     order = batch_indices(0, 400, 400, 0)
     found = batch.inputs.argmax(-1)
     from_others = (found == labels[order.roll(-1)]).all(1)

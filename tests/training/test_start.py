@@ -202,10 +202,8 @@ def test_adam_takes_beta2_from_the_recipe(tiny, tmp_path):
     config, songs = tiny
     config = replace(config, training=replace(config.training, beta2=0.0))
     train(config, songs, out_dir=tmp_path, steps=2, **QUIET)
-    optimizer = start_run(
-        config, songs, None, None, False, tmp_path / CHECKPOINT, True, torch.device("cpu"), 0
-    ).optimizer
-    assert optimizer.beta2 == 0.0
+    run, _ = start_run(config, songs, None, None, False, tmp_path / CHECKPOINT, True, torch.device("cpu"), 0)
+    assert run.optimizer.beta2 == 0.0
 
 
 def test_weights_of_another_preset_are_refused(tiny, tmp_path):

@@ -15,7 +15,7 @@ from model import MusicVAE
 from train import read_beginning, train
 from training.batches import Batch, labels_on
 from training.start import load_beginning
-from training.updates import clip_gradients, update, validate
+from training.updates import VALID_WINDOWS, clip_gradients, update, valid_batches, validate
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,10 @@ def test_dropout_is_active_in_training_only(tiny, tmp_path):
     wet = [validate(model, data, c.converter, c.training, 0) for c in (config, dry)]
     assert wet[0] == wet[1]
     assert model.training
+
+
+def test_held_out_windows_are_indices_of_the_set_also_where_float32_has_no_such_number():
+    n = 2**24 + 4
+    indices = torch.cat(valid_batches(n, 100))
+    assert (len(indices), indices[0], indices[-1]) == (VALID_WINDOWS, 0, n - 1)
+    assert indices.dtype == torch.int64

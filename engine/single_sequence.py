@@ -27,7 +27,7 @@ class StepLayer(NamedTuple):
     c: Tensor | None = None  # the same, float32
 
 
-def one_kernel_per_roll_out(batch: int, device: torch.device, dtype: torch.dtype) -> bool:
+def one_kernel_per_sequence(batch: int, device: torch.device, dtype: torch.dtype) -> bool:
     """Returns whether `draw_steps` runs: for a single sequence, whose products read weights that are not packed."""
     return batch == 1 and fused_available(device, dtype)
 
