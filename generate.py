@@ -72,6 +72,7 @@ from training.processes import check_device
 
 GPU_BATCH = 256  # windows that a GPU encodes at a time
 CPU_ENCODE_BATCH = 64  # windows that a CPU encodes at a time; its caches hold the states of these between two steps
+QPM = 120.0  # of new music where no tempo is given, in quarter notes per minute
 PRIOR_WIDTH = 0.8  # factor on the standard deviation of a fitted prior, where none is given: see paper/prior_choice.py
 PRIOR_WINDOWS = 24_576  # largest number of windows that a prior is fitted to: 384 Gaussians
 
@@ -216,7 +217,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         controls: Controls | None = None,
         seed: int | None = None,
         generator: Generator | None = None,
-        qpm: float = 120.0,
+        qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
         """Makes n new pieces from latent vectors of `draw_z`.
@@ -232,7 +233,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
                 - values, [length, control_depth] or [n, length, control_depth].
             seed: integer that makes the result repeatable; None draws from PyTorch's global generator.
             generator: in place of a seed, a generator on the model's device.
-            qpm: tempo in quarter notes per minute.
+            qpm: tempo in quarter notes per minute; QPM when None.
             program: General MIDI program, from 0, of all tracks or one per track; the converter's own when None.
 
         Raises:
@@ -337,7 +338,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         controls: Controls | None = None,
         seed: int | None = None,
         generator: Generator | None = None,
-        qpm: float = 120.0,
+        qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
         """Makes a piece of each latent vector z [n, Z], a tensor or an array. All other arguments: see `sample`."""
@@ -356,7 +357,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         controls: Controls | None = None,
         seed: int | None = None,
         generator: Generator | None = None,
-        qpm: float = 120.0,
+        qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
         """Decodes the posterior mean of each window, free-running, without the original's steps.
@@ -390,7 +391,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         controls: Controls | None = None,
         seed: int | None = None,
         generator: Generator | None = None,
-        qpm: float = 120.0,
+        qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
         """Decodes points on the arc between the posterior means of two windows, see `slerp`.
@@ -505,8 +506,10 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
                 )
         return concatenated(found)
 
-    def _write(self, outputs: Tensor, controls: Tensor | None, qpm: float, program: Programs) -> list[PrettyMIDI]:
-        labels = self.converter.from_tensors(outputs)
+    def _write(
+        self, outputs: Tensor, controls: Tensor | None, qpm: float | None, program: Programs
+    ) -> list[PrettyMIDI]:
+        labels, qpm = self.converter.from_tensors(outputs), QPM if qpm is None else qpm
         chords = [None] * len(labels)
         if self.converter.chords and controls is not None:
             chords = torch.where(controls.any(-1), controls.argmax(-1), -1).cpu()

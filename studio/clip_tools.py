@@ -168,7 +168,7 @@ class ClipTools:
         temperature: float = 1.0,
         seed: int | None = None,
         generator: Generator | None = None,
-        qpm: float = 120.0,
+        qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
         """Makes n new pieces of any number of bars: a first window from the prior, which goes on as in `continue_clip`.
@@ -190,8 +190,8 @@ class ClipTools:
             else:
                 z = torch.cat([first, self._next_z(first, more, variation, source)])
                 line = self._new_line(z, steps, chords, temperature, source)
-            pieces.append(Clip(line, chords, qpm, program))
-        return [self._written(piece) for piece in pieces]
+            pieces.append(Clip(line, chords))
+        return [self._written(piece, qpm, program) for piece in pieces]
 
     def reconstruct_clip(
         self,

@@ -80,7 +80,6 @@ def add_dial_argument(parser: argparse.ArgumentParser, dial: float | None = None
 
 def generate_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """New pieces, one by one."""
-    playing = playing | {"qpm": 120.0} if options.tempo is None else playing
     yield from new_pieces(trained, (model_name(options.path),), options, playing)
 
 
