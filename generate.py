@@ -65,7 +65,6 @@ from music.labels import NO_NOTE
 from music.performance import PADDING
 from prior import FITS, SequencePrior
 from studio import command
-from studio.compose import ComposeTools
 from studio.directions import DirectionTools
 from studio.near import NearTools
 from training.processes import check_device
@@ -95,13 +94,12 @@ class Encoding(NamedTuple):
         return kl_divergence(Normal(self.mu, self.sigma))
 
 
-class TrainedModel(NearTools, ComposeTools, DirectionTools):
+class TrainedModel(NearTools, DirectionTools):
     """A trained model with its preset: music in, music out.
 
-    The methods for clips are in studio/clip_tools.py (`clip`, `continue_clip`, `groove` and others), those near a song
-    in studio/near.py (`vary`, `personalize`), and those for whole pieces in studio/compose.py (`compose`,
-    `fit_sequence_prior`); NearTools and ComposeTools extend ClipTools. Those for attributes are in
-    studio/directions.py.
+    Its other methods are in studio/, where each file extends the one before: clip_tools.py (`clip`, `reconstruct_clip`,
+    `interpolate_clips`, `groove` and others), compose.py (new music: `sample_clips`, `continue_clip`, `compose`), and
+    near.py (`vary`, `personalize`). Those for attributes are in directions.py.
 
     Args:
         model: put into evaluation mode.
