@@ -50,8 +50,6 @@ from midi_utils import (
     Converter,
     GrooveConverter,
     Midi,
-    MultitrackConverter,
-    PianoConverter,
     SongDataset,
     Windows,
     as_midi,
@@ -61,7 +59,6 @@ from model import MusicVAE
 from music.chords import chords_to_controls
 from music.clips import Clip
 from music.converter import Programs, as_array, concatenated, take
-from music.labels import NO_NOTE
 from music.performance import PADDING
 from prior import FITS, SequencePrior
 from studio import command
@@ -470,15 +467,8 @@ class TrainedModel(NearTools, DirectionTools):
 
     def _as_windows(self, music: Music) -> Windows:
         windows = music if isinstance(music, Windows) else self._one_window_each(music)
-        check_windows(windows, self.converter, self._label_classes())
+        check_windows(windows, self.converter)
         return windows
-
-    def _label_classes(self) -> tuple[int, ...]:
-        """Number of classes of each part of a label; labels that are neither classes nor lists are bits."""
-        if isinstance(self.converter, PianoConverter):
-            return (NO_NOTE + 1,)
-        model = self.model.config
-        return model.output_depths if model.output_kind.one_hot else (2**model.output_depth,)
 
     def _one_window_each(self, music: Midi | Iterable[Midi]) -> Windows:
         if isinstance(music, SongDataset):
@@ -545,7 +535,7 @@ class TrainedModel(NearTools, DirectionTools):
             raise ValueError(f"controls must be {wanted}, got {described(symbols)}")
         if length == self.converter.steps:
             return self.converter.chord_controls(symbols)
-        if isinstance(self.converter, MultitrackConverter):
+        if self.converter.segments:
             raise ValueError(f"chords of several tracks need the preset's own length, {self.converter.steps}")
         return chords_to_controls(symbols, length)
 
@@ -566,21 +556,15 @@ def _reasons(windows: Windows) -> str:
     return "".join(f" ({skipped.reason})" for skipped in windows.skipped if skipped.what == "song")
 
 
-def check_windows(windows: Windows, converter: Converter, classes: Sequence[int]):
-    """Raises ValueError for windows that a converter does not make.
-
-    Args:
-        windows: labels with their lengths and controls.
-        converter: the converter.
-        classes: number of classes of each part of a label; not used for grooves, whose labels are floats.
-    """
+def check_windows(windows: Windows, converter: Converter):
+    """Raises ValueError for windows that a converter does not make."""
     like, labels = converter.no_windows(), as_array(windows.labels)
     if labels.ndim > 1 and labels.shape[1] != converter.steps:
         raise ValueError(f"windows must have {converter.steps} steps, got {labels.shape[1]}")
     shape, segments = (len(labels), *like.labels.shape[1:]), like.lengths.shape[1:]
     if like.labels.dtype.kind != "f":
-        least = PADDING if isinstance(converter, MultitrackConverter) else 0
-        check_whole("labels of windows", labels, shape, least, [depth - 1 for depth in classes])
+        least = PADDING if segments else 0  # a segment is padded from its own length on
+        check_whole("labels of windows", labels, shape, least, [depth - 1 for depth in converter.label_depths])
     elif labels.shape != shape or labels.dtype.kind not in "iuf" or not np.isfinite(labels).all():
         raise ValueError(f"labels of windows must be {list(shape)} finite numbers, got {described(labels)}")
     check_whole("lengths of windows", windows.lengths, (len(labels), *segments), 0, [shape[1] // math.prod(segments)])

@@ -432,8 +432,9 @@ class ClipTools:
 
     def with_dynamics_of(self, clip: Clip, midi: PrettyMIDI) -> PrettyMIDI:
         """A piece with the dynamics of the notes that a clip was read from; as it is if the model gives it its own."""
-        has_dynamics = isinstance(self.converter, GrooveConverter)
-        return midi if clip.own is None or has_dynamics else with_dynamics(midi, clip.own.notes, len(clip.own.labels))
+        if clip.own is None or self.converter.has_feel:
+            return midi
+        return with_dynamics(midi, clip.own.notes, len(clip.own.labels))
 
     @torch.no_grad()
     def _logits(self, z: Tensor, labels: np.ndarray) -> np.ndarray:

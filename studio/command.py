@@ -23,7 +23,6 @@ from midi_utils import load_midi, midi_files
 from music.clip_chords import SONG_CHORDS
 from music.clips import FILLS, LEAD_OF_TRIO, Clip, checked_bars
 from music.converter import empty_song, named_tracks
-from music.drums import DrumTracksConverter
 from music.grid import Part, counted, song_parts, steady_tempo, time_signature_text
 from music.intake import check_drum_map, tracks_of, with_drum_tracks
 from music.keys import in_key, read_key
@@ -38,7 +37,6 @@ from music.midi_output import (
     without_feel,
     write_midi,
 )
-from music.multitrack import MultitrackConverter
 from music.options import add_intake_arguments, read_drum_map, read_intake, read_programs, read_track
 from music.swing import Straightened, straighten
 from music.trio import TrioConverter
@@ -263,7 +261,7 @@ def taken_in(
         The song, and what it was straightened to if it had a swing.
     """
     intake = read_intake(options)
-    if intake.drum_map and isinstance(trained.converter, DrumTracksConverter) and track is not None:
+    if intake.drum_map and trained.converter.only_drums and track is not None:
         intake = replace(intake, drum_tracks=(*intake.drum_tracks, track))
     check_drum_map(with_drum_tracks(midi, intake.drum_tracks), intake.drum_map)
     midi = intake.with_drums(midi)
@@ -344,7 +342,7 @@ def check_model(trained: ClipTools, options: argparse.Namespace):
     if options.key is not None:
         check_key(trained, options, model)
     programs = getattr(options, "program", None)
-    if isinstance(programs, tuple) and not isinstance(trained.converter, TrioConverter | MultitrackConverter):
+    if isinstance(programs, tuple) and not trained.converter.several_tracks:
         raise ValueError(f"{model} has one track, and --program has {len(programs)}")
     if getattr(options, "programs", None) is not None and isinstance(trained.converter, TrioConverter):
         raise ValueError(f"{model} takes several tracks, by their programs: omit --programs; {LEAD_OF_TRIO}")
@@ -370,7 +368,7 @@ def check_key(trained: ClipTools, options: argparse.Namespace, model: str):
     """Raises ValueError for a key beside chords, or for a model, named in words, of drums."""
     if options.chords is not None:
         raise ValueError("--chords give the piece its key: omit --key")
-    if isinstance(trained.converter, DrumTracksConverter):
+    if trained.converter.only_drums:
         raise ValueError(f"{model} plays drums alone: omit --key")
 
 
