@@ -340,8 +340,32 @@ class TrainedModel(NearTools, DirectionTools):
         source, z = self._random_source(seed, generator), self.model.as_z(z)
         length = None if length is None else checked_count("length", length)
         controls = self._as_controls(controls, len(z), length)
-        outputs = self._outputs(z, controls, temperature, source, length)
-        return self._write(outputs, controls, qpm, program)
+        labels = self.decode_labels(z, temperature=temperature, length=length, controls=controls, generator=source)
+        return self._write(labels, controls, qpm, program)
+
+    def decode_labels(
+        self,
+        z: Tensor | np.ndarray,
+        *,
+        temperature: float = 1.0,
+        length: int | None = None,
+        controls: Controls | None = None,
+        seed: int | None = None,
+        generator: Generator | None = None,
+    ) -> np.ndarray:
+        """Decodes latent vectors z [n, Z] to labels, as `converter.to_arrays` has them.
+
+        All other arguments are as in `sample`.
+
+        Returns:
+            [n, length], or [n, length, parts] for labels of several parts.
+        """
+        source, z = self._random_source(seed, generator), self.model.as_z(z)
+        length = None if length is None else checked_count("length", length)
+        drawing = {"temperature": temperature, "steps": length, "generator": source}
+        with autocast(self.device, self.precision):
+            outputs = self.model.sample(len(z), z=z, controls=self._as_controls(controls, len(z), length), **drawing)
+        return as_array(self.converter.from_tensors(outputs))
 
     def reconstruct(
         self,
@@ -449,20 +473,6 @@ class TrainedModel(NearTools, DirectionTools):
                 raise ValueError(f"prior.{name} must be finite, but holds NaN or infinity")
         return prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
 
-    def _outputs(
-        self,
-        z: Tensor,
-        controls: Tensor | None,
-        temperature: float,
-        source: Generator | None,
-        length: int | None = None,
-    ) -> Tensor:
-        """What the model makes of z [n, Z]: [n, length, output_depth]."""
-        with autocast(self.device, self.precision):
-            return self.model.sample(
-                len(z), z=z, controls=controls, temperature=temperature, steps=length, generator=source
-            )
-
     # ---- Music to windows, and back ----
 
     def _as_windows(self, music: Music) -> Windows:
@@ -495,9 +505,10 @@ class TrainedModel(NearTools, DirectionTools):
         return concatenated(found)
 
     def _write(
-        self, outputs: Tensor, controls: Tensor | None, qpm: float | None, program: Programs
+        self, labels: np.ndarray, controls: Tensor | None, qpm: float | None, program: Programs
     ) -> list[PrettyMIDI]:
-        labels, qpm = self.converter.from_tensors(outputs), QPM if qpm is None else qpm
+        """A piece of each window's labels [n, ...]."""
+        qpm = QPM if qpm is None else qpm
         chords = [None] * len(labels)
         if self.converter.chords and controls is not None:
             chords = torch.where(controls.any(-1), controls.argmax(-1), -1).cpu()

@@ -375,9 +375,8 @@ class ClipTools:
         tied: np.ndarray | None = None,
     ) -> np.ndarray:
         """Labels [n, steps, ...] of a line, decoded from z [n, Z]; tied: as in `BarsConverter.as_line`."""
-        z = self.model.as_z(z)
-        outputs = self._outputs(z, self._as_controls(controls, len(z), None), temperature, source)
-        return self.converter.as_line(as_array(self.converter.from_tensors(outputs)), tied)
+        labels = self.decode_labels(z, temperature=temperature, controls=controls, generator=source)
+        return self.converter.as_line(labels, tied)
 
     def _rejoined(self, clip: Clip, cutting: Cutting, windows: np.ndarray) -> Clip:
         """A clip with other windows, but for those without an onset."""

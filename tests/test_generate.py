@@ -85,6 +85,14 @@ def test_every_method_takes_its_randomness_under_the_same_names(trained):
             call(seed=1, generator=torch.Generator())
 
 
+def test_pieces_are_the_labels_that_their_z_decodes_to(trained):
+    z = trained.draw_z(2, seed=0)
+    labels = trained.decode_labels(z, temperature=0.5, length=48, seed=1)
+    assert labels.shape == (2, 48, *trained.converter.no_labels().shape[2:])
+    pieces = trained.decode(z, temperature=0.5, length=48, seed=1)
+    assert [notes(midi) for midi in pieces] == [notes(trained.converter.from_arrays(one)) for one in labels]
+
+
 def test_a_sample_has_the_length_and_programs_that_are_asked_for(trained):
     programs = (20, 35, 8) if trained.config.model.output == "trio" else 20
     (midi,) = trained.sample(1, length=48, seed=0, program=programs)
