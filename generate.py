@@ -27,7 +27,7 @@ from checkpoint import (
     stored_prior,
     stored_sequence_prior,
 )
-from configs import Config, with_model
+from configs import Config, with_converter, with_model
 from engine.checks import (
     check_whole,
     checked_count,
@@ -132,7 +132,8 @@ class TrainedModel(NearTools, DirectionTools):
         self.prior_width = checked_non_negative("prior_width", width)
         checked_type("sequence_prior", sequence_prior, SequencePrior | None, "a prior.SequencePrior or None")
         self.sequence_prior = None if sequence_prior is None else self._checked_prior(sequence_prior)
-        # a groove model is trained on Roland's drum map, but songs use General MIDI's
+        # reads and writes songs, while config.converter cuts windows to train on; the two differ for grooves alone:
+        # these are trained on Roland's drum map, but songs use General MIDI's
         is_groove = isinstance(config.converter, GrooveConverter)
         self.converter = replace(config.converter, kit="general_midi") if is_groove else config.converter
 
@@ -179,6 +180,17 @@ class TrainedModel(NearTools, DirectionTools):
         """
         priors = {"prior": self.prior, "prior_width": self.prior_width, "sequence_prior": self.sequence_prior}
         save_checkpoint(path, self.model, self.config, run, **priors)
+
+    def with_converter(self, **changes) -> "TrainedModel":
+        """The same model and priors, with a converter whose fields are changed: programs=(0, 1) reads other tracks.
+
+        Raises:
+            ValueError: the converter has no such field, a value is wrong, or the model reads windows of other sizes.
+        """
+        config = with_converter(self.config, **changes)
+        return TrainedModel(
+            self.model, config, self.precision, self.prior, self.prior_width, sequence_prior=self.sequence_prior
+        )
 
     @property
     def device(self) -> torch.device:

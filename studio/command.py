@@ -15,7 +15,6 @@ from torch import Generator
 from tqdm import tqdm
 
 from checkpoint import check_file
-from configs import with_converter
 from console import errors_in_a_line, say, tell
 from engine.checks import checked_count, checked_path, checked_seed, checked_share, checked_temperature
 from magenta_checkpoint import is_magenta_checkpoint
@@ -381,13 +380,6 @@ def turn_dial(trained: ClipTools, options: argparse.Namespace):
     trained.prior_width = options.dial
 
 
-def take_programs(trained: ClipTools, options: argparse.Namespace):
-    """Has a model read tracks of other programs, if the options name some."""
-    if getattr(options, "programs", None) is not None:
-        trained.config = with_converter(trained.config, programs=read_programs(options.programs))
-        trained.converter = trained.config.converter
-
-
 def count_of(options: argparse.Namespace) -> int:
     """The number of files that a tool writes."""
     if options.tool == "page":
@@ -471,7 +463,8 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
             trained, count = load(options.path, config_name=options.config), count_of(options)
             check_model(trained, options)
             turn_dial(trained, options)
-            take_programs(trained, options)
+            if getattr(options, "programs", None) is not None:
+                trained = trained.with_converter(programs=read_programs(options.programs))
             files = PAGE.make(trained, options) if options.tool == "page" else midi_files_of(trained, options)
             make_folder(options.out)
             for path in tqdm(files, total=count, unit="file", disable=count == 1):
