@@ -135,10 +135,10 @@ class Config:
             raise ValueError(f"the windows of {self.name} have no chords: leave rekeyed at 0")
         if self.training.curriculum and self.model.upper == "dense":
             raise ValueError(f"the dense layers of {self.name} need whole windows: leave curriculum at 0")
-        if self.training.curriculum and (self.model.min_steps == self.model.steps or kind is MultitrackConverter):
+        if self.training.curriculum and (self.model.min_steps == self.model.steps or self.converter.segments):
             raise ValueError(f"the segments of {self.name} are not bars: leave curriculum at 0")
-        if self.training.transpose_range != (0, 0) and kind in (DrumsConverter, GrooveConverter):
-            raise ValueError(f"a {kind.__name__} has no pitch to transpose: leave transpose_range at (0, 0)")
+        if self.training.transpose_range != (0, 0) and not self.converter.transposes:
+            raise ValueError(f"a {kind.__name__} does not transpose its windows: leave transpose_range at (0, 0)")
 
     def _check_converter(self):
         """Raises ValueError if the model reads other frames than the converter makes, or segments that cut its bars."""
@@ -158,7 +158,7 @@ class Config:
         bars = self.converter.bars
         for name in ("segments", "encoder_segments"):
             parts = getattr(self.model, name)
-            if type(self.converter) is not MultitrackConverter and parts % bars and bars % parts:
+            if not self.converter.segments and parts % bars and bars % parts:
                 raise ValueError(
                     f"{parts} segments cut the {bars} bars of {self.name} between beats: change the model, "
                     f"replace(config.model, {name}={bars})"
@@ -419,7 +419,7 @@ def with_converter(config: Config, converter: BarsConverter | None = None, **cha
         raise ValueError(f"the {kind} of {config.name} has no {', '.join(unknown)}; it has {', '.join(names)}")
     converter, model = replace(converter, **changes), config.model
     sizes = window_sizes(converter)
-    if not isinstance(converter, MultitrackConverter):
+    if not converter.segments:
         segments = [name for name in ("segments", "encoder_segments") if getattr(model, name) == own.bars > 1]
         sizes |= dict.fromkeys(segments, converter.bars)
     return replace(config, converter=converter, model=replace(model, **sizes))

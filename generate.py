@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from torch.distributions import Normal
 
 from checkpoint import Prior, read_checkpoint, rebuild, save_checkpoint
-from configs import Config, with_model
+from configs import Config, with_converter, with_model
 from engine.checks import (
     check_whole,
     checked_count,
@@ -43,8 +43,6 @@ from midi_utils import (
     Converter,
     GrooveConverter,
     Midi,
-    MultitrackConverter,
-    PianoConverter,
     SongDataset,
     Windows,
     as_midi,
@@ -54,17 +52,16 @@ from model import MusicVAE, parameter_count
 from music.chords import chords_to_controls
 from music.clips import Clip
 from music.converter import Programs, as_array, concatenated, take
-from music.labels import NO_NOTE
 from music.performance import PADDING
 from prior import FITS, SequencePrior
 from studio import command
-from studio.compose import ComposeTools
 from studio.directions import DirectionTools
 from studio.near import NearTools
 from training.processes import check_device
 
 GPU_BATCH = 256  # windows that a GPU encodes at a time
 CPU_ENCODE_BATCH = 64  # windows that a CPU encodes at a time; its caches hold the states of these between two steps
+QPM = 120.0  # of new music where no tempo is given, in quarter notes per minute
 PRIOR_WIDTH = 0.8  # factor on the standard deviation of a fitted prior, where none is given: see paper/prior_choice.py
 PRIOR_WINDOWS = 24_576  # largest number of windows that a prior is fitted to: 384 Gaussians
 
@@ -87,13 +84,12 @@ class Encoding(NamedTuple):
         return kl_divergence(Normal(self.mu, self.sigma))
 
 
-class TrainedModel(NearTools, ComposeTools, DirectionTools):
+class TrainedModel(NearTools, DirectionTools):
     """A trained model with its preset: music in, music out.
 
-    The methods for clips are in studio/clip_tools.py (`clip`, `continue_clip`, `groove` and others), those near a song
-    in studio/near.py (`vary`, `personalize`), and those for whole pieces in studio/compose.py (`compose`,
-    `fit_sequence_prior`); NearTools and ComposeTools extend ClipTools. Those for attributes are in
-    studio/directions.py.
+    Its other methods are in studio/, where each file extends the one before: clip_tools.py (`clip`, `reconstruct_clip`,
+    `interpolate_clips`, `groove` and others), compose.py (new music: `sample_clips`, `continue_clip`, `compose`), and
+    near.py (`vary`, `personalize`). Those for attributes are in directions.py.
 
     Args:
         model: put into evaluation mode.
@@ -129,7 +125,8 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         self.prior_width = checked_non_negative("prior_width", width)
         checked_type("sequence_prior", sequence_prior, SequencePrior | None, "a prior.SequencePrior or None")
         self.sequence_prior = None if sequence_prior is None else self._checked_prior(sequence_prior)
-        # a groove model is trained on Roland's drum map, but songs use General MIDI's
+        # reads and writes songs, while config.converter cuts windows to train on; the two differ for grooves alone:
+        # these are trained on Roland's drum map, but songs use General MIDI's
         is_groove = isinstance(config.converter, GrooveConverter)
         self.converter = replace(config.converter, kit="general_midi") if is_groove else config.converter
 
@@ -175,6 +172,17 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         priors = {"prior": self.prior, "prior_width": self.prior_width, "sequence_prior": self.sequence_prior}
         save_checkpoint(path, self.model, self.config, run, **priors)
 
+    def with_converter(self, **changes) -> "TrainedModel":
+        """The same model and priors, with a converter whose fields are changed: programs=(0, 1) reads other tracks.
+
+        Raises:
+            ValueError: the converter has no such field, a value is wrong, or the model reads windows of other sizes.
+        """
+        config = with_converter(self.config, **changes)
+        return TrainedModel(
+            self.model, config, self.precision, self.prior, self.prior_width, sequence_prior=self.sequence_prior
+        )
+
     @property
     def device(self) -> torch.device:
         """The device of the model."""
@@ -207,7 +215,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         controls: Controls | None = None,
         seed: int | None = None,
         generator: Generator | None = None,
-        qpm: float = 120.0,
+        qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
         """Makes n new pieces from latent vectors of `draw_z`.
@@ -223,7 +231,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
                 - values, [length, control_depth] or [n, length, control_depth].
             seed: integer that makes the result repeatable; None draws from PyTorch's global generator.
             generator: in place of a seed, a generator on the model's device.
-            qpm: tempo in quarter notes per minute.
+            qpm: tempo in quarter notes per minute; QPM when None.
             program: General MIDI program, from 0, of all tracks or one per track; the converter's own when None.
 
         Raises:
@@ -328,15 +336,39 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         controls: Controls | None = None,
         seed: int | None = None,
         generator: Generator | None = None,
-        qpm: float = 120.0,
+        qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
         """Makes a piece of each latent vector z [n, Z], a tensor or an array. All other arguments: see `sample`."""
         source, z = self._random_source(seed, generator), self.model.as_z(z)
         length = None if length is None else checked_count("length", length)
         controls = self._as_controls(controls, len(z), length)
-        outputs = self._outputs(z, controls, temperature, source, length)
-        return self._write(outputs, controls, qpm, program)
+        labels = self.decode_labels(z, temperature=temperature, length=length, controls=controls, generator=source)
+        return self._write(labels, controls, qpm, program)
+
+    def decode_labels(
+        self,
+        z: Tensor | np.ndarray,
+        *,
+        temperature: float = 1.0,
+        length: int | None = None,
+        controls: Controls | None = None,
+        seed: int | None = None,
+        generator: Generator | None = None,
+    ) -> np.ndarray:
+        """Decodes latent vectors z [n, Z] to labels, as `converter.to_arrays` has them.
+
+        All other arguments are as in `sample`.
+
+        Returns:
+            [n, length], or [n, length, parts] for labels of several parts.
+        """
+        source, z = self._random_source(seed, generator), self.model.as_z(z)
+        length = None if length is None else checked_count("length", length)
+        drawing = {"temperature": temperature, "steps": length, "generator": source}
+        with autocast(self.device, self.precision):
+            outputs = self.model.sample(len(z), z=z, controls=self._as_controls(controls, len(z), length), **drawing)
+        return as_array(self.converter.from_tensors(outputs))
 
     def reconstruct(
         self,
@@ -347,7 +379,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         controls: Controls | None = None,
         seed: int | None = None,
         generator: Generator | None = None,
-        qpm: float = 120.0,
+        qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
         """Decodes the posterior mean of each window, free-running, without the original's steps.
@@ -381,7 +413,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
         controls: Controls | None = None,
         seed: int | None = None,
         generator: Generator | None = None,
-        qpm: float = 120.0,
+        qpm: float | None = None,
         program: Programs = None,
     ) -> list[PrettyMIDI]:
         """Decodes points on the arc between the posterior means of two windows, see `slerp`.
@@ -444,33 +476,12 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
                 raise ValueError(f"prior.{name} must be finite, but holds NaN or infinity")
         return prior._make(tensor.to(self.device, torch.float32) for tensor in prior)
 
-    def _outputs(
-        self,
-        z: Tensor,
-        controls: Tensor | None,
-        temperature: float,
-        source: Generator | None,
-        length: int | None = None,
-    ) -> Tensor:
-        """What the model makes of z [n, Z]: [n, length, output_depth]."""
-        with autocast(self.device, self.precision):
-            return self.model.sample(
-                len(z), z=z, controls=controls, temperature=temperature, steps=length, generator=source
-            )
-
     # ---- Music to windows, and back ----
 
     def _as_windows(self, music: Music) -> Windows:
         windows = music if isinstance(music, Windows) else self._one_window_each(music)
-        check_windows(windows, self.converter, self._label_classes())
+        check_windows(windows, self.converter)
         return windows
-
-    def _label_classes(self) -> tuple[int, ...]:
-        """Number of classes of each part of a label; labels that are neither classes nor lists are bits."""
-        if isinstance(self.converter, PianoConverter):
-            return (NO_NOTE + 1,)
-        model = self.model.config
-        return model.output_depths if model.output_kind.one_hot else (2**model.output_depth,)
 
     def _one_window_each(self, music: Midi | Iterable[Midi]) -> Windows:
         if isinstance(music, SongDataset):
@@ -496,8 +507,11 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
                 )
         return concatenated(found)
 
-    def _write(self, outputs: Tensor, controls: Tensor | None, qpm: float, program: Programs) -> list[PrettyMIDI]:
-        labels = self.converter.from_tensors(outputs)
+    def _write(
+        self, labels: np.ndarray, controls: Tensor | None, qpm: float | None, program: Programs
+    ) -> list[PrettyMIDI]:
+        """A piece of each window's labels [n, ...]."""
+        qpm = QPM if qpm is None else qpm
         chords = [None] * len(labels)
         if self.converter.chords and controls is not None:
             chords = torch.where(controls.any(-1), controls.argmax(-1), -1).cpu()
@@ -535,7 +549,7 @@ class TrainedModel(NearTools, ComposeTools, DirectionTools):
             raise ValueError(f"controls must be {wanted}, got {described(symbols)}")
         if length == self.converter.steps:
             return self.converter.chord_controls(symbols)
-        if isinstance(self.converter, MultitrackConverter):
+        if self.converter.segments:
             raise ValueError(f"chords of several tracks need the preset's own length, {self.converter.steps}")
         return chords_to_controls(symbols, length)
 
@@ -556,21 +570,15 @@ def _reasons(windows: Windows) -> str:
     return "".join(f" ({skipped.reason})" for skipped in windows.skipped if skipped.what == "song")
 
 
-def check_windows(windows: Windows, converter: Converter, classes: Sequence[int]):
-    """Raises ValueError for windows that a converter does not make.
-
-    Args:
-        windows: labels with their lengths and controls.
-        converter: the converter.
-        classes: number of classes of each part of a label; not used for grooves, whose labels are floats.
-    """
+def check_windows(windows: Windows, converter: Converter):
+    """Raises ValueError for windows that a converter does not make."""
     like, labels = converter.no_windows(), as_array(windows.labels)
     if labels.ndim > 1 and labels.shape[1] != converter.steps:
         raise ValueError(f"windows must have {converter.steps} steps, got {labels.shape[1]}")
     shape, segments = (len(labels), *like.labels.shape[1:]), like.lengths.shape[1:]
     if like.labels.dtype.kind != "f":
-        least = PADDING if isinstance(converter, MultitrackConverter) else 0
-        check_whole("labels of windows", labels, shape, least, [depth - 1 for depth in classes])
+        least = PADDING if segments else 0  # a segment is padded from its own length on
+        check_whole("labels of windows", labels, shape, least, [depth - 1 for depth in converter.label_depths])
     elif labels.shape != shape or labels.dtype.kind not in "iuf" or not np.isfinite(labels).all():
         raise ValueError(f"labels of windows must be {list(shape)} finite numbers, got {described(labels)}")
     check_whole("lengths of windows", windows.lengths, (len(labels), *segments), 0, [shape[1] // math.prod(segments)])

@@ -1,7 +1,7 @@
 """Listening and looking in notebooks: audio players, piano rolls, training curves, a map of the latent space.
 
-Only notebooks and paper/figures.py import this module. It uses PrettyMIDI, arrays, matplotlib and IPython, but no
-networks. Players use the recorded instruments that come with pretty_midi (a General MIDI soundfont), so no system
+Only notebooks and paper/figures.py import this module. It uses PrettyMIDI, arrays, matplotlib and IPython, and builds
+no networks. Players use the recorded instruments that come with pretty_midi (a General MIDI soundfont), so no system
 library is needed. If that file is missing, notes sound as plain tones.
 """
 
@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from checkpoint import read_checkpoint
 from engine.checks import checked_count, checked_non_negative, checked_positive, described, finite_array
 from midi_utils import Midi, SongDataset, as_midi, as_midis, load_songs
 from music import soundfont
@@ -93,6 +94,12 @@ def first_with_songs(presets: Sequence["Config"], folder: str | Path) -> tuple["
             if len(songs.names) > 1:
                 return preset, songs
     return presets[0], load_songs(folder, presets[0].converter)
+
+
+def published_weights(preset: str, folder: str | Path = "pretrained") -> Path | None:
+    """The first file of a folder, by name, that has weights of a preset; None if there is none."""
+    paths = sorted(Path(folder).glob("*.pt"))  # mel_2bar.pt comes before mel_2bar_low.pt
+    return next((path for path in paths if read_checkpoint(path)["config"]["name"] == preset), None)
 
 
 def even_columns(count: int, most: int) -> int:

@@ -14,7 +14,6 @@ from pretty_midi import Instrument, PrettyMIDI
 
 from engine.checks import checked_count, checked_type, described
 from music.converter import PAIR_BARS, QPM_RANGE, BarsConverter, named_tracks
-from music.drums import DrumTracksConverter
 from music.grid import (
     STEPS_PER_QUARTER,
     Part,
@@ -27,9 +26,7 @@ from music.grid import (
     steps_per_second,
     time_signature_text,
 )
-from music.groove import GrooveConverter
 from music.labels import FIRST_PITCH, NO_EVENT, NOTE_OFF
-from music.melody import PitchedTracksConverter
 from music.midi_song import CHARSET
 from music.trio import TrioConverter
 
@@ -136,9 +133,9 @@ def read_clip(
     labels = fitted(labels, -(-len(labels) // bar_steps) * bar_steps, "rest", held)
     period = len(labels) if bars is None or fill == "loop" else bars * bar_steps
     labels = labels if bars is None else fitted(labels, bars * bar_steps, fill or "rest", held)
-    own = None if line else OwnNotes(_played(part, tracks, period, len(labels), _takes_one(converter)), labels)
+    own = None if line else OwnNotes(_played(part, tracks, period, len(labels), not converter.several_tracks), labels)
     programs, names = _programs(midi, song, tracks), tuple(_as_written(midi.instruments[k].name) for k in tracks)
-    program, names = (programs[0], names[:1]) if _takes_one(converter) else (programs, names)
+    program, names = (programs, names) if converter.several_tracks else (programs[0], names[:1])
     qpm = _in_range(part.qpm) if song is chosen else _tempo_at(midi, start_bar)
     return Clip(labels, None, qpm, program, tracks, names, start_bar, fill, own)
 
@@ -222,15 +219,15 @@ def with_one_track(midi: PrettyMIDI, converter: BarsConverter, track: int) -> Pr
     Raises:
         ValueError: there is no such track, it is drums and the converter takes none, or the converter takes several.
     """
-    if not _takes_one(converter):
+    if converter.several_tracks:
         lead = f"; {LEAD_OF_TRIO}" if isinstance(converter, TrioConverter) else ""
         raise ValueError(f"this kind of model takes several tracks, by their programs: omit track (--track){lead}")
     if checked_count("track", track, least=0) >= len(midi.instruments):
         raise ValueError(f"there is no track {track}; the song has {named_tracks(midi)}")
-    song, chosen, takes_drums = copy(midi), copy(midi.instruments[track]), isinstance(converter, DrumTracksConverter)
-    if chosen.is_drum and not takes_drums:
+    song, chosen = copy(midi), copy(midi.instruments[track])
+    if chosen.is_drum and not converter.only_drums:
         raise ValueError(f"track {track} is drums, and the model takes notes; the song has {named_tracks(midi)}")
-    chosen.is_drum = takes_drums
+    chosen.is_drum = converter.only_drums
     if converter.track_refusal(chosen):
         chosen.program = converter.programs[0]
     song.instruments = [Instrument(one.program) for one in midi.instruments]
@@ -241,17 +238,12 @@ def with_one_track(midi: PrettyMIDI, converter: BarsConverter, track: int) -> Pr
 def _only_track(midi: PrettyMIDI, converter: BarsConverter) -> int | None:
     """The index of a song's only track of notes, drums aside, for a converter that takes one; else None."""
     pitched = [k for k, track in enumerate(midi.instruments) if track.notes and not track.is_drum]
-    return pitched[0] if len(pitched) == 1 and isinstance(converter, PitchedTracksConverter) else None
+    return None if len(pitched) != 1 or converter.only_drums or converter.several_tracks else pitched[0]
 
 
 def _as_written(name: str) -> str:
     """The name of a track with the characters that a file can hold."""
     return name.encode(CHARSET, "replace").decode(CHARSET)
-
-
-def _takes_one(converter: BarsConverter) -> bool:
-    """Whether a converter reads a single track, or several as one."""
-    return isinstance(converter, DrumTracksConverter | PitchedTracksConverter)
 
 
 def _programs(midi: PrettyMIDI, song: PrettyMIDI, tracks: tuple[int, ...]) -> tuple[int, ...]:
@@ -359,7 +351,7 @@ def _looped_notes(own: np.ndarray, period: int, steps: int) -> np.ndarray:
 
 def _no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: int, bars: int | None) -> NoClipError:
     """Why a stretch of a song has no note for a model, and what to do."""
-    missing = None if _takes_one(converter) else converter.why_no_note(song, [part])
+    missing = converter.why_no_note(song, [part]) if converter.several_tracks else None
     if missing:
         return NoClipError(missing, OTHER_SONG)
     stretch = f"from bar {start_bar + 1} on" if bars is None else f"in bars {start_bar + 1} to {start_bar + bars}"
@@ -368,12 +360,12 @@ def _no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: 
     taken = _tracks_taken(song, converter)
     if taken and not np.isin(taken, part.track).any():
         return NoClipError(f"the model's tracks have no notes {stretch}", OTHER_BARS)
-    if not _takes_one(converter):
+    if converter.several_tracks:
         return NoClipError(f"melody, bass and drums do not all play {stretch}", f"{OTHER_BARS}, or {OTHER_SONG}")
     drums, remedy = drum_tracks(song), OTHER_TRACK
-    if isinstance(converter, DrumTracksConverter) and not drums.any():
-        remedy = NO_GROOVE if isinstance(converter, GrooveConverter) else NO_DRUMS
-    remedy = OTHER_MODEL if drums.all() and isinstance(converter, PitchedTracksConverter) else remedy
+    if converter.only_drums and not drums.any():
+        remedy = NO_GROOVE if converter.has_feel else NO_DRUMS
+    remedy = OTHER_MODEL if drums.all() and not converter.only_drums else remedy
     return NoClipError(converter.why_no_note(song, [part]), remedy)
 
 

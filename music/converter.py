@@ -76,6 +76,10 @@ class BarsConverter:
     cut_at_changes = True  # False: a song whose tempo or time signature changes gives no window
     needs_grid = True  # whether a song whose notes lie off the sixteenths makes poor windows
     held_parts: int | None = None  # voices whose notes last until the next event; None: windows cannot be joined
+    several_tracks = False  # whether each part of a song has a track of its own; else one track, or several as one
+    only_drums = False  # whether the tracks taken are the drums, and no others
+    has_feel = False  # whether labels hold velocities and offsets from the grid
+    segments: int | None = None  # of a window, where these are not its bars
 
     def __post_init__(self) -> None:
         for field, value in vars(self).items():  # fields given as lists, as from JSON, become tuples
@@ -106,6 +110,16 @@ class BarsConverter:
     def control_depth(self) -> int:
         """Depth of the controls: the number of chord classes, or 0 without chords."""
         return CHORD_DEPTH if self.chords else 0
+
+    @property
+    def label_depths(self) -> tuple[int, ...]:
+        """Number of classes of each part of a label; by default, labels are the classes of one-hot targets."""
+        return (self.output_depth,)
+
+    @property
+    def transposes(self) -> bool:
+        """Whether the converter defines `transpose`."""
+        return type(self).transpose is not BarsConverter.transpose
 
     def to_arrays(self, midi: PrettyMIDI) -> Windows:
         """Cuts a song into windows, one from each bar on (grooves: end to end); each converter documents its labels.

@@ -62,6 +62,7 @@ class DrumTracksConverter(BarsConverter):
 
     classes = DRUM_CLASSES
     held_parts = 0
+    only_drums = True
 
     def track_refusal(self, instrument: pretty_midi.Instrument) -> str | None:
         return None if instrument.is_drum else "no drums"
@@ -117,6 +118,10 @@ class DrumsConverter(DrumTracksConverter):
     def output_depth(self) -> int:
         return self.classes if self.output == "roll" else 2**self.classes
 
+    @property
+    def label_depths(self) -> tuple[int]:
+        return (2**self.classes,)
+
     def from_arrays(
         self, labels: np.ndarray | Tensor, qpm: float = 120.0, program: int | None = None, controls: None = None
     ) -> PrettyMIDI:
@@ -131,7 +136,7 @@ class DrumsConverter(DrumTracksConverter):
             program: the drum kit; the standard kit (0) if None.
             controls: not used.
         """
-        labels = checked_labels(labels, (2**self.classes,))
+        labels = checked_labels(labels, self.label_depths)
         midi = empty_song(qpm, self.time_signature)
         kit = checked_program(0 if program is None else program)
         midi.instruments.append(drum_track(labels, kit, qpm, DRUM_SETS[self.classes]))

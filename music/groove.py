@@ -81,6 +81,7 @@ class GrooveConverter(DrumTracksConverter):
     input_depth = output_depth = GROOVE_DEPTH
     cut_at_changes = False
     needs_grid = False
+    has_feel = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -74,6 +74,7 @@ class MultitrackConverter(BarsConverter):
     input_depth = output_depth = performance.DEPTH
     end_token = performance.END
     needs_grid = False
+    several_tracks = True
 
     def from_arrays(
         self,

@@ -104,6 +104,7 @@ class PianoConverter(PitchedTracksConverter):
     loop: bool = False  # whether a song that is shorter than a window is repeated
     follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there
 
+    label_depths = (NO_NOTE + 1,)
     input_depth = output_depth = PIANO_DEPTH
     held_parts = KEYS  # of the line of a clip, in which each key is a voice
 

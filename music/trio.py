@@ -56,8 +56,10 @@ class TrioConverter(BarsConverter):
     time_signature: tuple[int, int] = (4, 4)  # of the bars taken; another of the same length passes: 2/2 for 4/4
     follow_tempo: bool = False  # True: windows go on through changes of tempo; False: they end there, as in Magenta
 
+    label_depths = TRIO_DEPTHS
     input_depth = output_depth = sum(TRIO_DEPTHS)
     held_parts = 2
+    several_tracks = True
 
     def from_arrays(
         self,

@@ -26,7 +26,8 @@ from music.attributes import STEPS_PER_BAR, hit_density, note_density
 from music.clips import Clip
 from music.labels import FIRST_PITCH
 from paper.json_results import write_json
-from studio.clip_tools import VARIATION, whole_songs
+from studio.clip_tools import whole_songs
+from studio.compose import VARIATION
 
 BARS = 8  # of a clip, and of what follows
 SONGS = 50

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from engine.checks import checked_count, checked_generator, described
+from engine.checks import checked_count, described
 from engine.precision import autocast
 from generate import Encoding, TrainedModel
 from loss import reconstruction_loss
@@ -137,15 +137,10 @@ def decode_sampled(
 
     Controls, [n, steps, control_depth], are for a model that reads them. The steps are the model's own when None.
     """
-    z, drawing = trained.model.as_z(z), {"temperature": temperature, "steps": steps}
-    drawing["generator"] = checked_generator(generator)
+    z, drawing = trained.model.as_z(z), {"temperature": temperature, "length": steps, "generator": generator}
     given = [None] * -(-len(z) // BATCH) if controls is None else controls.split(BATCH)
-    with autocast(trained.device, trained.precision):
-        parts = [
-            trained.model.sample(len(part), z=part, controls=own, **drawing)
-            for part, own in zip(z.split(BATCH), given, strict=True)
-        ]
-    return trained.converter.from_tensors(torch.cat(parts)).cpu().numpy()
+    parts = zip(z.split(BATCH), given, strict=True)
+    return np.concatenate([trained.decode_labels(part, controls=own, **drawing) for part, own in parts])
 
 
 def measure_accuracy(predicted: np.ndarray, held_out: HeldOut, names: Sequence[str]) -> Accuracy:

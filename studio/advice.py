@@ -8,7 +8,6 @@ from pretty_midi import PrettyMIDI
 
 from music.clips import LEAD_OF_TRIO, Clip, cut_clip, in_one_metre, song_end, whole_windows
 from music.converter import BarsConverter, listed
-from music.drums import DrumTracksConverter
 from music.grid import Part
 from music.labels import FIRST_PITCH, NO_EVENT
 from music.melody import MelodyConverter
@@ -49,7 +48,7 @@ def other_bars(parts: Sequence[Part], options: argparse.Namespace) -> str | None
 
 def passed_over(converter: BarsConverter, midi: PrettyMIDI, clip: Clip) -> str | None:
     """Why pitched tracks were not taken: those before the clip's, or any if the model takes several."""
-    if isinstance(converter, DrumTracksConverter):
+    if converter.only_drums:
         return None
     is_trio = isinstance(converter, TrioConverter)
     takes_several = is_trio or getattr(converter, "tracks", None) == "together"

@@ -1,7 +1,7 @@
-"""The tools for clips: new pieces of any length, continuations, interpolations, grooves, drums to a rhythm.
+"""The tools for clips: cutting, reconstructions, interpolations, grooves, drums to a rhythm.
 
-They are those of Magenta Studio (Roberts et al. 2019, "Magenta Studio: Augmenting Creativity with Deep Learning in
-Ableton Live").
+With `sample_clips` and `continue_clip` of studio/compose.py they are those of Magenta Studio (Roberts et al. 2019,
+"Magenta Studio: Augmenting Creativity with Deep Learning in Ableton Live").
 
 Axes: n windows, Z size of z.
 """
@@ -22,14 +22,13 @@ from tqdm import tqdm
 from engine.checks import checked_count, checked_share, checked_temperature, described
 from engine.precision import autocast
 from engine.rng import uniform
-from engine.slerp import slerp, slerp_rows
+from engine.slerp import slerp_rows
 from midi_utils import Converter, GrooveConverter, Midi, SongDataset, Windows, as_midi, midi_files
 from music.chords import progression
 from music.clip_chords import SONG_CHORDS, chords_of_clip
 from music.clips import (
     Clip,
     Cutting,
-    checked_bars,
     cut_clip,
     fitted,
     joined,
@@ -38,15 +37,14 @@ from music.clips import (
     read_clip,
     sounding_steps,
 )
-from music.converter import Programs, as_array, take
+from music.converter import Programs, as_array
 from music.grid import NAMES_SHOWN, counted
 from music.groove import on_taps, with_feel, with_pulse
 from music.intake import UNCHANGED, Intake
 from music.labels import DRUM_CLASSES
-from music.midi_output import with_dynamics, with_own_drums, with_own_notes
+from music.midi_output import with_dynamics, with_own_drums
 
 SONGS_SHOWN = 20  # fewer songs are read without a progress bar
-VARIATION = 0.3  # place between a window of a clip (0) and a draw of the prior (1), where none is given
 # Arguments of `clip` that choose a part of a song, as they are when it is taken whole
 WHOLE = {"track": None, "start_bar": None, "bars": None, "fill": None, "chords": None}
 GROOVE_PASSES = 2  # of a groove, each fed with the velocities and offsets of the one before
@@ -94,15 +92,6 @@ def whole_songs(
     if faults:
         warnings.warn(f"{len(faults)} of {len(given)} songs left out:{shown}", stacklevel=2)
     return clips
-
-
-def own_places(clips: Iterable[tuple[Clip, int]]) -> list[tuple[np.ndarray, int, int]]:
-    """Clips and the steps in which they start, as `with_own_notes` takes them; without those that are no song's."""
-    return [
-        (clip.own.notes, first, first + len(clip.labels))
-        for clip, first in clips
-        if clip.own is not None and clip.own.labels is clip.labels
-    ]
 
 
 class ClipTools:
@@ -158,41 +147,6 @@ class ClipTools:
             return cut._replace(chords=fitted(sounding, len(cut.labels), fill or "rest", 0))
         return cut._replace(chords=self._chord_line(chords, len(cut.labels)))
 
-    def sample_clips(
-        self,
-        n: int,
-        bars: int,
-        *,
-        variation: float | None = None,
-        chords: str | None = None,
-        temperature: float = 1.0,
-        seed: int | None = None,
-        generator: Generator | None = None,
-        qpm: float = 120.0,
-        program: Programs = None,
-    ) -> list[PrettyMIDI]:
-        """Makes n new pieces of any number of bars: a first window from the prior, which goes on as in `continue_clip`.
-
-        Args:
-            n: number of pieces.
-            bars: length of each; a preset whose windows cannot be joined has its own length only.
-            variation, chords: as in `continue_clip`. The other arguments are as in `sample`.
-        """
-        source = self._random_source(seed, generator)
-        if self.converter.held_parts is None and (bars, chords) == (self.converter.bars, None):
-            return self.sample(n, temperature=temperature, generator=source, qpm=qpm, program=program)
-        steps = self._steps_of(bars)
-        chords = self._chord_line(chords, steps)
-        pieces, more = [], max(0, -(-steps // self.converter.steps) - 1)
-        for first in self.draw_z(n, source)[:, None]:  # (1, Z)
-            if more and self._goes_on_as_songs(variation):
-                line = self._as_songs_go_on(first, more, temperature, source)[:steps]
-            else:
-                z = torch.cat([first, self._next_z(first, more, variation, source)])
-                line = self._new_line(z, steps, chords, temperature, source)
-            pieces.append(Clip(line, chords, qpm, program))
-        return [self._written(piece) for piece in pieces]
-
     def reconstruct_clip(
         self,
         clip: Midi | Windows | Clip,
@@ -229,52 +183,6 @@ class ClipTools:
             raise ValueError(f"change must return a z per window, {list(mu.shape)}, got {list(z.shape)}")
         drawn = self._drawn(z, controls, temperature, source, cutting.tied)
         return self._written(self._rejoined(clip, cutting, drawn), qpm, program)
-
-    def continue_clip(
-        self,
-        clip: Midi | Windows | Clip,
-        bars: int,
-        n: int = 1,
-        *,
-        variation: float | None = None,
-        chords: str | None = None,
-        temperature: float = 1.0,
-        seed: int | None = None,
-        generator: Generator | None = None,
-        qpm: float | None = None,
-        program: Programs = None,
-    ) -> list[PrettyMIDI]:
-        """Makes n pieces that start with a clip and go on in its style.
-
-        A model that was fitted to whole songs goes on as these do, see `compose`. Otherwise new windows vary the clip's
-        windows in turn: each lies on the arc from one of them to a draw of `draw_z`.
-
-        Args:
-            clip: as in `reconstruct_clip`; its own bars stay as they were played.
-            bars: number of bars after it.
-            n: number of pieces.
-            variation: the place on the arc, from 0 (the clip's window) to 1 (the draw), for any model. When None, the
-                piece goes on as songs do, or at VARIATION where the model was fitted to none.
-            chords: of the new bars, as in `clip`; those of the clip again when None. The other arguments are as in
-                `reconstruct_clip` and `sample`.
-        """
-        source, clip, n = self._random_source(seed, generator), self.clip(clip), checked_count("n", n)
-        steps = self._steps_of(bars)
-        if chords is None and clip.chords is not None:
-            chords = fitted(clip.chords, steps, "loop", 0)
-        else:
-            chords = self._chord_line(chords, steps)
-        if self._goes_on_as_songs(variation):
-            playing = {"temperature": temperature, "qpm": qpm, "program": program}
-            return self._composed(steps, {"start": clip}, n, source, **playing)
-        pieces, z = [], self._last_z(clip)
-        for _ in range(n):
-            moved = self._next_z(z, -(-steps // self.converter.steps), variation, source)
-            line = self._new_line(moved, steps, chords, temperature, source)
-            labels = joined([clip.labels, line], self.converter.held_parts)
-            both = None if chords is None else np.concatenate([clip.chords, chords])
-            pieces.append(clip._replace(labels=labels, chords=both))
-        return [with_own_notes(self._written(piece, qpm, program), own_places([(clip, 0)])) for piece in pieces]
 
     def interpolate_clips(
         self,
@@ -426,13 +334,6 @@ class ClipTools:
             return played
         return with_feel(with_pulse(played[..., :DRUM_CLASSES], pulse), self._logits(z, played))
 
-    def _steps_of(self, bars: int) -> int:
-        """Steps of a number of bars; raises ValueError for a preset whose windows cannot be joined."""
-        if self.converter.held_parts is None:
-            own = counted(self.converter.bars, "bar")
-            raise ValueError(f"windows of {self.config.name} cannot be joined: make pieces of {own}, without chords")
-        return checked_bars(checked_count("bars", bars)) * self.converter.steps_per_bar
-
     def _chord_line(self, text: str | None, steps: int) -> np.ndarray | None:
         """Chord classes [steps] of a progression, which is repeated; None for a preset without chords."""
         if (text is not None) != self.converter.chords:
@@ -465,30 +366,6 @@ class ClipTools:
         chords = None if clip.chords is None else self._chords_by_window(clip.chords[start:], len(labels))
         return cutting, Windows(labels, np.full(len(labels), steps, np.int32), chords)
 
-    def _last_z(self, clip: Clip) -> Tensor:
-        """The posterior means [n, Z] of a clip's windows with an onset; the last one ends with the clip."""
-        steps = self.converter.steps
-        start, clip = len(clip.labels) % steps if len(clip.labels) > steps else 0, clip._replace(fill="loop")
-        cutting, windows = self._cut(clip, start)
-        if start and not cutting.sounds.any():  # its last note starts before all of these
-            cutting, windows = self._cut(clip)
-        return self.posterior(take(windows, np.flatnonzero(cutting.sounds))).loc
-
-    def _next_z(self, z: Tensor, count: int, variation: float | None, source: Generator | None) -> Tensor:
-        """Latent vectors [count, Z] that follow those of a piece, z [n, Z]: see `continue_clip`."""
-        variation = VARIATION if variation is None else checked_share("variation", variation)
-        if not count:
-            return z[:0]
-        draws, own = self.draw_z(count, source).cpu(), z.cpu()
-        return torch.stack([slerp(own[k % len(own)], draws[k], variation) for k in range(count)]).to(z)
-
-    def _new_line(
-        self, z: Tensor, steps: int, chords: np.ndarray | None, temperature: float, source: Generator | None
-    ) -> np.ndarray:
-        """Labels [steps, ...] of windows decoded from z [n, Z]."""
-        windows = self._drawn(z, self._chords_by_window(chords, len(z)), temperature, source)
-        return joined(windows, self.converter.held_parts)[:steps]
-
     def _chords_by_window(self, chords: np.ndarray | None, n: int) -> np.ndarray | None:
         """Chord classes [n, steps] of n windows; what lacks at the end is repeated from the start."""
         steps = self.converter.steps
@@ -503,9 +380,8 @@ class ClipTools:
         tied: np.ndarray | None = None,
     ) -> np.ndarray:
         """Labels [n, steps, ...] of a line, decoded from z [n, Z]; tied: as in `BarsConverter.as_line`."""
-        z = self.model.as_z(z)
-        outputs = self._outputs(z, self._as_controls(controls, len(z), None), temperature, source)
-        return self.converter.as_line(as_array(self.converter.from_tensors(outputs)), tied)
+        labels = self.decode_labels(z, temperature=temperature, controls=controls, generator=source)
+        return self.converter.as_line(labels, tied)
 
     def _rejoined(self, clip: Clip, cutting: Cutting, windows: np.ndarray) -> Clip:
         """A clip with other windows, but for those without an onset."""
@@ -568,7 +444,7 @@ class ClipTools:
         played = clip.own.notes, len(clip.own.labels)
         if getattr(self.converter, "classes", DRUM_CLASSES) == DRUM_CLASSES:
             midi = with_own_drums(midi, *played)
-        return midi if isinstance(self.converter, GrooveConverter) else with_dynamics(midi, *played)
+        return midi if self.converter.has_feel else with_dynamics(midi, *played)
 
     @torch.no_grad()
     def _logits(self, z: Tensor, labels: np.ndarray) -> np.ndarray:

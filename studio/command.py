@@ -15,7 +15,6 @@ from torch import Generator
 from tqdm import tqdm
 
 from checkpoint import check_file
-from configs import with_converter
 from console import errors_in_a_line, say, tell
 from engine.checks import checked_count, checked_path, checked_seed, checked_share, checked_temperature
 from magenta_checkpoint import is_magenta_checkpoint
@@ -23,7 +22,6 @@ from midi_utils import load_midi, midi_files
 from music.clip_chords import SONG_CHORDS
 from music.clips import FILLS, LEAD_OF_TRIO, Clip, checked_bars
 from music.converter import empty_song, named_tracks
-from music.drums import DrumTracksConverter
 from music.grid import Part, counted, song_parts, steady_tempo, time_signature_text
 from music.intake import check_drum_map, tracks_of, with_drum_tracks
 from music.keys import in_key, read_key
@@ -38,7 +36,6 @@ from music.midi_output import (
     without_feel,
     write_midi,
 )
-from music.multitrack import MultitrackConverter
 from music.options import add_intake_arguments, read_drum_map, read_intake, read_programs, read_track
 from music.swing import Straightened, straighten
 from music.trio import TrioConverter
@@ -214,7 +211,7 @@ def clips_of(trained: ClipTools, options: argparse.Namespace) -> list[Clip]:
 
 def track_of(trained: ClipTools, midi: PrettyMIDI, wanted: int | str) -> int:
     """The index of a track by number or name; of several of one name the first that is, or is not, drums as needed."""
-    found, takes_drums = tracks_of(midi, wanted), isinstance(trained.converter, DrumTracksConverter)
+    found, takes_drums = tracks_of(midi, wanted), trained.converter.only_drums
     return next((k for k in found if midi.instruments[k].is_drum == takes_drums), found[0])
 
 
@@ -269,7 +266,7 @@ def taken_in(
         The song, and what it was straightened to if it had a swing.
     """
     intake = read_intake(options)
-    if intake.drum_map and isinstance(trained.converter, DrumTracksConverter) and track is not None:
+    if intake.drum_map and trained.converter.only_drums and track is not None:
         intake = replace(intake, drum_tracks=(*intake.drum_tracks, track))
     check_drum_map(with_drum_tracks(midi, intake.drum_tracks), intake.drum_map)
     midi = intake.with_drums(midi)
@@ -359,7 +356,7 @@ def check_model(trained: ClipTools, options: argparse.Namespace):
     if options.key is not None:
         check_key(trained, options, model)
     programs = getattr(options, "program", None)
-    if isinstance(programs, tuple) and not isinstance(trained.converter, TrioConverter | MultitrackConverter):
+    if isinstance(programs, tuple) and not trained.converter.several_tracks:
         raise ValueError(f"{model} has one track, and --program has {len(programs)}")
     if getattr(options, "programs", None) is not None and isinstance(trained.converter, TrioConverter):
         raise ValueError(f"{model} takes several tracks, by their programs: omit --programs; {LEAD_OF_TRIO}")
@@ -385,7 +382,7 @@ def check_key(trained: ClipTools, options: argparse.Namespace, model: str):
     """Raises ValueError for a key beside chords, or for a model, named in words, of drums."""
     if options.chords is not None:
         raise ValueError("--chords give the piece its key: omit --key")
-    if isinstance(trained.converter, DrumTracksConverter):
+    if trained.converter.only_drums:
         raise ValueError(f"{model} plays drums alone: omit --key")
 
 
@@ -396,13 +393,6 @@ def turn_dial(trained: ClipTools, options: argparse.Namespace):
     if not isinstance(trained.prior, PersonalPrior):
         raise ValueError(f"{options.path} has no dial: --dial is for models that personalize saved")
     trained.prior_width = options.dial
-
-
-def take_programs(trained: ClipTools, options: argparse.Namespace):
-    """Has a model read tracks of other programs, if the options name some."""
-    if getattr(options, "programs", None) is not None:
-        trained.config = with_converter(trained.config, programs=read_programs(options.programs))
-        trained.converter = trained.config.converter
 
 
 def count_of(options: argparse.Namespace) -> int:
@@ -488,7 +478,8 @@ def main(load: Callable[..., ClipTools], arguments: list[str] | None = None):
             trained, count = load(options.path, config_name=options.config), count_of(options)
             check_model(trained, options)
             turn_dial(trained, options)
-            take_programs(trained, options)
+            if getattr(options, "programs", None) is not None:
+                trained = trained.with_converter(programs=read_programs(options.programs))
             files = PAGE.make(trained, options) if options.tool == "page" else midi_files_of(trained, options)
             make_folder(options.out)
             for path in tqdm(files, total=count, unit="file", disable=count == 1):

@@ -1,4 +1,6 @@
-"""Pieces with the form of a song: windows come back, exactly or varied, among new ones (see `prior.sequence`).
+"""New music of any length: new pieces, continuations of clips, and pieces with the form of a song.
+
+In a piece with the form of a song, windows come back, exactly or varied, among new ones (see `prior.sequence`).
 
 Axes: n windows, Z size of z.
 """
@@ -12,15 +14,18 @@ import torch
 from pretty_midi import PrettyMIDI
 from torch import Generator, Tensor
 
-from engine.checks import checked_count
+from engine.checks import checked_count, checked_share
+from engine.slerp import slerp
 from midi_utils import Midi, Windows
-from music.clips import Clip, joined, whole_windows
-from music.converter import Programs
+from music.clips import Clip, checked_bars, fitted, joined, whole_windows
+from music.converter import Programs, take
 from music.grid import counted
 from music.intake import UNCHANGED, Intake
 from music.midi_output import with_own_notes
 from prior import Codes, fit_sequence
-from studio.clip_tools import ClipTools, own_places, whole_songs
+from studio.clip_tools import ClipTools, whole_songs
+
+VARIATION = 0.3  # place between a window of a clip (0) and a draw of the prior (1), where none is given
 
 
 class CodedWindows(NamedTuple):
@@ -37,8 +42,98 @@ class CodedWindows(NamedTuple):
         return Codes(self.mu[self.clip == clip], self.sounds[self.clip == clip])
 
 
+def own_places(clips: Iterable[tuple[Clip, int]]) -> list[tuple[np.ndarray, int, int]]:
+    """Clips and the steps in which they start, as `with_own_notes` takes them; without those that are no song's."""
+    return [
+        (clip.own.notes, first, first + len(clip.labels))
+        for clip, first in clips
+        if clip.own is not None and clip.own.labels is clip.labels
+    ]
+
+
 class ComposeTools(ClipTools):
-    """What `generate.TrainedModel` does to compose whole pieces."""
+    """What `generate.TrainedModel` does to make new music of any length."""
+
+    def sample_clips(
+        self,
+        n: int,
+        bars: int,
+        *,
+        variation: float | None = None,
+        chords: str | None = None,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        generator: Generator | None = None,
+        qpm: float | None = None,
+        program: Programs = None,
+    ) -> list[PrettyMIDI]:
+        """Makes n new pieces of any number of bars: a first window from the prior, which goes on as in `continue_clip`.
+
+        Args:
+            n: number of pieces.
+            bars: length of each; a preset whose windows cannot be joined has its own length only.
+            variation, chords: as in `continue_clip`. The other arguments are as in `sample`.
+        """
+        source = self._random_source(seed, generator)
+        if self.converter.held_parts is None and (bars, chords) == (self.converter.bars, None):
+            return self.sample(n, temperature=temperature, generator=source, qpm=qpm, program=program)
+        steps = self._steps_of(bars)
+        chords = self._chord_line(chords, steps)
+        pieces, more = [], max(0, -(-steps // self.converter.steps) - 1)
+        for first in self.draw_z(n, source)[:, None]:  # (1, Z)
+            if more and self._goes_on_as_songs(variation):
+                line = self._as_songs_go_on(first, more, temperature, source)[:steps]
+            else:
+                z = torch.cat([first, self._next_z(first, more, variation, source)])
+                line = self._new_line(z, steps, chords, temperature, source)
+            pieces.append(Clip(line, chords))
+        return [self._written(piece, qpm, program) for piece in pieces]
+
+    def continue_clip(
+        self,
+        clip: Midi | Windows | Clip,
+        bars: int,
+        n: int = 1,
+        *,
+        variation: float | None = None,
+        chords: str | None = None,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        generator: Generator | None = None,
+        qpm: float | None = None,
+        program: Programs = None,
+    ) -> list[PrettyMIDI]:
+        """Makes n pieces that start with a clip and go on in its style.
+
+        A model that was fitted to whole songs goes on as these do, see `compose`. Otherwise new windows vary the clip's
+        windows in turn: each lies on the arc from one of them to a draw of `draw_z`.
+
+        Args:
+            clip: as in `reconstruct_clip`; its own bars stay as they were played.
+            bars: number of bars after it.
+            n: number of pieces.
+            variation: the place on the arc, from 0 (the clip's window) to 1 (the draw), for any model. When None, the
+                piece goes on as songs do, or at VARIATION where the model was fitted to none.
+            chords: of the new bars, as in `clip`; those of the clip again when None. The other arguments are as in
+                `reconstruct_clip` and `sample`.
+        """
+        source, clip, n = self._random_source(seed, generator), self.clip(clip), checked_count("n", n)
+        steps = self._steps_of(bars)
+        if chords is None and clip.chords is not None:
+            chords = fitted(clip.chords, steps, "loop", 0)
+        else:
+            chords = self._chord_line(chords, steps)
+        if self._goes_on_as_songs(variation):
+            playing = {"temperature": temperature, "qpm": qpm, "program": program}
+            return self._composed(steps, {"start": clip}, n, source, **playing)
+        pieces, z = [], self._last_z(clip)
+        for _ in range(n):
+            moved = self._next_z(z, -(-steps // self.converter.steps), variation, source)
+            line = self._new_line(moved, steps, chords, temperature, source)
+            labels = joined([clip.labels, line], self.converter.held_parts)
+            both = None if chords is None else np.concatenate([clip.chords, chords])
+            pieces.append(clip._replace(labels=labels, chords=both))
+        return [with_own_notes(self._written(piece, qpm, program), own_places([(clip, 0)])) for piece in pieces]
 
     def fit_sequence_prior(self, songs: str | os.PathLike | Iterable[Midi | Clip], intake: Intake = UNCHANGED) -> None:
         """Fits what `compose` draws from to whole songs. It takes minutes for thousands of songs; see `prior.sequence`.
@@ -134,6 +229,37 @@ class ComposeTools(ClipTools):
         codes = self.sequence_prior.draw(more, source, start=begun)
         whole = Codes(*(torch.cat(parts) for parts in zip(begun, codes, strict=True)))
         return joined(self._from_codes(whole, None, temperature, source), self.converter.held_parts)
+
+    def _last_z(self, clip: Clip) -> Tensor:
+        """The posterior means [n, Z] of a clip's windows with an onset; the last one ends with the clip."""
+        steps = self.converter.steps
+        start, clip = len(clip.labels) % steps if len(clip.labels) > steps else 0, clip._replace(fill="loop")
+        cutting, windows = self._cut(clip, start)
+        if start and not cutting.sounds.any():  # its last note starts before all of these
+            cutting, windows = self._cut(clip)
+        return self.posterior(take(windows, np.flatnonzero(cutting.sounds))).loc
+
+    def _next_z(self, z: Tensor, count: int, variation: float | None, source: Generator | None) -> Tensor:
+        """Latent vectors [count, Z] that follow those of a piece, z [n, Z]: see `continue_clip`."""
+        variation = VARIATION if variation is None else checked_share("variation", variation)
+        if not count:
+            return z[:0]
+        draws, own = self.draw_z(count, source).cpu(), z.cpu()
+        return torch.stack([slerp(own[k % len(own)], draws[k], variation) for k in range(count)]).to(z)
+
+    def _new_line(
+        self, z: Tensor, steps: int, chords: np.ndarray | None, temperature: float, source: Generator | None
+    ) -> np.ndarray:
+        """Labels [steps, ...] of windows decoded from z [n, Z]."""
+        windows = self._drawn(z, self._chords_by_window(chords, len(z)), temperature, source)
+        return joined(windows, self.converter.held_parts)[:steps]
+
+    def _steps_of(self, bars: int) -> int:
+        """Steps of a number of bars; raises ValueError for a preset whose windows cannot be joined."""
+        if self.converter.held_parts is None:
+            own = counted(self.converter.bars, "bar")
+            raise ValueError(f"windows of {self.config.name} cannot be joined: make pieces of {own}, without chords")
+        return checked_bars(checked_count("bars", bars)) * self.converter.steps_per_bar
 
     def _check_composes(self):
         """Raises ValueError for a preset whose windows are not joined, or that follows chords."""

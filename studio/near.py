@@ -15,7 +15,7 @@ from music.clips import Clip, looped
 from music.converter import Programs, concatenated
 from music.grid import counted
 from prior import checked_dial, fit_personal, mixed
-from studio.clip_tools import VARIATION, ClipTools
+from studio.compose import VARIATION, ComposeTools
 
 MIN_WINDOWS = 8  # different ones, to which a small VAE is trained
 OWN_DRAWS = 4096  # of the model's own prior, which the dial moves to
@@ -24,7 +24,7 @@ DIAL = 0.25  # of the command
 checked_amount = partial(checked_number, wanted="a number from 0 (the clip) to 1 (anything)", low=0, high=1)
 
 
-class NearTools(ClipTools):
+class NearTools(ComposeTools):
     """What `generate.TrainedModel` does near a song."""
 
     def vary(

@@ -19,8 +19,8 @@ from music.keys import key_name, read_key
 from music.midi_output import in_turn
 from music.options import read_intake
 from studio.advice import repeats_clips
-from studio.clip_tools import GROOVE_TOOLS, VARIATION, ClipTools
-from studio.compose import ComposeTools
+from studio.clip_tools import GROOVE_TOOLS, ClipTools
+from studio.compose import VARIATION, ComposeTools
 from studio.directions import directions_path
 from studio.near import DIAL, NearTools
 from studio.pages import add_page_arguments, page_files
@@ -90,7 +90,6 @@ def add_dial_argument(parser: argparse.ArgumentParser, dial: float | None = None
 
 def generate_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """New pieces, one by one."""
-    playing = playing | {"qpm": 120.0} if options.tempo is None else playing
     yield from new_pieces(trained, (model_name(options.path),), options, playing)
 
 
@@ -203,7 +202,7 @@ def vary_pieces(trained: NearTools, options: argparse.Namespace, clips: list[Cli
     return numbered(name, bars, options.count, lambda: trained.vary(clips[0], options.amount, **playing)[0])
 
 
-def continue_pieces(trained: ClipTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
+def continue_pieces(trained: ComposeTools, options: argparse.Namespace, clips: list[Clip], playing: dict) -> Pieces:
     """A clip with different continuations, one by one."""
     bars = trained.converter.bars if options.bars is None else options.bars
     name, whole = clip_file_name(options, f"continued_{bars}bars"), bars_of(trained, clips[0]) + bars

@@ -1,8 +1,7 @@
 """Pages that play: a gallery, a space to walk through and a blind test, each a single HTML file without a network.
 
 Python puts the notes as JSON, style.css, player.js and the script of the page into page.html. The player synthesises
-every sound, so a page holds no samples of anybody's instruments. This module imports no networks: a model is whatever
-has the methods of `generate.TrainedModel` that `write_space` calls.
+every sound, so a page holds no samples of anybody's instruments.
 """
 
 import io
@@ -20,10 +19,11 @@ import torch
 from pretty_midi import PrettyMIDI
 from torch import Tensor
 
-from engine.checks import checked_count, checked_path, described
+from engine.checks import checked_count, checked_path, checked_type, described
 from midi_utils import Midi, SongDataset, as_midi, as_midis, checked_songs
 from music.clips import Clip, NoClipError, longest_clip, looped
 from music.grid import bar_lines
+from studio.clip_tools import ClipTools
 from studio.nearest import nearest_songs
 
 FOLDER = Path(__file__).parent
@@ -103,7 +103,7 @@ def write_blind(
 
 def write_space(
     path: str | os.PathLike,
-    trained,
+    trained: ClipTools,
     clips: Iterable[Midi] | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -132,8 +132,7 @@ def write_space(
         ValueError: trained is no TrainedModel, there are not four clips, a clip has no note for this model, a side is
             below 2, or the file cannot be written.
     """
-    if not all(hasattr(trained, name) for name in ("draw_z", "clip_posterior", "decode", "converter")):
-        raise ValueError(f"trained must be a TrainedModel, as TrainedModel.load reads it, got {described(trained)}")
+    checked_type("trained", trained, ClipTools, "a TrainedModel, as TrainedModel.load reads it")
     sides = checked_count("grid", grid, least=2), checked_count("plane", plane, least=2)
     names = [""] * 4 if names is None else _checked_titles(names, 4)
     draws = trained.draw_z(PLANE_DRAWS, seed=seed)
@@ -257,7 +256,7 @@ def blend(vectors: Tensor, weights: Tensor) -> Tensor:
     return torch.where(norms > NEARLY_OPPOSITE * wanted, sums * wanted / norms.clamp(min=1e-12), sums)
 
 
-def _corners(trained, clips: Iterable[Midi]) -> Tensor:
+def _corners(trained: ClipTools, clips: Iterable[Midi]) -> Tensor:
     """Posterior means of the first windows of four pieces, [4, Z]."""
     clips = checked_songs("clips", clips)
     if len(clips) != 4:
@@ -273,7 +272,7 @@ def _corners(trained, clips: Iterable[Midi]) -> Tensor:
     return torch.cat(means)
 
 
-def first_window(trained, song: Midi) -> Clip:
+def first_window(trained: ClipTools, song: Midi) -> Clip:
     """A song's first window: its longest stretch in the preset's metre, from its first note on; repeated if shorter.
 
     Raises:

@@ -10,6 +10,7 @@ from configs import CONFIGS, config_from_dict, config_to_dict, with_converter
 from helpers import OWN_SIZES
 from midi_utils import DrumsConverter, MelodyConverter, MultitrackConverter
 from model import ModelConfig, MusicVAE
+from music.converter import BarsConverter
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -25,6 +26,12 @@ def test_every_preset_of_the_reference_is_here_and_so_is_the_name_of_a_published
     ours = [name for name, config in CONFIGS.items() if config.name == name and not name.endswith(OWN_SIZES)]
     assert len(ours) == 23
     assert CONFIGS["groovae_2bar_hits_control"] is CONFIGS["groovae_2bar_hits_control_tfds"]
+
+
+def test_the_labels_of_one_hot_models_are_their_classes():
+    for config in CONFIGS.values():
+        if config.model.output_kind.one_hot:
+            assert config.converter.label_depths == config.model.output_depths, config.name
 
 
 @pytest.mark.parametrize("size", ["mini", "small"])
@@ -206,8 +213,19 @@ def test_each_kind_of_music_has_its_own_augmentations():
     groove = CONFIGS["groovae_2bar_hits_control"]  # whose controls are no chords
     with pytest.raises(ValueError, match="have no chords: leave rekeyed at 0"):
         replace(groove, training=replace(groove.training, rekeyed=0.5))
-    with pytest.raises(ValueError, match="a DrumsConverter has no pitch to transpose"):
+    with pytest.raises(ValueError, match="a DrumsConverter does not transpose its windows: leave transpose_range at"):
         replace(drums, training=melody.training)
+
+
+def test_a_representation_of_ones_own_transposes_only_if_it_defines_how():
+    class UnmovedConverter(MelodyConverter):
+        transpose = BarsConverter.transpose
+
+    melody = CONFIGS["cat-mel_2bar_tiny"]
+    with pytest.raises(ValueError, match="an? UnmovedConverter does not transpose its windows"):
+        replace(melody, converter=UnmovedConverter())
+    still = replace(melody.training, transpose_range=(0, 0))
+    assert replace(melody, converter=UnmovedConverter(), training=still).converter.bars == 2
 
 
 def test_presets_are_frozen():

@@ -85,6 +85,33 @@ def test_every_method_takes_its_randomness_under_the_same_names(trained):
             call(seed=1, generator=torch.Generator())
 
 
+def test_pieces_are_the_labels_that_their_z_decodes_to(trained):
+    z = trained.draw_z(2, seed=0)
+    labels = trained.decode_labels(z, temperature=0.5, length=48, seed=1)
+    assert labels.shape == (2, 48, *trained.converter.no_labels().shape[2:])
+    pieces = trained.decode(z, temperature=0.5, length=48, seed=1)
+    assert [notes(midi) for midi in pieces] == [notes(trained.converter.from_arrays(one)) for one in labels]
+
+
+def test_another_converter_keeps_the_model_and_its_priors():
+    trained = untrained("cat-mel_2bar_tiny")
+    trained.fit_prior(made_songs(trained.config.converter, windows=300))
+    trained.fit_sequence_prior([made_clip(trained.config.converter, 16, seed) for seed in range(4)])
+    other = trained.with_converter(programs=(70,))
+    assert other.converter == other.config.converter == replace(trained.converter, programs=(70,))
+    assert trained.converter.programs != (70,)
+    assert [notes(midi) for midi in other.sample(2, seed=0)] == [notes(midi) for midi in trained.sample(2, seed=0)]
+    pieces = [notes(one.compose(16, seed=0)[0]) for one in (other, trained)]
+    assert pieces[0] == pieces[1]
+    with pytest.raises(ValueError, match="the model reads windows of"):
+        trained.with_converter(bars=4)
+
+
+def test_a_groove_model_trains_on_rolands_kit_and_reads_songs_on_general_midis():
+    trained = untrained("groovae_2bar_humanize")
+    assert trained.converter == replace(trained.config.converter, kit="general_midi") != trained.config.converter
+
+
 def test_a_sample_has_the_length_and_programs_that_are_asked_for(trained):
     programs = (20, 35, 8) if trained.config.model.output == "trio" else 20
     (midi,) = trained.sample(1, length=48, seed=0, program=programs)

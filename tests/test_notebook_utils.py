@@ -19,6 +19,7 @@ from matplotlib.collections import PathCollection, PolyCollection
 
 import notebook_utils
 from configs import CONFIGS
+from helpers import BUILT_IN
 from notebook_utils import (
     GIB,
     PEAK,
@@ -35,6 +36,7 @@ from notebook_utils import (
     plot_latent,
     plot_piano_roll,
     plot_training,
+    published_weights,
     render,
     resample,
     side_by_side,
@@ -215,6 +217,12 @@ def test_typical_songs_are_neither_empty_nor_crowded_nor_on_one_pitch():
 def test_the_preset_is_the_largest_that_the_device_holds(free_gib, preset):
     assert pick_preset(free_gib and int(free_gib * GIB)) == preset
     assert CONFIGS[preset].model.segments == 16
+
+
+def test_the_first_published_weights_of_a_preset_are_found():
+    folder = BUILT_IN.parents[1] / "pretrained"
+    assert published_weights("cat-mel_2bar_mini", folder).name == "mel_2bar.pt"  # not mel_2bar_low.pt
+    assert published_weights("hierdec-mel_16bar", folder) is None
 
 
 def test_short_songs_take_the_preset_that_has_windows_of_them(tmp_path):

@@ -97,6 +97,15 @@ def test_a_clip_shorter_than_a_window_is_read_repeated_and_keeps_its_length(kind
         assert piece.get_end_time() <= BAR * 60 / 90 / 4 + 1e-6
 
 
+@pytest.mark.parametrize("kind", ["melody", "tracks"])
+def test_new_music_is_in_120_where_no_tempo_is_given(kind):
+    trained = model(kind)
+    bars = trained.converter.bars
+    pieces = [*trained.sample(1, seed=0, qpm=None), *trained.sample_clips(1, bars, seed=0, qpm=None)]
+    pieces += [*trained.sample(1, seed=0), *trained.sample_clips(1, bars, seed=0)]
+    assert [piece.get_tempo_changes()[1].round(3).tolist() for piece in pieces] == [[120]] * 4
+
+
 @pytest.mark.parametrize("kind", ["melody", "drums"])
 def test_a_rest_inside_a_clip_stays(kind):
     clip = clip_of(kind, bars=6)
