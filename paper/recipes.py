@@ -70,7 +70,17 @@ MEL_LEFT_OUT_LATER = MEL_LEFT_OUT | {
     "warm_up": 50,
     "sampling_rate": 300.0,
 }
-MEL_WITHOUT_LIEDER = MEL_LEFT_OUT | {"steps": 10_000, "decay_rate": 0.99966, "sampling_rate": 1000.0}
+MEL_WITHOUT_SOURCE = MEL_LEFT_OUT | {"steps": 10_000, "decay_rate": 0.99966, "sampling_rate": 1000.0}
+DRUMS_LEFT_OUT = {
+    "steps": 12_000,
+    "learning_rate": 4e-3,
+    "decay_rate": 0.9997,
+    "max_beta": 0.06,
+    "free_bits": 0,
+    "sampling_rate": 1000.0,
+}
+DRUMS_LEFT_OUT_LATER = LATER | {"steps": 20_000, "decay_rate": 0.99988, "warm_up": 50, "max_beta": 0.02}
+DRUMS_LEFT_OUT_LAST = DRUMS_LEFT_OUT_LATER | {"steps": 10_000, "learning_rate": 1.2e-3, "decay_rate": 0.9997}
 DRUMS_DEARER_2BAR = LATER | {"steps": 8_000, "decay_rate": 0.9999, "warm_up": 100, "max_beta": 0.6}
 DRUMS_LOW = DRUMS_DEARER_2BAR | {
     "steps": 9_000,
@@ -116,6 +126,7 @@ PIANO_LONGER = PIANO_FOURTH | {"steps": 9_000, "decay_rate": 0.99972, "warm_up":
 PIANO_LONGEST = PIANO_LONGER | {"steps": 5_000, "decay_rate": 0.99986}
 PIANO_SETTLED = PIANO_LONGER | {"learning_rate": 8e-4, "warm_up": 50}
 PIANO_PAIRED = PIANO_LONGER | {"steps": 12_000, "learning_rate": 1e-3, "decay_rate": 0.9998, "warm_up": 50}
+PIANO_LOW = PIANO_PAIRED | {"steps": 6_000, "decay_rate": 0.9996, "max_beta": 0.2}
 PIANO_LONG = {
     "batch_size": 8,
     "steps": 3_500,
@@ -222,7 +233,10 @@ STAGES = {
         "cat-mel_2bar", "mel_2bar_left_out_first", GAMES, MEL_LEFT_OUT_LATER, pair_bars=True, doubled=True
     ),
     "mel_2bar_without_lieder": Stage(
-        "cat-mel_2bar", None, ("lieder",), MEL_WITHOUT_LIEDER, pair_bars=True, doubled=True
+        "cat-mel_2bar", None, ("lieder",), MEL_WITHOUT_SOURCE, pair_bars=True, doubled=True
+    ),
+    "mel_2bar_without_openewld": Stage(
+        "cat-mel_2bar", None, ("openewld",), MEL_WITHOUT_SOURCE, pair_bars=True, doubled=True
     ),
     "mel_2bar_without_z": Stage("cat-mel_2bar", "mel_2bar_low_first", (), WITHOUT_Z),
     "mel_2bar_chords_first": Stage("cat-mel_2bar_chords"),
@@ -234,6 +248,11 @@ STAGES = {
     "drums_2bar_low_second": Stage("cat-drums_2bar", "drums_2bar_low_first", (), DRUMS_DEARER_2BAR),
     "drums_2bar_low": Stage("cat-drums_2bar", "drums_2bar_low_second", (), DRUMS_LOW),
     "drums_2bar_beta_0.06": Stage("cat-drums_2bar", "drums_2bar_first", (), LATER | {"max_beta": 0.06}),
+    "drums_2bar_left_out_first": Stage("cat-drums_2bar", None, GAMES, DRUMS_LEFT_OUT),
+    "drums_2bar_left_out_second": Stage("cat-drums_2bar", "drums_2bar_left_out_first", GAMES, DRUMS_LEFT_OUT_LATER),
+    "drums_2bar_left_out": Stage(
+        "cat-drums_2bar", "drums_2bar_left_out_second", GAMES, DRUMS_LEFT_OUT_LAST, pair_bars=True
+    ),
     "drums_2bar_without_z": Stage("cat-drums_2bar", "drums_2bar_low_first", (), WITHOUT_Z),
     "piano_2bar_first": Stage("piano_2bar", changes=PIANO_FIRST),
     "piano_2bar_second": Stage("piano_2bar", "piano_2bar_first", (), PIANO_LATER),
@@ -246,6 +265,7 @@ STAGES = {
     "piano_2bar_ninth": Stage("piano_2bar", "piano_2bar_eighth", (), PIANO_LONGEST),
     "piano_2bar_tenth": Stage("piano_2bar", "piano_2bar_ninth", (), PIANO_SETTLED),
     "piano_2bar": Stage("piano_2bar", "piano_2bar_tenth", (), PIANO_PAIRED, pair_bars=True),
+    "piano_2bar_low": Stage("piano_2bar", "piano_2bar", (), PIANO_LOW),
     "piano_2bar_without_z": Stage("piano_2bar", "piano_2bar_third", (), WITHOUT_Z | RISING),
     "piano_16bar_first": Stage("hierdec-piano_16bar", changes=PIANO_LONG),
     "piano_16bar_second": Stage("hierdec-piano_16bar", "piano_16bar_first", (), PIANO_LONG_LATER),
