@@ -308,10 +308,10 @@ def _draw_songs(tracks: list[list[RollTrack]], titles: list[str], scale: RollSca
         last = index + scale.columns >= len(tracks)  # of its column
         _draw_bar_lines(roll, strip, scale.bars, first=index % scale.columns == 0, last=last)
     _add_legend(figure, scale.colours)
-    return finished(figure)
+    return closed_figure(figure)
 
 
-def finished(figure: Figure) -> Figure:
+def closed_figure(figure: Figure) -> Figure:
     """Closes the figure in pyplot and returns it, so that a cell that ends with it shows it once."""
     plt.close(figure)
     return figure
@@ -498,7 +498,7 @@ def plot_training(history: Sequence | Mapping[str, Sequence]) -> Figure:
         _label(axis, panel[0], "step", panel[1])
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def _draw_curves(axis: Axes, panel: tuple[str, str, str, float], history: Sequence, prefix: str, colour: str) -> None:
@@ -525,7 +525,7 @@ def plot_by_bar(curves: Mapping[str, Sequence[float]], title: str, unit: str) ->
     _label(axis, title, "bar", unit)
     axis.xaxis.set_major_locator(MaxNLocator(16, integer=True))
     axis.legend(frameon=False, fontsize=9)
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str]) -> Figure:
@@ -551,7 +551,7 @@ def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str]) -> Figure:
         _label(axis, title, "segment", "dimension" if axis is axes[0, 0] else "")
         axis.grid(False)
     figure.colorbar(image, ax=axes, shrink=0.8, label="difference from the mean")
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def plot_form(matrices: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
@@ -576,7 +576,7 @@ def plot_form(matrices: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
         _label(axis, title, "bar", "bar" if axis is axes[0, 0] else "")
         axis.grid(False)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of equal events")
-    return finished(figure)
+    return closed_figure(figure)
 
 
 # --- the latent space -------------------------------------------------------------------------------------------------
@@ -617,7 +617,7 @@ def plot_latent(
     _label(axis, title, *names)
     if any(labels) or path is not None:
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def _draw_points(axis: Axes, points: np.ndarray, labels: list[str]) -> None:

@@ -474,7 +474,7 @@ def take(windows: Windows, part: slice | np.ndarray) -> Windows:
     return Windows(*(None if column is None else column[part] for column in columns))
 
 
-def concatenated(parts: Sequence[Windows]) -> Windows:
+def joined_windows(parts: Sequence[Windows]) -> Windows:
     """The windows of several songs in one, without their positions in the songs."""
     columns = zip(*((part.labels, part.lengths, part.controls) for part in parts), strict=True)
     return Windows(*(None if arrays[0] is None else np.concatenate(arrays) for arrays in columns))
