@@ -51,7 +51,7 @@ from midi_utils import (
 from model import MusicVAE, parameter_count
 from music.chords import chords_to_controls
 from music.clips import Clip
-from music.converter import Programs, as_array, concatenated, take
+from music.converter import Programs, as_array, joined_windows, take
 from music.performance import PADDING
 from prior import FITS, SequencePrior
 from studio import command
@@ -505,7 +505,7 @@ class TrainedModel(NearTools, DirectionTools):
                     "first, windows = trained.converter.to_arrays(load_midi(path)), and encode all of them, or one, "
                     f"generate.take(windows, slice(k, k + 1)); for all of it use {CLIP_METHODS}"
                 )
-        return concatenated(found)
+        return joined_windows(found)
 
     def _write(
         self, labels: np.ndarray, controls: Tensor | None, qpm: float | None, program: Programs

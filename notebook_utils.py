@@ -1,12 +1,10 @@
 """Listening and looking in notebooks: audio players, piano rolls, training curves, a map of the latent space.
 
 Only notebooks and paper/figures.py import this module. It uses PrettyMIDI, arrays, matplotlib and IPython, and builds
-no networks. Players use the recorded instruments that come with pretty_midi (a General MIDI soundfont), so no system
-library is needed. If that file is missing, notes sound as plain tones.
+no networks. What players play is rendered by music/sound.py.
 """
 
 import itertools
-import struct
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,13 +25,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from checkpoint import read_checkpoint
-from engine.checks import checked_count, checked_non_negative, checked_positive, described, finite_array
+from engine.checks import checked_count, checked_non_negative, described, finite_array
 from midi_utils import Midi, SongDataset, as_midi, as_midis, load_songs
-from music import soundfont
+from music import sound
 from music.drums import DRUM_PITCHES
 from music.grid import bar_lines
 from music.midi_file import parse_midi
 from music.midi_output import in_turn
+from music.sound import Sound, beginning, mu_law, resample, wav_file  # noqa: F401  notebooks take all from here
 from music.trio import BASS_PROGRAMS
 
 if TYPE_CHECKING:
@@ -46,14 +45,6 @@ GIB = 2**30  # bytes
 GPU_PRESETS = ((40 * GIB, "hierdec-mel_16bar"), (4 * GIB, "hier-mel_16bar_small"))
 CPU_PRESET = "hier-mel_16bar_mini"
 
-SOUNDFONT = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
-SAMPLE_RATE = 11_025  # Hz, mono: a piano has less than 0.01 % of its energy above half of this
-DRUM_SAMPLE_RATE = 16_000  # Hz, of a song with drums: cymbals need more
-PEAK = 0.9  # of full scale
-FADE_SECONDS = 0.05  # at the end of a clip that is cut short
-SILENCE_SECONDS = 0.5  # clip of a song without notes
-MU_LAW = 7  # number of the format in a WAV header
-MU_LAW_CLIP, MU_LAW_BIAS = 32_635, 132  # of 16-bit samples (ITU-T G.711)
 SHOWN_DIMENSIONS = 32  # of a conductor's vectors
 MAX_PLAYERS = 3  # in a row: a browser's player needs about 300 pixels
 PLAYER_PIXELS = 340  # widest
@@ -112,17 +103,6 @@ def even_columns(count: int, most: int) -> int:
 # --- songs ------------------------------------------------------------------------------------------------------------
 
 
-def as_songs(songs: Midi | Iterable[Midi]) -> list[pretty_midi.PrettyMIDI]:
-    """One song or several, each a `PrettyMIDI` or the path of a MIDI file.
-
-    Raises:
-        ValueError: something else, no song, or a file that cannot be read.
-    """
-    if not isinstance(songs, Midi | Iterable):
-        raise ValueError(f"songs must be a PrettyMIDI, the path of a MIDI file or a list of these, got {songs!r}")
-    return as_midis("songs", [songs] if isinstance(songs, Midi) else songs)
-
-
 def count_onsets(midi: Midi, seconds: float = np.inf) -> int:
     """The number of times in the first `seconds` at which at least one note begins."""
     midi = as_midi(midi)
@@ -137,7 +117,7 @@ def count_pitches(midi: Midi) -> int:
 
 def typical(songs: Iterable[Midi]) -> list[pretty_midi.PrettyMIDI]:
     """The quarter of the songs whose numbers of onsets and of pitches are nearest the median, the fullest first."""
-    middle = _middle_half(_middle_half(as_songs(songs), count_onsets), count_pitches)
+    middle = _middle_half(_middle_half(as_midis("songs", songs), count_onsets), count_pitches)
     return sorted(middle, key=count_onsets, reverse=True)
 
 
@@ -156,7 +136,7 @@ def concatenate(songs: Iterable[Midi], seconds_each: float) -> pretty_midi.Prett
     Raises:
         ValueError: no songs, songs with different numbers of tracks, or a time below 0.
     """
-    songs, seconds_each = as_songs(songs), checked_non_negative("seconds_each", seconds_each)
+    songs, seconds_each = as_midis("songs", songs), checked_non_negative("seconds_each", seconds_each)
     if len({len(song.instruments) for song in songs}) > 1:
         counts = [len(song.instruments) for song in songs]
         raise ValueError(f"songs must have the same tracks, got songs of {counts} tracks")
@@ -166,91 +146,9 @@ def concatenate(songs: Iterable[Midi], seconds_each: float) -> pretty_midi.Prett
 # --- sound ------------------------------------------------------------------------------------------------------------
 
 
-class Sound(NamedTuple):
-    """A rendered song."""
-
-    samples: np.ndarray  # float32 [samples], mono, within -1 and 1
-    sample_rate: int  # Hz
-
-
 def render(midi: Midi, seconds: float | None = None) -> Sound:
-    """Renders a song to sound, with recorded instruments.
-
-    Args:
-        seconds: length of the beginning to render; None for the whole song.
-
-    Returns:
-        The sound, its loudest sample at PEAK; half a second of silence for a song without notes.
-
-    Raises:
-        ValueError: no song, or a time that is not above 0.
-    """
-    midi = as_midi(midi)
-    if seconds is not None:
-        seconds = checked_positive("seconds", seconds)
-        midi = beginning(midi, seconds)
-    rate = DRUM_SAMPLE_RATE if any(part.is_drum for part in midi.instruments) else SAMPLE_RATE
-    if not any(part.notes for part in midi.instruments):
-        return Sound(np.zeros(int(SILENCE_SECONDS * rate), np.float32), rate)
-    samples = _synthesize(midi, rate)
-    if seconds is not None:
-        samples = _fade_out(samples[: round(seconds * rate)], rate)
-    return Sound((PEAK * samples / max(np.abs(samples).max(initial=0), 1e-6)).astype(np.float32), rate)
-
-
-def beginning(midi: pretty_midi.PrettyMIDI, seconds: float) -> pretty_midi.PrettyMIDI:
-    """The notes that begin in the first `seconds` of a song, cut there."""
-    short = pretty_midi.PrettyMIDI()
-    for part in midi.instruments:
-        copy = pretty_midi.Instrument(part.program, part.is_drum, part.name)
-        heard = [note for note in part.notes if note.start < seconds]
-        copy.notes = [pretty_midi.Note(n.velocity, n.pitch, n.start, min(n.end, seconds)) for n in heard]
-        copy.control_changes = part.control_changes
-        short.instruments.append(copy)
-    return short
-
-
-def _synthesize(midi: pretty_midi.PrettyMIDI, rate: int) -> np.ndarray:
-    if not SOUNDFONT.exists():
-        return midi.synthesize(fs=rate)
-    return resample(soundfont.synthesize(midi, soundfont.load_soundfont(SOUNDFONT)), soundfont.SAMPLE_RATE, rate)
-
-
-def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Lowers the sample rate by dropping the part of the spectrum that the new rate cannot carry."""
-    count = -(-len(samples) * new_rate // rate)
-    padded = np.pad(samples, (0, max(0, round(count * rate / new_rate) - len(samples))))
-    return np.fft.irfft(np.fft.rfft(padded)[: count // 2 + 1], count) * new_rate / rate
-
-
-def _fade_out(samples: np.ndarray, rate: int) -> np.ndarray:
-    length = min(len(samples), round(FADE_SECONDS * rate))
-    faded = samples.copy()
-    faded[len(samples) - length :] *= np.linspace(1, 0, length)
-    return faded
-
-
-def mu_law(samples: np.ndarray) -> np.ndarray:
-    """Samples from -1 to 1 as eight bits each, on a logarithmic scale (ITU-T G.711).
-
-    The signal-to-noise ratio of the built-in songs is 37 dB, in quiet passages too. Eight linear bits come to 34 to
-    37 dB, and to 27 to 35 dB in the quietest twentieth of a song.
-    """
-    linear = np.round(32_767 * samples).astype(np.int32)
-    biased = np.minimum(np.abs(linear), MU_LAW_CLIP) + MU_LAW_BIAS
-    exponent = np.log2(biased).astype(np.int32) - 7  # 0..7
-    mantissa = (biased >> (exponent + 3)) & 15
-    return (255 - ((linear < 0) << 7 | exponent << 4 | mantissa)).astype(np.uint8)
-
-
-def wav_file(sound: Sound) -> bytes:
-    """A WAV file in 8-bit mu-law, which all browsers play."""
-    data = mu_law(sound.samples).tobytes()
-    layout = struct.pack("<HHIIHHH", MU_LAW, 1, sound.sample_rate, sound.sample_rate, 1, 8, 0)
-    chunks = ((b"fmt ", layout), (b"fact", struct.pack("<I", len(data))), (b"data", data))
-    parts = (name + struct.pack("<I", len(chunk)) + chunk + b"\0" * (len(chunk) % 2) for name, chunk in chunks)
-    body = b"WAVE" + b"".join(parts)
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+    """Renders a song, or the path of its MIDI file, to sound: see music/sound.py."""
+    return sound.render(as_midi(midi), seconds)
 
 
 def play(midi: Midi, title: str = "", seconds: float | None = None) -> HTML:
@@ -269,7 +167,7 @@ def side_by_side(songs: Iterable[Midi], titles: Sequence[str], seconds: float | 
     Raises:
         ValueError: no songs, not one title per song, or a time that is not above 0.
     """
-    songs = as_songs(songs)
+    songs = as_midis("songs", songs)
     titles = checked_titles(titles, len(songs))
     players = [_player(midi, title, seconds) for midi, title in zip(songs, titles, strict=True)]
     columns = even_columns(len(players), MAX_PLAYERS)
@@ -278,9 +176,9 @@ def side_by_side(songs: Iterable[Midi], titles: Sequence[str], seconds: float | 
 
 
 def _player(midi: pretty_midi.PrettyMIDI, title: str, seconds: float | None) -> str:
-    sound = render(midi, seconds)
-    remark = "" if sound.samples.any() else " <em>(silent: no notes)</em>"
-    source = f"data:audio/wav;base64,{b64encode(wav_file(sound)).decode()}"
+    rendered = render(midi, seconds)
+    remark = "" if rendered.samples.any() else " <em>(silent: no notes)</em>"
+    source = f"data:audio/wav;base64,{b64encode(wav_file(rendered)).decode()}"
     audio = f'<audio controls style="width: 100%" src="{source}"></audio>'
     return f'<figure style="margin: 0"><figcaption>{escape(title)}{remark}</figcaption>{audio}</figure>'
 
@@ -380,7 +278,7 @@ def plot_piano_roll(
     Raises:
         ValueError: no songs, not one title per song, or bars or columns below 1.
     """
-    songs = as_songs(songs)
+    songs = as_midis("songs", [songs] if isinstance(songs, Midi) else songs)
     titles = checked_titles([titles] if isinstance(titles, str) else titles or [""] * len(songs), len(songs))
     bars = None if bars is None else checked_count("bars", bars)
     columns = None if columns is None else checked_count("columns", columns)
@@ -410,10 +308,10 @@ def _draw_songs(tracks: list[list[RollTrack]], titles: list[str], scale: RollSca
         last = index + scale.columns >= len(tracks)  # of its column
         _draw_bar_lines(roll, strip, scale.bars, first=index % scale.columns == 0, last=last)
     _add_legend(figure, scale.colours)
-    return finished(figure)
+    return closed_figure(figure)
 
 
-def finished(figure: Figure) -> Figure:
+def closed_figure(figure: Figure) -> Figure:
     """Closes the figure in pyplot and returns it, so that a cell that ends with it shows it once."""
     plt.close(figure)
     return figure
@@ -600,7 +498,7 @@ def plot_training(history: Sequence | Mapping[str, Sequence]) -> Figure:
         _label(axis, panel[0], "step", panel[1])
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def _draw_curves(axis: Axes, panel: tuple[str, str, str, float], history: Sequence, prefix: str, colour: str) -> None:
@@ -627,7 +525,7 @@ def plot_by_bar(curves: Mapping[str, Sequence[float]], title: str, unit: str) ->
     _label(axis, title, "bar", unit)
     axis.xaxis.set_major_locator(MaxNLocator(16, integer=True))
     axis.legend(frameon=False, fontsize=9)
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str]) -> Figure:
@@ -653,7 +551,7 @@ def plot_embeddings(embeddings: np.ndarray, titles: Sequence[str]) -> Figure:
         _label(axis, title, "segment", "dimension" if axis is axes[0, 0] else "")
         axis.grid(False)
     figure.colorbar(image, ax=axes, shrink=0.8, label="difference from the mean")
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def plot_form(matrices: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
@@ -678,7 +576,7 @@ def plot_form(matrices: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
         _label(axis, title, "bar", "bar" if axis is axes[0, 0] else "")
         axis.grid(False)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of equal events")
-    return finished(figure)
+    return closed_figure(figure)
 
 
 # --- the latent space -------------------------------------------------------------------------------------------------
@@ -719,7 +617,7 @@ def plot_latent(
     _label(axis, title, *names)
     if any(labels) or path is not None:
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def _draw_points(axis: Axes, points: np.ndarray, labels: list[str]) -> None:

@@ -375,7 +375,7 @@ def _no_clip(song: PrettyMIDI, converter: BarsConverter, part: Part, start_bar: 
 def fitted(labels: np.ndarray, steps: int, fill: str, held: int) -> np.ndarray:
     """Labels [n, ...] cut or filled up to [steps, ...]; `held` parts of a label are voices whose notes end there."""
     if fill == "loop":
-        return joined([labels] * -(-steps // len(labels)), held)[:steps]
+        return joined_labels([labels] * -(-steps // len(labels)), held)[:steps]
     filled = np.zeros((steps, *labels.shape[1:]), labels.dtype)
     filled[: len(labels)] = labels[:steps]
     if len(labels) < steps:
@@ -405,7 +405,7 @@ def cut_clip(labels: np.ndarray, steps: int, fill: str, held: int, start: int = 
     return Cutting(windows, has_onset(windows, held), np.array(tied).reshape(count, held))
 
 
-def joined(pieces: Sequence[np.ndarray], held: int, tied: np.ndarray | None = None) -> np.ndarray:
+def joined_labels(pieces: Sequence[np.ndarray], held: int, tied: np.ndarray | None = None) -> np.ndarray:
     """Joins labels [steps, ...] of pieces, such as windows.
 
     A note ends with its piece unless `tied` [pieces, held] says that it goes on in the next one.

@@ -68,7 +68,8 @@ class BarsConverter:
 
     A subclass is a frozen dataclass with the fields or class attributes `bars`, `time_signature`, `input_depth` and
     `output_depth`. It defines `from_arrays`, `to_tensors` and `from_tensors`, the methods below that raise
-    NotImplementedError, and `transpose` and `transpose_controls` if its labels and controls have pitches.
+    NotImplementedError, and `transpose` and `transpose_controls` if its labels and controls have pitches. One whose
+    windows can be joined to clips has `held_parts`, and defines `line` and `why_no_note`.
     """
 
     follow_tempo = False  # whether windows go through changes of tempo, as in `grid.steady_tempo`
@@ -121,6 +122,8 @@ class BarsConverter:
         """Whether the converter defines `transpose`."""
         return type(self).transpose is not BarsConverter.transpose
 
+    # ---- Windows ----
+
     def to_arrays(self, midi: PrettyMIDI) -> Windows:
         """Cuts a song into windows, one from each bar on (grooves: end to end); each converter documents its labels.
 
@@ -149,36 +152,6 @@ class BarsConverter:
         if not any(len(cut.labels) for cut in cuts):
             skipped.insert(0, Skipped("song", self._why_nothing(midi, parts, skipped)))
         return as_windows(cuts, self.no_windows(), skipped)
-
-    def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Labels [steps, ...] of a part from its start to its last note, with its rests, and the tracks they are of.
-
-        The labels are empty if the part has no note that is taken. See clips.py.
-
-        Args:
-            part: as `sustained` returns it.
-
-        Raises:
-            ValueError: the converter has no such line; its windows cannot be joined.
-        """
-        wanted = "melodies, drums, trios or pianos"
-        raise ValueError(f"windows of {type(self).__name__} cannot be joined: take a model of {wanted}")
-
-    def sustained(self, part: Part, midi: PrettyMIDI) -> Part:
-        """A part in which notes last as long as they sound; for pianos, as long as the pedal holds them."""
-        return part
-
-    def as_cut(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
-        """Windows [n, steps, ...] of a line as `to_arrays` would label them.
-
-        Args:
-            tied: [n, held_parts] bool, whether a note of the window before goes on; none does when None.
-        """
-        return labels
-
-    def as_line(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
-        """Windows of labels as a line has them: the inverse of `as_cut`, with the same arguments."""
-        return labels
 
     def in_time(self, midi: PrettyMIDI) -> PrettyMIDI:
         """The song as it is cut: in its first tempo throughout if the converter follows the tempo."""
@@ -214,10 +187,6 @@ class BarsConverter:
 
     def why_no_window(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str:
         """The reason why a song whose parts with notes are these gives no window."""
-        raise NotImplementedError
-
-    def why_no_note(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str | None:
-        """The reason why the converter takes no note of these parts with notes; None if it takes some."""
         raise NotImplementedError
 
     def no_windows(self) -> Cut:
@@ -262,6 +231,42 @@ class BarsConverter:
     def too_short(self) -> str:
         """The reason why a song whose longest part is shorter than a window gives none."""
         return f"shorter than {self.bars} bars"
+
+    # ---- Clips (optional) ----
+
+    def line(self, part: Part, midi: PrettyMIDI) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Labels [steps, ...] of a part from its start to its last note, with its rests, and the tracks they are of.
+
+        The labels are empty if the part has no note that is taken. See clips.py.
+
+        Args:
+            part: as `sustained` returns it.
+
+        Raises:
+            ValueError: the converter has no such line; its windows cannot be joined.
+        """
+        wanted = "melodies, drums, trios or pianos"
+        raise ValueError(f"windows of {type(self).__name__} cannot be joined: take a model of {wanted}")
+
+    def sustained(self, part: Part, midi: PrettyMIDI) -> Part:
+        """A part in which notes last as long as they sound; for pianos, as long as the pedal holds them."""
+        return part
+
+    def as_cut(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
+        """Windows [n, steps, ...] of a line as `to_arrays` would label them.
+
+        Args:
+            tied: [n, held_parts] bool, whether a note of the window before goes on; none does when None.
+        """
+        return labels
+
+    def as_line(self, labels: np.ndarray, tied: np.ndarray | None = None) -> np.ndarray:
+        """Windows of labels as a line has them: the inverse of `as_cut`, with the same arguments."""
+        return labels
+
+    def why_no_note(self, midi: PrettyMIDI, parts: Sequence[Part]) -> str | None:
+        """The reason why the converter takes no note of these parts with notes; None if it takes some."""
+        return None
 
 
 def tempo_changes(parts: Sequence[Part]) -> str | None:
@@ -474,7 +479,7 @@ def take(windows: Windows, part: slice | np.ndarray | Tensor) -> Windows:
     return Windows(*(None if column is None else column[part] for column in columns))
 
 
-def concatenated(parts: Sequence[Windows]) -> Windows:
+def joined_windows(parts: Sequence[Windows]) -> Windows:
     """The windows of several songs in one, without their positions in the songs."""
     columns = zip(*((part.labels, part.lengths, part.controls) for part in parts), strict=True)
     return Windows(*(None if arrays[0] is None else np.concatenate(arrays) for arrays in columns))

@@ -29,7 +29,7 @@ from notebook_utils import (
     ROLE_COLOURS,
     SKY,
     VERMILLION,
-    finished,
+    closed_figure,
     plain_axes,
 )
 from paper.tables import MISSING, label_of, number
@@ -86,7 +86,7 @@ def plot_accuracy_by_step(results: Sequence[dict]) -> Figure:
         _mark_bars(axis, len(result["reconstruction"]["sampled"]["by_step"][part]))
         axis.set_ylim(0, 101)
     _legend(figure, axes[0])
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def _draw_steps(axis: Axes, values: np.ndarray, colour: str, kind: str) -> None:
@@ -118,7 +118,7 @@ def plot_interpolations(results: Sequence[dict]) -> Figure:
     for axis in pairs[len(results) :].flat:
         axis.remove()
     _legend(figure, pairs[0, 0])
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def _draw_interpolation(above: Axes, below: Axes, result: dict) -> None:
@@ -146,7 +146,7 @@ def plot_rate_distortion(points: Sequence[dict]) -> Figure:
     for axis, family, colour in zip(axes, families, PALETTE):
         _draw_front(axis, family, colour)
         _dress(axis, family[0]["family"], "KL, bits per window", "reconstruction, nats per window")
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def _is_without_z(point: dict) -> bool:
@@ -192,7 +192,7 @@ def plot_attributes(result: dict) -> Figure:
         _label_matrix(axis, f"{label_of(result)}: vector {which}", names)
     axes[0].set_ylabel("vector", color=GREY)
     figure.colorbar(image, ax=axes, shrink=0.8, label="change of the attribute, %")
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def _label_matrix(axis: Axes, title: str, names: Sequence[str]) -> None:
@@ -222,7 +222,7 @@ def plot_statistics(result: dict) -> Figure:
     _dress(axes[-1], "repetition", "bars back", "share of the events")
     _legend(figure, axes[0])
     figure.suptitle(label_of(result), x=0.01, ha="left", fontsize=11, color=INK)
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def _draw_bars(axis: Axes, comparisons: Sequence[dict], labels: Sequence[str]) -> None:
@@ -271,7 +271,7 @@ def plot_self_similarity(result: dict) -> Figure:
         axis.set_xlabel("bar", color=GREY)
     axes[0].set_ylabel("bar", color=GREY)
     figure.colorbar(image, ax=axes, label="share of equal events")
-    return finished(figure)
+    return closed_figure(figure)
 
 
 # --- pages of piano rolls ---------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def plot_pages(samples: LabelArray, music: LabelArray, parts: Sequence[str], tit
     for page, labels, title in zip(figure.subfigures(1, 2), columns, titles, strict=True):
         _draw_page(page, labels, parts, scale)
         page.suptitle(title, x=0.01, y=0.985, ha="left", fontsize=11, color=INK)
-    return finished(figure)
+    return closed_figure(figure)
 
 
 def _pitch_range(pages: Sequence[np.ndarray], parts: Sequence[str]) -> tuple[float, float]:

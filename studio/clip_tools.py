@@ -31,7 +31,7 @@ from music.clips import (
     Cutting,
     cut_clip,
     fitted,
-    joined,
+    joined_labels,
     longest_clip,
     looped,
     read_clip,
@@ -386,7 +386,7 @@ class ClipTools:
     def _rejoined(self, clip: Clip, cutting: Cutting, windows: np.ndarray) -> Clip:
         """A clip with other windows, but for those without an onset."""
         kept = np.where(cutting.sounds.reshape(-1, *[1] * (windows.ndim - 1)), windows, cutting.labels)
-        labels = joined(kept, self.converter.held_parts, cutting.tied)
+        labels = joined_labels(kept, self.converter.held_parts, cutting.tied)
         return clip._replace(labels=labels[: len(clip.labels)])
 
     def _corners(self, clips: Sequence[Midi | Windows | Clip]) -> Corners:
@@ -421,7 +421,7 @@ class ClipTools:
         for z in points:
             windows = self._drawn(z, chords, temperature, source)
             windows[~corners.sounds] = 0
-            labels = joined(windows, self.converter.held_parts)[: len(first.labels)]
+            labels = joined_labels(windows, self.converter.held_parts)[: len(first.labels)]
             pieces.append(self._written(first._replace(labels=labels), qpm, program))
         return pieces
 

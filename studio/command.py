@@ -249,7 +249,7 @@ def clip_with_chords(trained: ClipTools, midi: PrettyMIDI, options: argparse.Nam
         return clip
 
 
-def finished(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
+def finished_piece(midi: PrettyMIDI, options: argparse.Namespace) -> PrettyMIDI:
     """A piece as the options of `add_output_arguments` want it, with General MIDI's drums."""
     midi = without_feel(with_names(midi)) if options.on_grid else with_names(midi)
     midi = midi if options.key is None else in_key(midi, options.key)
@@ -343,7 +343,7 @@ def check_output_options(options: argparse.Namespace):
         raise ValueError(f"{options.tool} takes new chords: give them as text, such as 'Am7 | G7'")
     if options.chord_track and options.chords is None:
         raise ValueError(f"--chord-track plays the chords of --chords: give both, and --model {FOLLOWER}")
-    finished(PrettyMIDI(), options)  # raises ValueError for options out of range
+    finished_piece(PrettyMIDI(), options)  # raises ValueError for options out of range
     options.draws_seed = getattr(options, "seed", 0) is None
     if options.draws_seed:
         options.seed = random.randrange(SEED_RANGE)
@@ -429,7 +429,7 @@ def write_pieces(pieces: Pieces, options: argparse.Namespace) -> Iterator[Path]:
         if k == 0 and options.draws_seed and uses_seed(options):
             with tqdm.external_write_mode():
                 tell(f"seed {options.seed}")
-        midi = finished(piece.midi, options)
+        midi = finished_piece(piece.midi, options)
         made.append(piece._replace(midi=with_chord_track(midi, piece.bars) if options.chord_track else midi))
         midi = with_drum_map(made[-1].midi, options.drum_map)
         yield write_new(folder / f"{piece.name}.mid", partial(write_midi, midi, bars=piece.bars))

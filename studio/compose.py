@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from engine.checks import checked_count, checked_share
 from engine.slerp import slerp
 from midi_utils import Midi, Windows
-from music.clips import Clip, checked_bars, fitted, joined, whole_windows
+from music.clips import Clip, checked_bars, fitted, joined_labels, whole_windows
 from music.converter import Programs, take
 from music.grid import counted
 from music.intake import UNCHANGED, Intake
@@ -130,7 +130,7 @@ class ComposeTools(ClipTools):
         for _ in range(n):
             moved = self._next_z(z, -(-steps // self.converter.steps), variation, source)
             line = self._new_line(moved, steps, chords, temperature, source)
-            labels = joined([clip.labels, line], self.converter.held_parts)
+            labels = joined_labels([clip.labels, line], self.converter.held_parts)
             both = None if chords is None else np.concatenate([clip.chords, chords])
             pieces.append(clip._replace(labels=labels, chords=both))
         return [with_own_notes(self._written(piece, qpm, program), own_places([(clip, 0)])) for piece in pieces]
@@ -212,8 +212,8 @@ class ComposeTools(ClipTools):
         lines = {name: clip.labels for name, clip in outer.items()}
         for _ in range(n):
             codes = self.sequence_prior.draw(-(-free // steps), source, **around)
-            lines["new"] = joined(self._from_codes(codes, known, temperature, source), held)[:free]
-            labels = joined([lines[name] for name in ("start", "new", "end") if name in lines], held)
+            lines["new"] = joined_labels(self._from_codes(codes, known, temperature, source), held)[:free]
+            labels = joined_labels([lines[name] for name in ("start", "new", "end") if name in lines], held)
             pieces.append(next(iter(outer.values()), Clip(labels))._replace(labels=labels))
         first = {"start": 0, "end": sum(len(line) for name, line in lines.items() if name != "end")}
         placed = own_places((clip, first[name]) for name, clip in outer.items())
@@ -228,7 +228,7 @@ class ComposeTools(ClipTools):
         begun = Codes(first, torch.ones(1, dtype=torch.bool, device=first.device))
         codes = self.sequence_prior.draw(more, source, start=begun)
         whole = Codes(*(torch.cat(parts) for parts in zip(begun, codes, strict=True)))
-        return joined(self._from_codes(whole, None, temperature, source), self.converter.held_parts)
+        return joined_labels(self._from_codes(whole, None, temperature, source), self.converter.held_parts)
 
     def _last_z(self, clip: Clip) -> Tensor:
         """The posterior means [n, Z] of a clip's windows with an onset; the last one ends with the clip."""
@@ -252,7 +252,7 @@ class ComposeTools(ClipTools):
     ) -> np.ndarray:
         """Labels [steps, ...] of windows decoded from z [n, Z]."""
         windows = self._drawn(z, self._chords_by_window(chords, len(z)), temperature, source)
-        return joined(windows, self.converter.held_parts)[:steps]
+        return joined_labels(windows, self.converter.held_parts)[:steps]
 
     def _steps_of(self, bars: int) -> int:
         """Steps of a number of bars; raises ValueError for a preset whose windows cannot be joined."""

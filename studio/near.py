@@ -12,7 +12,7 @@ from engine.checks import checked_count, checked_number
 from engine.rng import seeded
 from midi_utils import Midi, Windows
 from music.clips import Clip, looped
-from music.converter import Programs, concatenated
+from music.converter import Programs, joined_windows
 from music.grid import counted
 from prior import checked_dial, fit_personal, mixed
 from studio.compose import VARIATION, ComposeTools
@@ -106,7 +106,7 @@ class NearTools(ComposeTools):
                 f"to personalize takes {MIN_WINDOWS} different windows of {counted(self.converter.bars, 'bar')} with "
                 f"notes, and there are {len(found)}: give {bars} bars or more that differ, or more songs"
             )
-        return concatenated(list(found.values()))
+        return joined_windows(list(found.values()))
 
     def _window_starts(self, clip: Clip) -> range:
         """The steps at which the windows of a clip start, one per bar; 0 for a clip that is shorter than a window."""

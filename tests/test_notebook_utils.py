@@ -17,12 +17,11 @@ import pretty_midi
 import pytest
 from matplotlib.collections import PathCollection, PolyCollection
 
-import notebook_utils
 from configs import CONFIGS
 from helpers import BUILT_IN
+from music import sound
 from notebook_utils import (
     GIB,
-    PEAK,
     concatenate,
     count_onsets,
     even_columns,
@@ -88,7 +87,7 @@ def peak_hz(samples: np.ndarray, sample_rate: int) -> float:
 @pytest.mark.parametrize("with_soundfont", [True, False])
 def test_the_pitch_and_the_length_heard_are_those_written(with_soundfont, monkeypatch, tmp_path):
     if not with_soundfont:
-        monkeypatch.setattr(notebook_utils, "SOUNDFONT", tmp_path / "missing.sf2")
+        monkeypatch.setattr(sound, "SOUNDFONT", tmp_path / "missing.sf2")
     samples, rate = render(song((69, 1.0, 2.5), program=73))
     assert samples.dtype == np.float32
     assert samples.ndim == 1
@@ -101,7 +100,7 @@ def test_the_pitch_and_the_length_heard_are_those_written(with_soundfont, monkey
 def test_a_full_arrangement_does_not_clip():
     loud = song(*((pitch, 0, 2) for pitch in range(48, 84)))
     for quiet_or_loud in (loud, song((60, 0, 0.3))):
-        assert np.abs(render(quiet_or_loud).samples).max() == pytest.approx(PEAK, rel=1e-4)
+        assert np.abs(render(quiet_or_loud).samples).max() == pytest.approx(sound.PEAK, rel=1e-4)
 
 
 def test_drums_are_heard():
@@ -164,14 +163,14 @@ def test_the_player_carries_the_samples_and_an_escaped_title():
     html = play(midi, "<b> & c").data
     assert "&lt;b&gt; &amp; c" in html
     wave = b64decode(re.search(r"base64,([^\"]+)", html)[1])
-    sound = render(midi)
+    heard = render(midi)
     kind, channels, rate, bytes_per_second, _, bits = struct.unpack("<HHIIHH", wave[20:36])
-    assert (kind, channels, rate, bytes_per_second, bits) == (7, 1, sound.sample_rate, sound.sample_rate, 8)
+    assert (kind, channels, rate, bytes_per_second, bits) == (7, 1, heard.sample_rate, heard.sample_rate, 8)
     start = wave.index(b"data") + 8
-    assert struct.unpack("<I", wave[start - 4 : start])[0] == len(sound.samples)
+    assert struct.unpack("<I", wave[start - 4 : start])[0] == len(heard.samples)
     assert struct.unpack("<I", wave[4:8])[0] == len(wave) - 8
-    codes = np.frombuffer(wave[start : start + len(sound.samples)], np.uint8)
-    np.testing.assert_allclose(decoded(codes), sound.samples, atol=0.02)
+    codes = np.frombuffer(wave[start : start + len(heard.samples)], np.uint8)
+    np.testing.assert_allclose(decoded(codes), heard.samples, atol=0.02)
 
 
 def test_players_stand_side_by_side():

@@ -433,7 +433,7 @@ def test_wrong_arguments_of_training_are_named_before_anything_is_written(tmp_pa
         (lambda at: notebook_utils.side_by_side([at.midi] * 2, "ab"), "as many titles as songs"),
         (
             lambda at: notebook_utils.plot_piano_roll(None),
-            "songs must be a PrettyMIDI, the path of a MIDI file or a list",
+            "songs must be a list of PrettyMIDI or paths of MIDI files, got None",
         ),
         (lambda at: notebook_utils.plot_piano_roll(at.midi, bars=0), "bars must be a whole number of at least 1"),
         (lambda at: notebook_utils.plot_piano_roll(at.midi, columns=1.5), "columns must be a whole number"),

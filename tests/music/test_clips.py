@@ -25,7 +25,7 @@ from music.clips import (
     fitted,
     has_onset,
     in_one_metre,
-    joined,
+    joined_labels,
     longest_clip,
     looped,
     read_clip,
@@ -353,7 +353,7 @@ def test_a_clip_that_is_cut_and_joined_is_the_same(held):
             labels = np.stack([random_melody(random, bars) for _ in range(3)], -1)
         cutting = cut_clip(labels, 2 * BAR, "rest", held)
         assert len(cutting.labels) == -(-bars // 2)
-        np.testing.assert_array_equal(joined(cutting.labels, held, cutting.tied)[: len(labels)], labels)
+        np.testing.assert_array_equal(joined_labels(cutting.labels, held, cutting.tied)[: len(labels)], labels)
 
 
 def test_a_note_is_tied_where_it_goes_on_in_the_next_window():
@@ -364,9 +364,9 @@ def test_a_note_is_tied_where_it_goes_on_in_the_next_window():
 
 def test_a_note_ends_with_its_window_unless_it_is_tied():
     windows = np.array([[40, 0], [0, 41], [42, 0]], np.uint8)
-    assert joined(windows, 1).tolist() == [40, 0, NOTE_OFF, 41, 42, 0]
-    assert joined(windows, 1, np.array([[False], [True], [False]])).tolist() == [40, 0, 0, 41, 42, 0]
-    assert joined(windows, 0).tolist() == [40, 0, 0, 41, 42, 0]  # drums hold nothing
+    assert joined_labels(windows, 1).tolist() == [40, 0, NOTE_OFF, 41, 42, 0]
+    assert joined_labels(windows, 1, np.array([[False], [True], [False]])).tolist() == [40, 0, 0, 41, 42, 0]
+    assert joined_labels(windows, 0).tolist() == [40, 0, 0, 41, 42, 0]  # drums hold nothing
 
 
 def test_labels_are_cut_filled_or_repeated():
@@ -424,7 +424,7 @@ def as_lists(labels):
 
 def joined_piano(windows, tied):
     """Labels of windows of lists that are joined."""
-    return as_lists(joined(PIANO.as_line(windows, tied), KEYS, tied))
+    return as_lists(joined_labels(PIANO.as_line(windows, tied), KEYS, tied))
 
 
 def test_a_piano_clip_is_what_was_written_with_its_rests():
@@ -443,7 +443,7 @@ def test_a_piano_clip_that_is_cut_and_joined_is_the_same():
         windows = PIANO.as_cut(cutting.labels, cutting.tied)
         first = windows[:, 0]
         assert ((first >= KEYS) | (first == NO_NOTE)).all()
-        np.testing.assert_array_equal(as_lists(joined(cutting.labels, KEYS, cutting.tied))[: len(lists)], lists)
+        np.testing.assert_array_equal(as_lists(joined_labels(cutting.labels, KEYS, cutting.tied))[: len(lists)], lists)
         np.testing.assert_array_equal(joined_piano(windows, cutting.tied)[: len(lists)], lists)
 
 
