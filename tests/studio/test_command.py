@@ -1106,7 +1106,7 @@ def test_the_commands_of_the_page_run(folder, composer, tmp_path, monkeypatch):
     assert {line.split()[2] for line in lines} == set(TOOLS)
     for line in lines:
         main(shlex.split(line)[2:])
-    files = 4 + 3 + 1 + 1 + 1 + 16 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1 + 1
+    files = 4 + 3 + 1 + 1 + 1 + 16 + 4 + 4 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1
     assert len(list((tmp_path / "generated").glob("*.mid"))) == files
     assert len(list((tmp_path / "generated").glob("*.html"))) == 1
 
