@@ -131,13 +131,14 @@ def numbered(name: str, bars: int, count: int, make: Callable[[], PrettyMIDI], f
     for k in range(1, count + 1):
         for _ in range(DRAWS):
             midi = make()
-            found = EQUAL if notes_of(midi) in earlier else fault(midi)
+            notes = notes_of(midi)
+            found = EQUAL if notes in earlier else fault(midi)
             if not found:
                 break
         else:
             with tqdm.external_write_mode():
                 tell(f"{name}_{k}: {found}")
-        earlier.append(notes_of(midi))
+        earlier.append(notes)
         yield Piece(f"{name}_{k}", midi, bars)
 
 
@@ -320,10 +321,7 @@ def reconstruct_pieces(trained: NearTools, options: argparse.Namespace, clips: l
 
 
 def file_name(options: argparse.Namespace, *words: str) -> str:
-    """A file's name without its ending: the words, options other than the tool's own, and the seed of what is drawn.
-
-    So the files of two commands have different names.
-    """
+    """A file's name without its ending: the words, options other than the tool's own, and the seed of what is drawn."""
     tool, model = TOOLS[options.tool], model_name(options.path)
     if options.model != tool.model and model not in words:
         words += (model,)
